@@ -1,0 +1,63 @@
+# One command per job, the same for people and CI. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 8000
+HOST ?= 127.0.0.1
+# Where pip finds torch; empty is the package index. Without a GPU:
+#   make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help install demo demo-train test check bench serve format
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"rnnserve needs Python 3.11 or newer; this is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[serve,cpu]'
+	@touch $@
+
+$(VENV)/.torch: $(BIN)/python constraints.txt
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.torch $(VENV)/.serve
+	$(PIP) --editable '.[serve,cpu,train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(PIP) --editable '.[serve,cpu,train,dev]'
+	@touch $@
+
+install: $(VENV)/.dev ## everything: training, export, serving, development
+
+demo: $(VENV)/.serve ## serve the shipped models at http://127.0.0.1:8000 (PORT=...), without torch
+	@RNNSERVE_DEFAULT_GENERATION=shakespeare-char exec $(BIN)/python -m server --host $(HOST) --port $(PORT)
+
+serve: $(VENV)/.serve ## the server with your own settings (RNNSERVE_*)
+	@exec $(BIN)/python -m server --host $(HOST) --port $(PORT)
+
+demo-train: $(VENV)/.train ## the whole way, small: train on text that ships with Python, export, verify, serve one answer
+	@bash training/demo.sh $(BIN)/python
+
+test: $(VENV)/.dev ## all tests but the slow ones
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## measure; each table ends in one JSON line
+	$(BIN)/python -m benchmarks

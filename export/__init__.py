@@ -1,0 +1,1 @@
+"""Bundle in, verified ONNX graph sets and engines out."""

@@ -1,0 +1,1 @@
+"""Decoding over any step function: options, sampling, detokenising. numpy only."""

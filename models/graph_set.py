@@ -1,0 +1,114 @@
+"""A graph set: one model's ONNX graphs in one precision, in `onnx/<set>/` of its bundle.
+
+    <graph>.onnx    advance, step, score ...; weights by reference
+    weights.bin     the weights of all graphs, once
+    manifest.json   sha256 of each file and of the bundle, versions, golden vector, parity
+
+A set is built beside, verified, and renamed in whole; one that fails parity never gets its name.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from models.config import FrozenModel, checked
+from models.digest import as_json, check_files, file_sha256, read_sealed, sealed, write_durably
+from models.errors import BundleCorruptError, BundleNotFoundError
+from models.store import built_beside, locked
+
+SETS = ("fp32", "int8", "gpu-fp32", "gpu-fp16")
+MANIFEST = "manifest.json"
+
+
+class Golden(FrozenModel):
+    """Inputs and the answer they must give at load: a check of the machine's kernels, not of the file.
+
+    `ids` are fed one by one to `step` from the zero state; `logits` is what the last call gave.
+    """
+
+    ids: list[int]
+    logits: list[float]
+
+
+class Manifest(FrozenModel):
+    """The contents of manifest.json."""
+
+    format: Literal[1] = 1
+    set: str
+    bundle_sha256: str
+    graphs: list[str]
+    files: dict[str, str]  # file -> sha256
+    versions: dict[str, str]  # library -> version that built the set
+    golden: Golden
+    parity: dict[str, float]  # what verification measured
+    notes: dict[str, Any]  # facts of the build worth keeping: folded table, ranges, clipped shares
+    sha256: str
+
+
+class GraphSet:
+    """A graph set on disk, opened and verified.
+
+    Args:
+        path: the set's folder.
+        bundle_sha256: the bundle it must have been made from.
+
+    Raises:
+        BundleNotFoundError: there is no such folder.
+        BundleCorruptError: a file is not what the manifest says, or the set belongs to another bundle.
+    """
+
+    def __init__(self, path: Path, *, bundle_sha256: str) -> None:
+        if not path.is_dir():
+            present = sorted(item.name for item in path.parent.glob("*") if item.name in SETS)
+            raise BundleNotFoundError(
+                f"{path.parent.parent} has no graph set {path.name}. Sets: {', '.join(present) or 'none'}. "
+                f"Build it: python -m export build {path.parent.parent} --set {path.name}"
+            )
+        self.path = path
+        self.manifest = checked(Manifest, read_sealed(path / MANIFEST), str(path / MANIFEST))
+        if self.manifest.bundle_sha256 != bundle_sha256:
+            raise BundleCorruptError(f"{path} was built from another bundle; build it again from this one.")
+        check_files(path, self.manifest.files)
+
+    @property
+    def name(self) -> str:
+        """The set's name: fp32, int8, gpu-fp32 or gpu-fp16."""
+        return self.manifest.set
+
+    def graph(self, name: str) -> Path:
+        """The path of a graph's ONNX file.
+
+        Raises:
+            BundleNotFoundError: the set has no such graph.
+        """
+        if name not in self.manifest.graphs:
+            raise BundleNotFoundError(
+                f"Graph {name} not in {self.path}. Graphs: {', '.join(self.manifest.graphs)}. Build the set again."
+            )
+        return self.path / f"{name}.onnx"
+
+
+@contextmanager
+def new_graph_set(path: Path) -> Iterator[tuple[Path, Callable[..., None]]]:
+    """Build a graph set: fill the yielded folder and call the yielded function once with the manifest's facts.
+
+    Yields:
+        (folder to fill, seal). `seal(bundle_sha256=, graphs=, versions=, golden=, parity=, notes=)` hashes the files
+        and writes the manifest; without it nothing is renamed in. An old set of the name is replaced at the end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent), built_beside(path) as folder:
+        is_sealed = False
+
+        def seal(**facts: Any) -> None:
+            nonlocal is_sealed
+            files = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
+            record = sealed({"format": 1, "set": path.name, "files": files, **facts})
+            checked(Manifest, record, f"manifest of {path}")
+            write_durably(folder / MANIFEST, as_json(record))
+            is_sealed = True
+
+        yield folder, seal
+        if not is_sealed:
+            raise RuntimeError(f"graph set {path} was built without its manifest")

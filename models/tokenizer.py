@@ -1,0 +1,179 @@
+"""Text to token ids and back, over Hugging Face `tokenizers`.
+
+Two kinds: character-level with <unk>, and byte-level BPE (Sennrich et al. 2016 over bytes, so nothing is unknown).
+In both, text is the concatenation of each token's bytes, which is what lets a stream be detokenised token by token.
+The input is normalised to NFC and to nothing more. Knows nothing of models or files on disk.
+
+"<unk>" and "<eos>" are ids, not text: a user who types the five characters "<eos>" gets five (or so) ordinary tokens.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from tokenizers import Regex, decoders, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as BackendTokenizer
+from tokenizers.models import BPE, WordLevel
+
+from models.errors import TokenizerError
+
+TokenizerKind = Literal["character", "byte-bpe"]
+UNKNOWN_TOKEN = "<unk>"
+END_TOKEN = "<eos>"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+
+
+class Tokenizer:
+    """A trained tokenizer.
+
+    Attributes:
+        kind: "character" or "byte-bpe".
+        vocab_size: V, the number of ids.
+        unknown_id: the id of <unk>, or None (byte-level BPE has none).
+        end_id: the id of <eos>, or None when the training text had no document ends.
+    """
+
+    def __init__(self, backend: BackendTokenizer) -> None:
+        self._backend = backend
+        self.kind: TokenizerKind = _kind_of(json.loads(backend.to_str()))
+        self.vocab_size: int = backend.get_vocab_size()
+        self.unknown_id: int | None = backend.token_to_id(UNKNOWN_TOKEN) if self.kind == "character" else None
+        self.end_id: int | None = backend.token_to_id(END_TOKEN)
+
+    @classmethod
+    def character(cls, texts: Iterable[str], *, end_token: bool = False) -> Self:
+        """A tokenizer whose tokens are the characters of the texts (after NFC), in code point order.
+
+        Args:
+            texts: the training texts.
+            end_token: whether to reserve an id for <eos>.
+        """
+        normalizer = normalizers.NFC()
+        seen: set[str] = set()
+        for text in texts:
+            seen.update(normalizer.normalize_str(text))
+        tokens = [UNKNOWN_TOKEN, *([END_TOKEN] if end_token else []), *sorted(seen)]
+        backend = BackendTokenizer(WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNKNOWN_TOKEN))
+        backend.normalizer = normalizer
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+        backend.decoder = decoders.Fuse()
+        return cls(backend)
+
+    @classmethod
+    def byte_bpe(cls, texts: Iterable[str], vocab_size: int, *, end_token: bool = False) -> Self:
+        """A byte-level BPE tokenizer trained on the texts.
+
+        Args:
+            texts: the training texts.
+            vocab_size: upper bound on the number of ids, at least 257 with an end token, else 256.
+            end_token: whether to reserve an id for <eos>.
+
+        Raises:
+            TokenizerError: vocab_size is too small to hold every byte.
+        """
+        least = 256 + end_token
+        if vocab_size < least:
+            raise TokenizerError(f"vocab_size {vocab_size} is too small for byte-level BPE: at least {least}.")
+        backend = BackendTokenizer(BPE())
+        backend.normalizer = normalizers.NFC()
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[END_TOKEN] if end_token else [],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        backend.train_from_iterator(texts, trainer)
+        plain = json.loads(backend.to_str())
+        plain["added_tokens"] = []  # so that "<eos>" typed by a user stays text
+        return cls(BackendTokenizer.from_str(json.dumps(plain)))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Load what `to_json` gave.
+
+        Raises:
+            TokenizerError: it is not a tokenizer file, or not of a kind whose text is a concatenation of token bytes.
+        """
+        try:
+            backend = BackendTokenizer.from_str(text)
+        except Exception as error:  # the library raises bare Exception for a bad file
+            raise TokenizerError(f"tokenizer.json cannot be read: {error}") from None
+        return cls(backend)
+
+    def to_json(self) -> str:
+        """The tokenizer as the text of a tokenizer.json file."""
+        text: str = self._backend.to_str()
+        return text
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text.
+
+        Raises:
+            TokenizerError: the text holds a lone surrogate, which is not text.
+        """
+        try:
+            ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        except (UnicodeEncodeError, TypeError):
+            raise TokenizerError(f"text {ascii(text)[:80]} holds a lone surrogate; send valid Unicode.") from None
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids: their bytes joined, bytes that are not UTF-8 shown as U+FFFD."""
+        return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", errors="replace")
+
+    @cached_property
+    def token_bytes(self) -> tuple[bytes, ...]:
+        """The bytes that each id adds to the text. <eos> adds none; <unk> adds U+FFFD."""
+        by_id = {i: token for token, i in self._backend.get_vocab().items()}
+        byte_of = _byte_of_character() if self.kind == "byte-bpe" else {}
+
+        def content(i: int) -> bytes:
+            if i == self.end_id:
+                return b""
+            if i == self.unknown_id:
+                return REPLACEMENT
+            if self.kind == "character":
+                return by_id[i].encode()
+            return bytes(byte_of[character] for character in by_id[i])
+
+        return tuple(content(i) for i in range(self.vocab_size))
+
+    @cached_property
+    def max_characters_per_token(self) -> int:
+        """The most characters of input that one token can stand for, for a length bound before tokenizing."""
+        longest = 1 if self.kind == "character" else max(len(content) for content in self.token_bytes)
+        return 3 * longest  # NFC joins at most 3 code points into one
+
+
+def _kind_of(description: dict[str, Any]) -> TokenizerKind:
+    """Raises TokenizerError when text is not a concatenation of token bytes."""
+    model = description["model"]["type"]
+    normalizer = (description.get("normalizer") or {"type": "none"})["type"]
+    pre = description.get("pre_tokenizer") or {}
+    if normalizer not in ("none", "NFC"):
+        raise TokenizerError(f"tokenizer normalizer {normalizer} changes text beyond NFC; allowed: none, NFC.")
+    if model == "WordLevel" and pre.get("type") == "Split" and pre.get("pattern") == {"Regex": r"[\s\S]"}:
+        return "character"
+    if model == "BPE" and pre.get("type") == "ByteLevel":
+        if pre.get("add_prefix_space"):
+            raise TokenizerError("tokenizer adds a space before the text; train it with add_prefix_space=False.")
+        return "byte-bpe"
+    raise TokenizerError(
+        f"tokenizer of model {model} with pre-tokenizer {pre.get('type', 'none')} is not supported; "
+        "allowed: character-level (WordLevel over single characters) and byte-level BPE."
+    )
+
+
+def _byte_of_character() -> dict[str, int]:
+    """The printable stand-in that byte-level BPE writes for each byte, reversed (the table of Radford et al. 2019)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+
+    def pairs() -> Iterator[tuple[str, int]]:
+        yield from ((chr(byte), byte) for byte in printable)
+        rest = (byte for byte in range(256) if byte not in set(printable))
+        yield from ((chr(256 + n), byte) for n, byte in enumerate(rest))
+
+    return dict(pairs())

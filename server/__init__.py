@@ -1,0 +1,1 @@
+"""The HTTP service: API, engine, sessions, metrics. Torch-free."""
