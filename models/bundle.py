@@ -82,7 +82,7 @@ class Bundle:
 
     @property
     def id(self) -> str:
-        """ "name/version", as API answers name the model."""
+        """The model as API answers name it: name/version."""
         return f"{self.record.name}/{self.record.version}"
 
     @cached_property
