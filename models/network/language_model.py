@@ -1,4 +1,4 @@
-"""The recurrent language model: embedding, forward stack, head (Mikolov et al. 2010; dropout as Zaremba et al. 2014)."""
+"""The recurrent language model: embedding, stack, head (Mikolov et al. 2010; dropout as Zaremba et al. 2014)."""
 
 from torch import Tensor, nn
 
