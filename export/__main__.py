@@ -1,0 +1,82 @@
+"""The export command line: `python -m export build|verify|inspect BUNDLE`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.errors import RnnserveError
+
+app = typer.Typer(
+    help="Export trained bundles to ONNX graph sets, verified against PyTorch.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder: STORE/NAME/VERSION.")]
+SetNames = Annotated[list[str] | None, typer.Option("--set", help="Graph set: fp32 or int8. Repeat for several.")]
+
+
+@app.command()
+def build(bundle: BundlePath, sets: SetNames = None) -> None:
+    """Build graph sets (default: fp32 and int8), verify each against PyTorch, and publish those that pass."""
+    from export.build import BUILDABLE_SETS, build_sets, bundle_at
+
+    console = Console(stderr=True)
+    for report in build_sets(bundle_at(bundle), sets or BUILDABLE_SETS, lambda line: console.print(line)):
+        Console().print(_table(report.set, report))
+
+
+@app.command()
+def verify(bundle: BundlePath, sets: SetNames = None) -> None:
+    """Check published graph sets against PyTorch and against themselves; exit code 1 if any check fails."""
+    from export.build import bundle_at, verify_set
+
+    opened = bundle_at(bundle)
+    names = sets or list(opened.graph_sets)
+    if not names:
+        raise RnnserveError(f"{bundle} has no graph set. Build one: python -m export build {bundle}")
+    reports = [verify_set(opened, name) for name in names]
+    for report in reports:
+        Console().print(_table(report.set, report))
+    for report in reports:
+        report.raise_if_failed()
+
+
+@app.command()
+def inspect(bundle: BundlePath) -> None:
+    """Show a bundle: architecture, state row, metrics, and each set's graphs, shapes, operators and sizes."""
+    from export.build import bundle_at
+    from export.inspection import bundle_tables
+
+    for table in bundle_tables(bundle_at(bundle)):
+        Console().print(table)
+
+
+def _table(name: str, report: "object") -> Table:
+    from export.parity import Report
+
+    assert isinstance(report, Report)
+    table = Table("check", "measured", "allowed", "", title=f"graph set {name}", title_justify="left")
+    for check in report.checks:
+        verdict = "[green]pass" if check.is_passed else "[red]FAIL"
+        table.add_row(check.name, f"{check.measured:.3g}", f"{check.limit:g}", verdict)
+    for fact, value in report.facts.items():
+        table.add_row(fact, f"{value:.4g}", "", "")
+    return table
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one sentence and exit code 1."""
+    try:
+        app()
+    except RnnserveError as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

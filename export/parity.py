@@ -1,0 +1,219 @@
+"""Proof that a graph set answers as PyTorch does, and that its graphs agree with each other to the bit.
+
+Against PyTorch (packed sequences), on ragged batches of many shapes, from states that real text leads to. Among
+themselves: one piece = chunks = single steps, alone = in a batch, whatever the padding holds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.backends.runner import SequenceRunner, StepRunner
+from export.trace.reference import LanguageModelReference
+from models.config import LanguageModelConfig
+from models.errors import ParityError
+
+Ids = NDArray[np.int64]
+Lengths = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+FP32_TOLERANCE = 1e-5  # worst difference, relative to the largest logit or 1, whichever is larger
+INT8_NATS_TOLERANCE = 0.01  # share by which nats per token may rise
+SHAPES = ((1, 1), (1, 7), (2, 2), (5, 7), (5, 64), (33, 3))  # batch, time
+CHUNK_SIZES = (1, 7, 16)
+NUM_TEXT_ROWS = 16
+NUM_TEXT_TOKENS = 160
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report: what was measured, and the most that is allowed."""
+
+    name: str
+    measured: float
+    limit: float
+
+    @property
+    def is_passed(self) -> bool:
+        """False for NaN too."""
+        return self.measured <= self.limit
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verification of one graph set found."""
+
+    set: str
+    checks: tuple[Check, ...]
+    facts: dict[str, float]  # figures without a limit
+
+    def raise_if_failed(self) -> None:
+        """Raises ParityError naming every check that failed, with both numbers."""
+        failed = [check for check in self.checks if not check.is_passed]
+        if failed:
+            lines = "; ".join(f"{check.name} is {check.measured:.3g}, allowed {check.limit:g}" for check in failed)
+            raise ParityError(f"Graph set {self.set} fails parity: {lines}. It is not published.")
+
+    def figures(self) -> dict[str, float]:
+        """All measurements by name, for the manifest."""
+        return {**{check.name: check.measured for check in self.checks}, **self.facts}
+
+
+def ragged_batches(config: LanguageModelConfig, seed: int = 0) -> Iterator[tuple[Ids, Lengths]]:
+    """Random ids and lengths of every shape in SHAPES: ragged, full, and all of length one."""
+    generator = np.random.default_rng(seed)
+    for batch, time in SHAPES:
+        ids = generator.integers(config.vocab_size, size=(batch, time))
+        lengths = generator.integers(1, time + 1, size=batch).astype(np.int32)
+        lengths[generator.integers(batch)] = time
+        yield ids, lengths
+        yield ids, np.full(batch, time, np.int32)
+        yield ids, np.ones(batch, np.int32)
+
+
+def verify_language_model(
+    set_name: str,
+    runner: SequenceRunner,
+    step: StepRunner,
+    config: LanguageModelConfig,
+    reference: LanguageModelReference,
+) -> Report:
+    """Run every check of one graph set.
+
+    Args:
+        set_name: decides the tolerances: fp32 or int8.
+        runner: over advance and score.
+        step: over step, with at least 2 x 33 slots.
+        config: the architecture.
+        reference: PyTorch's answers from the same weights.
+    """
+    checks = [
+        Check("rows_that_differ_between_pieces_chunks_and_steps", _split_differences(runner, step, config), 0),
+        Check("rows_that_differ_alone_and_in_a_batch", _batch_differences(runner, config), 0),
+        Check("rows_that_depend_on_padding", _padding_differences(runner, config), 0),
+    ]
+    worst, mean = _errors(runner, config, reference)
+    text = reference.sample(NUM_TEXT_ROWS, NUM_TEXT_TOKENS, seed=1)
+    expected_logits, found_logits = _text_logits(text, runner, reference, config)
+    expected, found = (_nats(logits, text) for logits in (expected_logits, found_logits))
+    agreement = float((expected_logits.argmax(-1) == found_logits.argmax(-1)).mean())
+    facts = {
+        "mean_error": mean,
+        "argmax_agreement": agreement,
+        "nats_per_token": found,
+        "pytorch_nats_per_token": expected,
+    }
+    if set_name == "int8":
+        checks.append(Check("rise_of_nats_per_token", found / expected - 1, INT8_NATS_TOLERANCE))
+        facts["worst_error"] = worst
+    else:
+        checks.append(Check("worst_error", worst, FP32_TOLERANCE))
+    return Report(set_name, tuple(checks), facts)
+
+
+def _errors(
+    runner: SequenceRunner, config: LanguageModelConfig, reference: LanguageModelReference
+) -> tuple[float, float]:
+    """Worst and mean difference of logits and states from PyTorch's, relative to the largest magnitude or 1."""
+    worst, total, count = 0.0, 0.0, 0
+    for ids, lengths in ragged_batches(config):
+        state = _reached_state(ids, reference, config)
+        logits, new_state = reference.score(ids, lengths, state)
+        inputs = {"ids": ids, "lengths": lengths, "state": state}
+        scored, advanced = runner.run("score", inputs), runner.run("advance", inputs)
+        rows, is_valid = np.arange(len(ids)), np.arange(ids.shape[1]) < lengths[:, None]
+        pairs = (
+            (scored["logits"][is_valid], logits[is_valid]),
+            (scored["new_state"], new_state),
+            (advanced["logits"], logits[rows, lengths - 1]),
+            (advanced["new_state"], new_state),
+        )
+        for found, expected in pairs:
+            error = np.abs(found - expected) / max(1.0, float(np.abs(expected).max()))
+            worst = max(worst, float(error.max())) if np.isfinite(error).all() else float("nan")
+            total, count = total + float(error.sum()), count + error.size
+    return worst, total / count
+
+
+def _split_differences(runner: SequenceRunner, step: StepRunner, config: LanguageModelConfig) -> int:
+    """Rows whose logits or state change when the same ids go in chunks, or one by one through `step`."""
+    differing = 0
+    for ids, lengths in ragged_batches(config, seed=1):
+        if int(lengths.min()) != ids.shape[1]:
+            continue  # chunks of ragged rows are compared through _batch_differences and _padding_differences
+        state = np.zeros((len(ids), config.recurrent.state_size), np.float32)
+        whole = runner.run("advance", {"ids": ids, "lengths": lengths, "state": state})
+        for size in CHUNK_SIZES:
+            carried = {"new_state": state, "logits": state}
+            for start in range(0, ids.shape[1], size):
+                chunk = np.ascontiguousarray(ids[:, start : start + size])
+                full = np.full(len(ids), chunk.shape[1], np.int32)
+                carried = runner.run("advance", {"ids": chunk, "lengths": full, "state": carried["new_state"]})
+            differing += _rows_that_differ(whole, carried)
+        parents = np.arange(len(ids))
+        for slot, row in enumerate(state):
+            step.put(slot, row)
+        for column in range(ids.shape[1]):
+            logits = step.step(np.ascontiguousarray(ids[:, column]), parents)
+        states = np.stack([step.get(slot) for slot in parents])
+        differing += _rows_that_differ(whole, {"logits": logits, "new_state": states})
+    return differing
+
+
+def _batch_differences(runner: SequenceRunner, config: LanguageModelConfig) -> int:
+    """Rows that change when they run alone, unpadded."""
+    differing = 0
+    for ids, lengths in ragged_batches(config, seed=2):
+        state = np.zeros((len(ids), config.recurrent.state_size), np.float32)
+        together = runner.run("advance", {"ids": ids, "lengths": lengths, "state": state})
+        for row in range(len(ids)):
+            own = slice(row, row + 1)
+            inputs = {"ids": ids[own, : lengths[row]].copy(), "lengths": lengths[own], "state": state[own]}
+            alone = runner.run("advance", inputs)
+            differing += _rows_that_differ({name: value[own] for name, value in together.items()}, alone)
+    return differing
+
+
+def _padding_differences(runner: SequenceRunner, config: LanguageModelConfig) -> int:
+    """Rows that change when the ids past their length do."""
+    differing = 0
+    for ids, lengths in ragged_batches(config, seed=3):
+        state = np.zeros((len(ids), config.recurrent.state_size), np.float32)
+        is_padding = np.arange(ids.shape[1]) >= lengths[:, None]
+        other = np.where(is_padding, config.vocab_size - 1 - ids, ids)
+        first, second = (
+            runner.run("advance", {"ids": each, "lengths": lengths, "state": state}) for each in (ids, other)
+        )
+        differing += _rows_that_differ(first, second)
+    return differing
+
+
+def _rows_that_differ(first: dict[str, Floats], second: dict[str, Floats]) -> int:
+    return sum(int((first[name] != second[name]).any(axis=1).sum()) for name in ("logits", "new_state"))
+
+
+def _reached_state(ids: Ids, reference: LanguageModelReference, config: LanguageModelConfig) -> Floats:
+    """A state that text leads to, one for each row."""
+    zeros = np.zeros((len(ids), config.recurrent.state_size), np.float32)
+    full = np.full(len(ids), ids.shape[1], np.int32)
+    return reference.score(ids, full, zeros)[1]
+
+
+def _text_logits(
+    text: Ids, runner: SequenceRunner, reference: LanguageModelReference, config: LanguageModelConfig
+) -> tuple[Floats, Floats]:
+    state = np.zeros((len(text), config.recurrent.state_size), np.float32)
+    lengths = np.full(len(text), text.shape[1], np.int32)
+    expected, _ = reference.score(text, lengths, state)
+    found: Floats = runner.run("score", {"ids": text, "lengths": lengths, "state": state})["logits"]
+    return expected, found
+
+
+def _nats(logits: Floats, text: Ids) -> float:
+    """Mean -log p of each token given those before it."""
+    shifted = logits[:, :-1] - logits[:, :-1].max(axis=-1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(axis=-1))
+    chosen = np.take_along_axis(shifted, text[:, 1:, None], axis=-1)[..., 0]
+    return float((log_sums - chosen).mean(dtype=np.float64))

@@ -1,0 +1,1 @@
+"""Graphs in int8, built from weights. Torch-free."""

@@ -1,0 +1,103 @@
+"""The quantised linear map: integers inside, float32 at both ends, bitwise independent of the batch.
+
+Activations are uint8 with one fixed scale for each edge, known at export (a tanh-bounded state needs no measuring);
+weights are int8 with one scale for each output channel, symmetric. Sums of integers are exact in any order, so a row's
+result cannot depend on its neighbours, on threads, or on chunking (Jacob et al. 2018, section 2, without the dynamic
+range that makes ONNX Runtime's own dynamic quantisation depend on the whole batch).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.onnx_graph import FLOAT, OnnxGraph
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """How a float value is written as uint8: value = (q - zero_point) * scale.
+
+    Attributes:
+        scale: step between neighbouring values, > 0.
+        zero_point: the integer that stands for 0.
+    """
+
+    scale: float
+    zero_point: int
+
+    def quantized(self, values: Floats) -> NDArray[np.uint8]:
+        """As QuantizeLinear: round half to even, saturate."""
+        scaled = np.rint(values / np.float32(self.scale)) + self.zero_point
+        return np.clip(scaled, 0, 255).astype(np.uint8)
+
+
+def signed_edge(bound: float) -> Edge:
+    """The edge of values in [-bound, bound]."""
+    return Edge(scale=bound / 127, zero_point=128)
+
+
+def positive_edge(bound: float) -> Edge:
+    """The edge of values in [0, bound]."""
+    return Edge(scale=bound / 255, zero_point=0)
+
+
+TANH_EDGE = signed_edge(1.0)
+
+
+def channel_scales(weight: Floats) -> Floats:
+    """Scale for each output channel of a weight [inputs, outputs], so that its largest magnitude becomes 127."""
+    largest = np.abs(weight).max(axis=0)
+    scales: Floats = (np.where(largest > 0, largest, 1) / np.float32(127)).astype(np.float32)
+    return scales
+
+
+def quantized_weight(weight: Floats, scales: Floats) -> NDArray[np.int8]:
+    """int8 [inputs, outputs]: weight / scales, rounded, within -127..127."""
+    return np.clip(np.rint(weight / scales), -127, 127).astype(np.int8)
+
+
+def quantize(graph: OnnxGraph, value: str, edge: Edge) -> str:
+    """Add the node that writes a float value as uint8."""
+    scale = graph.constant(np.float32(edge.scale), "scale")
+    return graph.node("QuantizeLinear", value, scale, graph.constant(np.uint8(edge.zero_point), "zero_point"))
+
+
+class QuantizedLinear:
+    """x @ weight + bias over a quantised x, with the weight's constants made once and usable in many bodies.
+
+    Args:
+        graph: where the constants go.
+        weight: float32 [inputs, outputs].
+        bias: float32 [outputs], or None.
+        edges: the edge of each segment of x with its width; a segment's scale is folded into the weight's rows, so
+            that one product serves all. All segments share one zero point.
+    """
+
+    def __init__(self, graph: OnnxGraph, weight: Floats, bias: Floats | None, edges: list[tuple[Edge, int]]) -> None:
+        (zero_point,) = {edge.zero_point for edge, _ in edges}
+        scale_of_row = np.concatenate([np.full(width, edge.scale, np.float32) for edge, width in edges])
+        scaled = weight * scale_of_row[:, None]
+        scales = channel_scales(scaled)
+        self._weight = graph.constant(quantized_weight(scaled, scales), "weight")
+        self._scales = graph.constant(scales, "weight_scale")
+        self._bias = None if bias is None else graph.constant(bias.astype(np.float32), "bias")
+        self._zero_point = graph.constant(np.uint8(zero_point), "zero_point")
+        # Its own constant: ONNX Runtime rewrites it together with the weight on CPUs without VNNI.
+        self._weight_zero_point = graph.constant(np.int8(0), "weight_zero_point")
+
+    def __call__(self, graph: OnnxGraph, quantized: str, row_scale: str | None = None) -> str:
+        """Add the nodes: uint8 [..., inputs] -> float32 [..., outputs].
+
+        Args:
+            graph: the graph or body to add them to.
+            quantized: the input.
+            row_scale: float32 [..., 1], a scale for each row of the input on top of the edge's.
+        """
+        product = graph.node("MatMulInteger", quantized, self._weight, self._zero_point, self._weight_zero_point)
+        result = graph.node("Mul", graph.node("Cast", product, to=FLOAT), self._scales)
+        if row_scale is not None:
+            result = graph.node("Mul", result, row_scale)
+        return result if self._bias is None else graph.node("Add", result, self._bias)

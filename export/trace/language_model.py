@@ -1,0 +1,72 @@
+"""The language model's graphs in float32, traced from torch: `advance`, `step`, `score` (DESIGN.md section 3)."""
+
+import copy
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from export.rewrite.rnn_as_scan import rnn_as_scan
+from export.trace.recurrent import OnnxRecurrentStack
+from export.trace.torch_export import traced
+from models.network.language_model import LanguageModel
+
+_STATE = {0: "batch"}
+_IDS = {0: "batch", 1: "time"}
+_ROWS = {0: "batch"}
+
+
+class _Advance(nn.Module):
+    """Logits after each row's last token, and the state there."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.embedding, self.head = model.embedding, model.head
+        self.recurrent = OnnxRecurrentStack(model.recurrent)
+        config = model.config
+        self.top = slice((config.num_layers - 1) * config.hidden_size, config.num_layers * config.hidden_size)
+
+    def forward(self, ids: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        _, new_state = self.recurrent(self.embedding(ids), state, lengths)
+        return self.head(new_state[:, self.top]), new_state
+
+
+class _Step(_Advance):
+    """One token for each row; the same kernel over one time step."""
+
+    def forward(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        _, new_state = self.recurrent(self.embedding(token).unsqueeze(1), state)
+        return self.head(new_state[:, self.top]), new_state
+
+
+class _Score(_Advance):
+    """Logits at every position."""
+
+    def forward(self, ids: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, new_state = self.recurrent(self.embedding(ids), state, lengths)
+        return self.head(outputs), new_state
+
+
+def language_model_graphs(model: LanguageModel) -> dict[str, onnx.ModelProto]:
+    """Trace the three graphs.
+
+    Args:
+        model: the trained model; it is copied and left as it is.
+
+    Returns:
+        advance, step and score by name.
+    """
+    model = copy.deepcopy(model).eval()
+    batch, time = 2, 3  # an example; both axes stay symbolic
+    state = model.recurrent.zero_state(batch)
+    ids = torch.zeros(batch, time, dtype=torch.int64)
+    lengths = torch.tensor([time, 1], dtype=torch.int32)
+    sequence = {"ids": (ids, _IDS), "lengths": (lengths, _ROWS), "state": (state, _STATE)}
+    one = {"token": (ids[:, 0].clone(), _ROWS), "state": (state, _STATE)}
+    outputs = ["logits", "new_state"]
+    graphs = {
+        "advance": traced(_Advance(model), sequence, outputs),
+        "step": traced(_Step(model), one, outputs),
+        "score": traced(_Score(model), sequence, outputs),
+    }
+    return {name: rnn_as_scan(graph) for name, graph in graphs.items()}

@@ -1,0 +1,132 @@
+"""Recurrent layers as ONNX LSTM, GRU and RNN nodes.
+
+PyTorch's exporter freezes or unrolls recurrent layers and ignores lengths. Here each layer is replaced by a module that
+names the ONNX operator itself (`torch.onnx.ops.symbolic_multi_out`), with weights already in ONNX order as buffers;
+everything around it stays ordinary torch. Equations and gate orders: ONNX operators LSTM-14, GRU-14, RNN-14.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from models.config import CellKind
+from models.network.recurrent import RecurrentStack
+
+# ONNX's gate g is PyTorch's gate order[g]. LSTM: ifgo -> iofc. GRU: rzn -> zrh.
+GATE_ORDER: dict[CellKind, tuple[int, ...]] = {
+    "rnn-tanh": (0,),
+    "rnn-relu": (0,),
+    "lstm": (0, 3, 1, 2),
+    "gru": (1, 0, 2),
+}
+OPERATOR: dict[CellKind, str] = {"rnn-tanh": "RNN", "rnn-relu": "RNN", "lstm": "LSTM", "gru": "GRU"}
+OPERATOR_VERSION = 14
+
+
+def reordered_gates(weight: Tensor, kind: CellKind) -> Tensor:
+    """PyTorch's gate blocks in ONNX order.
+
+    Args:
+        weight: float [gates * hidden, ...], a weight or bias of one layer and direction.
+        kind: the cell.
+
+    Returns:
+        The same shape, gate blocks permuted.
+    """
+    blocks = weight.chunk(len(GATE_ORDER[kind]), dim=0)
+    return torch.cat([blocks[gate] for gate in GATE_ORDER[kind]], dim=0)
+
+
+class OnnxRecurrentLayer(nn.Module):
+    """One layer, one or both directions, as one ONNX node. Time-major, as the operators are.
+
+    Args:
+        layers: the PyTorch module that holds the layer.
+        index: which layer.
+        kind: the cell.
+    """
+
+    def __init__(self, layers: nn.RNNBase, index: int, kind: CellKind) -> None:
+        super().__init__()
+        self.kind = kind
+        self.hidden_size = layers.hidden_size
+        self.num_directions = 2 if layers.bidirectional else 1
+        input_weights, recurrent_weights, biases = [], [], []
+        for suffix in ("", "_reverse")[: self.num_directions]:
+            names = (f"weight_ih_l{index}{suffix}", f"weight_hh_l{index}{suffix}")
+            wx, wh = (reordered_gates(getattr(layers, name).detach(), kind) for name in names)
+            input_weights.append(wx)
+            recurrent_weights.append(wh)
+            if layers.bias:
+                names = (f"bias_ih_l{index}{suffix}", f"bias_hh_l{index}{suffix}")
+                biases.append(torch.cat([reordered_gates(getattr(layers, name).detach(), kind) for name in names]))
+            else:
+                biases.append(wx.new_zeros(2 * wx.shape[0]))
+        self.register_buffer("input_weight", torch.stack(input_weights))  # W [directions, gates * hidden, input]
+        self.register_buffer(
+            "recurrent_weight", torch.stack(recurrent_weights)
+        )  # R [directions, gates * hidden, hidden]
+        self.register_buffer("bias", torch.stack(biases))  # B [directions, 2 * gates * hidden]
+
+    def forward(self, inputs: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, ...]:
+        """Emit the node.
+
+        Args:
+            inputs: float [time, batch, input_size].
+            states: h, or h and c, each float [directions, batch, hidden_size].
+            lengths: int32 [batch], or None when every row is full.
+
+        Returns:
+            outputs [time, batch, directions * hidden_size], zero past the lengths, then the final states as given.
+        """
+        time, batch = inputs.shape[0], inputs.shape[1]
+        attributes: dict[str, int | list[str] | str] = {"hidden_size": self.hidden_size}
+        attributes["direction"] = "bidirectional" if self.num_directions == 2 else "forward"
+        if self.kind == "gru":
+            attributes["linear_before_reset"] = 1
+        if self.kind == "rnn-relu":
+            attributes["activations"] = ["Relu"] * self.num_directions
+        shape = (self.num_directions, batch, self.hidden_size)
+        outputs, *final = torch.onnx.ops.symbolic_multi_out(
+            OPERATOR[self.kind],
+            (inputs, self.input_weight, self.recurrent_weight, self.bias, lengths, *states),
+            attributes,
+            dtypes=(inputs.dtype,) * (1 + len(states)),
+            shapes=((time, *shape), *(shape for _ in states)),
+            version=OPERATOR_VERSION,
+        )
+        if self.num_directions == 1:
+            outputs = outputs.squeeze(1)
+        else:
+            outputs = outputs.permute(0, 2, 1, 3).reshape(time, batch, -1)
+        return (outputs, *final)
+
+
+class OnnxRecurrentStack(nn.Module):
+    """Takes the place of a RecurrentStack in a model that is to be exported; same arguments, same results."""
+
+    def __init__(self, stack: RecurrentStack) -> None:
+        super().__init__()
+        self.config = stack.config
+        self.layers = nn.ModuleList(
+            OnnxRecurrentLayer(stack.layers, index, stack.config.kind) for index in range(stack.config.num_layers)
+        )
+
+    def forward(self, inputs: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As RecurrentStack.forward: inputs [batch, time, input_size], state [batch, D] -> outputs, new_state."""
+        outputs = inputs.transpose(0, 1)
+        size, directions = self.config.hidden_size, self.config.num_directions
+        columns = state.split(size, dim=1)  # h of each layer and direction, then c of each
+        num_columns = self.config.num_layers * directions
+        final: list[list[Tensor]] = [[] for _ in self.config.state_names]
+        for index, layer in enumerate(self.layers):
+            states = tuple(
+                torch.stack(columns[part * num_columns + index * directions :][:directions])
+                for part in range(len(self.config.state_names))
+            )
+            outputs, *after = layer(outputs, states, lengths)
+            for part, values in enumerate(after):
+                final[part].extend(values.unbind(0))
+        new_state = torch.cat([column for part in final for column in part], dim=1)
+        return cast("Tensor", outputs.transpose(0, 1)), new_state

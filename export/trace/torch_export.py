@@ -1,0 +1,80 @@
+"""torch.onnx.export with the settings that every graph here is made with."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from export.onnx_graph import IR_VERSION, OPSET
+from models.errors import ExportError
+
+DynamicAxes = dict[int, str]
+
+
+def traced(module: nn.Module, inputs: Mapping[str, tuple[Tensor, DynamicAxes]], outputs: list[str]) -> onnx.ModelProto:
+    """Trace a module whose recurrent layers are already ONNX layers (export.trace.recurrent).
+
+    Args:
+        module: the module; its forward takes the inputs in order.
+        inputs: name -> (example, axis -> name of the dynamic axis).
+        outputs: names of the results in order.
+
+    Returns:
+        The model, opset 20, with every named axis symbolic.
+
+    Raises:
+        ExportError: PyTorch cannot trace it, or froze an axis that is to be dynamic.
+    """
+    examples = tuple(example for example, _ in inputs.values())
+    with torch.no_grad(), _quiet():
+        try:
+            program = torch.onnx.export(
+                module.eval(),
+                examples,
+                dynamo=True,
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_shapes=tuple(axes for _, axes in inputs.values()),
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ExportError(f"PyTorch cannot trace {type(module).__name__}: {reason}") from error
+    assert program is not None
+    model = program.model_proto
+    model.ir_version = IR_VERSION
+    _check_axes(model, inputs)
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(onnx.shape_inference.infer_shapes(model).graph.value_info)
+    return model
+
+
+def _check_axes(model: onnx.ModelProto, inputs: Mapping[str, tuple[Tensor, DynamicAxes]]) -> None:
+    for value in model.graph.input:
+        axes = inputs[value.name][1]
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            if axis in axes and not dimension.dim_param:
+                raise ExportError(
+                    f"Axis {axis} ({axes[axis]}) of input {value.name} was frozen to {dimension.dim_value}: the "
+                    "model's code fixes its size. Write it for any size, or declare the axis as a number."
+                )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's talk about itself (torchvision missing, its own deprecated calls) from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,58 @@
+"""Random numbers that depend on nothing but their key: (seed, choice, position) -> one uniform number.
+
+SplitMix64 (Steele, Lea & Flood 2014, "Fast Splittable Pseudorandom Number Generators", section 5) read as a
+counter-based generator: its state after p + 1 steps is key + (p + 1) * GAMMA, so the number at any position is had
+without the ones before. With mix64 the paper's finalizer (Stafford's variant 13) and all sums modulo 2^64:
+
+    key(seed, choice)     = mix64(mix64(seed + GAMMA) + (choice + 1) * GAMMA)
+    bits(key, position)   = mix64(key + (position + 1) * GAMMA)
+    uniform               = the upper 53 of the 64 bits, times 2^-53: in [0, 1)
+
+So a sampled token is the same alone, in any batch, after a cancelled neighbour, and when a sequence is resumed.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MASK = (1 << 64) - 1
+_GAMMA = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
+
+
+def stream_key(seed: int, choice: int) -> int:
+    """The key of one continuation's random numbers.
+
+    Args:
+        seed: 0 .. 2^63 - 1.
+        choice: which of the samples of its prompt this is, from 0.
+    """
+    return _mix(_mix(seed + _GAMMA) + (choice + 1) * _GAMMA)
+
+
+def uniforms(keys: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    """One uniform number per row.
+
+    Args:
+        keys: uint64 [n], from `stream_key`.
+        positions: int64 [n], the absolute position in its sequence of the token that is to be chosen, from 0.
+
+    Returns:
+        float64 [n], each in [0, 1).
+    """
+    z = keys + (positions.astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(_FIRST)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(_SECOND)
+    z = z ^ (z >> np.uint64(31))
+    result: NDArray[Any] = (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return result
+
+
+def _mix(z: int) -> int:
+    """mix64 on one Python integer."""
+    z &= _MASK
+    z = (z ^ (z >> 30)) * _FIRST & _MASK
+    z = (z ^ (z >> 27)) * _SECOND & _MASK
+    return z ^ (z >> 31)
