@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.runner import SequenceRunner, StepRunner
+from export.backends.runner import Array, SequenceRunner, StepRunner
 from export.trace.reference import LanguageModelReference
 from models.config import LanguageModelConfig
 from models.errors import ParityError
@@ -121,7 +121,7 @@ def _errors(
     for ids, lengths in ragged_batches(config):
         state = _reached_state(ids, reference, config)
         logits, new_state = reference.score(ids, lengths, state)
-        inputs = {"ids": ids, "lengths": lengths, "state": state}
+        inputs: dict[str, Array] = {"ids": ids, "lengths": lengths, "state": state}
         scored, advanced = runner.run("score", inputs), runner.run("advance", inputs)
         rows, is_valid = np.arange(len(ids)), np.arange(ids.shape[1]) < lengths[:, None]
         pairs = (
@@ -157,7 +157,7 @@ def _split_differences(runner: SequenceRunner, step: StepRunner, config: Languag
             step.put(slot, row)
         for column in range(ids.shape[1]):
             logits = step.step(np.ascontiguousarray(ids[:, column]), parents)
-        states = np.stack([step.get(slot) for slot in parents])
+        states = np.stack([step.get(slot) for slot in range(len(ids))])
         differing += _rows_that_differ(whole, {"logits": logits, "new_state": states})
     return differing
 
@@ -170,7 +170,11 @@ def _batch_differences(runner: SequenceRunner, config: LanguageModelConfig) -> i
         together = runner.run("advance", {"ids": ids, "lengths": lengths, "state": state})
         for row in range(len(ids)):
             own = slice(row, row + 1)
-            inputs = {"ids": ids[own, : lengths[row]].copy(), "lengths": lengths[own], "state": state[own]}
+            inputs: dict[str, Array] = {
+                "ids": ids[own, : lengths[row]].copy(),
+                "lengths": lengths[own],
+                "state": state[own],
+            }
             alone = runner.run("advance", inputs)
             differing += _rows_that_differ({name: value[own] for name, value in together.items()}, alone)
     return differing

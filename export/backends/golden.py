@@ -25,7 +25,8 @@ def golden_logits(step: StepRunner, ids: Sequence[int], state_width: int) -> NDA
     parent = np.zeros(1, np.int64)
     for token in ids:
         logits = step.step(np.array([token], np.int64), parent)
-    return logits[0].copy()
+    last: NDArray[np.float32] = logits[0].copy()
+    return last
 
 
 def check_golden(set_name: str, golden: Golden, step: StepRunner, state_width: int) -> None:
@@ -43,8 +44,9 @@ def check_golden(set_name: str, golden: Golden, step: StepRunner, state_width: i
     found = golden_logits(step, golden.ids, state_width)
     expected = np.array(golden.logits, np.float32)
     error = float(np.abs(found - expected).mean() / max(float(expected.std()), 1e-6))
-    if not error <= TOLERANCE.get(set_name, 1e-2):  # written so that NaN fails
+    allowed = TOLERANCE.get(set_name, 1e-2)
+    if not error <= allowed:  # written so that NaN fails
         raise RunnerError(
-            f"Graph set {set_name} does not reproduce its golden vector on this machine: mean difference {error:.3g} of "
-            f"the logits' spread, allowed {TOLERANCE.get(set_name, 1e-2):g}. Use another set, or build it here again."
+            f"Graph set {set_name} does not reproduce its golden vector on this machine: mean difference {error:.3g} "
+            f"of the logits' spread, allowed {allowed:g}. Use another set, or build it here again."
         )

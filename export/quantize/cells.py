@@ -39,7 +39,8 @@ class CellWeights:
 
         def blocks(array: Floats) -> Floats:
             parts = np.split(array, 4)
-            return np.concatenate([parts[gate] for gate in _LSTM_ORDER])
+            ordered: Floats = np.concatenate([parts[gate] for gate in _LSTM_ORDER])
+            return ordered
 
         return CellWeights(*map(blocks, (self.input, self.recurrent, self.input_bias, self.recurrent_bias)))
 
@@ -47,8 +48,8 @@ class CellWeights:
 class InputTerm(Protocol):
     """What a layer's input adds to its gates: a table look-up for layer 0, a product above it."""
 
-    def __call__(self, graph: OnnxGraph, value: str) -> str:
-        """value -> float32 [batch, gates * hidden], biases included."""
+    def __call__(self, graph: OnnxGraph, value: str, /) -> str:
+        """Value -> float32 [batch, gates * hidden], biases included."""
 
 
 class QuantizedCell:
@@ -133,11 +134,13 @@ def input_bias(kind: CellKind, weights: CellWeights) -> Floats:
     if kind != "gru":
         return weights.input_bias + weights.recurrent_bias
     size = weights.recurrent.shape[1]
-    return weights.input_bias + np.concatenate([weights.recurrent_bias[: 2 * size], np.zeros(size, np.float32)])
+    with_state: Floats = np.concatenate([weights.recurrent_bias[: 2 * size], np.zeros(size, np.float32)])
+    return weights.input_bias + with_state
 
 
 def _recurrent_bias(kind: CellKind, weights: CellWeights) -> Floats | None:
     if kind != "gru":
         return None
     size = weights.recurrent.shape[1]
-    return np.concatenate([np.zeros(2 * size, np.float32), weights.recurrent_bias[2 * size :]])
+    of_n: Floats = np.concatenate([np.zeros(2 * size, np.float32), weights.recurrent_bias[2 * size :]])
+    return of_n

@@ -121,7 +121,9 @@ class QuantizedLanguageModel:
             logits = graph.node("Transpose", head(graph, top), perm=[1, 0, 2])
         else:
             logits = head(graph, self._top(graph, final))
-        shape = self._logits_shape() if name == "advance" else ["batch", "time", self.config.vocab_size]
+        shape: list[str | int] = (
+            self._logits_shape() if name == "advance" else ["batch", "time", self.config.vocab_size]
+        )
         graph.output(logits, "logits", np.float32, shape)
         self._state_output(graph, final)
         return graph.model()
@@ -154,7 +156,7 @@ class QuantizedLanguageModel:
         return quantize(graph, states[self.config.num_layers - 1], self.edges[-1])
 
     def _state_input(self, graph: OnnxGraph) -> list[str]:
-        """h of each layer, then c of each layer of an LSTM: the parts of the row."""
+        """H of each layer, then c of each layer of an LSTM: the parts of the row."""
         recurrent = self.config.recurrent
         state = graph.input("state", np.float32, ["batch", recurrent.state_size])
         return graph.split(state, [recurrent.hidden_size] * (recurrent.state_size // recurrent.hidden_size))
@@ -174,7 +176,7 @@ class _Layers:
         self._cells = cells
 
     def __call__(self, graph: OnnxGraph, token: str, states: list[str]) -> list[str]:
-        """token int64 [batch], states in row order -> new states in row order."""
+        """Token int64 [batch], states in row order -> new states in row order."""
         num_layers = len(self._cells)
         after: list[list[str]] = []
         value = token

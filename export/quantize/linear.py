@@ -31,7 +31,8 @@ class Edge:
     def quantized(self, values: Floats) -> NDArray[np.uint8]:
         """As QuantizeLinear: round half to even, saturate."""
         scaled = np.rint(values / np.float32(self.scale)) + self.zero_point
-        return np.clip(scaled, 0, 255).astype(np.uint8)
+        clipped: NDArray[np.uint8] = np.clip(scaled, 0, 255).astype(np.uint8)
+        return clipped
 
 
 def signed_edge(bound: float) -> Edge:
@@ -56,7 +57,8 @@ def channel_scales(weight: Floats) -> Floats:
 
 def quantized_weight(weight: Floats, scales: Floats) -> NDArray[np.int8]:
     """int8 [inputs, outputs]: weight / scales, rounded, within -127..127."""
-    return np.clip(np.rint(weight / scales), -127, 127).astype(np.int8)
+    clipped: NDArray[np.int8] = np.clip(np.rint(weight / scales), -127, 127).astype(np.int8)
+    return clipped
 
 
 def quantize(graph: OnnxGraph, value: str, edge: Edge) -> str:

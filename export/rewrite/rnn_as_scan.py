@@ -30,7 +30,7 @@ def rnn_as_scan(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
             continue
         first_axis = time_of.get(node.input[0])
-        is_one_step = bool(first_axis) and first_axis[0].dim_value == 1
+        is_one_step = first_axis is not None and len(first_axis) > 0 and first_axis[0].dim_value == 1
         piece = _rewritten(node, constants, f"rnn{index}", is_one_step=is_one_step)
         nodes.extend(piece.node)
         graph.initializer.extend(piece.initializer)

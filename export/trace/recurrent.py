@@ -5,7 +5,7 @@ names the ONNX operator itself (`torch.onnx.ops.symbolic_multi_out`), with weigh
 everything around it stays ordinary torch. Equations and gate orders: ONNX operators LSTM-14, GRU-14, RNN-14.
 """
 
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ GATE_ORDER: dict[CellKind, tuple[int, ...]] = {
 }
 OPERATOR: dict[CellKind, str] = {"rnn-tanh": "RNN", "rnn-relu": "RNN", "lstm": "LSTM", "gru": "GRU"}
 OPERATOR_VERSION = 14
+_Attribute = int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
 
 
 def reordered_gates(weight: Tensor, kind: CellKind) -> Tensor:
@@ -47,6 +48,10 @@ class OnnxRecurrentLayer(nn.Module):
         kind: the cell.
     """
 
+    input_weight: Tensor  # W [directions, gates * hidden, input]
+    recurrent_weight: Tensor  # R [directions, gates * hidden, hidden]
+    bias: Tensor  # B [directions, 2 * gates * hidden]
+
     def __init__(self, layers: nn.RNNBase, index: int, kind: CellKind) -> None:
         super().__init__()
         self.kind = kind
@@ -63,11 +68,11 @@ class OnnxRecurrentLayer(nn.Module):
                 biases.append(torch.cat([reordered_gates(getattr(layers, name).detach(), kind) for name in names]))
             else:
                 biases.append(wx.new_zeros(2 * wx.shape[0]))
-        self.register_buffer("input_weight", torch.stack(input_weights))  # W [directions, gates * hidden, input]
+        self.register_buffer("input_weight", torch.stack(input_weights))
         self.register_buffer(
             "recurrent_weight", torch.stack(recurrent_weights)
         )  # R [directions, gates * hidden, hidden]
-        self.register_buffer("bias", torch.stack(biases))  # B [directions, 2 * gates * hidden]
+        self.register_buffer("bias", torch.stack(biases))
 
     def forward(self, inputs: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, ...]:
         """Emit the node.
@@ -81,7 +86,7 @@ class OnnxRecurrentLayer(nn.Module):
             outputs [time, batch, directions * hidden_size], zero past the lengths, then the final states as given.
         """
         time, batch = inputs.shape[0], inputs.shape[1]
-        attributes: dict[str, int | list[str] | str] = {"hidden_size": self.hidden_size}
+        attributes: dict[str, _Attribute] = {"hidden_size": self.hidden_size}
         attributes["direction"] = "bidirectional" if self.num_directions == 2 else "forward"
         if self.kind == "gru":
             attributes["linear_before_reset"] = 1
@@ -117,7 +122,7 @@ class OnnxRecurrentStack(nn.Module):
         """As RecurrentStack.forward: inputs [batch, time, input_size], state [batch, D] -> outputs, new_state."""
         outputs = inputs.transpose(0, 1)
         size, directions = self.config.hidden_size, self.config.num_directions
-        columns = state.split(size, dim=1)  # h of each layer and direction, then c of each
+        columns = torch.split(state, size, dim=1)  # h of each layer and direction, then c of each
         num_columns = self.config.num_layers * directions
         final: list[list[Tensor]] = [[] for _ in self.config.state_names]
         for index, layer in enumerate(self.layers):
@@ -129,4 +134,4 @@ class OnnxRecurrentStack(nn.Module):
             for part, values in enumerate(after):
                 final[part].extend(values.unbind(0))
         new_state = torch.cat([column for part in final for column in part], dim=1)
-        return cast("Tensor", outputs.transpose(0, 1)), new_state
+        return outputs.transpose(0, 1), new_state

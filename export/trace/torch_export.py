@@ -49,9 +49,17 @@ def traced(module: nn.Module, inputs: Mapping[str, tuple[Tensor, DynamicAxes]], 
     model = program.model_proto
     model.ir_version = IR_VERSION
     _check_axes(model, inputs)
+    _strip_provenance(model)
     del model.graph.value_info[:]
     model.graph.value_info.extend(onnx.shape_inference.infer_shapes(model).graph.value_info)
     return model
+
+
+def _strip_provenance(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes: stack traces with the paths of this machine, most of a small graph's bytes."""
+    for item in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
 
 
 def _check_axes(model: onnx.ModelProto, inputs: Mapping[str, tuple[Tensor, DynamicAxes]]) -> None:

@@ -59,7 +59,8 @@ class OnnxStepRunner:
 
     def get(self, slot: int) -> NDArray[np.float32]:
         """See StepRunner.get."""
-        return self._states[self._present][slot].copy()
+        row: NDArray[np.float32] = self._states[self._present][slot].copy()
+        return row
 
     def step(self, tokens: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[np.float32]:
         """See StepRunner.step."""
