@@ -1,7 +1,7 @@
 """From logits to tokens, for all rows of a batch at once, each with its own options.
 
-What is sampled from, in this order (temperature first, then the three filters of Fan et al. 2018, Holtzman et al. 2020
-and Nguyen et al. 2024):
+What is sampled from, in this order (temperature first, then the filters of Fan et al. 2018, Holtzman et al. 2020 and
+Nguyen et al. 2024):
 
     temperature  z = (logits - max logits) / temperature; weight = exp(z), in float32. 0 takes the likeliest token.
     top_k        keeps the k likeliest tokens.
@@ -12,12 +12,14 @@ Of equally likely tokens the one with the lower id counts as the likelier. One u
 the inverse of the cumulative weights, in id order.
 
 A row's token depends on its logits and options alone, to the bit: rows are C-contiguous, every sum runs along a row
-in an order that the vocabulary's size fixes, and no row is treated otherwise because of its neighbours.
+in an order that the row's own options and logits fix, and nothing is chosen by what else is in the batch.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.decoding.inverse_cdf import blank_weights, inverse_cdf
+from models.decoding.likeliest import largest_mask, likeliest_ids
 from models.decoding.options import GenerationOptions
 from models.decoding.uniforms import stream_key, uniforms
 
@@ -36,7 +38,9 @@ ROW = np.dtype(
     ]
 )
 _LEAST_TEMPERATURE = 1e-30  # below it a float32 quotient of logits could overflow; the result is the same
-_BLOCK = 64  # tokens whose weights are summed before the cumulative sum over blocks
+_HEAD = 512  # a nucleus is small as a rule: it is looked for among so many tokens before the vocabulary is sorted
+_IN_HEAD = -1  # as a number of candidates: try the head first
+_BEYOND_HEAD = -1  # as a choice: the nucleus is larger than the head
 
 
 def sampling_row(options: GenerationOptions, *, seed: int, choice: int, position: int) -> NDArray[np.void]:
@@ -51,17 +55,15 @@ def sampling_row(options: GenerationOptions, *, seed: int, choice: int, position
     Returns:
         dtype ROW, [1]. Add 1 to "position" after each token.
     """
-    temperature = max(options.temperature, _LEAST_TEMPERATURE) if options.temperature > 0 else 0.0
-    values = (
-        stream_key(seed, choice),
-        position,
-        position + options.min_tokens,
-        temperature,
-        min(options.top_k, 2**62),
-        options.top_p,
-        options.min_p,
-    )
-    return np.array([values], dtype=ROW)
+    row = np.zeros(1, ROW)
+    row["key"] = stream_key(seed, choice)
+    row["position"] = position
+    row["end_from"] = position + options.min_tokens
+    row["temperature"] = max(options.temperature, _LEAST_TEMPERATURE) if options.temperature > 0 else 0.0
+    row["top_k"] = min(options.top_k, 2**62)
+    row["top_p"] = options.top_p
+    row["min_p"] = options.min_p
+    return row
 
 
 class Sampler:
@@ -91,7 +93,7 @@ class Sampler:
                 logits[is_early, self._end_id] = -np.inf
         chosen: NDArray[np.int64] = logits.argmax(axis=1)  # the first NaN where there is one
         best = logits[np.arange(len(rows)), chosen]
-        is_sampled = rows["temperature"] > 0
+        is_sampled = (rows["temperature"] > 0) & np.isfinite(best)
         if is_sampled.all():
             chosen = _sample(logits, best, rows)
         elif is_sampled.any():
@@ -101,76 +103,76 @@ class Sampler:
 
 
 def _sample(logits: NDArray[np.float32], best: NDArray[np.float32], rows: NDArray[np.void]) -> NDArray[np.int64]:
-    """Sample every row. `best`, float32 [n], is each row's largest logit."""
-    with np.errstate(invalid="ignore"):  # a row that is not finite is marked by the caller
-        z = logits - best[:, None]
-        z /= rows["temperature"][:, None]
-    top_k = rows["top_k"]
-    if top_k.any():
-        for k in np.unique(top_k[(top_k > 0) & (top_k < z.shape[1])]):
-            _apply_top_k(z, np.flatnonzero(top_k == k), int(k))
-    top_p = rows["top_p"]
-    if (top_p < 1).any():
-        _apply_top_p(z, np.flatnonzero(top_p < 1), top_p)
-    num_blocks = -(-z.shape[1] // _BLOCK)
-    weights = np.zeros((len(z), num_blocks * _BLOCK), np.float32)
-    np.exp(z, out=weights[:, : z.shape[1]])
-    min_p = rows["min_p"]
-    if min_p.any():
-        weights[weights < min_p[:, None]] = 0.0
-    return _invert(weights.reshape(len(z), num_blocks, _BLOCK), uniforms(rows["key"], rows["position"]))
-
-
-def _invert(weights: NDArray[np.float32], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The first id at which the cumulative weight exceeds the uniform share of the whole.
+    """Sample every row, those with equally many candidates together.
 
     Args:
-        weights: float32 [n, blocks, block], not negative, some positive.
-        uniform: float64 [n], in [0, 1).
-
-    Returns:
-        int64 [n]; the weight of each is positive.
+        logits: float32 [n, V].
+        best: float32 [n], each row's largest logit, finite.
+        rows: dtype ROW, [n].
     """
-    each = np.arange(len(weights))
-    sums = np.cumsum(weights.sum(axis=2).astype(np.float64), axis=1)
-    wanted = uniform * sums[:, -1]  # always below the sum, for uniform is at most 1 - 2^-53
-    block = np.minimum((sums <= wanted[:, None]).sum(axis=1), weights.shape[1] - 1)
-    before = np.where(block > 0, sums[each, block - 1], 0.0)
-    inside = np.cumsum(weights[each, block].astype(np.float64), axis=1)
-    # The two ways to sum a block may differ in the last bit; what is wanted must lie inside this one.
-    wanted = np.minimum(wanted - before, np.nextafter(inside[:, -1], 0.0))
-    offset = np.minimum((inside <= wanted[:, None]).sum(axis=1), weights.shape[2] - 1)
-    chosen: NDArray[np.int64] = block * weights.shape[2] + offset
+    z = logits - best[:, None]
+    with np.errstate(over="ignore"):  # to -infinity, whose weight is 0
+        z /= rows["temperature"][:, None]
+    V = z.shape[1]
+    num_candidates = np.where((rows["top_k"] == 0) | (rows["top_k"] > V), V, rows["top_k"])
+    if V > _HEAD:
+        num_candidates[(num_candidates == V) & (rows["top_p"] < 1)] = _IN_HEAD
+    counts = np.unique(num_candidates).tolist()
+    if len(counts) == 1:
+        return _sample_likeliest(z, rows, counts[0])
+    chosen = np.empty(len(z), np.int64)
+    for count in counts:
+        which = num_candidates == count
+        chosen[which] = _sample_likeliest(z[which], rows[which], count)
     return chosen
 
 
-def _apply_top_k(z: NDArray[np.float32], which: NDArray[np.int64], k: int) -> None:
-    """Set all but the k largest of the rows `which` of z to -infinity, in place."""
-    part = z[which]
-    at = part.shape[1] - k
-    least = np.partition(part, at, axis=1)[:, at]
-    z[which] = _only_largest(part, least, np.full(len(which), k))
+def _sample_likeliest(z: NDArray[np.float32], rows: NDArray[np.void], count: int) -> NDArray[np.int64]:
+    """Sample among each row's `count` likeliest tokens, or, for _IN_HEAD, among all that top_p leaves of them."""
+    if count == z.shape[1]:
+        return _sample_candidates(z, rows)
+    ids = likeliest_ids(z, _HEAD if count == _IN_HEAD else count)
+    candidates = np.take_along_axis(z, ids, axis=1)
+    if count != _IN_HEAD:
+        return ids[np.arange(len(ids)), _sample_candidates(candidates, rows)]
+    places = _sample_candidates(candidates, rows, np.exp(z).sum(axis=1).astype(np.float64))
+    chosen: NDArray[np.int64] = ids[np.arange(len(ids)), places]
+    wide = np.flatnonzero(places == _BEYOND_HEAD)
+    if len(wide):
+        chosen[wide] = _sample_candidates(z[wide], rows[wide])
+    return chosen
 
 
-def _apply_top_p(z: NDArray[np.float32], which: NDArray[np.int64], top_p: NDArray[np.float64]) -> None:
-    """Set all but the fewest largest whose weights reach top_p of the sum to -infinity, in rows `which`, in place."""
-    part = z[which]
-    falling = np.ascontiguousarray(np.sort(part, axis=1)[:, ::-1])
-    sums = np.cumsum(np.exp(falling).astype(np.float64), axis=1)
-    counts = (sums < top_p[which, None] * sums[:, -1:]).sum(axis=1) + 1
-    np.minimum(counts, part.shape[1], out=counts)
-    least = falling[np.arange(len(which)), counts - 1]
-    z[which] = _only_largest(part, least, counts)
+def _sample_candidates(
+    z: NDArray[np.float32], rows: NDArray[np.void], sums: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
+    """Apply top_p and min_p to the candidates and pick one of them.
 
+    Args:
+        z: float32 [n, count], in id order.
+        rows: dtype ROW, [n].
+        sums: float64 [n], the weight of which top_p is a share; by default that of the candidates.
 
-def _only_largest(z: NDArray[np.float32], least: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Keep counts[i] numbers of row i, whose counts[i]-th largest is least[i]; of equal ones those with lower ids."""
-    kept = z >= least[:, None]
-    crowded = np.flatnonzero(kept.sum(axis=1) > counts)
-    if len(crowded):
-        rows, floor = z[crowded], least[crowded, None]
-        above = rows > floor
-        ties = rows == floor
-        room = counts[crowded] - above.sum(axis=1)
-        kept[crowded] = above | (ties & (np.cumsum(ties, axis=1) <= room[:, None]))
-    return np.where(kept, z, np.float32(-np.inf))
+    Returns:
+        int64 [n], 0 .. count-1; with `sums`, _BEYOND_HEAD where the candidates' weights do not reach the share.
+    """
+    padded = blank_weights(*z.shape)
+    weights = padded[:, : z.shape[1]]
+    np.exp(z, out=weights)
+    is_wide = None
+    top_p = rows["top_p"]
+    if (top_p < 1).any():
+        falling = np.ascontiguousarray(np.sort(z, axis=1)[:, ::-1])
+        mass = np.cumsum(np.exp(falling).astype(np.float64), axis=1)
+        wanted = top_p * (mass[:, -1] if sums is None else sums)
+        counts = np.where(top_p < 1, np.count_nonzero(mass < wanted[:, None], axis=1) + 1, z.shape[1])
+        is_wide = counts > z.shape[1]
+        counts = np.minimum(counts, z.shape[1])
+        weights *= largest_mask(z, falling[np.arange(len(z)), counts - 1], counts)
+    min_p = rows["min_p"]
+    if min_p.any():
+        weights *= weights >= min_p[:, None]
+    places = inverse_cdf(padded, uniforms(rows["key"], rows["position"]))
+    if is_wide is not None and sums is not None:
+        places[is_wide] = _BEYOND_HEAD
+    return places
