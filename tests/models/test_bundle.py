@@ -1,0 +1,110 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import Bundle
+from models.errors import BundleCorruptError, BundleNotFoundError
+from models.store import Store
+from tests.tiny_models import tiny_bundle, tiny_model
+
+CORE_FILES = ["bundle.json", "weights.safetensors", "tokenizer.json", "README.md"]
+
+
+def test_a_bundle_gives_back_what_was_published(tmp_path: Path) -> None:
+    bundle = Bundle(tiny_bundle(tmp_path, "lstm").path)
+    model = tiny_model(bundle.config)
+    weights = bundle.weights()
+    assert all(np.array_equal(weights[name], value.detach().numpy()) for name, value in model.named_parameters())
+    assert bundle.id == "lstm/1"
+    assert bundle.record.state_width == bundle.config.recurrent.state_size
+    assert bundle.tokenizer.vocab_size == bundle.config.vocab_size
+    assert bundle.graph_sets == ()
+
+
+@pytest.mark.parametrize("file", CORE_FILES)
+@pytest.mark.parametrize("place", [0.3, 0.9])
+def test_a_flipped_byte_is_found_and_its_file_named(tmp_path: Path, file: str, place: float) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
+    path = bundle.path / file
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleCorruptError, match=file):
+        Bundle(bundle.path)
+
+
+@pytest.mark.parametrize("file", CORE_FILES)
+def test_a_missing_or_truncated_file_is_named(tmp_path: Path, file: str) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
+    path = bundle.path / file
+    path.write_bytes(path.read_bytes()[:-1][: 10 if file == "bundle.json" else None])
+    with pytest.raises(BundleCorruptError, match=file):
+        Bundle(bundle.path)
+    path.unlink()
+    with pytest.raises(BundleCorruptError, match=file):
+        Bundle(bundle.path)
+
+
+def test_a_core_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
+    path = bundle.path / "README.md"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleCorruptError, match="not a plain file"):
+        Bundle(bundle.path)
+
+
+def test_a_graph_set_that_is_not_there_is_named_with_the_command_that_builds_it(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
+    with pytest.raises(BundleNotFoundError, match=r"no graph set int8. Sets: none. Build it: python -m export build"):
+        bundle.graph_set("int8")
+
+
+def test_two_bundles_of_the_same_weights_have_different_identities(tmp_path: Path) -> None:
+    first, second = tiny_bundle(tmp_path, "gru"), tiny_bundle(tmp_path, "gru")
+    assert (first.id, second.id) == ("gru/1", "gru/2")
+    assert first.record.sha256 != second.record.sha256
+
+
+@pytest.mark.parametrize("moment", ["write_durably", "sync_tree"])
+def test_a_publisher_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path, moment: str) -> None:
+    """SIGKILL at the first, second ... durable write; whatever is left, the store shows only whole versions."""
+    tiny_bundle(tmp_path, "gru")
+    script = textwrap.dedent(
+        f"""
+        import os, signal, sys
+        from pathlib import Path
+        import models.bundle, models.store
+        home = models.bundle if "{moment}" == "write_durably" else models.store
+        original, left = home.{moment}, int(sys.argv[2])
+        def dying(*arguments):
+            global left
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+            return original(*arguments)
+        home.{moment} = dying
+        from tests.tiny_models import tiny_bundle
+        tiny_bundle(Path(sys.argv[1]), "gru")
+        """
+    )
+    for survived in range(4 if moment == "write_durably" else 1):
+        arguments = [sys.executable, "-c", script, str(tmp_path), str(survived)]
+        assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+        assert Store(tmp_path).versions("gru") == [1]
+    assert tiny_bundle(tmp_path, "gru").id == "gru/2"
+    leftovers = [name for name in os.listdir(tmp_path / "gru") if name.startswith(".building")]
+    assert leftovers == []  # the next publisher clears away what the killed one left
+
+
+def test_the_record_is_plain_json_that_a_person_can_read(tmp_path: Path) -> None:
+    record = json.loads((tiny_bundle(tmp_path, "lstm").path / "bundle.json").read_text())
+    assert record["task"] == "generation"
+    assert [entry["name"] for entry in record["row"]] == ["h0", "h1", "c0", "c1"]

@@ -1,0 +1,61 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from models.errors import BundleError, BundleNotFoundError
+from models.store import Store
+
+
+def test_versions_count_up_and_a_bare_name_is_the_highest(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for _ in range(11):
+        with store.new_version("m") as (folder, _target):
+            (folder / "file").write_text("x")
+    assert store.versions("m") == list(range(1, 12))
+    assert store.resolve("m").name == "11"  # by number, not by spelling
+    assert store.resolve("m/2").name == "2"
+
+
+def test_an_unknown_model_or_version_is_answered_with_those_that_exist(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.new_version("shakespeare") as (folder, _target):
+        (folder / "file").write_text("x")
+    with pytest.raises(BundleNotFoundError, match=r"'shakespear' not found .* Models: shakespeare\."):
+        store.resolve("shakespear")
+    with pytest.raises(BundleNotFoundError, match=r"Version '7' of model shakespeare not found. Versions: 1\."):
+        store.resolve("shakespeare/7")
+    for hostile in ("../shakespeare", "shakespeare/../1", "", "/", "shakespeare/01", "a\0b"):
+        with pytest.raises(BundleNotFoundError):
+            store.resolve(hostile)
+
+
+@pytest.mark.parametrize("name", ["", "A", "../x", "a/b", "-a", "a" * 65, ".hidden"])
+def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BundleError, match="is not allowed"), Store(tmp_path).new_version(name):
+        pass
+
+
+def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(ZeroDivisionError), store.new_version("m") as (folder, _target):
+        (folder / "file").write_text("x")
+        raise ZeroDivisionError
+    assert store.names() == []
+    assert [path.name for path in (tmp_path / "m").iterdir()] == [".lock"]
+
+
+def test_two_publishers_at_once_get_two_versions(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def publish() -> None:
+        with store.new_version("m") as (folder, target):
+            (folder / "version").write_text(target.name)
+
+    threads = [threading.Thread(target=publish) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.versions("m") == list(range(1, 9))
+    assert all((tmp_path / "m" / str(v) / "version").read_text() == str(v) for v in range(1, 9))

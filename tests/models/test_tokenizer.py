@@ -1,0 +1,88 @@
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import TokenizerError
+from models.tokenizer import END_TOKEN, Tokenizer
+
+CORPUS = ["The cat sat on the mat.\n", "你好,世界。再见!\n", "naïve café 🙂 e\u0301\r\n\t"]
+CHARACTER = Tokenizer.character(CORPUS, end_token=True)
+BYTE_BPE = Tokenizer.byte_bpe(CORPUS * 20, vocab_size=320, end_token=True)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(TEXT)
+def test_byte_bpe_gives_back_any_text_after_nfc(text: str) -> None:
+    assert BYTE_BPE.decode(BYTE_BPE.encode(text)) == unicodedata.normalize("NFC", text)
+
+
+@given(st.text(st.sampled_from(sorted(set("".join(CORPUS)) - {"\u0301"}))))
+def test_characters_of_the_training_text_come_back(text: str) -> None:
+    ids = CHARACTER.encode(text)
+    assert CHARACTER.decode(ids) == text
+    assert len(ids) == len(text)
+
+
+@given(TEXT)
+def test_text_is_the_concatenation_of_token_bytes(text: str) -> None:
+    for tokenizer in (CHARACTER, BYTE_BPE):
+        ids = tokenizer.encode(text)
+        assert b"".join(tokenizer.token_bytes[i] for i in ids).decode() == tokenizer.decode(ids)
+
+
+@given(TEXT)
+def test_no_token_stands_for_more_characters_than_the_bound(text: str) -> None:
+    for tokenizer in (CHARACTER, BYTE_BPE):
+        assert len(text) <= len(tokenizer.encode(text)) * tokenizer.max_characters_per_token
+
+
+def test_an_unknown_character_is_unk_and_shows_as_a_replacement() -> None:
+    ids = CHARACTER.encode("Z☃")
+    assert ids == [CHARACTER.unknown_id, CHARACTER.unknown_id]
+    assert CHARACTER.decode(ids) == "\ufffd\ufffd"
+
+
+@pytest.mark.parametrize("tokenizer", [CHARACTER, BYTE_BPE], ids=["character", "byte-bpe"])
+def test_the_end_token_typed_by_a_user_is_text(tokenizer: Tokenizer) -> None:
+    assert tokenizer.end_id is not None
+    assert tokenizer.end_id not in tokenizer.encode(f"a{END_TOKEN}b")
+    assert tokenizer.decode([tokenizer.end_id]) == ""
+
+
+@pytest.mark.parametrize("tokenizer", [CHARACTER, BYTE_BPE], ids=["character", "byte-bpe"])
+def test_a_tokenizer_survives_its_file(tokenizer: Tokenizer) -> None:
+    again = Tokenizer.from_json(tokenizer.to_json())
+    text = "cat 你好 🙂 <unk>"
+    assert again.encode(text) == tokenizer.encode(text)
+    assert again.token_bytes == tokenizer.token_bytes
+    assert (again.kind, again.end_id, again.unknown_id) == (tokenizer.kind, tokenizer.end_id, tokenizer.unknown_id)
+
+
+def test_a_lone_surrogate_is_refused_by_name() -> None:
+    with pytest.raises(TokenizerError, match=r"'a\\ud800' holds a lone surrogate"):
+        BYTE_BPE.encode("a\ud800")
+
+
+def test_a_vocabulary_too_small_for_bytes_is_refused() -> None:
+    with pytest.raises(TokenizerError, match="100 is too small for byte-level BPE: at least 256"):
+        Tokenizer.byte_bpe(CORPUS, vocab_size=100)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"normalizer": {"type": "Lowercase"}}, "normalizer Lowercase changes text beyond NFC"),
+        ({"pre_tokenizer": {"type": "Whitespace"}}, "pre-tokenizer Whitespace is not supported"),
+    ],
+)
+def test_a_tokenizer_whose_text_is_not_its_bytes_is_refused(change: dict[str, object], says: str) -> None:
+    with pytest.raises(TokenizerError, match=says):
+        Tokenizer.from_json(json.dumps({**json.loads(BYTE_BPE.to_json()), **change}))
+
+
+def test_a_file_that_is_no_tokenizer_is_refused() -> None:
+    with pytest.raises(TokenizerError, match="cannot be read"):
+        Tokenizer.from_json("{}")
