@@ -1,0 +1,95 @@
+"""A run's folder: its recipe, checkpoint, best weights, log and picture. One process at a time.
+
+recipe.json        the recipe and the data's digest; a run with another one is refused
+last.ckpt          the last checkpoint
+best.safetensors   the weights of the best epoch so far, float32
+epochs.jsonl       one line of figures for each epoch
+loss.png           their picture
+published.json     the bundle, once there is one
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from models.digest import as_json, sync_folder, write_durably
+from models.errors import ConfigError
+
+PLACES = {"store", "run_dir", "checkpoint_every"}  # keys that may change between two starts: no weight depends on them
+
+
+class RunFolder:
+    """The paths of a run.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.json"
+        self.checkpoint = path / "last.ckpt"
+        self.best = path / "best.safetensors"
+        self.log = path / "epochs.jsonl"
+        self.picture = path / "loss.png"
+        self.published = path / "published.json"
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[Self]:
+        """The folder, made if need be, and kept from other processes.
+
+        Raises:
+            ConfigError: another process trains in it.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(f"run_dir {path} is in use by another process; wait, or name another one.") from None
+            yield cls(path)
+
+    def clear(self) -> None:
+        """Remove what a run wrote, and nothing else."""
+        for file in (self.published, self.checkpoint, self.best, self.log, self.picture, self.recipe):
+            file.unlink(missing_ok=True)
+
+    def claim(self, recipe: dict[str, Any], data_sha256: str) -> None:
+        """Write down whose folder this is, or check that it is the same run's.
+
+        Raises:
+            ConfigError: it holds another run; the message names the keys that differ and what to do.
+        """
+        mine = flattened({**recipe, "data_sha256": data_sha256})
+        if not self.recipe.is_file():
+            write_whole(self.recipe, as_json(mine))
+            return
+        theirs: dict[str, Any] = json.loads(self.recipe.read_bytes())
+        differing = [key for key in sorted({*mine, *theirs} - PLACES) if mine.get(key) != theirs.get(key)]
+        if differing:
+            changes = ", ".join(f"{key} ({theirs.get(key)} there, {mine.get(key)} now)" for key in differing)
+            raise ConfigError(
+                f"run_dir {self.path} holds a run of another recipe: {changes}. "
+                "Name another folder (run_dir=...), or add --fresh to begin again in this one."
+            )
+
+
+def flattened(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        flat.update(flattened(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or stays as it was."""
+    partial = path.with_name(path.name + ".partial")
+    write_durably(partial, content)
+    partial.replace(path)
+    sync_folder(path.parent)
