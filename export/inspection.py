@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import onnx
+from rich.markup import escape
 from rich.table import Table
 
 from export.census import census
@@ -28,7 +29,10 @@ def bundle_tables(bundle: Bundle) -> Iterator[Table]:
     for name in bundle.graph_sets:
         graph_set = bundle.graph_set(name)
         total = sum(file.stat().st_size for file in graph_set.path.iterdir())
-        table = _table(f"graph set {name}, {_size(total)}", "graph", "inputs", "outputs", "operators")
+        table = _table(f"graph set {name}, {_size(total)}")
+        for column in ("graph", "inputs", "outputs"):
+            table.add_column(column, no_wrap=True)
+        table.add_column("operators")
         for graph in graph_set.manifest.graphs:
             model = onnx.load(str(graph_set.graph(graph)), load_external_data=False)
             counts = ", ".join(f"{count} {operator}" for operator, count in census(model).most_common())
@@ -46,7 +50,7 @@ def _values(values: list[onnx.ValueInfoProto]) -> str:
         tensor = value.type.tensor_type
         shape = ",".join(dimension.dim_param or str(dimension.dim_value) for dimension in tensor.shape.dim)
         lines.append(f"{value.name}: {onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)}[{shape}]")
-    return "\n".join(lines)
+    return escape("\n".join(lines))
 
 
 def _size(num_bytes: int) -> str:

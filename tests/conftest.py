@@ -2,11 +2,14 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
+import torch
 
 from export.build import build_sets
 from models.bundle import Bundle
 from models.config import CellKind
 from tests.tiny_models import tiny_bundle
+
+torch.set_num_threads(1)  # small models; a second thread only waits when the machine is busy
 
 
 @pytest.fixture(scope="session")

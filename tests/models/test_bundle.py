@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -100,7 +99,7 @@ def test_a_publisher_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path
         assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
         assert Store(tmp_path).versions("gru") == [1]
     assert tiny_bundle(tmp_path, "gru").id == "gru/2"
-    leftovers = [name for name in os.listdir(tmp_path / "gru") if name.startswith(".building")]
+    leftovers = list((tmp_path / "gru").glob(".building*"))
     assert leftovers == []  # the next publisher clears away what the killed one left
 
 

@@ -1,0 +1,128 @@
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.build import build_sets, verify_set
+from export.quantize.linear import signed_edge
+from export.trace import recurrent
+from export.trace.language_model import language_model_graphs
+from export.trace.reference import language_model
+from models.bundle import Bundle
+from models.config import CellKind
+from models.errors import BundleCorruptError, BundleNotFoundError, ExportError, ParityError
+from tests.tiny_models import tiny_bundle
+
+Built = Callable[[CellKind], Bundle]
+
+
+def test_a_set_passes_its_own_verification_again(built_bundle: Built) -> None:
+    for name in ("fp32", "int8"):
+        report = verify_set(built_bundle("rnn-relu"), name)
+        assert all(check.is_passed for check in report.checks)
+        assert report.facts["argmax_agreement"] > 0.9
+
+
+def test_swapped_gates_fail_parity_and_are_never_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny_bundle(tmp_path, "lstm")
+    monkeypatch.setitem(recurrent.GATE_ORDER, "lstm", (0, 1, 2, 3))
+    with pytest.raises(ParityError, match=r"worst_error is \S+, allowed 1e-05. It is not published"):
+        build_sets(bundle, ["fp32"])
+    assert bundle.graph_sets == ()
+    assert [path.name for path in (bundle.path / "onnx").iterdir()] == [".lock"]
+
+
+def test_a_wrong_int8_range_fails_parity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
+    monkeypatch.setattr("export.quantize.language_model.TANH_EDGE", signed_edge(0.05))
+    with pytest.raises(ParityError, match="rise_of_nats_per_token"):
+        build_sets(bundle, ["int8"])
+    assert bundle.graph_sets == ()
+
+
+def test_a_failed_rebuild_leaves_the_old_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
+    build_sets(bundle, ["int8"])
+    before = bundle.graph_set("int8").manifest.sha256
+    monkeypatch.setattr("export.quantize.language_model.TANH_EDGE", signed_edge(0.05))
+    with pytest.raises(ParityError):
+        build_sets(bundle, ["int8"])
+    assert bundle.graph_set("int8").manifest.sha256 == before
+
+
+@pytest.mark.parametrize("file", ["step.onnx", "weights.bin", "manifest.json"])
+def test_a_changed_or_truncated_file_of_a_set_is_named(tmp_path: Path, file: str) -> None:
+    bundle = tiny_bundle(tmp_path, "rnn-tanh")
+    build_sets(bundle, ["int8"])
+    path = bundle.graph_set_path("int8") / file
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 4
+    for damaged in (content[: len(content) // 2], bytes(flipped)):
+        path.write_bytes(damaged)
+        with pytest.raises(BundleCorruptError, match=re.escape(file)):
+            bundle.graph_set("int8")
+
+
+def test_a_set_copied_from_another_bundle_is_refused(tmp_path: Path, built_bundle: Built) -> None:
+    other = tiny_bundle(tmp_path, "gru", name="another")
+    source = built_bundle("gru").graph_set_path("int8")
+    other.graph_set_path("int8").mkdir(parents=True)
+    for file in source.iterdir():
+        (other.graph_set_path("int8") / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(BundleCorruptError, match="built from another bundle"):
+        other.graph_set("int8")
+
+
+def test_an_unknown_set_is_answered_with_those_that_exist(built_bundle: Built) -> None:
+    with pytest.raises(ExportError, match=r"'fp8' cannot be built. Sets: fp32, int8\."):
+        build_sets(built_bundle("gru"), ["fp8"])
+    with pytest.raises(BundleNotFoundError, match="no graph set gpu-fp16"):
+        built_bundle("gru").graph_set("gpu-fp16")
+
+
+def test_the_exported_model_is_left_as_it_was(built_bundle: Built) -> None:
+    bundle = built_bundle("lstm")
+    model = language_model(bundle)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    language_model_graphs(model)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("survived", [0, 2, 5])
+def test_a_build_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path, survived: int) -> None:
+    """SIGKILL at a durable write (weights, graphs, manifest) or at the final sync; no set appears."""
+    bundle = tiny_bundle(tmp_path, "rnn-tanh")
+    script = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        import export.weights_file, models.graph_set, models.store
+        left = int(sys.argv[2])
+        def dying(original):
+            def call(*arguments):
+                global left
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left -= 1
+                return original(*arguments)
+            return call
+        export.weights_file.write_durably = dying(export.weights_file.write_durably)
+        models.graph_set.write_durably = dying(models.graph_set.write_durably)
+        models.store.sync_tree = dying(models.store.sync_tree)
+        from export.build import build_sets
+        from models.bundle import Bundle
+        build_sets(Bundle(Path(sys.argv[1])), ["int8"])
+        """
+    )
+    command = [sys.executable, "-c", script, str(bundle.path), str(survived)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert bundle.graph_sets == ()
+    with pytest.raises(BundleNotFoundError):
+        bundle.graph_set("int8")

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from models.bundle import Bundle
+from models.config import CellKind
+from tests.tiny_models import tiny_bundle
+
+Built = Callable[[CellKind], Bundle]
+
+
+def export(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "export", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def test_build_verify_inspect_one_after_the_other(tmp_path: Path) -> None:
+    path = str(tiny_bundle(tmp_path, "rnn-tanh").path)
+    built = export("build", path, "--set", "int8")
+    assert built.returncode == 0, built.stderr
+    assert "rise_of_nats_per_token" in built.stdout
+    verified = export("verify", path)
+    assert verified.returncode == 0, verified.stderr
+    inspected = export("inspect", path)
+    assert inspected.returncode == 0, inspected.stderr
+    for part in ("state row, 80 numbers", "graph set int8", "advance", "ids: int64[batch,time]", "MatMulInteger"):
+        assert part in inspected.stdout
+
+
+def test_an_error_is_one_sentence_and_exit_code_one(tmp_path: Path) -> None:
+    missing = export("build", str(tmp_path))
+    assert missing.returncode == 1
+    assert missing.stderr.startswith(f"error: No bundle at {tmp_path}.")
+    assert "Traceback" not in missing.stderr
+    path = tiny_bundle(tmp_path, "gru").path
+    nothing = export("verify", str(path))
+    assert nothing.returncode == 1
+    assert "has no graph set. Build one: python -m export build" in nothing.stderr
+
+
+def test_a_set_that_does_not_verify_gives_exit_code_one(built_bundle: Built, tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path, "gru").path
+    wrong = export("build", str(path), "--set", "fp8")
+    assert wrong.returncode == 1
+    assert "Sets: fp32, int8." in wrong.stderr
