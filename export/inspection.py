@@ -11,7 +11,7 @@ from models.bundle import Bundle
 
 
 def bundle_tables(bundle: Bundle) -> Iterator[Table]:
-    """Architecture, state row, metrics, and one table for each graph set."""
+    """Architecture, state row, metrics, and two tables for each graph set."""
     record = bundle.record
     facts = _table(f"{bundle.id} ({record.task})", "field", "value")
     for field, value in bundle.config.model_dump().items():
@@ -29,15 +29,14 @@ def bundle_tables(bundle: Bundle) -> Iterator[Table]:
     for name in bundle.graph_sets:
         graph_set = bundle.graph_set(name)
         total = sum(file.stat().st_size for file in graph_set.path.iterdir())
-        table = _table(f"graph set {name}, {_size(total)}")
-        for column in ("graph", "inputs", "outputs"):
-            table.add_column(column, no_wrap=True)
-        table.add_column("operators")
+        shapes = _table(f"graph set {name}, {_size(total)}", "graph", "inputs", "outputs")
+        operators = _table(f"operators of {name}", "graph", "operators")
         for graph in graph_set.manifest.graphs:
             model = onnx.load(str(graph_set.graph(graph)), load_external_data=False)
             counts = ", ".join(f"{count} {operator}" for operator, count in census(model).most_common())
-            table.add_row(graph, _values(model.graph.input), _values(model.graph.output), counts)
-        yield table
+            shapes.add_row(graph, _values(model.graph.input), _values(model.graph.output))
+            operators.add_row(graph, counts)
+        yield from (shapes, operators)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -9,36 +9,60 @@ import typer
 
 from models.errors import RnnserveError
 from training.recipe import RECIPES, load_recipe
+from training.run_folder import PLACES
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Text in, trained bundle out."
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def show_help(context: typer.Context) -> None:
+    """Text in, trained bundle out."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="a recipe, such as training/recipes/builtin-tiny.yaml")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value ..., such as optimizer.clip=0.5")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="such as optimizer.learning_rate=0.001")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="begin again, whatever run_dir holds")] = False,
 ) -> None:
-    """Train as a recipe says and publish the bundle; its path is the last line. Run it again after a kill to go on."""
-    checked = load_recipe(recipe, overrides or [])
-    from training.run import run as run_recipe
+    """Train as a recipe says and publish the bundle; its path is the last line of the output.
 
-    command = shlex.join(["python", "-m", "training", "run", str(recipe), *(overrides or [])])
-    print(run_recipe(checked, fresh=fresh, command=command))
+    After a kill the same command goes on from the last checkpoint and ends in the same weights.
+    """
+    checked = load_recipe(recipe, overrides or [])
+    from training.run import run as run_recipe  # after the check: torch and Lightning take seconds to load
+
+    print(run_recipe(checked, fresh=fresh, command=_command(recipe, overrides or [])))
 
 
 @app.command()
 def recipes() -> None:
-    """List the shipped recipes."""
+    """List the recipes that come with the project."""
     for path in sorted(RECIPES.glob("*.yaml")):
-        print(f"{path}: {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        print(f"{shown}  {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
 
 
-if __name__ == "__main__":
+def _command(recipe: Path, overrides: list[str]) -> str:
+    """What a user types for the same weights: without the keys that only say where things lie."""
+    kept = [item for item in overrides if item.partition("=")[0] not in PLACES]
+    absolute = recipe.resolve()
+    shown = absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else recipe
+    return shlex.join(["python", "-m", "training", "run", str(shown), *kept])
+
+
+def main() -> None:
+    """The program: errors of rnnserve are one sentence and exit status 1."""
     try:
         app(prog_name="python -m training")
     except RnnserveError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ import io
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from training.progress import Progress
 
@@ -20,7 +21,7 @@ def loss_curve(progress: Progress, title: str) -> bytes:
         axes.annotate(f"{progress.best_nats:.3f}", (progress.best_epoch, progress.best_nats), (0, -16), ha="center",
                       textcoords="offset points")  # fmt: skip
     axes.set(title=title, xlabel="epoch", ylabel="nats per token")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     buffer = io.BytesIO()

@@ -14,7 +14,7 @@ class EpochFigures:
     validation_nats_per_token: float
     validation_nats_per_character: float
     validation_perplexity: float  # exp(nats per token)
-    learning_rate: float  # at the epoch's last update
+    learning_rate: float  # after the epoch's last update
     seconds: float  # training and validation, without what a killed run lost
 
 

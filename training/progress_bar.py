@@ -21,7 +21,7 @@ class ProgressBar(Callback):
         windows: windows of one epoch.
     """
 
-    def __init__(self, progress: Progress, epochs: int, windows: int) -> None:
+    def __init__(self, progress: Progress, *, epochs: int, windows: int) -> None:
         self._progress = progress
         self._epochs = epochs
         self._windows = windows
@@ -53,12 +53,19 @@ class ProgressBar(Callback):
         figures = self._progress.history[-1]
         is_best = self._progress.best_epoch == figures.epoch
         self._console.print(
-            f"epoch {figures.epoch}/{self._epochs}: training {figures.train_nats_per_token:.4f}, validation "
-            f"{figures.validation_nats_per_token:.4f} nats/token, {figures.validation_nats_per_character:.4f} nats/char, "
+            f"epoch {figures.epoch}/{self._epochs}: training {figures.train_nats_per_token:.4f} nats/token, "
+            f"validation {figures.validation_nats_per_token:.4f} nats/token, "
+            f"{figures.validation_nats_per_character:.4f} nats/char, "
             f"perplexity {figures.validation_perplexity:.2f}, {figures.seconds:.0f} s{', best' if is_best else ''}",
             soft_wrap=True,
             highlight=False,
         )
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Say how to go on after Ctrl-C or SIGTERM."""
+        self._bar.stop()
+        if isinstance(exception, KeyboardInterrupt | SystemExit):
+            self._console.print("stopped; the same command goes on from the last checkpoint")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
         """Leave the terminal as it was, also after an error."""

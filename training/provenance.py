@@ -1,4 +1,4 @@
-"""What made a bundle: recipe, data, versions, date, figures. It goes into bundle.json."""
+"""What made a bundle: recipe, data, versions, date, figures. It goes into bundle.json and onto the card."""
 
 import datetime
 import platform
@@ -9,6 +9,7 @@ from typing import Any
 from training.data.corpus import Corpus
 from training.progress import Progress
 from training.recipe import Recipe
+from training.run_folder import PLACES
 
 LIBRARIES = ("torch", "lightning", "tokenizers", "numpy", "safetensors")
 
@@ -19,7 +20,7 @@ def provenance(
     """Plain data for bundle.json.
 
     Args:
-        recipe: with the overrides in it.
+        recipe: with the overrides in it; keys that no weight depends on are left out.
         corpus: what was read.
         progress: the finished run.
         sizes: counts of tokens and characters.
@@ -27,8 +28,9 @@ def provenance(
     """
     return {
         "command": command,
-        "recipe": recipe.model_dump(),
+        "recipe": recipe.model_dump(exclude=set(PLACES)),
         "data": {**asdict(corpus.origin), "name": corpus.name, "sha256": corpus.sha256, **sizes},
+        "best_epoch": progress.best_epoch,
         "epochs": [asdict(figures) for figures in progress.history],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

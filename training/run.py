@@ -3,15 +3,19 @@
 import json
 import math
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from models.bundle import Bundle, publish
 from models.digest import as_json
+from models.errors import DataError
 from models.network.language_model import LanguageModel
 from models.store import Store, checked_name
 from models.tokenizer import Tokenizer
@@ -26,13 +30,31 @@ from training.progress import Progress
 from training.provenance import provenance
 from training.recipe import Recipe
 from training.run_folder import RunFolder, write_whole
+from training.sample import sample
 from training.trainer import train
 
 VALIDATION_WINDOW = 1024  # tokens; the state is carried, so the figure does not depend on it
 
 
+@dataclass(frozen=True)
+class _Text:
+    """The corpus as the model sees it."""
+
+    tokenizer: Tokenizer
+    train: NDArray[np.int64]  # ids of the training stream
+    validation: NDArray[np.int64]  # ids of the validation stream
+    validation_characters: int  # in all but the first validation token
+
+    @property
+    def characters_per_token(self) -> float:
+        """Of the validation part."""
+        return self.validation_characters / (len(self.validation) - 1)
+
+
 def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
     """Train, measure and publish.
+
+    Sets the seeds of torch, numpy and Python, and torch's threads when the recipe says how many.
 
     Args:
         recipe: what to do.
@@ -40,11 +62,11 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         command: how a user would start this run, for the card.
 
     Returns:
-        The published bundle's folder; of a run that was published before, the same one.
+        The published bundle's folder; of a run that was published into this store before, the same one.
 
     Raises:
         ConfigError: the run folder holds another run or is in use, or the loss was not finite.
-        DataError: the data is absent or malformed, or the checkpoint is broken.
+        DataError: the data is absent or malformed, or a file of the run folder is broken.
         BundleError: the name is not allowed.
     """
     checked_name(recipe.name)
@@ -53,51 +75,72 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         if fresh:
             folder.clear()
         folder.claim(recipe.model_dump(), corpus.sha256)
-        if (earlier := _published(folder, recipe)) is not None:
-            return earlier
-        return _run(recipe, folder, corpus, command)
+        earlier = _published(folder, recipe)
+        return _trained(recipe, folder, corpus, command) if earlier is None else earlier
 
 
-def _run(recipe: Recipe, folder: RunFolder, corpus: Corpus, command: str) -> Path:
-    _seed(recipe)
-    tokenizer = _tokenizer(recipe, corpus)
-    train_ids = stream_from_documents(corpus.train, tokenizer, has_ends=corpus.has_ends)
-    validation_ids = stream_from_documents(corpus.validation, tokenizer, has_ends=corpus.has_ends)
-    characters = num_characters(validation_ids[1:], tokenizer)
-    windows = Windows(train_ids, lanes=recipe.batch.lanes, length=recipe.batch.window)
-    validation = Windows(validation_ids, lanes=1, length=VALIDATION_WINDOW)
+def _trained(recipe: Recipe, folder: RunFolder, corpus: Corpus, command: str) -> Path:
+    _set_up_torch(recipe)
+    text = _read(recipe, corpus)
+    windows = Windows(text.train, lanes=recipe.batch.lanes, length=recipe.batch.window)
+    validation = Windows(text.validation, lanes=1, length=VALIDATION_WINDOW)
     task = LanguageModelTask(
-        recipe.model.config(tokenizer.vocab_size),
+        recipe.model.config(text.tokenizer.vocab_size),
         optimizer=recipe.optimizer,
         schedule=recipe.schedule,
         num_updates=recipe.epochs * len(windows),
     )
-    progress = train(recipe, folder, task, windows, validation, characters / validation.num_targets)
-    model = _best_model(folder, task.model, half=recipe.half_weights)
-    metrics = _metrics(progress, mean_nats(model, validation), characters / validation.num_targets)
-    sizes = {
-        "train_tokens": len(train_ids),
-        "validation_tokens": len(validation_ids),
-        "validation_characters": characters,
-    }
-    facts = provenance(recipe, corpus, progress, sizes=sizes, command=command)
-    bundle = publish(
-        Store(recipe.store),
-        recipe.name,
-        config=model.config,
-        weights={name: tensor.numpy() for name, tensor in model.state_dict().items()},
-        tokenizer=tokenizer,
-        card=card(recipe, corpus, model.config, tokenizer, metrics, facts),
-        metrics=metrics,
-        provenance=facts,
-        half=recipe.half_weights,
+    progress = train(
+        recipe,
+        folder,
+        task,
+        windows=windows,
+        validation=validation,
+        characters_per_token=text.characters_per_token,
     )
+    model = _best_model(folder, task.model, half=recipe.half_weights)
+    nats = mean_nats(model, validation)
+    metrics = {
+        "validation_nats_per_token": nats,
+        "validation_nats_per_character": nats / text.characters_per_token,
+        "validation_perplexity": math.exp(nats),
+    }
+    bundle = _publish(recipe, corpus, text, progress, model, metrics, command)
     write_whole(folder.published, as_json({"bundle": str(bundle.path.resolve()), "sha256": bundle.record.sha256}))
     return bundle.path
 
 
+def _publish(
+    recipe: Recipe,
+    corpus: Corpus,
+    text: _Text,
+    progress: Progress,
+    model: LanguageModel,
+    metrics: dict[str, float],
+    command: str,
+) -> Bundle:
+    sizes = {
+        "train_tokens": len(text.train),
+        "validation_tokens": len(text.validation),
+        "validation_characters": text.validation_characters,
+    }
+    facts = provenance(recipe, corpus, progress, sizes=sizes, command=command)
+    example = sample(model, text.tokenizer, seed=recipe.seed)
+    return publish(
+        Store(recipe.store),
+        recipe.name,
+        config=model.config,
+        weights={name: parameter.detach().numpy() for name, parameter in model.state_dict().items()},
+        tokenizer=text.tokenizer,
+        card=card(model, text.tokenizer, metrics=metrics, facts=facts, example=example),
+        metrics=metrics,
+        provenance=facts,
+        half=recipe.half_weights,
+    )
+
+
 def _published(folder: RunFolder, recipe: Recipe) -> Path | None:
-    """The bundle that this run has published into the recipe's store, if it is still there."""
+    """The bundle that this run has published into the recipe's store, if it is still there and whole."""
     if not folder.published.is_file():
         return None
     record: dict[str, Any] = json.loads(folder.published.read_bytes())
@@ -107,34 +150,31 @@ def _published(folder: RunFolder, recipe: Recipe) -> Path | None:
     return path if Bundle(path).record.sha256 == record["sha256"] else None
 
 
-def _seed(recipe: Recipe) -> None:
+def _set_up_torch(recipe: Recipe) -> None:
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     random.seed(recipe.seed)
-    np.random.seed(recipe.seed)  # noqa: NPY002
+    np.random.seed(recipe.seed)  # noqa: NPY002 - the legacy generator is what a library would draw from
     torch.manual_seed(recipe.seed)
 
 
-def _tokenizer(recipe: Recipe, corpus: Corpus) -> Tokenizer:
+def _read(recipe: Recipe, corpus: Corpus) -> _Text:
     if recipe.tokenizer.vocab_size is None:
-        return Tokenizer.character(corpus.train, end_token=corpus.has_ends)
-    return Tokenizer.byte_bpe(corpus.train, recipe.tokenizer.vocab_size, end_token=corpus.has_ends)
+        tokenizer = Tokenizer.character(corpus.train, end_token=corpus.has_ends)
+    else:
+        tokenizer = Tokenizer.byte_bpe(corpus.train, recipe.tokenizer.vocab_size, end_token=corpus.has_ends)
+    train_ids = stream_from_documents(corpus.train, tokenizer, has_ends=corpus.has_ends)
+    validation_ids = stream_from_documents(corpus.validation, tokenizer, has_ends=corpus.has_ends)
+    return _Text(tokenizer, train_ids, validation_ids, num_characters(validation_ids[1:], tokenizer))
 
 
 def _best_model(folder: RunFolder, model: LanguageModel, *, half: bool) -> LanguageModel:
     """The model on the CPU with its best weights, rounded as they will be published: that is what is measured."""
-    weights = load_file(folder.best)
+    try:
+        weights = load_file(folder.best)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{folder.best} cannot be read ({error}); begin again with --fresh.") from None
     if half:
-        weights = {name: tensor.half().float() for name, tensor in weights.items()}
+        weights = {name: parameter.half().float() for name, parameter in weights.items()}
     model.cpu().load_state_dict(weights)
-    return model
-
-
-def _metrics(progress: Progress, nats: float, characters_per_token: float) -> dict[str, float]:
-    return {
-        "validation_nats_per_token": nats,
-        "validation_nats_per_character": nats / characters_per_token,
-        "validation_perplexity": math.exp(min(nats, 700.0)),
-        "best_epoch": float(progress.best_epoch),
-        "epochs": float(progress.epoch),
-    }
+    return model.eval()

@@ -1,4 +1,4 @@
-"""The text that ships inside every Python: the language reference in `pydoc_data.topics`. For a machine with no data."""
+"""Text that ships inside every Python, the language reference in `pydoc_data.topics`: for a machine with no data."""
 
 import platform
 from pydoc_data.topics import topics

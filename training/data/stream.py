@@ -14,6 +14,11 @@ def stream_from_documents(documents: Iterable[str], tokenizer: Tokenizer, *, has
 
     Where documents have ends the stream also begins with one: serving starts a document from the end token.
 
+    Args:
+        documents: texts.
+        tokenizer: has an end_id where has_ends is set.
+        has_ends: whether an end token follows each document.
+
     Raises:
         DataError: fewer than two tokens, so nothing could be predicted.
     """
@@ -33,6 +38,7 @@ def num_characters(ids: NDArray[np.int64], tokenizer: Tokenizer) -> int:
 
     Args:
         ids: int64 [num_tokens].
+        tokenizer: what made them.
     """
     ends = int((ids == tokenizer.end_id).sum()) if tokenizer.end_id is not None else 0
     return len(tokenizer.decode(ids.tolist())) + ends

@@ -5,6 +5,7 @@ window k stopped, so the state can be carried. Every token but the first is a ta
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -44,10 +45,10 @@ class Windows:
         if num_targets < lanes:
             raise DataError(f"{len(ids)} tokens are too few for {lanes} lanes; use fewer lanes or a longer text.")
         bounds = [lane * num_targets // lanes for lane in range(lanes + 1)]
-        steps = max(end - start for start, end in zip(bounds, bounds[1:], strict=False))
+        steps = max(end - start for start, end in pairwise(bounds))
         inputs = np.zeros((lanes, steps), dtype=np.int64)
         targets = np.full((lanes, steps), IGNORED, dtype=np.int64)
-        for lane, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for lane, (start, end) in enumerate(pairwise(bounds)):
             inputs[lane, : end - start] = ids[start:end]
             targets[lane, : end - start] = ids[start + 1 : end + 1]
         self.lanes = lanes
