@@ -1,12 +1,11 @@
 """Build graph sets: trace or quantise, count operators, write, open, verify, and only then publish."""
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
-import torch
 
 from export.backends.golden import NUM_TOKENS, golden_logits
 from export.backends.onnxruntime.build import Graphs, open_graph_set, open_session
@@ -63,12 +62,7 @@ def _build_set(bundle: Bundle, model: LanguageModel, name: str, say: Callable[[s
         seal(
             bundle_sha256=bundle.record.sha256,
             graphs=list(graphs),
-            versions={
-                "torch": torch.__version__,
-                "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
-                "numpy": np.__version__,
-            },
+            versions={library: version(library) for library in ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")},
             golden=_golden(bundle, opened).model_dump(),
             parity=report.figures(),
             notes={"operators": counts, **notes},
