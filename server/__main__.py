@@ -1,0 +1,101 @@
+"""`python -m server`: serve the models of a store until told to stop.
+
+SIGTERM or Ctrl+C: not ready at once, running requests finish within the grace period, exit code 0. A second signal
+does not wait.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import structlog
+import uvicorn
+
+from models.errors import ConfigError
+from server.app import create_app
+from server.logs import configure_logs
+from server.service import Service
+from server.settings import settings_from
+
+log = structlog.get_logger()
+
+# Seconds between a thread's asking for the interpreter and getting it, at most. The engine's thread asks after every
+# step; Python's default of 5 ms is longer than a step.
+_SWITCH_INTERVAL = 0.0005
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handling, which ends the process with the signal instead of with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `_serve`."""
+        yield
+
+
+def main() -> int:
+    """Run the program; the exit code."""
+    try:
+        settings = settings_from(sys.argv[1:])
+    except ConfigError as error:
+        print(f"python -m server: {error}", file=sys.stderr)
+        return 2
+    configure_logs()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+    )
+    try:
+        listening = config.bind_socket()
+    except SystemExit:  # the reason has been logged
+        return 1
+    host, port = listening.getsockname()[:2]
+    log.info("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        return runner.run(_serve(_Server(config), app.state.service, listening))
+
+
+async def _serve(server: _Server, service: Service, listening: socket.socket) -> int:
+    """Serve until a signal comes or loading fails; the exit code."""
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    exit_code = 0
+    if await _first(serving, service.failed.wait(), signals.get()) == 1:
+        log.error("cannot serve", reason=service.failure)
+        exit_code = 1
+    elif not serving.done():
+        log.info("draining", requests=service.num_requests)
+        if await _first(serving, service.drain(), signals.get()) == 2:
+            server.force_exit = True
+    server.should_exit = True
+    await serving
+    log.info("stopped")
+    return exit_code
+
+
+async def _first(serving: asyncio.Task[None], *others: Coroutine[Any, Any, Any]) -> int:
+    """Wait until one has ended; its place, `serving` being 0. The others of `others` are cancelled."""
+    tasks = [asyncio.create_task(other) for other in others]
+    await asyncio.wait([serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    ended = next(i for i, task in enumerate([serving, *tasks]) if task.done())
+    for task in tasks:
+        task.cancel()
+    return ended
+
+
+if __name__ == "__main__":
+    sys.exit(main())

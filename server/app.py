@@ -1,0 +1,73 @@
+"""The HTTP application: settings in, an ASGI app out. Nothing is read or loaded at import."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+
+from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
+from server.loading import load_models
+from server.routes.generate import generate_router
+from server.routes.models import models_router
+from server.routes.operations import operations_router
+from server.service import Loader, Service
+from server.settings import Settings
+from server.transport.access import Access, answer_error
+from server.transport.answers import JsonAnswer
+
+
+def create_app(settings: Settings | None = None, load: Loader = load_models) -> FastAPI:
+    """The app. Its models are loaded when it starts; until then it answers 503.
+
+    Args:
+        settings: by default those of the environment.
+        load: gives the models.
+
+    Returns:
+        An app whose `state.service` is its Service.
+    """
+    service = Service(settings or Settings(), load)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="rnnserve",
+        summary="Recurrent networks over REST",
+        version=_version(),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        exception_handlers={ApiError: answer_error, HTTPException: _answer_http_error},
+    )
+    app.state.service = service
+    app.add_middleware(Access, metrics=service.metrics)
+    for router in (generate_router(service), models_router(service), operations_router(service)):
+        app.include_router(router)
+    return app
+
+
+async def _answer_http_error(request: Request, error: Exception) -> JsonAnswer:
+    """What the framework itself refuses, in our words."""
+    assert isinstance(error, HTTPException)
+    path = shown(request.url.path)
+    if error.status_code == 404:
+        return await answer_error(request, RouteNotFoundError(f"Path {path} not found. See /docs for those there are."))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"Path {path} does not take {shown(request.method)}. Allowed: {allowed}."
+        return await answer_error(request, MethodNotAllowedError(message, headers={"allow": allowed}))
+    if error.status_code < 500:
+        return await answer_error(request, FieldError(shown(error.detail)))
+    return await answer_error(request, InternalError("Something went wrong in the server; its log says what."))
+
+
+def _version() -> str:
+    try:
+        return metadata.version("rnnserve")
+    except metadata.PackageNotFoundError:
+        return "0"

@@ -1,0 +1,1 @@
+"""What goes over the wire: requests and answers as pydantic models, field by field."""

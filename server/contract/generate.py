@@ -1,0 +1,77 @@
+"""POST /v1/generate, on the wire."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+
+from models.decoding.options import GenerationOptions
+
+MAX_PROMPTS = 64
+
+
+def _prompts_from(value: Any) -> tuple[str, ...]:
+    """One string or a list of strings, as a tuple. Raises ValueError in a plain sentence."""
+    prompts = (value,) if isinstance(value, str) else value
+    if not isinstance(prompts, list | tuple) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise ValueError("prompt must be a string or a list of strings")
+    if not 1 <= len(prompts) <= MAX_PROMPTS:
+        raise ValueError(f"prompt holds {len(prompts)} strings; 1 to {MAX_PROMPTS} are allowed")
+    if "" in prompts:
+        raise ValueError(f"prompt {prompts.index('')} is empty; a prompt has at least one character")
+    return tuple(prompts)
+
+
+_PROMPT = {"type": "string", "minLength": 1}
+Prompts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_prompts_from),
+    WithJsonSchema({"anyOf": [_PROMPT, {"type": "array", "items": _PROMPT, "minItems": 1, "maxItems": MAX_PROMPTS}]}),
+]
+
+
+class GenerateRequest(GenerationOptions):
+    """Continue one or several prompts."""
+
+    model: Annotated[str | None, Field(description='"name" (highest version) or "name/2".')] = None
+    prompt: Annotated[Prompts, Field(description="The text to continue, or several.")]
+    stream: Annotated[bool, Field(description="Send text as it is generated, as server-sent events; one prompt.")] = (
+        False
+    )
+
+    @field_validator("stream")
+    @classmethod
+    def _one_prompt_is_streamed(cls, value: bool, info: ValidationInfo) -> bool:
+        prompts = info.data.get("prompt", ())  # absent when it was itself wrong
+        if value and len(prompts) > 1:
+            raise ValueError(f"one prompt can be streamed, not {len(prompts)}; send a request for each")
+        return value
+
+
+class GenerateChoice(BaseModel):
+    """One continuation; in a stream, what is new of it."""
+
+    index: Annotated[int, Field(description="p * n + k for sample k of prompt p.")]
+    text: str
+    finish_reason: Annotated[
+        Literal["stop", "length"] | None, Field(description="Why it ended; null while a stream goes on.")
+    ]
+    stop_reason: Annotated[str | None, Field(description="The stop string that ended it; null for the end token.")]
+
+
+class GenerateUsage(BaseModel):
+    """What was counted."""
+
+    prompt_tokens: int
+    completion_tokens: Annotated[int, Field(description="Generated tokens, the end token counted.")]
+    cached_tokens: Annotated[int, Field(description="Prompt tokens that did not have to be read again.")]
+    unknown_characters: Annotated[int, Field(description="Characters that a character model does not know.")]
+
+
+class GenerateAnswer(BaseModel):
+    """The answer; a stream's events have this shape, and its last one alone has `usage`."""
+
+    id: str
+    model: Annotated[str, Field(description="name/version of the model that answered.")]
+    seed: Annotated[int, Field(description="The seed given or made; with it the answer can be had again.")]
+    choices: list[GenerateChoice]
+    usage: GenerateUsage

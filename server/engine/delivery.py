@@ -1,0 +1,105 @@
+"""From the engine's thread to the event loop: news for each request, with at most one wake-up outstanding.
+
+While the loop is busy with earlier news, later news gather and come together. So a loop that keeps up sends every
+token by itself, and one that does not sends several in one event, instead of falling behind.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass, replace
+
+from models.decoding.continuation import FinishReason
+from server.errors import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """News of one continuation.
+
+    Attributes:
+        index: which choice of the answer, p * n + k.
+        text: what is new.
+        finish_reason: None while it goes on.
+        stop_reason: the stop string that ended it, or None.
+        num_tokens: tokens generated so far.
+    """
+
+    index: int
+    text: str
+    finish_reason: FinishReason | None
+    stop_reason: str | None
+    num_tokens: int
+
+    def after(self, before: "Update") -> "Update":
+        """Both as one: an update and the one before it, of the same continuation."""
+        return replace(self, text=before.text + self.text)
+
+
+class Mailbox:
+    """Where one request's news arrive. Belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self._updates: list[Update] = []
+        self._error: ApiError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, item: Update | ApiError) -> None:
+        """Add an update, or the error that ends the request; after an error nothing counts."""
+        if isinstance(item, ApiError):
+            self._error = self._error or item
+        else:
+            self._updates.append(item)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self) -> list[Update]:
+        """All updates since the last call; waits for the first.
+
+        Raises:
+            ApiError: the request has failed.
+        """
+        while not self._updates and self._error is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._error is not None:
+            raise self._error
+        updates, self._updates = self._updates, []
+        return updates
+
+
+class Delivery:
+    """Carries news into mailboxes.
+
+    Args:
+        loop: the loop that the mailboxes belong to.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._outbox: deque[tuple[Mailbox, Update | ApiError]] = deque()
+        self._is_waking = False
+
+    def post(self, mailbox: Mailbox, item: Update | ApiError) -> None:
+        """Add news; `flush` sends them. For the engine's thread."""
+        self._outbox.append((mailbox, item))
+
+    def flush(self) -> None:
+        """Wake the loop if there are news and it has not been woken already. For the engine's thread."""
+        if self._outbox and not self._is_waking:
+            self._is_waking = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        while self._outbox:
+            mailbox, item = self._outbox.popleft()
+            mailbox.put(item)
+        # Runs after the requests that were just woken have written what they got.
+        self._loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._is_waking = False  # first, so that news posted from here on wake the loop themselves
+        if self._outbox:
+            self._is_waking = True
+            self._loop.call_soon(self._deliver)

@@ -1,0 +1,58 @@
+"""One request for text as the engine sees it: prompts as token ids, and a continuation for each row."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decoding.continuation import Continuation
+from models.decoding.options import GenerationOptions
+from server.engine.delivery import Mailbox
+from server.engine.scheduler import Sequence
+
+
+@dataclass(eq=False, slots=True)
+class Prompt:
+    """One prompt of a request.
+
+    Attributes:
+        generation: the request.
+        tokens: int64 [length], its ids.
+        first_index: the index in the answer of its first choice.
+        continuations: one for each choice.
+        state: float32 [D], after the tokens that are prefilled; None before the first and once all rows have it.
+    """
+
+    generation: "Generation"
+    tokens: NDArray[np.int64]
+    first_index: int
+    continuations: list[Continuation]
+    state: NDArray[np.float32] | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Generation:
+    """One request.
+
+    Attributes:
+        options: its options.
+        seed: the seed, given or made.
+        is_streamed: whether text is wanted as it comes; otherwise each continuation's text comes once, at its end.
+        prompts: filled in once.
+        mailbox: where its news go.
+        sequences: the engine's.
+        num_open: continuations that go on; the engine's.
+    """
+
+    options: GenerationOptions
+    seed: int
+    is_streamed: bool
+    prompts: list[Prompt] = field(default_factory=list)
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    sequences: list[Sequence[Prompt]] = field(default_factory=list)
+    num_open: int = 0
+
+    def add_prompt(self, tokens: list[int], continuations: list[Continuation]) -> None:
+        """Add a prompt of at least one token and its continuations, one for each of the n choices."""
+        first_index = len(self.prompts) * self.options.n
+        self.prompts.append(Prompt(self, np.array(tokens, np.int64), first_index, continuations))

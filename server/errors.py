@@ -1,0 +1,152 @@
+"""Every error that a client can be answered with, its HTTP status, and its body.
+
+RequestError (models.errors)
+└── ApiError
+    ├── BadJsonError           400  the body is not JSON in UTF-8
+    ├── ModelNotFoundError     404  no such model is loaded
+    ├── RouteNotFoundError     404  no such path
+    ├── MethodNotAllowedError  405  the path does not take that method
+    ├── BodyTooLargeError      413  the body is over the limit
+    ├── FieldError             422  the JSON is not an object, or a field is wrong
+    ├── OverloadedError        429  every permit of the model is taken
+    ├── ClientGoneError        499  nobody is there to be answered; for the log alone
+    ├── InternalError          500  a bug of ours
+    ├── EngineError            500  the model failed while it ran
+    └── UnavailableError       503  loading or draining
+
+The status is in one table below. A message gives the name, the value, what is allowed, and what to do.
+"""
+
+import re
+from typing import Any
+
+from models.errors import RequestError
+
+MAX_SHOWN = 80
+
+
+class ApiError(RequestError):
+    """Base: an answer that is an error.
+
+    Args:
+        message: what the client is told.
+        param: the field at fault, if it is one.
+        code: which case of the class this is; each class has a usual one.
+        headers: to be sent with the answer.
+    """
+
+    usual_code = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.usual_code
+        self.headers = headers or {}
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return STATUS[type(self)]
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The answer's body; `type` is the class's name in lower case, with underscores."""
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+class BadJsonError(ApiError):
+    """The body is not JSON in UTF-8."""
+
+    usual_code = "json_invalid"
+
+
+class ModelNotFoundError(ApiError):
+    """No such model is loaded."""
+
+    usual_code = "model_not_found"
+
+
+class RouteNotFoundError(ApiError):
+    """No such path."""
+
+    usual_code = "route_not_found"
+
+
+class MethodNotAllowedError(ApiError):
+    """The path does not take that method."""
+
+    usual_code = "method_not_allowed"
+
+
+class BodyTooLargeError(ApiError):
+    """The body is over the limit."""
+
+    usual_code = "body_too_large"
+
+
+class FieldError(ApiError):
+    """The JSON is not an object, or a field is wrong."""
+
+    usual_code = "field_invalid"
+
+
+class OverloadedError(ApiError):
+    """Every permit of the model is taken."""
+
+    usual_code = "overloaded"
+
+
+class ClientGoneError(ApiError):
+    """Nobody is there to be answered."""
+
+    usual_code = "client_gone"
+
+
+class InternalError(ApiError):
+    """A bug of ours."""
+
+
+class EngineError(ApiError):
+    """The model failed while it ran."""
+
+    usual_code = "engine_failed"
+
+
+class UnavailableError(ApiError):
+    """Loading or draining."""
+
+    usual_code = "unavailable"
+
+
+STATUS: dict[type[ApiError], int] = {
+    BadJsonError: 400,
+    ModelNotFoundError: 404,
+    RouteNotFoundError: 404,
+    MethodNotAllowedError: 405,
+    BodyTooLargeError: 413,
+    FieldError: 422,
+    OverloadedError: 429,
+    ClientGoneError: 499,
+    InternalError: 500,
+    EngineError: 500,
+    UnavailableError: 503,
+}
+
+
+def shown(value: object) -> str:
+    """A value from outside as it may stand in a message: ascii(), at most MAX_SHOWN characters."""
+    if isinstance(value, str):
+        return ascii(value[:MAX_SHOWN])[:MAX_SHOWN]
+    try:
+        return ascii(value)[:MAX_SHOWN]
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"

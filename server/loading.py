@@ -1,0 +1,92 @@
+"""From the store to models that are ready to run: which to load, which graph set, and whether it can be trusted."""
+
+import numpy as np
+import structlog
+
+from export.backends.golden import check_golden
+from models.bundle import Bundle
+from models.errors import BundleError, BundleNotFoundError, ConfigError, RnnserveError, RunnerError
+from models.store import Store
+from server.backends import BACKEND, CPU_SETS, open_runners
+from server.engine.scheduler import CHUNK
+from server.loaded_model import LoadedModel
+from server.settings import Settings
+
+log = structlog.get_logger()
+
+
+def load_models(settings: Settings) -> list[LoadedModel]:
+    """Load the models that the settings name, or the highest version of every model in the store.
+
+    A model that was named and cannot be loaded stops the server. Of models that nobody named, one that cannot be
+    loaded is left out with a sentence in the log, and the others are served.
+
+    Raises:
+        RnnserveError: a named model cannot be loaded, or none can; the message says which and why.
+    """
+    store = Store(settings.store)
+    names = settings.models or tuple(store.names())
+    loaded: list[LoadedModel] = []
+    for name in names:
+        try:
+            loaded.append(_load(store, name, settings))
+        except RnnserveError as error:
+            if settings.models:
+                raise
+            log.error("model left out", model=name, reason=str(error))
+    if not loaded:
+        raise BundleNotFoundError(
+            f"No model can be served from {settings.store}. Models there: {', '.join(names) or 'none'}. "
+            "Train one (python -m training run RECIPE), export it (python -m export build BUNDLE), or give --store."
+        )
+    return loaded
+
+
+def _load(store: Store, name: str, settings: Settings) -> LoadedModel:
+    """Load one model. Raises RnnserveError."""
+    bundle = Bundle(store.resolve(name))
+    wanted = (settings.set,) if settings.set else tuple(name for name in CPU_SETS if name in bundle.graph_sets)
+    if not wanted:
+        raise BundleNotFoundError(
+            f"{bundle.path} has no graph set that this machine runs ({', '.join(CPU_SETS)}). "
+            f"Build them: python -m export build {bundle.path}"
+        )
+    for graph_set, fallback in zip(wanted, [*wanted[1:], None], strict=True):
+        try:
+            model = _load_set(bundle, graph_set, settings)
+        except (BundleError, ConfigError, RunnerError) as error:
+            if fallback is None:
+                raise
+            log.warning("graph set not used", model=bundle.id, set=graph_set, instead=fallback, reason=str(error))
+        else:
+            log.info("model loaded", model=model.id, set=graph_set, backend=model.backend)
+            return model
+    raise AssertionError("the last set either loads or raises")
+
+
+def _load_set(bundle: Bundle, name: str, settings: Settings) -> LoadedModel:
+    """Open one graph set, check its golden vector and warm it up. Raises RnnserveError."""
+    graph_set = bundle.graph_set(name)
+    width = bundle.record.state_width
+    steps, sequences = open_runners(
+        graph_set, state_width=width, capacity=2 * settings.max_rows, threads=settings.threads
+    )
+    check_golden(name, graph_set.manifest.golden, steps, width)
+    zeros = np.zeros((1, width), np.float32)
+    sequences.run(
+        "advance", {"ids": np.zeros((1, CHUNK), np.int64), "lengths": np.array([CHUNK], np.int32), "state": zeros}
+    )
+    steps.put(0, zeros[0])
+    steps.step(np.zeros(settings.max_rows, np.int64), np.zeros(settings.max_rows, np.int64))
+    return LoadedModel(
+        name=bundle.record.name,
+        version=bundle.record.version,
+        task=bundle.record.task,
+        tokenizer=bundle.tokenizer,
+        state_width=width,
+        precision=name,
+        backend=BACKEND,
+        metrics=bundle.record.metrics,
+        steps=steps,
+        sequences=sequences,
+    )

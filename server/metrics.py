@@ -1,0 +1,141 @@
+"""What the server counts, in a registry of its own. Names begin with rnnserve_; units are base units.
+
+Labels are few and bounded: `model` is always the id of a loaded model or empty, never what a client wrote.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+DURATION_BUCKETS = tuple(round(1e-5 * 1.5**i, 9) for i in range(36))  # 10 us, each 1.5 times the one before, to 15 s
+SIZE_BUCKETS = tuple(2**i for i in range(13))  # 1, 2, 4 ... 4096
+
+
+class Metrics:
+    """All metrics of one app."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "rnnserve_requests", "Requests answered, by HTTP status.", ["model", "status"], registry=self.registry
+        )
+        self._rejections = Counter(
+            "rnnserve_requests_rejected",
+            "Requests answered with an error, by its code.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._duration = Histogram(
+            "rnnserve_request_duration_seconds",
+            "From the request's head to the last byte of its answer.",
+            ["model"],
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._requests_running = Gauge(
+            "rnnserve_requests_running", "Requests that hold a permit.", ["model"], registry=self.registry
+        )
+        self._rows_running = Gauge(
+            "rnnserve_rows_running", "Rows stepped together now.", ["model"], registry=self.registry
+        )
+        self._rows_waiting = Gauge(
+            "rnnserve_rows_waiting", "Rows waiting for prefill or for a place.", ["model"], registry=self.registry
+        )
+        self._prompt_tokens = Counter(
+            "rnnserve_prompt_tokens", "Prompt tokens of requests taken on.", ["model"], registry=self.registry
+        )
+        self._generated_tokens = Counter(
+            "rnnserve_generated_tokens", "Tokens generated.", ["model"], registry=self.registry
+        )
+        self._batch_size = Histogram(
+            "rnnserve_batch_size",
+            "Rows of each decoding step.",
+            ["model"],
+            buckets=SIZE_BUCKETS,
+            registry=self.registry,
+        )
+        self._step_duration = Histogram(
+            "rnnserve_step_duration_seconds",
+            "Time of each decoding step, choosing the tokens included.",
+            ["model"],
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._prefill_duration = Histogram(
+            "rnnserve_prefill_duration_seconds",
+            "Time of each prefill call.",
+            ["model"],
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._engine_info = Info(
+            "rnnserve_engine", "What runs each model.", ["model", "backend", "precision"], registry=self.registry
+        )
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def answered(self, model: str, status: int, seconds: float) -> None:
+        """A request of a task was answered. `model` is a loaded model's id, or empty."""
+        self._requests.labels(model, str(status)).inc()
+        if model:
+            self._duration.labels(model).observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        """A request was answered with an error of this code."""
+        self._rejections.labels(reason).inc()
+
+    def engine_metrics(self, model: str) -> "EngineMetrics":
+        """The counters of one model's engine."""
+        return EngineMetrics(
+            self._prompt_tokens.labels(model),
+            self._generated_tokens.labels(model),
+            self._batch_size.labels(model),
+            self._step_duration.labels(model),
+            self._prefill_duration.labels(model),
+        )
+
+    def watch(
+        self,
+        model: str,
+        *,
+        backend: str,
+        precision: str,
+        requests_running: Callable[[], int],
+        rows_running: Callable[[], int],
+        rows_waiting: Callable[[], int],
+    ) -> None:
+        """Show a model's gauges; the functions are called when metrics are read."""
+        self._engine_info.labels(model, backend, precision).info({})
+        self._requests_running.labels(model).set_function(requests_running)
+        self._rows_running.labels(model).set_function(rows_running)
+        self._rows_waiting.labels(model).set_function(rows_waiting)
+
+
+class EngineMetrics:
+    """One engine's counters, found once; see server.engine.engine.Observer."""
+
+    def __init__(
+        self,
+        prompt_tokens: Counter,
+        generated_tokens: Counter,
+        batch_size: Histogram,
+        step_duration: Histogram,
+        prefill_duration: Histogram,
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self._generated_tokens = generated_tokens
+        self._batch_size = batch_size
+        self._step_duration = step_duration
+        self._prefill_duration = prefill_duration
+
+    def prefilled(self, num_tokens: int, seconds: float) -> None:  # noqa: ARG002 - the number is in prompt_tokens
+        """See Observer."""
+        self._prefill_duration.observe(seconds)
+
+    def stepped(self, num_rows: int, seconds: float) -> None:
+        """See Observer."""
+        self._generated_tokens.inc(num_rows)
+        self._batch_size.observe(num_rows)
+        self._step_duration.observe(seconds)

@@ -1,0 +1,39 @@
+"""What an orchestrator and a dashboard ask for."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from server.contract.error import ErrorAnswer
+from server.errors import EngineError
+from server.service import Service
+from server.transport.answers import JsonAnswer
+
+
+def operations_router(service: Service) -> APIRouter:
+    """Liveness, readiness, health and metrics."""
+    router = APIRouter(tags=["operations"])
+    not_now: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer}}
+
+    @router.get("/livez", summary="Whether the process should go on", responses={500: {"model": ErrorAnswer}})
+    async def livez() -> Response:
+        if not service.is_alive:
+            raise EngineError("An engine has ended because of a bug; restart the server.")
+        return JsonAnswer({"status": "alive"})
+
+    @router.get("/readyz", summary="Whether requests are taken", responses=not_now)
+    async def readyz() -> Response:
+        service.check_ready()
+        return JsonAnswer({"status": "ready"})
+
+    @router.get("/health", summary="Readiness, and the models served", responses=not_now)
+    async def health() -> Response:
+        return JsonAnswer({"status": "ready", "models": [item.id for item in service.registry.models]})
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return router

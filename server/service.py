@@ -1,0 +1,141 @@
+"""What an app serves, from loading to the last answer: the phases that decide whether a request may begin."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Literal
+
+import structlog
+
+from models.errors import RnnserveError
+from server.errors import UnavailableError
+from server.loaded_model import LoadedModel
+from server.metrics import Metrics
+from server.registry import Registry, served_model
+from server.settings import Settings
+
+log = structlog.get_logger()
+
+Loader = Callable[[Settings], list[LoadedModel]]
+Phase = Literal["loading", "ready", "draining", "failed"]
+
+
+class Service:
+    """The models of one app and its phase.
+
+    Args:
+        settings: the app's.
+        load: gives the models; runs in a thread of its own, so that the app answers meanwhile.
+
+    Attributes:
+        phase: loading -> ready -> draining, or loading -> failed.
+        failure: why loading failed, a sentence.
+        failed: set when it has.
+        num_requests: requests of a task that have begun and are not answered.
+    """
+
+    def __init__(self, settings: Settings, load: Loader) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.phase: Phase = "loading"
+        self.failure: str | None = None
+        self.failed = asyncio.Event()
+        self.num_requests = 0
+        self._load = load
+        self._registry = Registry([], {})
+        self._loading: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+
+    @property
+    def registry(self) -> Registry:
+        """The models.
+
+        Raises:
+            UnavailableError: they are not ready, or the server is going down.
+        """
+        self.check_ready()
+        return self._registry
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether no engine has ended by itself."""
+        return self.phase == "draining" or all(item.engine.is_alive for item in self._registry.models)
+
+    def check_ready(self) -> None:
+        """Refuse work unless ready.
+
+        Raises:
+            UnavailableError: loading, failed or draining.
+        """
+        if self.phase == "loading":
+            raise UnavailableError(
+                "The models are being loaded; try again in a moment.", code="loading", headers={"retry-after": "1"}
+            )
+        if self.phase == "failed":
+            raise UnavailableError(f"The models could not be loaded: {self.failure}", code="load_failed")
+        if self.phase == "draining":
+            raise UnavailableError("The server is shutting down; send the request to another one.", code="draining")
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request while it is inside; draining waits for it."""
+        self.num_requests += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.num_requests -= 1
+            if not self.num_requests:
+                self._idle.set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load when entered (in the background), stop the engines when left."""
+        self._loading = asyncio.create_task(self._load_all())
+        try:
+            yield
+        finally:
+            self.phase = "draining"
+            await self._loading
+            await self._stop_engines()
+
+    async def drain(self) -> None:
+        """Refuse new requests, and wait for the running ones for at most the grace period; then end those that remain.
+
+        When it returns every request has been given its last word.
+        """
+        self.phase = "draining"
+        if self.num_requests:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self.settings.grace_seconds)
+        if self.num_requests:
+            log.warning("grace period over", requests=self.num_requests)
+        await self._stop_engines()
+
+    async def _load_all(self) -> None:
+        try:
+            models = await asyncio.to_thread(self._load, self.settings)
+        except RnnserveError as error:
+            self._fail(str(error))
+            return
+        except Exception as error:
+            log.exception("loading failed")
+            self._fail(f"{type(error).__name__}: {error}")
+            return
+        if self.phase != "loading":
+            return
+        loop = asyncio.get_running_loop()
+        served = [served_model(model, self.settings, self.metrics, loop) for model in models]
+        default = self.settings.default_generation
+        self._registry = Registry(served, {} if default is None else {"generation": default})
+        self.phase = "ready"
+        log.info("ready", models=[item.id for item in served])
+
+    def _fail(self, sentence: str) -> None:
+        self.failure = sentence
+        self.phase = "failed"
+        self.failed.set()
+
+    async def _stop_engines(self) -> None:
+        for item in self._registry.models:
+            await asyncio.to_thread(item.engine.stop)

@@ -1,0 +1,84 @@
+"""Every setting of the server, in one place: a frozen object made from flags and RNNSERVE_* variables.
+
+Limits of single fields (how many prompts, how long a stop string) belong to the contract and stand in
+server.contract and models.decoding.options; they are not settings.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
+
+from models.errors import ConfigError
+
+PREFIX = "RNNSERVE_"
+
+
+def _split(value: Any) -> Any:
+    """The names in a text such as "a, b"; other values as they are."""
+    if isinstance(value, str):
+        return tuple(part for item in value.split(",") if (part := item.strip()))
+    return value
+
+
+class Settings(BaseSettings):
+    """What `python -m server` can be told. A flag wins over its variable: --max-rows over RNNSERVE_MAX_ROWS."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    store: Path = Field(default=Path("artifacts"), description="Folder of the models, <store>/<name>/<version>.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=(), description='Models to load: "name" (highest version) or "name/2", commas between. Default: all.'
+    )
+    set: Literal["fp32", "int8", "gpu-fp32", "gpu-fp16"] | None = Field(
+        default=None, description="Graph set to run. Default: int8 where a model has it, else fp32."
+    )
+    default_generation: str | None = Field(
+        default=None, description="Model of generation requests that name none, when several are loaded."
+    )
+    max_requests: int = Field(
+        default=96, ge=1, description="Requests inside the server at once, per model; one more is answered 429."
+    )
+    max_rows: int = Field(
+        default=64, ge=1, le=4096, description="Rows stepped together, per model; rows beyond it wait in order."
+    )
+    prefill_tokens: int = Field(
+        default=256, ge=32, description="Prompt tokens that may be read between two decoding steps."
+    )
+    max_prompt_tokens: int = Field(default=32_768, ge=1, description="Longest prompt, in tokens; over it 422.")
+    max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Longest request body, in bytes; over it 413.")
+    threads: int = Field(default=1, ge=1, description="Threads inside one operator of the runtime.")
+    grace_seconds: float = Field(
+        default=30.0, ge=0, description="How long running requests may take to finish after SIGTERM."
+    )
+
+
+def settings_from(arguments: Sequence[str]) -> Settings:
+    """Settings from command line arguments, the environment and defaults, in this order.
+
+    Raises:
+        ConfigError: a flag or variable is unknown or has a value that is not allowed; the message names it.
+        SystemExit: --help was printed, or argparse refused the arguments and said why.
+    """
+    try:
+        flags = CliSettingsSource[Settings](
+            Settings,
+            cli_prog_name="python -m server",
+            cli_parse_args=list(arguments),
+            cli_kebab_case=True,
+            cli_hide_none_type=True,
+        )
+        return Settings(_cli_settings_source=flags)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False):
+            name = "_".join(str(part) for part in item["loc"])
+            flag, variable = f"--{name.replace('_', '-')}", PREFIX + name.upper()
+            lines.append(f"{flag} ({variable}): {item['msg']} (got {ascii(item['input'])[:80]})")
+        raise ConfigError("; ".join(lines)) from None
+    except SettingsError as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,1 @@
+"""HTTP as such: bodies, answers, event streams, clients that leave, and the record of each request."""

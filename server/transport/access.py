@@ -1,0 +1,131 @@
+"""Around every request: its id, its line in the log, its place in the metrics, and an answer whatever happens."""
+
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+
+import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.errors import ApiError, ClientGoneError, InternalError
+from server.metrics import Metrics
+from server.transport.answers import JsonAnswer, error_answer
+
+log = structlog.get_logger()
+
+REQUEST_ID = "x-request-id"
+MAX_REQUEST_ID = 128
+_ALLOWED_ID = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass
+class Record:
+    """What is known of a request by its end. Routes fill it in.
+
+    Attributes:
+        request_id: given by the client or made.
+        task: what was asked for; empty for paths that do no work.
+        model: the loaded model's id, or empty.
+        error: the code of the error it was answered with, or empty.
+        prompt_tokens: tokens read.
+        completion_tokens: tokens made.
+    """
+
+    request_id: str
+    task: str = ""
+    model: str = ""
+    error: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+
+def record_of(request: Request) -> Record:
+    """The request's record."""
+    record: Record = request.scope["state"]["record"]
+    return record
+
+
+class Access:
+    """ASGI middleware, the outermost of ours.
+
+    Args:
+        app: what answers.
+        metrics: where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = Record(_request_id(scope))
+        scope.setdefault("state", {})["record"] = record
+        header = (REQUEST_ID.encode(), record.request_id.encode())
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientGoneError as error:
+            record.error = error.code
+            status = error.status
+        except Exception:
+            log.exception("request failed", id=record.request_id)
+            failure = InternalError("Something went wrong in the server; its log says what.")
+            record.error = failure.code
+            if status:
+                raise  # too late for an answer: the server closes the connection
+            await error_answer(failure)(scope, receive, send_with_id)
+        finally:
+            self._write(scope, record, status)
+
+    def _write(self, scope: Scope, record: Record, status: int) -> None:
+        seconds = time.perf_counter() - record.started
+        if record.task:
+            self._metrics.answered(record.model, status, seconds)
+        if record.error:
+            self._metrics.rejected(record.error)
+        if record.task or record.error:
+            log.info(
+                "request",
+                id=record.request_id,
+                path=scope["path"][:80],
+                model=record.model or None,
+                status=status,
+                error=record.error or None,
+                prompt_tokens=record.prompt_tokens,
+                completion_tokens=record.completion_tokens,
+                ms=round(seconds * 1000, 2),
+            )
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's id, cut, when it is printable ASCII; otherwise a new one."""
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID.encode():
+            given = value.decode("latin-1").strip()[:MAX_REQUEST_ID]
+            if _ALLOWED_ID.fullmatch(given):
+                return str(given)
+    return uuid.uuid4().hex
+
+
+async def answer_error(request: Request, error: Exception) -> JsonAnswer:
+    """The answer to an ApiError that a route raised, noted in the record."""
+    assert isinstance(error, ApiError)
+    record_of(request).error = error.code
+    if isinstance(error, ClientGoneError):
+        raise error
+    return error_answer(error)

@@ -1,0 +1,55 @@
+"""Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): each is one JSON object."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import orjson
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from server.errors import ApiError, ClientGoneError, InternalError
+
+log = structlog.get_logger()
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # the second keeps nginx from holding events back
+
+
+class EventStream(Response):
+    """Sends events as they come, then `data: [DONE]`.
+
+    An error after the first event is an event of its own; the status has been sent.
+
+    Args:
+        first: the first event: it is there before the stream begins, so that errors before it have a status.
+        rest: gives the others; closed when the stream is over, however that comes.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, first: dict[str, Any], rest: AsyncGenerator[dict[str, Any]]) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._first = first
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Send the stream."""
+        async with contextlib.aclosing(self._rest) as rest:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            try:
+                await send(_chunk(self._first))
+                async for event in rest:
+                    await send(_chunk(event))
+            except ClientGoneError:
+                raise
+            except ApiError as error:
+                await send(_chunk(error.body))
+            except Exception:
+                log.exception("stream failed")
+                await send(_chunk(InternalError("Something went wrong in the server; its log says what.").body))
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+
+
+def _chunk(event: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": b"data: " + orjson.dumps(event) + b"\n\n", "more_body": True}
