@@ -1,0 +1,1 @@
+"""Measurements. Each prints a table and ends in one JSON line; ratios within a run count, absolute times do not."""

@@ -1,0 +1,21 @@
+"""`python -m benchmarks [step] [http]`: run the benchmarks, all by default."""
+
+import sys
+
+from benchmarks import http, step
+
+ALL = {"step": step.main, "http": http.main}
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    names = sys.argv[1:] or list(ALL)
+    unknown = [name for name in names if name not in ALL]
+    if unknown:
+        sys.exit(f"No benchmark {unknown[0]!r}. There are: {', '.join(ALL)}.")
+    for name in names:
+        ALL[name]()
+
+
+if __name__ == "__main__":
+    main()
