@@ -9,7 +9,7 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -17,8 +17,9 @@ import uvicorn
 
 from models.errors import ConfigError
 from server.app import create_app
+from server.loading import load_models
 from server.logs import configure_logs
-from server.service import Service
+from server.service import Loader, Service
 from server.settings import settings_from
 
 log = structlog.get_logger()
@@ -37,16 +38,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-def main() -> int:
-    """Run the program; the exit code."""
+def main(arguments: Sequence[str], load: Loader = load_models) -> int:
+    """Run the program with these arguments; the exit code."""
     try:
-        settings = settings_from(sys.argv[1:])
+        settings = settings_from(arguments)
     except ConfigError as error:
         print(f"python -m server: {error}", file=sys.stderr)
         return 2
     configure_logs()
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    app = create_app(settings)
+    app = create_app(settings, load)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -98,4 +99,4 @@ async def _first(serving: asyncio.Task[None], *others: Coroutine[Any, Any, Any])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+"""An engine over the fake model in an event loop of its own, and the same answers made plainly, one at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models.decoding.continuation import Continuation
+from models.decoding.detokenizer import TokenTexts
+from models.decoding.options import GenerationOptions
+from models.decoding.sampler import Sampler, sampling_row
+from models.decoding.stop_strings import StopStrings
+from server.engine.delivery import Update
+from server.engine.engine import Engine
+from server.engine.generation import Generation
+from tests.server.fake_runner import (
+    STATE_WIDTH,
+    FakeSequenceRunner,
+    FakeStepRunner,
+    fake_logits,
+    fake_next_state,
+)
+
+END = 0
+TEXTS = TokenTexts([b"", *(bytes([byte]) for byte in range(ord("a"), ord("a") + 20)), "生".encode(), b"\xe7"])
+VOCAB_SIZE = len(TEXTS.token_bytes)
+
+
+@dataclass
+class Counts:
+    """An observer."""
+
+    prefilled_tokens: int = 0
+    steps: list[int] = field(default_factory=list)
+
+    def prefilled(self, num_tokens: int, seconds: float) -> None:
+        self.prefilled_tokens += num_tokens
+
+    def stepped(self, num_rows: int, seconds: float) -> None:
+        self.steps.append(num_rows)
+
+
+@dataclass
+class Rig:
+    engine: Engine
+    steps: FakeStepRunner
+    sequences: FakeSequenceRunner
+    counts: Counts
+
+    def submit(self, *prompts: list[int], seed: int = 1, is_streamed: bool = False, **options: Any) -> Generation:
+        generation = generation_of(list(prompts), GenerationOptions(**options), seed, is_streamed=is_streamed)
+        self.engine.submit(generation)
+        return generation
+
+    async def until_idle(self) -> None:
+        while self.engine.num_running or self.engine.num_waiting:
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def rig(max_rows: int = 8, prefill_tokens: int = 64) -> AsyncIterator[Rig]:
+    steps, sequences = FakeStepRunner(2 * max_rows, VOCAB_SIZE), FakeSequenceRunner(VOCAB_SIZE)
+    counts = Counts()
+    engine = Engine(
+        "fake",
+        steps,
+        sequences,
+        state_width=STATE_WIDTH,
+        end_id=END,
+        max_rows=max_rows,
+        prefill_tokens=prefill_tokens,
+        observer=counts,
+    )
+    engine.start(asyncio.get_running_loop())
+    try:
+        yield Rig(engine, steps, sequences, counts)
+    finally:
+        if steps.gate is not None:
+            steps.gate.set()
+        engine.stop()
+
+
+def generation_of(
+    prompts: list[list[int]], options: GenerationOptions, seed: int, *, is_streamed: bool = False
+) -> Generation:
+    generation = Generation(options, seed, is_streamed)
+    for prompt in prompts:
+        generation.add_prompt(prompt, [continuation_of(options) for _ in range(options.n)])
+    return generation
+
+
+def continuation_of(options: GenerationOptions) -> Continuation:
+    return Continuation(TEXTS, options, StopStrings(options.stop) if options.stop else None, END)
+
+
+async def answer(generation: Generation) -> list[Update]:
+    """All continuations of a request, their texts whole, by index."""
+    total = len(generation.prompts) * generation.options.n
+    whole: dict[int, Update] = {}
+    while sum(update.finish_reason is not None for update in whole.values()) < total:
+        for update in await generation.mailbox.take():
+            assert update.index not in whole or whole[update.index].finish_reason is None
+            before = whole.get(update.index)
+            whole[update.index] = update if before is None else update.after(before)
+    return [whole[index] for index in range(total)]
+
+
+def plainly(prompt: list[int], options: GenerationOptions, seed: int, choice: int) -> Update:
+    """The same continuation, with nothing around it."""
+    state = np.zeros((1, STATE_WIDTH), np.float32)
+    for token in prompt[:-1]:
+        state = fake_next_state(state, np.array([token]))
+    continuation = continuation_of(options)
+    row = sampling_row(options, seed=seed, choice=choice, position=len(prompt))
+    token, sampler = prompt[-1], Sampler(END)
+    while True:
+        state = fake_next_state(state, np.array([token]))
+        token = int(sampler.choose(fake_logits(state, VOCAB_SIZE), row)[0])
+        row["position"] += 1
+        if continuation.accept(token):
+            reasons = continuation.finish_reason, continuation.stop_reason
+            return Update(choice, continuation.take(), *reasons, continuation.num_tokens)

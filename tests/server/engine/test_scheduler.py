@@ -1,0 +1,212 @@
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.engine.scheduler import CHUNK, Chunk, Prefill, Row, Scheduler, Sequence, Step
+
+
+@dataclass
+class Life:
+    """What happened to one sequence: the chunks that were read, and the tokens that each choice was given."""
+
+    num_tokens: int
+    lengths: list[int]  # tokens wanted of each choice
+    chunks: list[Chunk["Life"]] = field(default_factory=list)
+    given: dict[int, int] = field(default_factory=dict)
+    is_cancelled: bool = False
+
+
+class Driver:
+    """Plays the engine: makes each call, and checks the laws that hold after every one."""
+
+    def __init__(self, max_rows: int, prefill_tokens: int) -> None:
+        self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
+        self.scheduler: Scheduler[Life] = Scheduler(max_rows=max_rows, prefill_tokens=prefill_tokens)
+        self.sequences: list[Sequence[Life]] = []
+        self.last_rows: list[Row[Life]] = []  # in the slots that the last step left them in
+        self.gone: set[Row[Life]] = set()
+        self.calls: list[str] = []
+
+    def add(self, num_tokens: int, lengths: Iterable[int]) -> Sequence[Life]:
+        life = Life(num_tokens, list(lengths))
+        sequence = Sequence(life, num_tokens, len(life.lengths))
+        self.sequences.append(sequence)
+        self.scheduler.add(sequence)
+        return sequence
+
+    def cancel(self, sequence: Sequence[Life]) -> None:
+        self.scheduler.cancel(sequence)
+        sequence.owner.is_cancelled = True
+        self.gone.update(row for row in self.last_rows if row.sequence is sequence)
+
+    def call(self) -> bool:
+        call = self.scheduler.schedule()
+        if call is None:
+            return False
+        if isinstance(call, Prefill):
+            self.check_prefill(call)
+        else:
+            self.check_step(call)
+        self.calls.append(type(call).__name__)
+        return True
+
+    def check_prefill(self, call: Prefill[Life]) -> None:
+        assert call.chunks
+        assert sum(chunk.stop - chunk.start for chunk in call.chunks) <= self.prefill_tokens
+        assert len({id(chunk.sequence) for chunk in call.chunks}) == len(call.chunks)
+        for chunk in call.chunks:
+            life = chunk.sequence.owner
+            assert not life.is_cancelled
+            assert chunk.start == (life.chunks[-1].stop if life.chunks else 0)
+            assert chunk.start % CHUNK == 0
+            assert chunk.stop == min(chunk.start + CHUNK, life.num_tokens - 1)
+            assert chunk.stop > chunk.start
+            life.chunks.append(chunk)
+
+    def check_step(self, call: Step[Life]) -> None:
+        assert 1 <= len(call.rows) <= self.max_rows
+        assert len(set(call.rows)) == len(call.rows)
+        expected: list[int | None] = [i for i, row in enumerate(self.last_rows) if row not in self.gone]
+        num_joining = len(call.rows) - len(expected)
+        assert call.sources == expected + [None] * num_joining  # nobody who goes on is left out
+        assert call.is_rearranged == (call.rows != self.last_rows)
+        for row, source in zip(call.rows, call.sources, strict=True):
+            life = row.sequence.owner
+            assert not life.is_cancelled
+            assert source is None or self.last_rows[source] is row
+            if source is None:
+                assert row.choice not in life.given  # joins once
+                assert (life.chunks[-1].stop if life.chunks else 0) == life.num_tokens - 1
+            life.given[row.choice] = life.given.get(row.choice, 0) + 1
+        self.last_rows, self.gone = list(call.rows), set()
+        for row in call.rows:
+            if row.sequence.owner.given[row.choice] == row.sequence.owner.lengths[row.choice]:
+                self.scheduler.finish(row)
+                self.gone.add(row)
+
+    def run_to_the_end(self) -> None:
+        while self.call():
+            pass
+        assert self.scheduler.num_running == 0
+        assert self.scheduler.num_waiting == 0
+        for sequence in self.sequences:
+            life = sequence.owner
+            if not life.is_cancelled:
+                assert life.given == dict(enumerate(life.lengths))  # no row lost, none given too much
+
+
+PROMPTS = st.tuples(
+    st.sampled_from([1, 2, 3, 31, 32, 33, 34, 64, 65, 66, 200]), st.lists(st.integers(1, 9), min_size=1, max_size=5)
+)
+EVENTS = st.lists(st.one_of(PROMPTS, st.just("call"), st.integers(0, 20)), max_size=60)
+
+
+@settings(max_examples=300, deadline=None)
+@given(EVENTS, st.integers(1, 6), st.sampled_from([32, 33, 64, 100, 256]))
+def test_every_row_is_served_once_whatever_joins_and_leaves(
+    events: list[tuple[int, list[int]] | str | int], max_rows: int, prefill_tokens: int
+) -> None:
+    driver = Driver(max_rows, prefill_tokens)
+    for event in events:
+        if isinstance(event, tuple):
+            driver.add(*event)
+        elif isinstance(event, int):
+            if driver.sequences:
+                driver.cancel(driver.sequences[event % len(driver.sequences)])
+        else:
+            driver.call()
+    driver.run_to_the_end()
+
+
+@settings(deadline=None)
+@given(st.lists(PROMPTS, min_size=1, max_size=20), st.integers(1, 6))
+def test_prefill_and_steps_take_turns_while_both_have_work(prompts: list[tuple[int, list[int]]], max_rows: int) -> None:
+    driver = Driver(max_rows, 32)
+    driver.add(1, [200])  # decodes all the time
+    for prompt in prompts:
+        driver.add(*prompt)
+    assert driver.call()
+    for _ in range(100):
+        driver.call()
+    calls = "".join(name[0] for name in driver.calls)
+    assert "PP" not in calls  # a step follows every prefill call
+    driver.run_to_the_end()
+
+
+def test_a_short_prompt_does_not_wait_behind_a_long_one() -> None:
+    driver = Driver(4, 32)
+    driver.add(32_000, [1])
+    driver.call()
+    short = driver.add(10, [1])
+    num_calls = 0
+    while not short.owner.given:
+        driver.call()
+        num_calls += 1
+    assert num_calls <= 3
+
+
+def test_a_long_prompt_is_not_starved_by_short_ones() -> None:
+    driver = Driver(4, 32)
+    long = driver.add(10 * CHUNK + 1, [1])
+    for _ in range(300):
+        driver.add(33, [1])
+        driver.call()
+        if long.owner.given:
+            break
+    assert long.owner.given
+
+
+def test_rows_beyond_the_cap_wait_in_order() -> None:
+    driver = Driver(2, 256)
+    sequences = [driver.add(1, [3]) for _ in range(5)]
+    order = []
+    while driver.call():
+        order += [s for s in sequences if s.owner.given and s not in order]
+    assert order == sequences
+
+
+def test_a_prompt_with_more_samples_than_places_is_read_once() -> None:
+    driver = Driver(3, 256)
+    sequence = driver.add(40, [2] * 16)
+    driver.run_to_the_end()
+    assert [(chunk.start, chunk.stop) for chunk in sequence.owner.chunks] == [(0, 32), (32, 39)]
+
+
+def test_states_are_made_ahead_for_one_batch_at_most() -> None:
+    driver = Driver(4, 1000)
+    for _ in range(50):
+        driver.add(20, [100])
+    for _ in range(30):
+        driver.call()
+    assert sum(bool(sequence.owner.chunks) for sequence in driver.sequences) <= 4 + 4
+
+
+def test_steps_of_unchanged_rows_say_so() -> None:
+    scheduler: Scheduler[None] = Scheduler(max_rows=4, prefill_tokens=32)
+    scheduler.add(Sequence(None, 1, 2))
+    first, second = scheduler.schedule(), scheduler.schedule()
+    assert isinstance(first, Step)
+    assert isinstance(second, Step)
+    assert (first.is_rearranged, second.is_rearranged) == (True, False)
+    scheduler.finish(second.rows[0])
+    third = scheduler.schedule()
+    assert isinstance(third, Step)
+    assert (third.sources, third.is_rearranged) == ([1], True)
+
+
+def test_cancelling_twice_or_after_the_end_does_nothing() -> None:
+    driver = Driver(2, 32)
+    sequence = driver.add(1, [1])
+    driver.run_to_the_end()
+    driver.scheduler.cancel(sequence)
+    driver.scheduler.cancel(sequence)
+    assert (driver.scheduler.num_running, driver.scheduler.num_waiting) == (0, 0)
+
+
+@pytest.mark.parametrize(("max_rows", "prefill_tokens"), [(0, 32), (1, 31)])
+def test_sizes_that_cannot_work_are_refused(max_rows: int, prefill_tokens: int) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Scheduler[None](max_rows=max_rows, prefill_tokens=prefill_tokens)
