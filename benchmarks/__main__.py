@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import http, step
+from benchmarks import over_http, step
 
-ALL = {"step": step.main, "http": http.main}
+ALL = {"step": step.main, "http": over_http.main}
 
 
 def main() -> None:

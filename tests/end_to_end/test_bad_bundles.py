@@ -15,8 +15,9 @@ Built = Callable[[CellKind], Bundle]
 
 def damaged_store(built_bundle: Built, folder: Path, file: str, damage: Callable[[bytes], bytes]) -> Path:
     """A store with a good gru and a damaged copy of the lstm."""
-    for kind in ("gru", "lstm"):
-        source = built_bundle(kind).path  # type: ignore[arg-type]
+    kinds: tuple[CellKind, ...] = ("gru", "lstm")
+    for kind in kinds:
+        source = built_bundle(kind).path
         shutil.copytree(source, folder / kind / "1")
     path = folder / "lstm" / "1" / file
     path.write_bytes(damage(path.read_bytes()))
