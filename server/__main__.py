@@ -80,8 +80,8 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
         exit_code = 1
     elif not serving.done():
         log.info("draining", requests=service.num_requests)
-        if await _first(serving, service.drain(), signals.get()) == 2:
-            server.force_exit = True
+        if await _first(serving, service.drain(service.settings.grace_seconds), signals.get()) == 2:
+            await service.drain(grace_seconds=0)
     server.should_exit = True
     await serving
     log.info("stopped")

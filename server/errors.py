@@ -1,6 +1,7 @@
 """Every error that a client can be answered with, its HTTP status, and its body.
 
 RequestError (models.errors)
+├── ClientGoneError                 nobody is there to be answered
 └── ApiError
     ├── BadJsonError           400  the body is not JSON in UTF-8
     ├── ModelNotFoundError     404  no such model is loaded
@@ -9,7 +10,6 @@ RequestError (models.errors)
     ├── BodyTooLargeError      413  the body is over the limit
     ├── FieldError             422  the JSON is not an object, or a field is wrong
     ├── OverloadedError        429  every permit of the model is taken
-    ├── ClientGoneError        499  nobody is there to be answered; for the log alone
     ├── InternalError          500  a bug of ours
     ├── EngineError            500  the model failed while it ran
     └── UnavailableError       503  loading or draining
@@ -23,6 +23,10 @@ from typing import Any
 from models.errors import RequestError
 
 MAX_SHOWN = 80
+
+
+class ClientGoneError(RequestError):
+    """Nobody is there to be answered."""
 
 
 class ApiError(RequestError):
@@ -105,12 +109,6 @@ class OverloadedError(ApiError):
     usual_code = "overloaded"
 
 
-class ClientGoneError(ApiError):
-    """Nobody is there to be answered."""
-
-    usual_code = "client_gone"
-
-
 class InternalError(ApiError):
     """A bug of ours."""
 
@@ -135,7 +133,6 @@ STATUS: dict[type[ApiError], int] = {
     BodyTooLargeError: 413,
     FieldError: 422,
     OverloadedError: 429,
-    ClientGoneError: 499,
     InternalError: 500,
     EngineError: 500,
     UnavailableError: 503,

@@ -57,7 +57,7 @@ def _load(store: Store, name: str, settings: Settings) -> LoadedModel:
         except (BundleError, ConfigError, RunnerError) as error:
             if fallback is None:
                 raise
-            log.warning("graph set not used", model=bundle.id, set=graph_set, instead=fallback, reason=str(error))
+            log.warning("graph set not used", model=name, set=graph_set, instead=fallback, reason=str(error))
         else:
             log.info("model loaded", model=model.id, set=graph_set, backend=model.backend)
             return model
@@ -79,8 +79,8 @@ def _load_set(bundle: Bundle, name: str, settings: Settings) -> LoadedModel:
     steps.put(0, zeros[0])
     steps.step(np.zeros(settings.max_rows, np.int64), np.zeros(settings.max_rows, np.int64))
     return LoadedModel(
-        name=bundle.record.name,
-        version=bundle.record.version,
+        name=bundle.path.parent.name,  # the folder is what the store and requests call it
+        version=int(bundle.path.name),
         task=bundle.record.task,
         tokenizer=bundle.tokenizer,
         state_width=width,

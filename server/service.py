@@ -99,15 +99,15 @@ class Service:
             await self._loading
             await self._stop_engines()
 
-    async def drain(self) -> None:
-        """Refuse new requests, and wait for the running ones for at most the grace period; then end those that remain.
+    async def drain(self, grace_seconds: float) -> None:
+        """Refuse new requests, and wait for the running ones for so long at most; then end those that remain.
 
         When it returns every request has been given its last word.
         """
         self.phase = "draining"
-        if self.num_requests:
+        if self.num_requests and grace_seconds:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), self.settings.grace_seconds)
+                await asyncio.wait_for(self._idle.wait(), grace_seconds)
         if self.num_requests:
             log.warning("grace period over", requests=self.num_requests)
         await self._stop_engines()

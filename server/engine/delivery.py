@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from models.decoding.continuation import FinishReason
-from server.errors import ApiError
+from models.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._updates: list[Update] = []
-        self._error: ApiError | None = None
+        self._error: RequestError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def put(self, item: Update | ApiError) -> None:
+    def put(self, item: Update | RequestError) -> None:
         """Add an update, or the error that ends the request; after an error nothing counts."""
-        if isinstance(item, ApiError):
+        if isinstance(item, RequestError):
             self._error = self._error or item
         else:
             self._updates.append(item)
@@ -57,7 +57,7 @@ class Mailbox:
         """All updates since the last call; waits for the first.
 
         Raises:
-            ApiError: the request has failed.
+            RequestError: what was put in: the request has failed, or the client has left.
         """
         while not self._updates and self._error is None:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -77,10 +77,10 @@ class Delivery:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._outbox: deque[tuple[Mailbox, Update | ApiError]] = deque()
+        self._outbox: deque[tuple[Mailbox, Update | RequestError]] = deque()
         self._is_waking = False
 
-    def post(self, mailbox: Mailbox, item: Update | ApiError) -> None:
+    def post(self, mailbox: Mailbox, item: Update | RequestError) -> None:
         """Add news; `flush` sends them. For the engine's thread."""
         self._outbox.append((mailbox, item))
 

@@ -17,6 +17,7 @@ log = structlog.get_logger()
 
 REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
+CLIENT_GONE = 499  # nginx's word for it, in the log and the metrics; nobody is sent it
 _ALLOWED_ID = re.compile(r"[\x21-\x7e]+")
 
 
@@ -79,9 +80,9 @@ class Access:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except ClientGoneError as error:
-            record.error = error.code
-            status = error.status
+        except ClientGoneError:
+            record.error = "client_gone"
+            status = CLIENT_GONE
         except Exception:
             log.exception("request failed", id=record.request_id)
             failure = InternalError("Something went wrong in the server; its log says what.")
@@ -126,6 +127,4 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
     """The answer to an ApiError that a route raised, noted in the record."""
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
-    if isinstance(error, ClientGoneError):
-        raise error
     return error_answer(error)

@@ -42,7 +42,7 @@ class EventStream(Response):
                 async for event in rest:
                     await send(_chunk(event))
             except ClientGoneError:
-                raise
+                raise  # to the record of the request
             except ApiError as error:
                 await send(_chunk(error.body))
             except Exception:

@@ -1,0 +1,139 @@
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from models.errors import BundleCorruptError
+from server.contract.generate import GenerateRequest
+from server.loaded_model import LoadedModel
+from server.settings import Settings
+from tests.server.running import Running, fake_model, running
+
+
+def test_loading_is_503_and_alive_until_the_models_are_there() -> None:
+    release = threading.Event()
+
+    def load(_: Settings) -> list[LoadedModel]:
+        assert release.wait(30)
+        return [fake_model()]
+
+    with running(load=load) as server:
+        for path in ("/readyz", "/health", "/v1/models"):
+            answer = server.client.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "loading")
+        refused = server.client.post("/v1/generate", json={"prompt": "a"})
+        assert (refused.status_code, refused.json()["error"]["type"]) == (503, "unavailable_error")
+        assert server.client.get("/livez").status_code == 200
+        release.set()
+        server.until(lambda: server.client.get("/readyz").status_code == 200)
+        assert server.client.get("/health").json() == {"status": "ready", "models": ["fake/1"]}
+
+
+@pytest.mark.parametrize("error", [BundleCorruptError("weights.safetensors was changed"), ZeroDivisionError("a bug")])
+def test_models_that_cannot_be_loaded_leave_a_server_that_says_so(error: Exception) -> None:
+    def load(_: Settings) -> list[LoadedModel]:
+        raise error
+
+    with running(load=load) as server:
+        server.until(lambda: server.service.phase == "failed")
+        answer = server.client.get("/readyz")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "load_failed")
+        assert str(error) in answer.json()["error"]["message"]
+
+
+def test_draining_refuses_new_requests_and_readiness() -> None:
+    with running() as server:
+        server.service.phase = "draining"
+        assert server.client.get("/readyz").json()["error"]["code"] == "draining"
+        assert server.client.post("/v1/generate", json={"prompt": "a"}).status_code == 503
+        assert server.client.get("/livez").status_code == 200
+
+
+def test_an_engine_that_ended_by_a_bug_is_not_alive() -> None:
+    with running() as server:
+        (served,) = server.service.registry.models
+        served.engine.stop()
+        assert server.client.get("/livez").status_code == 500
+        answer = server.client.post("/v1/generate", json={"prompt": "a"})
+        assert (answer.status_code, answer.json()["error"]["type"]) == (500, "engine_error")
+
+
+def metrics_of(server: Running) -> Callable[..., float]:
+    families = text_string_to_metric_families(server.client.get("/metrics").text)
+    samples = {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+    def value(name: str, **labels: Any) -> float:
+        return samples[name, tuple(sorted(labels.items()))]
+
+    return value
+
+
+def test_metrics_count_what_happened() -> None:
+    with running(max_requests=1) as server:
+        server.generate(prompt="to be", max_tokens=4, min_tokens=4, n=2)
+        server.client.post("/v1/generate", json={"prompt": "a", "model": "made up by a client"})
+        server.client.post("/v1/generate", content=b"{")
+        server.client.get("/nowhere")
+        server.steps.gate = threading.Event()
+        thread = threading.Thread(target=lambda: server.generate(prompt="a", n=3, max_tokens=1))
+        thread.start()
+        server.until(lambda: server.service.registry.models[0].engine.num_running == 3)
+        server.client.post("/v1/generate", json={"prompt": "a"})
+        value = metrics_of(server)
+        server.steps.gate.set()
+        thread.join()
+        assert value("rnnserve_requests_total", model="fake/1", status="200") == 1
+        assert value("rnnserve_requests_total", model="", status="404") == 1
+        assert value("rnnserve_requests_total", model="fake/1", status="429") == 1
+        assert value("rnnserve_requests_rejected_total", reason="overloaded") == 1
+        assert value("rnnserve_requests_rejected_total", reason="json_invalid") == 1
+        assert value("rnnserve_requests_rejected_total", reason="model_not_found") == 1
+        assert value("rnnserve_requests_rejected_total", reason="route_not_found") == 1
+        assert value("rnnserve_requests_running", model="fake/1") == 1
+        assert value("rnnserve_rows_running", model="fake/1") == 3
+        assert value("rnnserve_rows_waiting", model="fake/1") == 0
+        assert value("rnnserve_prompt_tokens_total", model="fake/1") == 6
+        assert value("rnnserve_generated_tokens_total", model="fake/1") == 8
+        assert value("rnnserve_batch_size_count", model="fake/1") == 4
+        assert value("rnnserve_batch_size_sum", model="fake/1") == 8
+        assert value("rnnserve_step_duration_seconds_bucket", model="fake/1", le="+Inf") == 4
+        assert value("rnnserve_prefill_duration_seconds_count", model="fake/1") == 1
+        assert value("rnnserve_engine_info", model="fake/1", backend="fake", precision="fp32") == 1
+
+
+def test_two_apps_in_one_process_count_apart() -> None:
+    with running() as one, running() as two:
+        one.generate(prompt="a", max_tokens=1)
+        assert metrics_of(one)("rnnserve_generated_tokens_total", model="fake/1") == 1
+        assert metrics_of(two)("rnnserve_generated_tokens_total", model="fake/1") == 0
+
+
+def test_models_are_listed_in_openai_shape(server: Running) -> None:
+    listed = server.client.get("/v1/models").json()
+    assert listed["object"] == "list"
+    (card,) = listed["data"]
+    assert card["id"] == "fake"
+    assert card["object"] == "model"
+    assert {key: card[key] for key in ("version", "task", "precision", "backend", "metrics")} == {
+        "version": 1,
+        "task": "generation",
+        "precision": "fp32",
+        "backend": "fake",
+        "metrics": {"nats_per_token": 1.5},
+    }
+
+
+def test_the_documentation_shows_every_field_of_a_request(server: Running) -> None:
+    assert "/openapi.json" in server.client.get("/docs").text
+    described = server.client.get("/openapi.json").json()
+    operation = described["paths"]["/v1/generate"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert set(schema["properties"]) == set(GenerateRequest.model_fields)
+    assert schema["required"] == ["prompt"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["stop"]["anyOf"][1]["maxItems"] == 16
+    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+    assert answer.rsplit("/", 1)[1] in described["components"]["schemas"]
+    assert set(operation["responses"]) >= {"200", "400", "404", "413", "422", "429", "500", "503"}

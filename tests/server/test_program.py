@@ -1,0 +1,148 @@
+"""The program as an operator meets it: flags, signals, exit codes. Each test starts a process."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server.running import wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Program:
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        wait_until(lambda: any('"listening"' in line for line in self.lines))
+        line = next(line for line in self.lines if '"listening"' in line)
+        found: str = json.loads(line)["url"]
+        return found
+
+    def until_ready(self) -> None:
+        wait_until(lambda: any('"ready"' in line for line in self.lines))
+
+
+@contextlib.contextmanager
+def started(module: str, *arguments: str, **variables: str) -> Iterator[Program]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, "--port", "0", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    program = Program(process)
+    assert process.stderr is not None
+    reader = threading.Thread(target=lambda: program.lines.extend(iter(process.stderr.readline, "")))  # type: ignore[union-attr]
+    reader.start()
+    try:
+        yield program
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.wait(30)
+        reader.join(30)
+        process.stderr.close()
+
+
+def test_after_sigterm_readiness_fails_first_running_requests_finish_and_the_exit_code_is_0() -> None:
+    with started("tests.server.fake_program") as program:
+        program.until_ready()
+        with httpx.Client(base_url=program.url, timeout=30) as client:
+            fields = {"prompt": "a", "max_tokens": 300, "min_tokens": 300}
+            whole: list[httpx.Response] = []
+            thread = threading.Thread(target=lambda: whole.append(client.post("/v1/generate", json=fields)))
+            thread.start()
+            with client.stream("POST", "/v1/generate", json={**fields, "stream": True}) as stream:
+                lines = (line for line in stream.iter_lines() if line)
+                next(lines)
+                wait_until(lambda: 'running{model="fake/1"} 2.0' in client.get("/metrics").text)
+                program.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: client.get("/readyz").status_code == 503)
+                refused = client.post("/v1/generate", json=fields)
+                assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+                *_, last, done = lines
+            assert done == "data: [DONE]"
+            assert json.loads(last.removeprefix("data: "))["usage"]["completion_tokens"] == 300
+            thread.join()
+            assert whole[0].status_code == 200
+        assert program.process.wait(30) == 0
+
+
+def test_when_the_grace_period_is_over_requests_are_told_and_the_exit_code_is_0() -> None:
+    with started("tests.server.fake_program", RNNSERVE_GRACE_SECONDS="0.2") as program:
+        program.until_ready()
+        with httpx.Client(base_url=program.url, timeout=30) as client:
+            fields = {"prompt": "a", "max_tokens": 4096, "min_tokens": 4096, "stream": True}
+            with client.stream("POST", "/v1/generate", json=fields) as stream:
+                lines = (line for line in stream.iter_lines() if line)
+                next(lines)
+                program.process.send_signal(signal.SIGTERM)
+                *_, last, done = lines
+        assert done == "data: [DONE]"
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "draining"
+        assert program.process.wait(30) == 0
+
+
+def test_an_idle_server_ends_at_once_and_a_second_signal_does_not_wait() -> None:
+    with started("tests.server.fake_program") as program:
+        program.until_ready()
+        program.process.send_signal(signal.SIGINT)
+        assert program.process.wait(30) == 0
+    with started("tests.server.fake_program", "--grace-seconds", "300") as program:
+        program.until_ready()
+        with httpx.Client(base_url=program.url, timeout=30) as client:
+            fields = {"prompt": "a", "n": 16, "max_tokens": 4096, "min_tokens": 4096, "stream": True}
+            with client.stream("POST", "/v1/generate", json=fields) as stream:
+                lines = (line for line in stream.iter_lines() if line)
+                next(lines)
+                program.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: any('"draining"' in line for line in program.lines))
+                program.process.send_signal(signal.SIGTERM)
+                *_, last, done = lines
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "draining"
+        assert done == "data: [DONE]"
+        assert program.process.wait(30) == 0
+
+
+def test_a_store_without_models_ends_the_program_with_the_sentence(tmp_path: Path) -> None:
+    with started("server", "--store", str(tmp_path)) as program:
+        assert program.process.wait(30) == 1
+    assert any("No model can be served" in line and str(tmp_path) in line for line in program.lines)
+
+
+def test_a_port_in_use_ends_the_program(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with started("tests.server.fake_program", "--port", port) as program:
+            assert program.process.wait(30) == 1
+    assert any("in use" in line for line in program.lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--max-rows", "0"], "--max-rows (RNNSERVE_MAX_ROWS): Input should be greater than or equal to 1 (got '0')"),
+        (["--set", "fp64"], "'fp32', 'int8', 'gpu-fp32' or 'gpu-fp16'"),
+        (["--nonsense", "1"], "unrecognized arguments: --nonsense 1"),
+    ],
+)
+def test_a_wrong_flag_is_named_and_the_exit_code_is_2(arguments: list[str], words: str) -> None:
+    with started("server", *arguments) as program:
+        assert program.process.wait(30) == 2
+    assert words in "".join(program.lines)
+    assert "Traceback" not in "".join(program.lines)

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from models.errors import ConfigError
+from server.settings import PREFIX, Settings, settings_from
+
+
+def test_every_setting_is_described_and_has_a_default() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert not field.is_required(), name
+
+
+def test_a_flag_wins_over_its_variable_and_a_variable_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_from([]).max_rows == 64
+    monkeypatch.setenv(PREFIX + "MAX_ROWS", "5")
+    monkeypatch.setenv(PREFIX + "SET", "fp32")
+    assert settings_from([]).max_rows == Settings().max_rows == 5
+    assert settings_from(["--max-rows", "7"]).max_rows == 7
+    assert settings_from([]).set == "fp32"
+
+
+@pytest.mark.parametrize("text", ["a,b/2", " a , b/2 ,", "a,,b/2"])
+def test_models_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    assert settings_from(["--models", text]).models == ("a", "b/2")
+    monkeypatch.setenv(PREFIX + "MODELS", text)
+    assert Settings().models == ("a", "b/2")
+
+
+def test_a_wrong_variable_is_named_with_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + "PORT", "http")
+    with pytest.raises(ConfigError, match=r"--port \(RNNSERVE_PORT\).*got 'http'"):
+        settings_from([])
+
+
+def test_settings_do_not_change() -> None:
+    settings = Settings(store=Path("elsewhere"))
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]

@@ -1,0 +1,129 @@
+"""What a client on the wire sees: ids, wrong paths, bodies over the limit."""
+
+import json
+import socket
+from typing import Any
+
+import pytest
+
+from tests.server.running import Running
+
+HEAD = b"POST /v1/generate HTTP/1.1\r\nhost: x\r\n"
+
+
+def exchanged(server: Running, *parts: bytes) -> tuple[int, dict[bytes, bytes], Any]:
+    """Send everything, and only then read: the answer's status, headers and JSON."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        for part in parts:
+            connection.sendall(part)
+        with connection.makefile("rb") as reader:
+            status = int(reader.readline().split()[1])
+            headers = {}
+            while (line := reader.readline().strip()) != b"":
+                name, _, value = line.partition(b":")
+                headers[name.lower()] = value.strip()
+            body = reader.read(int(headers[b"content-length"]))
+    return status, headers, json.loads(body)
+
+
+@pytest.mark.parametrize("closing", [b"", b"connection: close\r\n"])
+@pytest.mark.parametrize("size", [(1 << 20) + 1, 20 << 20])
+def test_a_body_over_the_limit_is_413_and_the_answer_always_arrives(server: Running, size: int, closing: bytes) -> None:
+    head = HEAD + closing + b"content-length: %d\r\n\r\n" % size
+    status, headers, answer = exchanged(server, head, b"x" * size)
+    assert status == 413
+    assert answer["error"]["type"] == "body_too_large_error"
+    assert str(size) in answer["error"]["message"]
+    assert "1048576" in answer["error"]["message"]
+    assert b"x-request-id" in headers
+
+
+@pytest.mark.parametrize("closing", [b"", b"connection: close\r\n"])
+def test_a_chunked_body_over_the_limit_is_413_and_the_answer_always_arrives(server: Running, closing: bytes) -> None:
+    chunk = b"%x\r\n" % (1 << 16) + b"x" * (1 << 16) + b"\r\n"
+    status, _, answer = exchanged(
+        server, HEAD + closing + b"transfer-encoding: chunked\r\n\r\n", chunk * 100, b"0\r\n\r\n"
+    )
+    assert (status, answer["error"]["code"]) == (413, "body_too_large")
+
+
+def test_a_chunked_body_within_the_limit_is_read(server: Running) -> None:
+    body = b'{"prompt": "a", "max_tokens": 1}'
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    status, _, answer = exchanged(server, HEAD + b"transfer-encoding: chunked\r\n\r\n", chunks, b"0\r\n\r\n")
+    assert status == 200
+    assert answer["choices"]
+
+
+def test_a_client_that_asks_first_is_refused_before_it_sends(server: Running) -> None:
+    head = HEAD + b"expect: 100-continue\r\ncontent-length: 99999999\r\n\r\n"
+    status, headers, _ = exchanged(server, head)
+    assert status == 413
+    assert headers[b"connection"] == b"close"
+
+
+def test_a_client_that_leaves_while_sending_is_no_error_of_the_server(server: Running) -> None:
+    before = server.client.get("/metrics").text.count('status="500"')
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(HEAD + b"content-length: 1000\r\n\r\n{")
+    server.until(lambda: 'reason="client_gone"' in server.client.get("/metrics").text)
+    assert server.client.get("/metrics").text.count('status="500"') == before
+
+
+def test_every_answer_has_a_request_id(server: Running) -> None:
+    ids = set()
+    for path in ("/livez", "/v1/models", "/metrics", "/docs", "/nowhere", "/v1/generate"):
+        ids.add(server.client.get(path).headers["x-request-id"])
+    ids.add(server.client.post("/v1/generate", content=b"{").headers["x-request-id"])
+    ids.add(server.client.post("/v1/generate", json={"prompt": "a", "max_tokens": 1}).headers["x-request-id"])
+    assert len(ids) == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "returned"),
+    [
+        (b"abc-123:/=+", b"abc-123:/=+"),
+        (b"x" * 300, b"x" * 128),
+        (b"two words", None),
+        (b"caf\xe9", None),
+        (b"", None),
+    ],
+)
+def test_a_given_request_id_is_returned_when_it_is_safe(server: Running, given: bytes, returned: bytes | None) -> None:
+    status, headers, _ = exchanged(server, b"GET /livez HTTP/1.1\r\nhost: x\r\nx-request-id: " + given + b"\r\n\r\n")
+    assert status == 200
+    assert len(headers[b"x-request-id"]) == (32 if returned is None else len(returned))
+    if returned is not None:
+        assert headers[b"x-request-id"] == returned
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/generate/", "/v2/generate", "/%00", "/%F0%9F%98%80" * 50])
+def test_an_unknown_path_is_404_in_our_words(server: Running, path: str) -> None:
+    answer = server.client.get(path)
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("route_not_found_error", "route_not_found")
+    assert answer.text.isascii()
+    assert len(answer.text) < 400
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/generate"), ("DELETE", "/v1/models"), ("POST", "/livez")])
+def test_a_wrong_method_is_405_with_those_allowed(server: Running, method: str, path: str) -> None:
+    answer = server.client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.json()["error"]["code"] == "method_not_allowed"
+    assert answer.headers["allow"] in answer.json()["error"]["message"]
+
+
+def test_a_bug_in_a_route_is_500_in_our_words_without_a_traceback(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> bytes:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(server.service.metrics, "text", broken)
+    answer = server.client.get("/metrics")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["type"] == "internal_error"
+    assert "secret" not in answer.text
+    assert "x-request-id" in answer.headers
