@@ -90,9 +90,9 @@ def verify_language_model(
         reference: PyTorch's answers from the same weights.
     """
     checks = [
-        Check("rows_that_differ_between_pieces_chunks_and_steps", _split_differences(runner, step, config), 0),
-        Check("rows_that_differ_alone_and_in_a_batch", _batch_differences(runner, config), 0),
-        Check("rows_that_depend_on_padding", _padding_differences(runner, config), 0),
+        Check("rows_changed_by_chunks_or_steps", _split_differences(runner, step, config), 0),
+        Check("rows_changed_by_company", _batch_differences(runner, config), 0),
+        Check("rows_changed_by_padding", _padding_differences(runner, config), 0),
     ]
     worst, mean = _errors(runner, config, reference)
     text = reference.sample(NUM_TEXT_ROWS, NUM_TEXT_TOKENS, seed=1)
