@@ -23,5 +23,5 @@ def open_runners(
     Raises:
         RunnerError: the runtime refuses the set.
     """
-    graphs = open_graph_set(graph_set, threads=threads)
+    graphs = open_graph_set(graph_set, threads=threads, graphs=("advance", "step"))
     return OnnxStepRunner(graphs, capacity, state_width), OnnxSequenceRunner(graphs)
