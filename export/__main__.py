@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from export.report import Report
 from models.errors import RnnserveError
 
 app = typer.Typer(
@@ -28,7 +29,7 @@ def build(bundle: BundlePath, sets: SetNames = None) -> None:
 
     console = Console(stderr=True)
     for report in build_sets(bundle_at(bundle), sets or BUILDABLE_SETS, lambda line: console.print(line)):
-        Console().print(_table(report.set, report))
+        Console().print(_table(report))
 
 
 @app.command()
@@ -42,7 +43,7 @@ def verify(bundle: BundlePath, sets: SetNames = None) -> None:
         raise RnnserveError(f"{bundle} has no graph set. Build one: python -m export build {bundle}")
     reports = [verify_set(opened, name) for name in names]
     for report in reports:
-        Console().print(_table(report.set, report))
+        Console().print(_table(report))
     for report in reports:
         report.raise_if_failed()
 
@@ -57,11 +58,8 @@ def inspect(bundle: BundlePath) -> None:
         Console().print(table)
 
 
-def _table(name: str, report: "object") -> Table:
-    from export.parity import Report
-
-    assert isinstance(report, Report)
-    table = Table("check", "measured", "allowed", "", title=f"graph set {name}", title_justify="left")
+def _table(report: Report) -> Table:
+    table = Table("check", "measured", "allowed", "", title=f"graph set {report.set}", title_justify="left")
     for check in report.checks:
         verdict = "[green]pass" if check.is_passed else "[red]FAIL"
         table.add_row(check.name, f"{check.measured:.3g}", f"{check.limit:g}", verdict)

@@ -11,8 +11,9 @@ from export.backends.golden import NUM_TOKENS, golden_logits
 from export.backends.onnxruntime.build import Graphs, open_graph_set, open_session
 from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
 from export.census import check_census
-from export.parity import Report, verify_language_model
+from export.parity import verify_language_model
 from export.quantize.language_model import QuantizedLanguageModel
+from export.report import Report
 from export.trace.language_model import language_model_graphs
 from export.trace.reference import LanguageModelReference, language_model
 from export.weights_file import save_graphs

@@ -5,15 +5,14 @@ themselves: one piece = chunks = single steps, alone = in a batch, whatever the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.backends.runner import Array, SequenceRunner, StepRunner
+from export.report import Check, Report
 from export.trace.reference import LanguageModelReference
 from models.config import LanguageModelConfig
-from models.errors import ParityError
 
 Ids = NDArray[np.int64]
 Lengths = NDArray[np.int32]
@@ -25,40 +24,6 @@ SHAPES = ((1, 1), (1, 7), (2, 2), (5, 7), (5, 64), (33, 3))  # batch, time
 CHUNK_SIZES = (1, 7, 16)
 NUM_TEXT_ROWS = 16
 NUM_TEXT_TOKENS = 160
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the report: what was measured, and the most that is allowed."""
-
-    name: str
-    measured: float
-    limit: float
-
-    @property
-    def is_passed(self) -> bool:
-        """False for NaN too."""
-        return self.measured <= self.limit
-
-
-@dataclass(frozen=True)
-class Report:
-    """What verification of one graph set found."""
-
-    set: str
-    checks: tuple[Check, ...]
-    facts: dict[str, float]  # figures without a limit
-
-    def raise_if_failed(self) -> None:
-        """Raises ParityError naming every check that failed, with both numbers."""
-        failed = [check for check in self.checks if not check.is_passed]
-        if failed:
-            lines = "; ".join(f"{check.name} is {check.measured:.3g}, allowed {check.limit:g}" for check in failed)
-            raise ParityError(f"Graph set {self.set} fails parity: {lines}. It is not published.")
-
-    def figures(self) -> dict[str, float]:
-        """All measurements by name, for the manifest."""
-        return {**{check.name: check.measured for check in self.checks}, **self.facts}
 
 
 def ragged_batches(config: LanguageModelConfig, seed: int = 0) -> Iterator[tuple[Ids, Lengths]]:
