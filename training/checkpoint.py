@@ -50,7 +50,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises many kinds for a broken file
-        reason = str(error).splitlines()[0][:120]
+        reason = f"{type(error).__name__} {error}".splitlines()[0][:120].strip()
         raise DataError(f"{path} is not a whole checkpoint ({reason}); remove it or run with --fresh.") from None
 
 

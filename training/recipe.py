@@ -129,4 +129,20 @@ def load_recipe(path: Path, overrides: list[str]) -> Recipe:
         shipped = ", ".join(sorted(item.name for item in RECIPES.glob("*.yaml")))
         raise ConfigError(f"recipe {path} not found. Shipped in {RECIPES.name}/: {shipped}.")
     plain: Any = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    return checked(Recipe, applied(plain, overrides), f"recipe {path}")
+    changed = applied(plain, overrides)
+    _refuse_unknown_keys(changed, Recipe, f"recipe {path}", "")
+    return checked(Recipe, changed, f"recipe {path}")
+
+
+def _refuse_unknown_keys(plain: Any, kind: type[FrozenModel], where: str, section: str) -> None:
+    """Before the general check, because here the section's own keys can be listed."""
+    if not isinstance(plain, dict):
+        return
+    unknown = [str(key) for key in plain if key not in kind.model_fields]
+    if unknown:
+        wrong = ", ".join(section + key for key in unknown)
+        place = f"section {section[:-1]}" if section else "the recipe"
+        raise ConfigError(f"{where}: unknown key {wrong}; keys of {place}: {', '.join(kind.model_fields)}.")
+    for key, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, FrozenModel):
+            _refuse_unknown_keys(plain.get(key), field.annotation, where, f"{section}{key}.")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 
 import lightning as L
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from training.checkpoint import load_checkpoint

@@ -1,0 +1,75 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from models.errors import ConfigError
+from training.recipe import RECIPES, load_recipe
+
+TINY = RECIPES / "builtin-tiny.yaml"
+SHIPPED = sorted(RECIPES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_recipe_is_allowed_and_every_key_is_explained(path: Path) -> None:
+    assert load_recipe(path, []).name == path.stem
+    first, *lines = path.read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# ")
+    unexplained = [line for line in lines if not re.search(r"# \S", line) and not re.fullmatch(r"\w+:", line)]
+    assert unexplained == []
+
+
+def test_overrides_are_dotted_and_yaml() -> None:
+    recipe = load_recipe(TINY, ["optimizer.learning_rate=3e-4", "patience=2", "patience=null", "model.kind=rnn-relu"])
+    assert recipe.optimizer.learning_rate == 3e-4
+    assert recipe.patience is None
+    assert recipe.model.kind == "rnn-relu"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.momentum=1", r"unknown key optimizer\.momentum; keys of section optimizer: learning_rate, "),
+        ("epoch=1", r"unknown key epoch; keys of the recipe: task, name"),
+        ("epochs=0", r"epochs: .*greater than or equal to 1 \(got 0\)"),
+        ("epochs=ten", r"epochs: .*valid integer \(got 'ten'\)"),
+        ("model.dropout=1.0", r"model\.dropout: .*less than 1"),
+        ("model.kind=transformer", r"model\.kind: .*'rnn-tanh', 'rnn-relu', 'lstm' or 'gru'.*got 'transformer'"),
+        ("optimizer.learning_rate=.nan", "finite"),
+        ("data.path=x.txt", "path goes with dataset text-file"),
+        ("tokenizer.vocab_size=300", "vocab_size goes with kind byte-bpe"),
+        ("epochs", "'epochs' is not KEY=VALUE"),
+        ("epochs.x=1", "epochs has no keys of its own"),
+        ("epochs=[1", "override 'epochs=\\[1' line 1: .*correct the YAML"),
+    ],
+)
+def test_a_wrong_override_says_what_is_allowed(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(TINY, [override])
+
+
+def test_a_missing_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no\.yaml not found\. .*shakespeare-char\.yaml"):
+        load_recipe(tmp_path / "no.yaml", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2", "line 2: key 'a' stands twice"),
+        ("a: [1", "correct the YAML"),
+        ("just words", "valid dictionary"),
+        ("", "valid dictionary"),
+        ("a: \x01", "is not YAML"),
+    ],
+)
+def test_a_broken_recipe_is_refused_in_words(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(tmp_path / "bad.yaml", [])
+
+
+def test_an_override_of_words_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("just words", encoding="utf-8")
+    with pytest.raises(ConfigError, match="the recipe has no keys"):
+        load_recipe(tmp_path / "bad.yaml", ["epochs=1"])

@@ -1,0 +1,80 @@
+"""SIGKILL, for real: at random windows in the middle of epochs, and in the middle of publishing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.bundle import Bundle
+from models.store import Store
+from tests.training.conftest import plain_recipe, write_text
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(recipe: Path, where: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-W", "error", "-m", "tests.training.killed_run", str(recipe), where]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def write_recipe(folder: Path, **places: str) -> Path:
+    recipe = {**plain_recipe(folder), "epochs": 3, "patience": 3, "batch": {"lanes": 4, "window": 16}, **places}
+    path = folder / f"{Path(recipe['run_dir']).name}.yaml"
+    path.write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
+    return path
+
+
+def without_times(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    progress = checkpoint["progress"]
+    progress["seconds"] = 0
+    for figures in progress["history"]:
+        figures["seconds"] = 0
+    return checkpoint
+
+
+def assert_same(one: Any, other: Any, where: str = "checkpoint") -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    else:
+        assert one == other, where
+
+
+def test_a_run_killed_anywhere_ends_in_the_same_bits(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    whole = write_recipe(tmp_path, run_dir=str(tmp_path / "whole"), store=str(tmp_path / "whole-store"))
+    killed = write_recipe(tmp_path, run_dir=str(tmp_path / "killed"), store=str(tmp_path / "killed-store"))
+    uninterrupted = start(whole, "never")
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
+
+    seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"KILL_SEED={seed}")
+    dice = random.Random(seed)
+    for _ in range(3):
+        result = start(killed, str(dice.randrange(6, 30)))  # of 33 in an epoch; each 5th is saved
+        assert result.returncode == -signal.SIGKILL, result.stderr
+    store = Store(tmp_path / "killed-store")
+    result = start(killed, "publish")
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert store.names() == []
+    result = start(killed, "never")
+    assert result.returncode == 0, result.stderr
+
+    bundles = [Bundle(Path(item.stdout.splitlines()[-1])) for item in (uninterrupted, result)]
+    assert store.versions("tiny") == [1]
+    assert bundles[0].record.files["weights.safetensors"] == bundles[1].record.files["weights.safetensors"]
+    assert bundles[0].record.metrics == bundles[1].record.metrics
+    checkpoints = [torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "killed")]
+    assert_same(without_times(checkpoints[0]), without_times(checkpoints[1]))
+    best = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert best[0] == best[1]

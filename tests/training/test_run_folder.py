@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+
+from models.errors import ConfigError
+from training.run_folder import RunFolder
+
+
+def test_a_changed_recipe_is_refused_with_the_keys_and_the_way_out(tmp_path: Path) -> None:
+    with RunFolder.opened(tmp_path / "run") as folder:
+        folder.claim({"model": {"hidden_size": 8}, "store": "a"}, "d1")
+        folder.claim({"model": {"hidden_size": 8}, "store": "b"}, "d1")
+        with pytest.raises(ConfigError, match=r"model\.hidden_size \(8 there, 16 now\)\. .*run_dir=.*--fresh"):
+            folder.claim({"model": {"hidden_size": 16}, "store": "a"}, "d1")
+        with pytest.raises(ConfigError, match=r"data_sha256 \(d1 there, d2 now\)"):
+            folder.claim({"model": {"hidden_size": 8}, "store": "a"}, "d2")
+        folder.clear()
+        folder.claim({"model": {"hidden_size": 16}, "store": "a"}, "d1")
+
+
+def test_clearing_leaves_what_a_user_put_there(tmp_path: Path) -> None:
+    with RunFolder.opened(tmp_path) as folder:
+        folder.claim({}, "d")
+        (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+        folder.clear()
+    assert (tmp_path / "notes.txt").is_file()
+    assert not folder.recipe.exists()
+
+
+def test_two_processes_never_train_in_one_folder(tmp_path: Path) -> None:
+    with (
+        RunFolder.opened(tmp_path),
+        pytest.raises(ConfigError, match="in use by another process"),
+        RunFolder.opened(tmp_path),
+    ):
+        pass
