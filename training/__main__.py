@@ -56,10 +56,10 @@ def _command(recipe: Path, overrides: list[str]) -> str:
 
 
 def main() -> None:
-    """The program: errors of rnnserve are one sentence and exit status 1."""
+    """The program: errors of rnnserve, and files that cannot be written, are one sentence and exit status 1."""
     try:
         app(prog_name="python -m training")
-    except RnnserveError as error:
+    except (RnnserveError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 

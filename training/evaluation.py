@@ -19,7 +19,7 @@ def mean_nats(model: LanguageModel, windows: Windows) -> float:
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    total = 0.0
     with torch.no_grad():
         state = model.recurrent.zero_state(windows.lanes)
         for window in windows:
@@ -27,6 +27,6 @@ def mean_nats(model: LanguageModel, windows: Windows) -> float:
             losses = cross_entropy(
                 logits.flatten(0, 1), window.targets.to(device).flatten(), ignore_index=IGNORED, reduction="none"
             )
-            total += losses.double().sum()
+            total += float(losses.cpu().double().sum())
     model.train(was_training)
-    return float(total) / windows.num_targets
+    return total / windows.num_targets

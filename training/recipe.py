@@ -128,7 +128,11 @@ def load_recipe(path: Path, overrides: list[str]) -> Recipe:
     if not path.is_file():
         shipped = ", ".join(sorted(item.name for item in RECIPES.glob("*.yaml")))
         raise ConfigError(f"recipe {path} not found. Shipped in {RECIPES.name}/: {shipped}.")
-    plain: Any = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"recipe {path} is not UTF-8 at byte {error.start}; save it as UTF-8.") from None
+    plain: Any = read_yaml(text, str(path))
     changed = applied(plain, overrides)
     _refuse_unknown_keys(changed, Recipe, f"recipe {path}", "")
     return checked(Recipe, changed, f"recipe {path}")

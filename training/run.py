@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from models.bundle import Bundle, publish
 from models.digest import as_json
-from models.errors import DataError
+from models.errors import ConfigError, DataError
 from models.network.language_model import LanguageModel
 from models.store import Store, checked_name
 from models.tokenizer import Tokenizer
@@ -65,7 +65,7 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         The published bundle's folder; of a run that was published into this store before, the same one.
 
     Raises:
-        ConfigError: the run folder holds another run or is in use, or the loss was not finite.
+        ConfigError: the run folder holds another run or is in use, there is no GPU, or the loss was not finite.
         DataError: the data is absent or malformed, or a file of the run folder is broken.
         BundleError: the name is not allowed.
     """
@@ -151,6 +151,8 @@ def _published(folder: RunFolder, recipe: Recipe) -> Path | None:
 
 
 def _set_up_torch(recipe: Recipe) -> None:
+    if recipe.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise ConfigError("accelerator is gpu and torch sees none; use accelerator=cpu, or auto.")
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     random.seed(recipe.seed)

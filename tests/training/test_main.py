@@ -41,10 +41,23 @@ def test_an_error_is_one_sentence_and_status_1(
     assert captured.err.count("\n") == 1
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").write_text("a file", encoding="utf-8")
+    assert call(monkeypatch, *arguments(tmp_path)) == 1
+    assert "File exists" in capsys.readouterr().err
+
+
 def arguments(folder: Path, *more: str) -> list[str]:
     write_text(folder)
     return [
-        *("run", "training/recipes/your-text.yaml", f"data.path={folder / 'text.txt'}", f"store={folder / 'store'}"),
+        *(
+            "run",
+            str(ROOT / "training/recipes/your-text.yaml"),
+            f"data.path={folder / 'text.txt'}",
+            f"store={folder / 'store'}",
+        ),
         *(f"run_dir={folder / 'run'}", "model.hidden_size=8", "batch.lanes=4", "batch.window=16", "threads=1"),
         *("accelerator=cpu", *more),
     ]

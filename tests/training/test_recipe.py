@@ -73,3 +73,9 @@ def test_an_override_of_words_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("just words", encoding="utf-8")
     with pytest.raises(ConfigError, match="the recipe has no keys"):
         load_recipe(tmp_path / "bad.yaml", ["epochs=1"])
+
+
+def test_a_recipe_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_bytes(b"name: caf\xe9")
+    with pytest.raises(ConfigError, match=r"bad\.yaml is not UTF-8 at byte 9"):
+        load_recipe(tmp_path / "bad.yaml", [])

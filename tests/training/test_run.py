@@ -115,3 +115,9 @@ def test_a_name_that_is_not_allowed_is_refused_before_training(make_recipe: Reci
     with pytest.raises(BundleError, match="not allowed"):
         run(recipe)
     assert not recipe.run_path.exists()
+
+
+def test_a_missing_gpu_is_said(make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="torch sees none; use accelerator=cpu"):
+        run(make_recipe(accelerator="gpu"))
