@@ -55,6 +55,7 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
         log_config=None,
         access_log=False,
         lifespan="on",
+        timeout_keep_alive=75,  # longer than load balancers keep idle connections, so that they close first
         timeout_graceful_shutdown=5,
     )
     try:

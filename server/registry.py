@@ -103,6 +103,7 @@ def served_model(
         end_id=model.tokenizer.end_id,
         max_rows=settings.max_rows,
         prefill_tokens=settings.prefill_tokens,
+        prefill_share=settings.prefill_share,
         observer=counters,
     )
     permits = Permits(model.id, settings.max_requests)

@@ -47,7 +47,10 @@ class Settings(BaseSettings):
         default=64, ge=1, le=4096, description="Rows stepped together, per model; rows beyond it wait in order."
     )
     prefill_tokens: int = Field(
-        default=256, ge=32, description="Prompt tokens that may be read between two decoding steps."
+        default=512, ge=32, description="Prompt tokens read in one call, between decoding steps."
+    )
+    prefill_share: float = Field(
+        default=0.5, gt=0, lt=1, description="Share of the time for reading prompts while rows are being decoded."
     )
     max_prompt_tokens: int = Field(default=32_768, ge=1, description="Longest prompt, in tokens; over it 422.")
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Longest request body, in bytes; over it 413.")

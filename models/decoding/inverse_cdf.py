@@ -1,39 +1,62 @@
-"""Picking an id by its weight: the inverse of the cumulative weights, in two levels. Knows arrays only.
+"""Picking an id by its weight: the inverse of the cumulative weights. Knows arrays only.
 
-A cumulative sum over a vocabulary is slow, because each addition waits for the one before. So blocks of weights are
-summed first (fast), the cumulative sum runs over blocks, and then inside the one block that holds the answer.
+A cumulative sum is slow, because each addition waits for the one before. So for a wide vocabulary it has two levels:
+blocks of weights are summed first (fast), the cumulative sum runs over blocks, and then inside the one block that
+holds the answer. For a narrow one that would only be more calls. The width alone decides.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 64  # weights to a block
+NARROW = 256  # widths up to this have one level
+BLOCK = 64  # weights to a block, above it
 
 
-def blank_weights(num_rows: int, width: int) -> NDArray[np.float32]:
-    """Zeros, float32 [num_rows, width rounded up to whole blocks]: fill the first `width` columns."""
-    return np.zeros((num_rows, -(-width // BLOCK) * BLOCK), np.float32)
+def weights_of(z: NDArray[np.float32]) -> NDArray[np.float32]:
+    """exp(z) for `inverse_cdf`.
+
+    Args:
+        z: float32 [n, width].
+
+    Returns:
+        float32 [n, width or more]; what is more is 0.
+    """
+    width = z.shape[1]
+    if width <= NARROW:
+        return np.exp(z)
+    padded = np.zeros((len(z), -(-width // BLOCK) * BLOCK), np.float32)
+    np.exp(z, out=padded[:, :width])
+    return padded
 
 
 def inverse_cdf(weights: NDArray[np.float32], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
     """The first index at which the cumulative weight exceeds the uniform share of the whole.
 
     Args:
-        weights: float32 [n, whole blocks], not negative, some of each row positive.
+        weights: float32, of a shape that weights_of gives; not negative, finite, some of each row positive.
         uniforms: float64 [n], in [0, 1).
 
     Returns:
         int64 [n]; the weight at each is positive.
     """
+    if weights.shape[1] <= NARROW:
+        sums = np.cumsum(weights, axis=1, dtype=np.float64)
+        # What is wanted is always below the whole, for a uniform is at most 1 - 2^-53.
+        return _first_above(sums, uniforms * sums[:, -1])
     each = np.arange(len(weights))
     blocks = weights.reshape(len(weights), -1, BLOCK)
-    sums = np.cumsum(blocks.sum(axis=2).astype(np.float64), axis=1)
-    wanted = uniforms * sums[:, -1]  # always below the sum, for a uniform is at most 1 - 2^-53
-    block = np.minimum(np.count_nonzero(sums <= wanted[:, None], axis=1), blocks.shape[1] - 1)
-    before = np.where(block > 0, sums[each, block - 1], 0.0)
-    inside = np.cumsum(blocks[each, block].astype(np.float64), axis=1)
+    sums = np.cumsum(blocks.sum(axis=2), axis=1, dtype=np.float64)
+    wanted = uniforms * sums[:, -1]
+    block = _first_above(sums, wanted)
+    wanted -= np.where(block > 0, sums[each, block - 1], 0.0)
+    inside = np.cumsum(blocks[each, block], axis=1, dtype=np.float64)
     # The two sums of a block may differ in the last bits; what is wanted must lie inside this one.
-    wanted = np.minimum(wanted - before, np.nextafter(inside[:, -1], 0.0))
-    offset = np.minimum(np.count_nonzero(inside <= wanted[:, None], axis=1), BLOCK - 1)
-    found: NDArray[np.int64] = block * BLOCK + offset
+    found: NDArray[np.int64] = _first_above(inside, np.minimum(wanted, np.nextafter(inside[:, -1], 0.0)))
+    found += block * BLOCK
     return found
+
+
+def _first_above(sums: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The first index in each row of sums, [n, k], that exceeds wanted, [n]; 0 if there is none."""
+    first: NDArray[np.int64] = (sums > wanted[:, None]).argmax(axis=1)
+    return first

@@ -18,52 +18,18 @@ in an order that the row's own options and logits fix, and nothing is chosen by 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoding.inverse_cdf import blank_weights, inverse_cdf
+from models.decoding.inverse_cdf import inverse_cdf, weights_of
 from models.decoding.likeliest import largest_mask, likeliest_ids
-from models.decoding.options import GenerationOptions
-from models.decoding.uniforms import stream_key, uniforms
+from models.decoding.sampling_rows import GREEDY, PLAIN, SamplingRows
+from models.decoding.uniforms import uniforms
+
+Choice = tuple[NDArray[np.int64], NDArray[np.float32]]  # tokens [n], and the largest logit of each row [n]
 
 NOT_FINITE = -1  # in place of a token: the row's logits hold NaN or infinity
 
-# What the sampler keeps of a row. `end_from` is the first position at which the end token may be chosen.
-ROW = np.dtype(
-    [
-        ("key", np.uint64),
-        ("position", np.int64),
-        ("end_from", np.int64),
-        ("temperature", np.float32),
-        ("top_k", np.int64),
-        ("top_p", np.float64),
-        ("min_p", np.float32),
-    ]
-)
-_LEAST_TEMPERATURE = 1e-30  # below it a float32 quotient of logits could overflow; the result is the same
 _HEAD = 512  # a nucleus is small as a rule: it is looked for among so many tokens before the vocabulary is sorted
 _IN_HEAD = -1  # as a number of candidates: try the head first
 _BEYOND_HEAD = -1  # as a choice: the nucleus is larger than the head
-
-
-def sampling_row(options: GenerationOptions, *, seed: int, choice: int, position: int) -> NDArray[np.void]:
-    """One row for `Sampler.choose`; rows are joined by np.concatenate and reordered by indexing.
-
-    Args:
-        options: the request's.
-        seed: the request's seed, 0 .. 2^63 - 1.
-        choice: which of its prompt's samples this is, from 0.
-        position: absolute position of the first token to be chosen: the number of tokens before it.
-
-    Returns:
-        dtype ROW, [1]. Add 1 to "position" after each token.
-    """
-    row = np.zeros(1, ROW)
-    row["key"] = stream_key(seed, choice)
-    row["position"] = position
-    row["end_from"] = position + options.min_tokens
-    row["temperature"] = max(options.temperature, _LEAST_TEMPERATURE) if options.temperature > 0 else 0.0
-    row["top_k"] = min(options.top_k, 2**62)
-    row["top_p"] = options.top_p
-    row["min_p"] = options.min_p
-    return row
 
 
 class Sampler:
@@ -76,103 +42,141 @@ class Sampler:
     def __init__(self, end_id: int | None) -> None:
         self._end_id = end_id
 
-    def choose(self, logits: NDArray[np.float32], rows: NDArray[np.void]) -> NDArray[np.int64]:
+    def choose(self, logits: NDArray[np.float32], rows: SamplingRows) -> NDArray[np.int64]:
         """The next token of each row.
 
         Args:
             logits: float32 [n, V], C-contiguous, n >= 1; not changed.
-            rows: dtype ROW, [n].
+            rows: the n rows; advance them afterwards.
 
         Returns:
             int64 [n], ids, or NOT_FINITE for a row whose logits are not finite (some may be -infinity, not all).
         """
-        if self._end_id is not None:
-            is_early = rows["position"] < rows["end_from"]
-            if is_early.any():
-                logits = logits.copy()
-                logits[is_early, self._end_id] = -np.inf
-        chosen: NDArray[np.int64] = logits.argmax(axis=1)  # the first NaN where there is one
-        best = logits[np.arange(len(rows)), chosen]
-        is_sampled = (rows["temperature"] > 0) & np.isfinite(best)
-        if is_sampled.all():
-            chosen = _sample(logits, best, rows)
-        elif is_sampled.any():
-            chosen[is_sampled] = _sample(logits[is_sampled], best[is_sampled], rows[is_sampled])
-        chosen[~np.isfinite(best)] = NOT_FINITE
+        early = None if self._end_id is None else rows.early
+        if early is not None:
+            logits = logits.copy()
+            logits[early, self._end_id] = -np.inf
+        with np.errstate(all="ignore"):  # what is not finite is marked below
+            if rows.kind == GREEDY:
+                chosen, best = _choose_greedily(logits)
+            elif rows.kind == PLAIN:
+                chosen, best = _choose_plainly(logits, rows.temperature, rows.uniforms())
+            else:
+                chosen, best = _choose_mixed(logits, rows.table)
+            if not np.isfinite(np.add.reduce(best)):
+                chosen[~np.isfinite(best)] = NOT_FINITE
         return chosen
 
 
-def _sample(logits: NDArray[np.float32], best: NDArray[np.float32], rows: NDArray[np.void]) -> NDArray[np.int64]:
-    """Sample every row, those with equally many candidates together.
+def _choose_greedily(logits: NDArray[np.float32]) -> Choice:
+    chosen = logits.argmax(axis=1)  # the first NaN where there is one
+    return chosen, logits[np.arange(len(logits)), chosen]
 
-    Args:
-        logits: float32 [n, V].
-        best: float32 [n], each row's largest logit, finite.
-        rows: dtype ROW, [n].
-    """
-    z = logits - best[:, None]
-    with np.errstate(over="ignore"):  # to -infinity, whose weight is 0
-        z /= rows["temperature"][:, None]
+
+def _choose_plainly(
+    logits: NDArray[np.float32], temperature: NDArray[np.float32], uniforms: NDArray[np.float64]
+) -> Choice:
+    """Sample from all tokens."""
+    best = np.maximum.reduce(logits, axis=1)
+    return inverse_cdf(weights_of(_scaled(logits, best, temperature)), uniforms), best
+
+
+def _choose_mixed(logits: NDArray[np.float32], table: NDArray[np.void]) -> Choice:
+    """Each kind by itself."""
+    chosen = np.empty(len(table), np.int64)
+    best = np.empty(len(table), np.float32)
+    (numbers,) = uniforms(table["key"], table["position"])
+    for kind in np.unique(table["kind"]):
+        which = np.flatnonzero(table["kind"] == kind)
+        some = np.ascontiguousarray(logits[which])
+        if kind == GREEDY:
+            chosen[which], best[which] = _choose_greedily(some)
+        elif kind == PLAIN:
+            chosen[which], best[which] = _choose_plainly(some, table["temperature"][which, None], numbers[which])
+        else:
+            chosen[which], best[which] = _choose_filtered(some, table[which], numbers[which])
+    return chosen, best
+
+
+def _choose_filtered(logits: NDArray[np.float32], table: NDArray[np.void], uniforms: NDArray[np.float64]) -> Choice:
+    """Sample from what the filters leave, rows with equally many candidates together."""
+    best = np.maximum.reduce(logits, axis=1)
+    z = _scaled(logits, best, table["temperature"][:, None])
+    z[~np.isfinite(best)] = 0.0  # marked in the end; until then they must not upset the others
     V = z.shape[1]
-    num_candidates = np.where((rows["top_k"] == 0) | (rows["top_k"] > V), V, rows["top_k"])
+    num_candidates = np.where((table["top_k"] == 0) | (table["top_k"] > V), V, table["top_k"])
     if V > _HEAD:
-        num_candidates[(num_candidates == V) & (rows["top_p"] < 1)] = _IN_HEAD
-    counts = np.unique(num_candidates).tolist()
-    if len(counts) == 1:
-        return _sample_likeliest(z, rows, counts[0])
+        num_candidates[(num_candidates == V) & (table["top_p"] < 1)] = _IN_HEAD
     chosen = np.empty(len(z), np.int64)
-    for count in counts:
-        which = num_candidates == count
-        chosen[which] = _sample_likeliest(z[which], rows[which], count)
-    return chosen
+    for count in np.unique(num_candidates).tolist():
+        which = np.flatnonzero(num_candidates == count)
+        chosen[which] = _sample_likeliest(z[which], table[which], uniforms[which], count)
+    return chosen, best
 
 
-def _sample_likeliest(z: NDArray[np.float32], rows: NDArray[np.void], count: int) -> NDArray[np.int64]:
+def _scaled(
+    logits: NDArray[np.float32], best: NDArray[np.float32], temperature: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The logits above the largest, over the temperature: float32 [n, V], none above 0."""
+    z: NDArray[np.float32] = logits - best[:, None]
+    z /= temperature
+    return z
+
+
+def _sample_likeliest(
+    z: NDArray[np.float32], table: NDArray[np.void], uniforms: NDArray[np.float64], count: int
+) -> NDArray[np.int64]:
     """Sample among each row's `count` likeliest tokens, or, for _IN_HEAD, among all that top_p leaves of them."""
     if count == z.shape[1]:
-        return _sample_candidates(z, rows)
+        return _sample_candidates(z, table, uniforms)
     ids = likeliest_ids(z, _HEAD if count == _IN_HEAD else count)
     candidates = np.take_along_axis(z, ids, axis=1)
     if count != _IN_HEAD:
-        return ids[np.arange(len(ids)), _sample_candidates(candidates, rows)]
-    places = _sample_candidates(candidates, rows, np.exp(z).sum(axis=1).astype(np.float64))
+        return ids[np.arange(len(ids)), _sample_candidates(candidates, table, uniforms)]
+    places = _sample_candidates(candidates, table, uniforms, np.exp(z).sum(axis=1).astype(np.float64))
     chosen: NDArray[np.int64] = ids[np.arange(len(ids)), places]
     wide = np.flatnonzero(places == _BEYOND_HEAD)
     if len(wide):
-        chosen[wide] = _sample_candidates(z[wide], rows[wide])
+        chosen[wide] = _sample_candidates(z[wide], table[wide], uniforms[wide])
     return chosen
 
 
 def _sample_candidates(
-    z: NDArray[np.float32], rows: NDArray[np.void], sums: NDArray[np.float64] | None = None
+    z: NDArray[np.float32],
+    table: NDArray[np.void],
+    uniforms: NDArray[np.float64],
+    sums: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Apply top_p and min_p to the candidates and pick one of them.
 
     Args:
         z: float32 [n, count], in id order.
-        rows: dtype ROW, [n].
+        table: dtype ROW, [n].
+        uniforms: float64 [n].
         sums: float64 [n], the weight of which top_p is a share; by default that of the candidates.
 
     Returns:
         int64 [n], 0 .. count-1; with `sums`, _BEYOND_HEAD where the candidates' weights do not reach the share.
     """
-    padded = blank_weights(*z.shape)
-    weights = padded[:, : z.shape[1]]
-    np.exp(z, out=weights)
     is_wide = None
-    top_p = rows["top_p"]
+    top_p = table["top_p"]
+    kept = None
     if (top_p < 1).any():
         falling = np.ascontiguousarray(np.sort(z, axis=1)[:, ::-1])
-        mass = np.cumsum(np.exp(falling).astype(np.float64), axis=1)
+        mass = np.cumsum(np.exp(falling), axis=1, dtype=np.float64)
         wanted = top_p * (mass[:, -1] if sums is None else sums)
         counts = np.where(top_p < 1, np.count_nonzero(mass < wanted[:, None], axis=1) + 1, z.shape[1])
         is_wide = counts > z.shape[1]
         counts = np.minimum(counts, z.shape[1])
-        weights *= largest_mask(z, falling[np.arange(len(z)), counts - 1], counts)
-    min_p = rows["min_p"]
+        kept = largest_mask(z, falling[np.arange(len(z)), counts - 1], counts)
+    padded = weights_of(z)
+    weights = padded[:, : z.shape[1]]
+    if kept is not None:
+        weights *= kept
+    min_p = table["min_p"]
     if min_p.any():
         weights *= weights >= min_p[:, None]
-    places = inverse_cdf(padded, uniforms(rows["key"], rows["position"]))
+    places = inverse_cdf(padded, uniforms)
     if is_wide is not None and sums is not None:
         places[is_wide] = _BEYOND_HEAD
     return places

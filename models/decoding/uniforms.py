@@ -4,14 +4,12 @@ SplitMix64 (Steele, Lea & Flood 2014, "Fast Splittable Pseudorandom Number Gener
 counter-based generator: its state after p + 1 steps is key + (p + 1) * GAMMA, so the number at any position is had
 without the ones before. With mix64 the paper's finalizer (Stafford's variant 13) and all sums modulo 2^64:
 
-    key(seed, choice)     = mix64(mix64(seed + GAMMA) + (choice + 1) * GAMMA)
-    bits(key, position)   = mix64(key + (position + 1) * GAMMA)
-    uniform               = the upper 53 of the 64 bits, times 2^-53: in [0, 1)
+    key(seed, choice)       = mix64(mix64(seed + GAMMA) + (choice + 1) * GAMMA)
+    counter(key, position)  = key + (position + 1) * GAMMA
+    uniform(counter)        = the upper 53 of the 64 bits of mix64(counter), times 2^-53: in [0, 1)
 
 So a sampled token is the same alone, in any batch, after a cancelled neighbour, and when a sequence is resumed.
 """
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,22 +30,28 @@ def stream_key(seed: int, choice: int) -> int:
     return _mix(_mix(seed + _GAMMA) + (choice + 1) * _GAMMA)
 
 
-def uniforms(keys: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """One uniform number per row.
+def uniforms(keys: NDArray[np.uint64], positions: NDArray[np.int64], num_steps: int = 1) -> NDArray[np.float64]:
+    """The uniform numbers of each row's next positions.
 
     Args:
         keys: uint64 [n], from `stream_key`.
         positions: int64 [n], the absolute position in its sequence of the token that is to be chosen, from 0.
+        num_steps: how many positions from there on.
 
     Returns:
-        float64 [n], each in [0, 1).
+        float64 [num_steps, n], each in [0, 1).
     """
-    z = keys + (positions.astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(_FIRST)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(_SECOND)
-    z = z ^ (z >> np.uint64(31))
-    result: NDArray[Any] = (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return result
+    z = positions + np.arange(1, num_steps + 1)[:, None]
+    z = z.astype(np.uint64)
+    z *= np.uint64(_GAMMA)
+    z += keys
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(_FIRST)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(_SECOND)
+    z ^= z >> np.uint64(31)
+    z >>= np.uint64(11)
+    return z.astype(np.float64) * 2.0**-53
 
 
 def _mix(z: int) -> int:

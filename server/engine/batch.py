@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends.runner import StepRunner
-from models.decoding.sampler import ROW, Sampler, sampling_row
+from models.decoding.sampler import Sampler
+from models.decoding.sampling_rows import ROW, SamplingRows, sampling_row
 from server.engine.generation import Prompt
 from server.engine.scheduler import Row, Step
 
@@ -28,7 +29,7 @@ class Batch:
         """Forget all rows: the next step has none that continues."""
         self._tokens = np.zeros(0, np.int64)  # int64 [n], each row's next input
         self._parents = np.zeros(0, np.int64)  # int64 [n], the slot that each row continues from
-        self._sampling = np.zeros(0, ROW)  # [n]
+        self._sampling = SamplingRows(np.zeros(0, ROW))
 
     def step(self, step: Step[Prompt]) -> NDArray[np.int64]:
         """Give each row one token.
@@ -43,7 +44,7 @@ class Batch:
             self._rearrange(step)
         logits = self._runner.step(self._tokens, self._parents)
         self._tokens = self._sampler.choose(logits, self._sampling)
-        self._sampling["position"] += 1
+        self._sampling.advance()
         if step.is_rearranged:
             self._parents = np.arange(len(self._tokens))
         return self._tokens
@@ -67,7 +68,7 @@ class Batch:
         self._parents = np.concatenate(
             [staying, np.array([slots[id(row.sequence.owner)] for row in joining], np.int64)]
         )
-        self._sampling = np.concatenate([self._sampling[staying], *map(_sampling_of, joining)])
+        self._sampling = self._sampling.rearranged(staying, [_sampling_of(row) for row in joining])
 
 
 def _sampling_of(row: Row[Prompt]) -> NDArray[np.void]:

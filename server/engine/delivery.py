@@ -7,25 +7,24 @@ token by itself, and one that does not sends several in one event, instead of fa
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from models.decoding.continuation import FinishReason
 from models.errors import RequestError
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """News of one continuation.
+class Update(NamedTuple):
+    """News of one continuation. A tuple, because one is made for each token of each stream.
 
     Attributes:
-        index: which choice of the answer, p * n + k.
+        choice: which choice of the answer, p * n + k.
         text: what is new.
         finish_reason: None while it goes on.
         stop_reason: the stop string that ended it, or None.
         num_tokens: tokens generated so far.
     """
 
-    index: int
+    choice: int
     text: str
     finish_reason: FinishReason | None
     stop_reason: str | None
@@ -33,7 +32,7 @@ class Update:
 
     def after(self, before: "Update") -> "Update":
         """Both as one: an update and the one before it, of the same continuation."""
-        return replace(self, text=before.text + self.text)
+        return self._replace(text=before.text + self.text)
 
 
 class Mailbox:

@@ -8,11 +8,12 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from export.backends.runner import SequenceRunner, StepRunner
 from models.decoding.sampler import Sampler
@@ -45,7 +46,8 @@ class Engine:
         state_width: D.
         end_id: the end token's id, or None.
         max_rows: rows stepped together.
-        prefill_tokens: prompt tokens read between two steps.
+        prefill_tokens: prompt tokens read in one call.
+        prefill_share: share of the time for reading prompts while rows are being decoded.
         observer: who counts.
     """
 
@@ -59,6 +61,7 @@ class Engine:
         end_id: int | None,
         max_rows: int,
         prefill_tokens: int,
+        prefill_share: float,
         observer: Observer,
     ) -> None:
         if steps.capacity < 2 * max_rows:
@@ -69,8 +72,11 @@ class Engine:
         self._sequences = sequences
         self._initial_state = np.zeros(state_width, np.float32)
         self._batch = Batch(steps, Sampler(end_id), self._initial_state)
-        self._scheduler: Scheduler[Prompt] = Scheduler(max_rows=max_rows, prefill_tokens=prefill_tokens)
+        self._scheduler: Scheduler[Prompt] = Scheduler(
+            max_rows=max_rows, prefill_tokens=prefill_tokens, prefill_share=prefill_share
+        )
         self._observer = observer
+        self._takers: list[tuple[Callable[[int], bool], bool]] = []  # of the rows of the last step
         self._commands: queue.SimpleQueue[tuple[str, Generation | None]] = queue.SimpleQueue()
         self._open: set[Generation] = set()
         self._delivery: Delivery
@@ -137,6 +143,7 @@ class Engine:
         call = self._scheduler.schedule()
         if call is None:
             return
+        started = time.perf_counter()
         try:
             if isinstance(call, Prefill):
                 self._prefill(call)
@@ -145,6 +152,7 @@ class Engine:
         except Exception as error:
             self._fail_call(call, error)
         self._delivery.flush()
+        self._scheduler.took(call, time.perf_counter() - started)
 
     def _obey_commands(self) -> bool:
         """Do what other threads asked for; waits when there is nothing else to do. False: stop."""
@@ -190,38 +198,40 @@ class Engine:
     def _step(self, call: Step[Prompt]) -> None:
         """Give each row a token, and post what is new."""
         started = time.perf_counter()
-        tokens = self._batch.step(call).tolist()
+        tokens = self._batch.step(call)
         self._observer.stepped(len(tokens), time.perf_counter() - started)
-        for row, token in zip(call.rows, tokens, strict=True):
-            if not row.sequence.is_cancelled:  # by an earlier row of the same request, just now
-                self._accept(row, token)
+        if tokens.min() < 0:
+            self._fail_not_finite(call, tokens)
+        if call.is_rearranged:
+            self._takers = [_taker(row) for row in call.rows]
+        for row, (accept, is_streamed), token in zip(call.rows, self._takers, tokens.tolist(), strict=True):
+            if token >= 0 and (accept(token) or is_streamed):
+                self._tell(row)
 
-    def _accept(self, row: Row[Prompt], token: int) -> None:
+    def _tell(self, row: Row[Prompt]) -> None:
+        """Post what is new of a row, and free its place if it has ended."""
+        if row.sequence.is_cancelled:  # its request failed in this step, by another of its rows
+            return
         prompt = row.sequence.owner
         generation = prompt.generation
-        if token < 0:
-            message = "The model gave numbers that are not finite for this prompt; its weights may be damaged."
-            self._fail(generation, EngineError(message))
-            return
         continuation = prompt.continuations[row.choice]
-        is_over = continuation.accept(token)
-        if is_over:
+        text = continuation.take()
+        finish_reason = continuation.finish_reason
+        if finish_reason is not None:
             self._scheduler.finish(row)
             generation.num_open -= 1
             if generation.num_open == 0:
                 self._open.discard(generation)
-        elif not generation.is_streamed:
+        elif not text:
             return
-        text = continuation.take()
-        if text or is_over:
-            update = Update(
-                prompt.first_index + row.choice,
-                text,
-                continuation.finish_reason,
-                continuation.stop_reason,
-                continuation.num_tokens,
-            )
-            self._delivery.post(generation.mailbox, update)
+        index = prompt.first_index + row.choice
+        update = Update(index, text, finish_reason, continuation.stop_reason, continuation.num_tokens)
+        self._delivery.post(generation.mailbox, update)
+
+    def _fail_not_finite(self, call: Step[Prompt], tokens: NDArray[np.int64]) -> None:
+        for i in np.flatnonzero(tokens < 0):
+            message = "The model gave numbers that are not finite for this prompt; its weights may be damaged."
+            self._fail(call.rows[i].sequence.owner.generation, EngineError(message))
 
     def _fail_call(self, call: Prefill[Prompt] | Step[Prompt], error: Exception) -> None:
         """The call failed: so do the requests in it, and no others."""
@@ -238,3 +248,9 @@ class Engine:
     def _fail(self, generation: Generation, error: ApiError) -> None:
         self._forget(generation)
         self._delivery.post(generation.mailbox, error)
+
+
+def _taker(row: Row[Prompt]) -> tuple[Callable[[int], bool], bool]:
+    """What takes a row's tokens, and whether its request wants to hear of each."""
+    prompt = row.sequence.owner
+    return prompt.continuations[row.choice].accept, prompt.generation.is_streamed

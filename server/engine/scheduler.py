@@ -4,9 +4,11 @@ A sequence is one prompt; its rows are the continuations of that prompt. A seque
 end at multiples of CHUNK (so that the same prefix is always cut alike), up to but not including its last token. Then
 each of its rows joins the batch as soon as a place is free; the last prompt token is the first one a row steps with.
 
-Calls alternate: a prefill call of a bounded number of tokens, then one step of every running row. So neither a long
-prompt nor a full batch keeps the other waiting for more than one call. Sequences are prefilled in turn, a chunk each,
-so that a short prompt does not wait behind a long one; rows take free places in the order in which they became ready.
+While both have work, prefill calls and steps share the time: after a prefill call, rows step until they have had
+their share of it too. So neither a long prompt nor a full batch keeps the other waiting, whatever either costs on this
+machine; and prompts that arrive meanwhile are read together in the next prefill call, which is cheaper than one by
+one, the more so the busier the server is. Sequences are prefilled in turn, a chunk each, so that a short prompt does
+not wait behind a long one; rows take free places in the order in which they became ready.
 """
 
 from collections import deque
@@ -93,15 +95,19 @@ class Scheduler(Generic[Owner]):
     Args:
         max_rows: rows stepped together.
         prefill_tokens: tokens of one prefill call, at least CHUNK.
+        prefill_share: share of the time for prefill calls while rows could step, above 0, below 1.
 
     Attributes:
         num_running: rows in the batch.
         num_waiting: rows that have not joined it.
     """
 
-    def __init__(self, *, max_rows: int, prefill_tokens: int) -> None:
-        if max_rows < 1 or prefill_tokens < CHUNK:
-            raise ValueError(f"max_rows {max_rows} must be >= 1 and prefill_tokens {prefill_tokens} >= {CHUNK}")
+    def __init__(self, *, max_rows: int, prefill_tokens: int, prefill_share: float) -> None:
+        if max_rows < 1 or prefill_tokens < CHUNK or not 0 < prefill_share < 1:
+            raise ValueError(
+                f"max_rows {max_rows} must be >= 1, prefill_tokens {prefill_tokens} >= {CHUNK}, "
+                f"and prefill_share {prefill_share} between 0 and 1"
+            )
         self._max_rows = max_rows
         self._prefill_tokens = prefill_tokens
         self._waiting: deque[Sequence[Owner]] = deque()  # not begun
@@ -109,7 +115,9 @@ class Scheduler(Generic[Owner]):
         self._ready: deque[Row[Owner]] = deque()  # prefilled, without a place
         self._running: list[Row[Owner]] = []
         self._has_changed = False
+        self._steps_per_prefill = (1 - prefill_share) / prefill_share  # time for time
         self._is_step_due = False
+        self._step_seconds_due = 0.0  # what rows are owed for the last prefill call
         self.num_waiting = 0
 
     @property
@@ -125,14 +133,21 @@ class Scheduler(Generic[Owner]):
     def schedule(self) -> Prefill[Owner] | Step[Owner] | None:
         """The next call, or None when there is nothing to do. The caller makes it, or cancels what is in it."""
         self._begin_waiting()
-        can_step = self._running or self._ready
-        if self._prefilling and not (self._is_step_due and can_step):
+        can_step = bool(self._running or self._ready)
+        if self._prefilling and not (can_step and (self._is_step_due or self._step_seconds_due > 0)):
             self._is_step_due = True
             return Prefill(self._next_chunks())
         if can_step:
             self._is_step_due = False
             return self._next_step()
         return None
+
+    def took(self, call: Prefill[Owner] | Step[Owner], seconds: float) -> None:
+        """What a call cost, so that the next ones can be shared out."""
+        if isinstance(call, Prefill):
+            self._step_seconds_due = seconds * self._steps_per_prefill
+        else:
+            self._step_seconds_due -= seconds
 
     def finish(self, row: Row[Owner]) -> None:
         """A running row has had its last token: its place is free."""

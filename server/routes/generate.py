@@ -79,7 +79,7 @@ class _Answering:
             ended: list[Update] = []
             while len(ended) < len(prompts) * asked.n:
                 ended += await generation.mailbox.take()
-            ended.sort(key=lambda update: update.index)
+            ended.sort(key=lambda update: update.choice)
             return self._answer(generation, ended) | {"usage": self._usage(prompts, ended)}
 
     async def events(self, asked: GenerateRequest) -> AsyncGenerator[dict[str, Any]]:
@@ -125,7 +125,8 @@ class _Answering:
             permits.give_back()
 
     def _generation(self, asked: GenerateRequest, prompts: list[Prompt]) -> Generation:
-        seed = secrets.randbits(63) if asked.seed is None else asked.seed
+        # A seed that is made has 53 bits, so that clients whose numbers are floats can send it back unchanged.
+        seed = secrets.randbits(53) if asked.seed is None else asked.seed
         generation = Generation(asked, seed, asked.stream)
         stops = StopStrings(asked.stop) if asked.stop else None
         texts, end_id = self._served.token_texts, self._served.model.tokenizer.end_id
@@ -137,7 +138,7 @@ class _Answering:
     def _answer(self, generation: Generation, updates: list[Update]) -> dict[str, Any]:
         choices = [
             {
-                "index": update.index,
+                "index": update.choice,
                 "text": update.text,
                 "finish_reason": update.finish_reason,
                 "stop_reason": update.stop_reason,
@@ -162,6 +163,6 @@ def _merged(updates: list[Update]) -> list[Update]:
         return updates
     by_index: dict[int, Update] = {}
     for update in updates:
-        before = by_index.get(update.index)
-        by_index[update.index] = update if before is None else update.after(before)
+        before = by_index.get(update.choice)
+        by_index[update.choice] = update if before is None else update.after(before)
     return [by_index[index] for index in sorted(by_index)]

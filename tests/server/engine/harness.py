@@ -11,7 +11,8 @@ import numpy as np
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.options import GenerationOptions
-from models.decoding.sampler import Sampler, sampling_row
+from models.decoding.sampler import Sampler
+from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.decoding.stop_strings import StopStrings
 from server.engine.delivery import Update
 from server.engine.engine import Engine
@@ -72,6 +73,7 @@ async def rig(max_rows: int = 8, prefill_tokens: int = 64) -> AsyncIterator[Rig]
         end_id=END,
         max_rows=max_rows,
         prefill_tokens=prefill_tokens,
+        prefill_share=0.5,
         observer=counts,
     )
     engine.start(asyncio.get_running_loop())
@@ -102,9 +104,9 @@ async def answer(generation: Generation) -> list[Update]:
     whole: dict[int, Update] = {}
     while sum(update.finish_reason is not None for update in whole.values()) < total:
         for update in await generation.mailbox.take():
-            assert update.index not in whole or whole[update.index].finish_reason is None
-            before = whole.get(update.index)
-            whole[update.index] = update if before is None else update.after(before)
+            assert update.choice not in whole or whole[update.choice].finish_reason is None
+            before = whole.get(update.choice)
+            whole[update.choice] = update if before is None else update.after(before)
     return [whole[index] for index in range(total)]
 
 
@@ -114,12 +116,12 @@ def plainly(prompt: list[int], options: GenerationOptions, seed: int, choice: in
     for token in prompt[:-1]:
         state = fake_next_state(state, np.array([token]))
     continuation = continuation_of(options)
-    row = sampling_row(options, seed=seed, choice=choice, position=len(prompt))
+    row = SamplingRows(sampling_row(options, seed=seed, choice=choice, position=len(prompt)))
     token, sampler = prompt[-1], Sampler(END)
     while True:
         state = fake_next_state(state, np.array([token]))
         token = int(sampler.choose(fake_logits(state, VOCAB_SIZE), row)[0])
-        row["position"] += 1
+        row.advance()
         if continuation.accept(token):
             reasons = continuation.finish_reason, continuation.stop_reason
             return Update(choice, continuation.take(), *reasons, continuation.num_tokens)

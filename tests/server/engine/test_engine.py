@@ -1,6 +1,5 @@
 import asyncio
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ def some_prompt(rng: np.random.Generator) -> list[int]:
 def expected(prompts: list[list[int]], options: dict[str, Any], seed: int) -> list[Update]:
     checked = GenerationOptions(**options)
     return [
-        replace(plainly(prompt, checked, seed, k), index=p * checked.n + k)
+        plainly(prompt, checked, seed, k)._replace(choice=p * checked.n + k)
         for p, prompt in enumerate(prompts)
         for k in range(checked.n)
     ]
@@ -252,6 +251,7 @@ def test_a_runner_with_too_few_slots_is_refused() -> None:
                     end_id=None,
                     max_rows=2,
                     prefill_tokens=32,
+                    prefill_share=0.5,
                     observer=running.counts,
                 )
 

@@ -22,9 +22,10 @@ class Life:
 class Driver:
     """Plays the engine: makes each call, and checks the laws that hold after every one."""
 
-    def __init__(self, max_rows: int, prefill_tokens: int) -> None:
+    def __init__(self, max_rows: int, prefill_tokens: int, prefill_seconds: float = 0.0) -> None:
         self.max_rows, self.prefill_tokens = max_rows, prefill_tokens
-        self.scheduler: Scheduler[Life] = Scheduler(max_rows=max_rows, prefill_tokens=prefill_tokens)
+        self.prefill_seconds = prefill_seconds  # what a prefill call costs, when a step costs 1
+        self.scheduler: Scheduler[Life] = Scheduler(max_rows=max_rows, prefill_tokens=prefill_tokens, prefill_share=0.5)
         self.sequences: list[Sequence[Life]] = []
         self.last_rows: list[Row[Life]] = []  # in the slots that the last step left them in
         self.gone: set[Row[Life]] = set()
@@ -50,6 +51,7 @@ class Driver:
             self.check_prefill(call)
         else:
             self.check_step(call)
+        self.scheduler.took(call, self.prefill_seconds if isinstance(call, Prefill) else 1.0)
         self.calls.append(type(call).__name__)
         return True
 
@@ -105,11 +107,11 @@ EVENTS = st.lists(st.one_of(PROMPTS, st.just("call"), st.integers(0, 20)), max_s
 
 
 @settings(max_examples=300, deadline=None)
-@given(EVENTS, st.integers(1, 6), st.sampled_from([32, 33, 64, 100, 256]))
+@given(EVENTS, st.integers(1, 6), st.sampled_from([32, 33, 64, 100, 256]), st.sampled_from([0.0, 0.5, 3.7, 50.0]))
 def test_every_row_is_served_once_whatever_joins_and_leaves(
-    events: list[tuple[int, list[int]] | str | int], max_rows: int, prefill_tokens: int
+    events: list[tuple[int, list[int]] | str | int], max_rows: int, prefill_tokens: int, prefill_seconds: float
 ) -> None:
-    driver = Driver(max_rows, prefill_tokens)
+    driver = Driver(max_rows, prefill_tokens, prefill_seconds)
     for event in events:
         if isinstance(event, tuple):
             driver.add(*event)
@@ -134,6 +136,20 @@ def test_prefill_and_steps_take_turns_while_both_have_work(prompts: list[tuple[i
     calls = "".join(name[0] for name in driver.calls)
     assert "PP" not in calls  # a step follows every prefill call
     driver.run_to_the_end()
+
+
+def test_prefill_and_steps_share_the_time_and_waiting_prompts_are_read_together() -> None:
+    driver = Driver(32, 256, prefill_seconds=6)
+    driver.add(1, [1000])
+    driver.call()
+    for _ in range(60):
+        driver.add(33, [1000] if _ < 20 else [1])
+        driver.call()
+    calls = "".join(name[0] for name in driver.calls)
+    assert "PSSSSSSP" in calls
+    assert "PSSSSSSS" not in calls.rstrip("S")  # prefill waits no longer than its due
+    num_prefills = calls.count("P")
+    assert num_prefills < 12  # several prompts to a call
 
 
 def test_a_short_prompt_does_not_wait_behind_a_long_one() -> None:
@@ -185,7 +201,7 @@ def test_states_are_made_ahead_for_one_batch_at_most() -> None:
 
 
 def test_steps_of_unchanged_rows_say_so() -> None:
-    scheduler: Scheduler[None] = Scheduler(max_rows=4, prefill_tokens=32)
+    scheduler: Scheduler[None] = Scheduler(max_rows=4, prefill_tokens=32, prefill_share=0.5)
     scheduler.add(Sequence(None, 1, 2))
     first, second = scheduler.schedule(), scheduler.schedule()
     assert isinstance(first, Step)
@@ -206,7 +222,7 @@ def test_cancelling_twice_or_after_the_end_does_nothing() -> None:
     assert (driver.scheduler.num_running, driver.scheduler.num_waiting) == (0, 0)
 
 
-@pytest.mark.parametrize(("max_rows", "prefill_tokens"), [(0, 32), (1, 31)])
-def test_sizes_that_cannot_work_are_refused(max_rows: int, prefill_tokens: int) -> None:
+@pytest.mark.parametrize(("max_rows", "prefill_tokens", "share"), [(0, 32, 0.5), (1, 31, 0.5), (1, 32, 0), (1, 32, 1)])
+def test_sizes_that_cannot_work_are_refused(max_rows: int, prefill_tokens: int, share: float) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Scheduler[None](max_rows=max_rows, prefill_tokens=prefill_tokens)
+        Scheduler[None](max_rows=max_rows, prefill_tokens=prefill_tokens, prefill_share=share)

@@ -1,0 +1,117 @@
+"""What the sampler needs of each row of a batch, as arrays. Knows options and positions; knows no logits.
+
+Under load a batch is sampled about a thousand times a second, each time with caches that the network has just emptied.
+So whatever can be found out once for a batch that stays the same is found out once, here.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decoding.options import GenerationOptions
+from models.decoding.uniforms import stream_key, uniforms
+
+GREEDY, PLAIN, FILTERED = 0, 1, 2  # kinds of rows: temperature 0; sampled from all tokens; with top_k, top_p or min_p
+
+# `end_from` is the first position at which the end token may be chosen.
+ROW = np.dtype(
+    [
+        ("key", np.uint64),
+        ("position", np.int64),
+        ("end_from", np.int64),
+        ("kind", np.int8),
+        ("temperature", np.float32),
+        ("top_k", np.int64),
+        ("top_p", np.float64),
+        ("min_p", np.float32),
+    ]
+)
+_LEAST_TEMPERATURE = 1e-6  # one below it but not 0 counts as this, so that quotients of logits do not overflow
+_NUM_AHEAD = 8  # steps whose random numbers are made at once
+
+
+def sampling_row(options: GenerationOptions, *, seed: int, choice: int, position: int) -> NDArray[np.void]:
+    """One row of a table.
+
+    Args:
+        options: the request's.
+        seed: the request's seed, 0 .. 2^63 - 1.
+        choice: which of its prompt's samples this is, from 0.
+        position: absolute position of the first token to be chosen: the number of tokens before it.
+
+    Returns:
+        dtype ROW, [1].
+    """
+    has_filter = options.top_k > 0 or options.top_p < 1 or options.min_p > 0
+    values = (
+        stream_key(seed, choice),
+        position,
+        position + options.min_tokens,
+        GREEDY if options.temperature == 0 else FILTERED if has_filter else PLAIN,
+        max(options.temperature, _LEAST_TEMPERATURE),
+        min(options.top_k, 2**62),
+        options.top_p,
+        options.min_p,
+    )
+    return np.array([values], ROW)
+
+
+class SamplingRows:
+    """The rows of a batch.
+
+    Args:
+        table: dtype ROW, [n]; belongs to this object from now on.
+
+    Attributes:
+        kind: the kind of all rows, or None when they differ.
+        temperature: float32 [n, 1].
+    """
+
+    def __init__(self, table: NDArray[np.void]) -> None:
+        self._table = table
+        self._num_advanced = 0  # steps that the table's positions are behind
+        kinds = table["kind"]
+        self.kind: int | None = int(kinds[0]) if len(kinds) and (kinds == kinds[0]).all() else None
+        self.temperature = np.ascontiguousarray(table["temperature"])[:, None]
+        self._num_early = int((table["end_from"] - table["position"]).max(initial=0))
+        self._ahead = np.zeros((0, len(table)))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def table(self) -> NDArray[np.void]:
+        """The rows, dtype ROW, [n], at their present positions."""
+        if self._num_advanced:
+            self._table["position"] += self._num_advanced
+            self._num_early -= self._num_advanced
+            self._num_advanced = 0
+            self._ahead = self._ahead[:0]
+        return self._table
+
+    @property
+    def early(self) -> NDArray[np.bool_] | None:
+        """Which rows may not end yet, bool [n]; None when all may."""
+        if self._num_early <= self._num_advanced:
+            return None
+        table = self.table
+        is_early: NDArray[np.bool_] = table["position"] < table["end_from"]
+        return is_early
+
+    def uniforms(self) -> NDArray[np.float64]:
+        """The uniform number of each row's present position, float64 [n]."""
+        if self._num_advanced >= len(self._ahead):
+            table = self.table
+            self._ahead = uniforms(table["key"], table["position"], _NUM_AHEAD)
+        numbers: NDArray[np.float64] = self._ahead[self._num_advanced]
+        return numbers
+
+    def advance(self) -> None:
+        """Go on to the next position."""
+        self._num_advanced += 1
+
+    def rearranged(self, staying: NDArray[np.int64], joining: Sequence[NDArray[np.void]]) -> Self:
+        """Other rows: those at the indices `staying`, int64 [k], then new ones, each from `sampling_row`."""
+        return type(self)(np.concatenate([self.table[staying], *joining]))
