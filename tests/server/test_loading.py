@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,22 @@ def test_a_real_model_answers_over_http_as_its_graph_does_greedily(store: Path, 
     expected = bundle.tokenizer.decode(chosen[: chosen.index(end)] if end in chosen else chosen)
     assert {choice["text"] for choices in answers for choice in choices} == {expected}
     assert (listed["precision"], listed["version"], listed["backend"]) == (graph_set, 2, "onnxruntime-cpu")
+
+
+@pytest.mark.parametrize("graph_set", ["fp32", "int8"])
+def test_a_real_models_answers_do_not_depend_on_the_neighbours(store: Path, graph_set: Any) -> None:
+    rng = np.random.default_rng(0)
+    requests = [
+        {
+            "prompt": "".join(rng.choice(list("to be or not, "), rng.integers(1, 140))),
+            "seed": seed,
+            "max_tokens": int(rng.integers(1, 50)),
+            "n": 1 + seed % 2,
+            "top_k": [0, 0, 7][seed % 3],
+        }
+        for seed in range(48)
+    ]
+    with running(*load_models(Settings(store=store, set=graph_set))) as server:
+        with ThreadPoolExecutor(24) as pool:
+            together = list(pool.map(lambda fields: server.generate(**fields)["choices"], requests))
+        assert [server.generate(**fields)["choices"] for fields in requests[::3]] == together[::3]
