@@ -115,9 +115,11 @@ class Tokenizer:
             TokenizerError: the text holds a lone surrogate, which is not text.
         """
         try:
-            ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+            # Of the library's ways to encode, the batch one lets other threads run meanwhile.
+            (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=False)
         except (UnicodeEncodeError, TypeError):
             raise TokenizerError(f"text {ascii(text)[:80]} holds a lone surrogate; send valid Unicode.") from None
+        ids: list[int] = encoding.ids
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

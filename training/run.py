@@ -130,7 +130,7 @@ def _publish(
         Store(recipe.store),
         recipe.name,
         config=model.config,
-        weights={name: parameter.detach().numpy() for name, parameter in model.state_dict().items()},
+        weights={name: parameter.detach().numpy() for name, parameter in model.named_parameters()},
         tokenizer=text.tokenizer,
         card=card(model, text.tokenizer, metrics=metrics, facts=facts, example=example),
         metrics=metrics,
