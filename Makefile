@@ -47,7 +47,7 @@ demo-train: $(VENV)/.train ## the whole way, small: train on text that ships wit
 	@bash training/demo.sh $(BIN)/python
 
 test: $(VENV)/.dev ## all tests but the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 check: $(VENV)/.dev ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
