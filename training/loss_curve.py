@@ -18,7 +18,7 @@ def loss_curve(progress: Progress, title: str) -> bytes:
     axes.plot(epochs, [item.validation_nats_per_token for item in progress.history], "o-", label="validation")
     if progress.best_epoch:
         axes.plot([progress.best_epoch], [progress.best_nats], "k*", markersize=12)
-        axes.annotate(f"{progress.best_nats:.3f}", (progress.best_epoch, progress.best_nats), (0, -16), ha="center",
+        axes.annotate(f"{progress.best_nats:.3f}", (progress.best_epoch, progress.best_nats), (0, 12), ha="center",
                       textcoords="offset points")  # fmt: skip
     axes.set(title=title, xlabel="epoch", ylabel="nats per token")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
