@@ -1,0 +1,74 @@
+"""The README's commands run and give what it says; its tree names every folder."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.real_server import RealServer, real_server
+
+README = Path("README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"```sh\n(curl .*?)```\s+```(json|text)\n(.*?)```", re.DOTALL)
+VARYING = {"text", "id", "created", "metrics", "finish_reason", "stop_reason", "completion_tokens", "delta"}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """What `make demo` starts."""
+    log = tmp_path_factory.mktemp("demo") / "log"
+    environment = {"RNNSERVE_DEFAULT_GENERATION": "shakespeare-char"}
+    with real_server(Path("artifacts"), log=log, environment=environment) as server:
+        yield server
+
+
+def same(documented: Any, found: Any, where: str = "answer") -> None:
+    """Equal but for texts and numbers that hang on the machine's rounding; those have the same type."""
+    if isinstance(documented, dict):
+        assert isinstance(found, dict), where
+        assert list(documented) == list(found), where
+        for key, value in documented.items():
+            if key in VARYING:
+                assert isinstance(found[key], type(value)) or key == "stop_reason", f"{where}.{key}"
+            else:
+                same(value, found[key], f"{where}.{key}")
+    elif isinstance(documented, list):
+        assert isinstance(found, list), where
+        assert len(documented) == len(found), where
+        for index, (first, second) in enumerate(zip(documented, found, strict=True)):
+            same(first, second, f"{where}[{index}]")
+    else:
+        assert documented == found, where
+
+
+@pytest.mark.parametrize("match", BLOCK.finditer(README), ids=lambda match: match.group(1)[:60].split("8000")[-1])
+def test_a_curl_command_gives_what_the_readme_says(match: re.Match[str], demo: RealServer) -> None:
+    command, kind, documented = match.groups()
+    command = command.replace("http://127.0.0.1:8000", demo.url)
+    found = subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True).stdout
+    if kind == "json":
+        same(json.loads(documented), json.loads(found))
+        return
+    documented_events, found_events = (
+        [line.removeprefix("data: ") for line in text.splitlines() if line] for text in (documented, found)
+    )
+    assert found_events[-1] == documented_events[-1] == "[DONE]"
+    assert set(json.loads(found_events[0])) == set(json.loads(documented_events[0]))
+    assert "usage" in json.loads(found_events[-2])
+
+
+def test_there_are_commands_to_try() -> None:
+    assert len(BLOCK.findall(README)) >= 6
+
+
+def test_the_tree_names_every_folder() -> None:
+    files = subprocess.run(["git", "ls-files"], check=True, capture_output=True, text=True).stdout.splitlines()
+    folders = {str(parent) for file in files for parent in Path(file).parents} - {"."}
+    tree = README[README.index("## Where things are") :]
+    for folder in sorted(folders):
+        if folder.startswith(("tests/", "artifacts/")):
+            continue  # tests mirror the source; bundles are listed by the server
+        assert re.search(rf"^\s*{re.escape(Path(folder).name)}/", tree, re.MULTILINE), f"{folder} is not in the tree"
