@@ -110,7 +110,7 @@ class Keeper(Callback):
             seconds=progress.seconds + self._lap(),
         )
         if progress.finish_epoch(figures):
-            best = {name: tensor.detach().cpu() for name, tensor in task.model.state_dict().items()}
+            best = {name: parameter.detach().cpu() for name, parameter in task.model.named_parameters()}
             write_whole(self._folder.best, save(best))
         write_whole(self._folder.log, epoch_lines(progress.history).encode())
         write_whole(self._folder.picture, loss_curve(progress, self._recipe.name))

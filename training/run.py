@@ -176,7 +176,7 @@ def _best_model(folder: RunFolder, model: LanguageModel, *, half: bool) -> Langu
         weights = load_file(folder.best)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{folder.best} cannot be read ({error}); begin again with --fresh.") from None
-    if half:
-        weights = {name: parameter.half().float() for name, parameter in weights.items()}
-    model.cpu().load_state_dict(weights)
+    with torch.no_grad():
+        for name, parameter in model.cpu().named_parameters():  # a tied weight has one name
+            parameter.copy_(weights[name].half() if half else weights[name])
     return model.eval()

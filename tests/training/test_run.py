@@ -121,3 +121,12 @@ def test_a_missing_gpu_is_said(make_recipe: RecipeMaker, monkeypatch: pytest.Mon
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     with pytest.raises(ConfigError, match="torch sees none; use accelerator=cpu"):
         run(make_recipe(accelerator="gpu"))
+
+
+def test_tied_embeddings_train_and_publish(make_recipe: RecipeMaker) -> None:
+    sizes = {"kind": "gru", "embedding_size": 16, "hidden_size": 16, "num_layers": 1, "tied_embeddings": True}
+    bundle = Bundle(run(make_recipe(epochs=1, model=sizes, half_weights=True)))
+    assert bundle.config.tied_embeddings
+    assert "head.weight" not in bundle.weights()
+    figures = bundle.record.provenance["epochs"][0]["validation_nats_per_token"]
+    assert bundle.record.metrics["validation_nats_per_token"] == pytest.approx(figures, abs=1e-3)
