@@ -44,7 +44,7 @@ def same(documented: Any, found: Any, where: str = "answer") -> None:
         assert documented == found, where
 
 
-@pytest.mark.parametrize("match", BLOCK.finditer(README), ids=lambda match: match.group(1)[:60].split("8000")[-1])
+@pytest.mark.parametrize("match", list(BLOCK.finditer(README)), ids=lambda match: match.group(1)[:60].split("8000")[-1])
 def test_a_curl_command_gives_what_the_readme_says(match: re.Match[str], demo: RealServer) -> None:
     command, kind, documented = match.groups()
     command = command.replace("http://127.0.0.1:8000", demo.url)
