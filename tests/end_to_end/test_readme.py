@@ -56,7 +56,8 @@ def test_a_curl_command_gives_what_the_readme_says(match: re.Match[str], demo: R
         [line.removeprefix("data: ") for line in text.splitlines() if line] for text in (documented, found)
     )
     assert found_events[-1] == documented_events[-1] == "[DONE]"
-    assert set(json.loads(found_events[0])) == set(json.loads(documented_events[0]))
+    # A busy machine joins tokens into one event, so the number of events is not compared.
+    assert set(json.loads(found_events[-2])) == set(json.loads(documented_events[-2]))
     assert "usage" in json.loads(found_events[-2])
 
 
