@@ -73,3 +73,12 @@ def test_the_tree_names_every_folder() -> None:
         if folder.startswith(("tests/", "artifacts/")):
             continue  # tests mirror the source; bundles are listed by the server
         assert re.search(rf"^\s*{re.escape(Path(folder).name)}/", tree, re.MULTILINE), f"{folder} is not in the tree"
+
+
+def test_the_chinese_readme_has_the_same_commands_and_tables_of_figures() -> None:
+    chinese = Path("README.zh-CN.md").read_text(encoding="utf-8")
+    code = re.compile(r"```.*?```", re.DOTALL)
+    assert code.findall(chinese) == code.findall(README)
+    numbers = re.compile(r"^\|.*\d.*\|$", re.MULTILINE)
+    digits = [[re.findall(r"[\d.,]+", row) for row in numbers.findall(text)] for text in (README, chinese)]
+    assert digits[0] == digits[1]
