@@ -80,5 +80,5 @@ def test_the_chinese_readme_has_the_same_commands_and_tables_of_figures() -> Non
     code = re.compile(r"```.*?```", re.DOTALL)
     assert code.findall(chinese) == code.findall(README)
     numbers = re.compile(r"^\|.*\d.*\|$", re.MULTILINE)
-    digits = [[re.findall(r"[\d.,]+", row) for row in numbers.findall(text)] for text in (README, chinese)]
+    digits = [[re.findall(r"\d[\d.,]*", row) for row in numbers.findall(text)] for text in (README, chinese)]
     assert digits[0] == digits[1]
