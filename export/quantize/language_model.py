@@ -1,7 +1,7 @@
-"""The language model's graphs in int8: `step`, and `advance` and `score` as the same step inside a Scan.
+"""The language model in int8: `step`, and `advance` and `score` as the same step, layer after layer, in Scans.
 
-Because the sequence graphs hold the very nodes of the step, a sequence in one piece, in chunks or token by token gives
-the same bits.
+The sequence graphs make the step's integer sums and then hold its very nodes, so a sequence in one piece, in chunks or
+token by token gives the same bits.
 """
 
 from typing import Any
@@ -75,11 +75,14 @@ class QuantizedLanguageModel:
 
     def _step(self) -> onnx.ModelProto:
         graph = OnnxGraph("step")
-        token = graph.input("token", np.int64, ["batch"])
+        value = graph.input("token", np.int64, ["batch"])
         states = self._state_input(graph)
-        states = self._layers(graph)(graph, token, states)
-        graph.output(self._head_of(graph)(graph, self._top(graph, states)), "logits", np.float32, self._logits_shape())
-        self._state_output(graph, states)
+        after: list[list[str]] = []
+        for cell, before in zip(self._layers(graph), states, strict=True):
+            after.append(cell(graph, value, before))
+            value = quantize(graph, after[-1][0], cell.edge)
+        graph.output(self._head_of(graph)(graph, value), "logits", np.float32, ["batch", self.config.vocab_size])
+        self._state_output(graph, after)
         return graph.model()
 
     def _sequence(self, name: str) -> onnx.ModelProto:
@@ -88,47 +91,25 @@ class QuantizedLanguageModel:
         ids = graph.input("ids", np.int64, ["batch", "time"])
         lengths = graph.input("lengths", np.int32, ["batch"])
         states = self._state_input(graph)
-        time_major = graph.node("Transpose", ids, perm=[1, 0])
-        lengths_column = graph.node("Unsqueeze", lengths, graph.constant(np.array([1], np.int64)))
-        num_steps = graph.node("Gather", graph.node("Shape", time_major), graph.constant(np.int64(0)))
-        counter = graph.node(
-            "Range", *(graph.constant(np.int32(0)), _int32(graph, num_steps)), graph.constant(np.int32(1))
-        )
-
-        body = OnnxGraph("one_step", parent=graph)
-        layers = self._layers(graph)
-        before = [body.input(body.unique("state"), np.float32, None) for _ in states]
-        position = body.input(body.unique("position"), np.int32, [])
-        token = body.input(body.unique("token"), np.int64, None)
-        is_valid = body.node("Less", position, lengths_column)
-        after = layers(body, token, before)
-        kept = [body.node("Where", is_valid, new, old) for new, old in zip(after, before, strict=True)]
-        for value in kept:
-            body.output(value, body.unique("new_state"), np.float32, None)
-        if name == "score":
-            body.output(self._top(body, after), body.unique("top"), np.uint8, None)
-        *final, top = graph.nodes(
-            "Scan",
-            *states,
-            counter,
-            time_major,
-            outputs=len(states) + (name == "score"),
-            body=body.graph_proto(),
-            num_scan_inputs=2,
-        ) + ([""] if name == "advance" else [])
+        values = graph.node("Transpose", ids, perm=[1, 0])
+        clock = _Clock(graph, values, lengths)
+        cells = self._layers(graph)
+        after: list[list[str]] = []
+        for index, (cell, before) in enumerate(zip(cells, states, strict=True)):
+            is_heard = index + 1 < len(cells) or name == "score"
+            final, values = _scan(graph, cell, before, values, clock, is_heard=is_heard)
+            after.append(final)
         head = self._head_of(graph)
         if name == "score":
-            logits = graph.node("Transpose", head(graph, top), perm=[1, 0, 2])
+            logits = graph.node("Transpose", head(graph, values), perm=[1, 0, 2])
+            graph.output(logits, "logits", np.float32, ["batch", "time", self.config.vocab_size])
         else:
-            logits = head(graph, self._top(graph, final))
-        shape: list[str | int] = (
-            self._logits_shape() if name == "advance" else ["batch", "time", self.config.vocab_size]
-        )
-        graph.output(logits, "logits", np.float32, shape)
-        self._state_output(graph, final)
+            top = quantize(graph, after[-1][0], cells[-1].edge)
+            graph.output(head(graph, top), "logits", np.float32, ["batch", self.config.vocab_size])
+        self._state_output(graph, after)
         return graph.model()
 
-    def _layers(self, graph: OnnxGraph) -> "_Layers":
+    def _layers(self, graph: OnnxGraph) -> list[QuantizedCell]:
         cells: list[QuantizedCell] = []
         for index, weights in enumerate(self._cells):
             edge, below = self.edges[index], self.edges[index - 1]
@@ -138,8 +119,18 @@ class QuantizedLanguageModel:
             elif self.config.kind == "gru":
                 bias = input_bias("gru", weights)
                 term = QuantizedLinear(graph, weights.input.T, bias, [(below, weights.input.shape[1])])
-            cells.append(QuantizedCell(graph, self.config.kind, weights, edge=edge, input_term=term, input_edge=below))
-        return _Layers(cells)
+            cells.append(
+                QuantizedCell(
+                    graph,
+                    self.config.kind,
+                    weights,
+                    edge=edge,
+                    input_term=term,
+                    input_edge=below,
+                    is_first=index == 0,
+                )
+            )
+        return cells
 
     def _embedding_term(self, graph: OnnxGraph, weights: CellWeights) -> InputTerm:
         bias = input_bias(self.config.kind, weights)
@@ -151,40 +142,74 @@ class QuantizedLanguageModel:
     def _head_of(self, graph: OnnxGraph) -> QuantizedLinear:
         return QuantizedLinear(graph, self._head.T, self._head_bias, [(self.edges[-1], self.config.hidden_size)])
 
-    def _top(self, graph: OnnxGraph, states: list[str]) -> str:
-        """The top layer's hidden state, quantised for the head."""
-        return quantize(graph, states[self.config.num_layers - 1], self.edges[-1])
-
-    def _state_input(self, graph: OnnxGraph) -> list[str]:
-        """H of each layer, then c of each layer of an LSTM: the parts of the row."""
+    def _state_input(self, graph: OnnxGraph) -> list[list[str]]:
+        """The row's parts by layer: h, or h and c."""
         recurrent = self.config.recurrent
         state = graph.input("state", np.float32, ["batch", recurrent.state_size])
-        return graph.split(state, [recurrent.hidden_size] * (recurrent.state_size // recurrent.hidden_size))
+        parts = graph.split(state, [recurrent.hidden_size] * (recurrent.state_size // recurrent.hidden_size))
+        return [parts[layer :: recurrent.num_layers] for layer in range(recurrent.num_layers)]
 
-    def _state_output(self, graph: OnnxGraph, states: list[str]) -> None:
-        row = graph.node("Concat", *states, axis=1)
+    def _state_output(self, graph: OnnxGraph, states: list[list[str]]) -> None:
+        """The row from its parts: h of all layers, then c of all layers."""
+        row = graph.node("Concat", *(part for parts in zip(*states, strict=True) for part in parts), axis=1)
         graph.output(row, "new_state", np.float32, ["batch", self.config.recurrent.state_size])
 
-    def _logits_shape(self) -> list[str | int]:
-        return ["batch", self.config.vocab_size]
+
+class _Clock:
+    """Which rows still run at a time step, for the bodies of all layers.
+
+    Attributes:
+        positions: int32 [time], to be scanned.
+    """
+
+    def __init__(self, graph: OnnxGraph, time_major: str, lengths: str) -> None:
+        num_steps = graph.node("Gather", graph.node("Shape", time_major), graph.constant(np.int64(0)))
+        num_steps = graph.node("Cast", num_steps, to=int(onnx.TensorProto.INT32))
+        self.positions = graph.node("Range", graph.constant(np.int32(0)), num_steps, graph.constant(np.int32(1)))
+        self._lengths = graph.node("Unsqueeze", lengths, graph.constant(np.array([1], np.int64)))
+
+    def is_running(self, body: OnnxGraph, position: str) -> str:
+        """Bool [batch, 1]: the position lies before the row's length."""
+        return body.node("Less", position, self._lengths)
 
 
-class _Layers:
-    """All layers' step: the nodes that `step` has once and a sequence graph has in its Scan."""
+def _scan(
+    graph: OnnxGraph, cell: QuantizedCell, before: list[str], values: str, clock: _Clock, *, is_heard: bool
+) -> tuple[list[str], str]:
+    """One layer over all time steps. Past a row's length its state is kept.
 
-    def __init__(self, cells: list[QuantizedCell]) -> None:
-        self._cells = cells
+    Args:
+        graph: the graph around.
+        cell: the layer.
+        before: its states before the first step.
+        values: its inputs, time first.
+        clock: which rows run when.
+        is_heard: whether a layer above, or the head, takes the layer's outputs.
 
-    def __call__(self, graph: OnnxGraph, token: str, states: list[str]) -> list[str]:
-        """Token int64 [batch], states in row order -> new states in row order."""
-        num_layers = len(self._cells)
-        after: list[list[str]] = []
-        value = token
-        for index, cell in enumerate(self._cells):
-            after.append(cell(graph, value, states[index::num_layers]))
-            if index + 1 < num_layers:
-                value = quantize(graph, after[-1][0], cell.edge)
-        return [part[index] for index in range(len(after[0])) for part in after]
+    Returns:
+        The states after each row's last step, and the outputs, uint8 [time, batch, hidden] ("" unless is_heard).
+    """
+    prepared = cell.ahead(graph, values)
+    body = OnnxGraph("one_step", parent=graph)
+    states = [body.input(body.unique("state"), np.float32, None) for _ in before]
+    position = body.input(body.unique("position"), np.int32, [])
+    now = body.input(body.unique("prepared"), cell.prepared_dtype, None)
+    is_running = clock.is_running(body, position)
+    after = cell.rest(body, now, states)
+    for new, old in zip(after, states, strict=True):
+        body.output(body.node("Where", is_running, new, old), body.unique("new_state"), np.float32, None)
+    if is_heard:
+        body.output(quantize(body, after[0], cell.edge), body.unique("output"), np.uint8, None)
+    results = graph.nodes(
+        "Scan",
+        *before,
+        clock.positions,
+        prepared,
+        outputs=len(before) + is_heard,
+        body=body.graph_proto(),
+        num_scan_inputs=2,
+    )
+    return results[: len(before)], results[-1] if is_heard else ""
 
 
 class _Table:
@@ -212,7 +237,3 @@ class _QuantizedEmbedding:
     def __call__(self, graph: OnnxGraph, value: str) -> str:
         rows, scales = graph.node("Gather", self._rows, value), graph.node("Gather", self._row_scales, value)
         return graph.node("Add", self._product(graph, rows, row_scale=scales), self._bias)
-
-
-def _int32(graph: OnnxGraph, value: str) -> str:
-    return graph.node("Cast", value, to=int(onnx.TensorProto.INT32))

@@ -6,6 +6,7 @@ result cannot depend on its neighbours, on threads, or on chunking (Jacob et al.
 range that makes ONNX Runtime's own dynamic quantisation depend on the whole batch).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +84,12 @@ class QuantizedLinear:
         scale_of_row = np.concatenate([np.full(width, edge.scale, np.float32) for edge, width in edges])
         scaled = weight * scale_of_row[:, None]
         scales = channel_scales(scaled)
+        self._graph = graph
+        self._widths = [width for _, width in edges]
         self._weight = graph.constant(quantized_weight(scaled, scales), "weight")
         self._scales = graph.constant(scales, "weight_scale")
         self._bias = None if bias is None else graph.constant(bias.astype(np.float32), "bias")
         self._zero_point = graph.constant(np.uint8(zero_point), "zero_point")
-        # Its own constant: ONNX Runtime rewrites it together with the weight on CPUs without VNNI.
-        self._weight_zero_point = graph.constant(np.int8(0), "weight_zero_point")
 
     def __call__(self, graph: OnnxGraph, quantized: str, row_scale: str | None = None) -> str:
         """Add the nodes: uint8 [..., inputs] -> float32 [..., outputs].
@@ -98,7 +99,27 @@ class QuantizedLinear:
             quantized: the input.
             row_scale: float32 [..., 1], a scale for each row of the input on top of the edge's.
         """
-        product = graph.node("MatMulInteger", quantized, self._weight, self._zero_point, self._weight_zero_point)
+        return self.scaled(graph, self.product(graph, quantized), row_scale)
+
+    def segments(self) -> list[str]:
+        """The weight's rows for each segment of x. Their products add up, as integers, to the whole's product.
+
+        They are slices of the one stored weight, which the runtime cuts when it loads the graph.
+        """
+        bounds = np.cumsum([0, *self._widths])
+        return [
+            self._graph.node("Slice", self._weight, *(self._graph.constant(np.array([at], np.int64)) for at in ends))
+            for ends in itertools.pairwise(bounds.tolist())
+        ]
+
+    def product(self, graph: OnnxGraph, quantized: str, segment: str | None = None) -> str:
+        """Add the product alone: uint8 [..., inputs] -> int32 [..., outputs]; of one segment, when it is given."""
+        # A zero point of its own: ONNX Runtime rewrites it together with the weight on CPUs without VNNI.
+        weight_zero_point = self._graph.constant(np.int8(0), "weight_zero_point")
+        return graph.node("MatMulInteger", quantized, segment or self._weight, self._zero_point, weight_zero_point)
+
+    def scaled(self, graph: OnnxGraph, product: str, row_scale: str | None = None) -> str:
+        """Add what makes a product float32: its scales and the bias."""
         result = graph.node("Mul", graph.node("Cast", product, to=FLOAT), self._scales)
         if row_scale is not None:
             result = graph.node("Mul", result, row_scale)

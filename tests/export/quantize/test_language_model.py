@@ -59,10 +59,11 @@ def test_relu_ranges_are_measured_and_reported() -> None:
     assert all(0 <= share < 1e-3 for share in notes["relu_clipped_shares"])
 
 
-def test_the_sequence_graph_holds_the_nodes_of_the_step() -> None:
-    config = tiny_config("gru", 20)
+def test_the_sequence_graph_holds_the_nodes_of_the_step_in_a_scan_for_each_layer() -> None:
+    config = tiny_config("lstm", 20)
     graphs = QuantizedLanguageModel(config, weights_of(tiny_model(config))).graphs()
     step, advance = census(graphs["step"]), census(graphs["advance"])
-    for operator in ("MatMulInteger", "Sigmoid", "Tanh", "Mul"):
+    for operator in ("Sigmoid", "Tanh", "Mul"):
         assert step[operator] == advance[operator]
-    assert advance["Scan"] == 1
+    assert advance["Scan"] == config.num_layers
+    assert advance["MatMulInteger"] == step["MatMulInteger"] + config.num_layers - 1  # the inputs' own products
