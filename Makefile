@@ -38,6 +38,7 @@ $(VENV)/.dev: $(VENV)/.train
 install: $(VENV)/.dev ## everything: training, export, serving, development
 
 demo: $(VENV)/.serve ## serve the shipped models at http://127.0.0.1:8000 (PORT=...), without torch
+	@echo "rnnserve: http://$(HOST):$(PORT)  (fields: /docs; commands to try: README.md; Ctrl-C stops)"
 	@RNNSERVE_DEFAULT_GENERATION=shakespeare-char exec $(BIN)/python -m server --host $(HOST) --port $(PORT)
 
 serve: $(VENV)/.serve ## the server with your own settings (RNNSERVE_*)

@@ -1,7 +1,7 @@
 """The golden vector: a short answer recorded when a graph set was built, which this machine must reproduce at load.
 
-It checks kernels, not files (hashes do that): a CPU that saturates int8 sums gives something else entirely. Other
-machine types round differently, so the comparison has a tolerance.
+It checks kernels, not files (hashes do that): a runtime or CPU that computes something else is found before it serves.
+Other machine types round differently, so the comparison has a tolerance.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from models.graph_set import Golden
 
 NUM_TOKENS = 16
 # Mean absolute difference allowed, as a share of the golden logits' standard deviation. One int8 rounding that falls
-# the other way moves them by less than 0.01; saturated sums move them by about 1.
+# the other way moves them by less than 0.01; a wrong kernel by about 1.
 TOLERANCE = {"fp32": 1e-3, "int8": 0.1}
 
 

@@ -226,7 +226,7 @@ class _QuantizedEmbedding:
     """Layer 0's input term for a large vocabulary: int8 rows with a scale for each row, then the product."""
 
     def __init__(self, graph: OnnxGraph, embedding: Floats, input_weight: Floats, bias: Floats) -> None:
-        row_scales = channel_scales(embedding.T)
+        row_scales = channel_scales(embedding.T, levels=127)
         rows = (quantized_weight(embedding.T, row_scales).T.astype(np.int16) + 128).astype(np.uint8)
         self._rows = graph.constant(rows, "embedding")
         self._row_scales = graph.constant(row_scales[:, None], "embedding_scale")

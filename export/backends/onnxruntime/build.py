@@ -9,9 +9,6 @@ import onnxruntime as ort
 from models.errors import RunnerError
 from models.graph_set import GraphSet
 
-# Flags of /proc/cpuinfo that say that u8 x s8 products are summed without saturation.
-_EXACT_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
-
 
 class Graphs:
     """Open sessions of one graph set.
@@ -64,24 +61,7 @@ def open_session(path: Path, *, threads: int = 1) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not sums_int8_exactly():
-        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exceptions have no common base but this
         raise RunnerError(f"ONNX Runtime {ort.__version__} cannot open {path}: {error}") from error
-
-
-def sums_int8_exactly() -> bool:
-    """Whether this CPU sums u8 x s8 products without saturation.
-
-    x86 before VNNI adds pairs of products in 16 bits, which saturates; there the runtime is told to use a wider and
-    slower path. It must not be told so elsewhere: on a CPU with AMX the wider path took 2.7 ms for a step that
-    takes 0.8 ms (LSTM 2x512, 64 rows).
-    """
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return True  # not Linux; the golden vector is what decides there
-    flags = {flag for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
-    return not flags or bool(flags & _EXACT_INT8_FLAGS)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from export.onnx_graph import OnnxGraph
 from export.quantize.linear import (
     TANH_EDGE,
+    WEIGHT_LEVELS,
     Edge,
     QuantizedLinear,
     channel_scales,
@@ -69,3 +70,10 @@ def test_zero_and_one_are_exact_under_the_tanh_edge() -> None:
 def test_a_column_of_zeros_stays_zero() -> None:
     weight = np.zeros((4, 2), np.float32)
     assert not quantized_weight(weight, channel_scales(weight)).any()
+
+
+def test_pairs_of_products_fit_in_16_bits_so_that_every_cpu_sums_them_exactly() -> None:
+    weight = np.random.default_rng(0).standard_normal((50, 20)).astype(np.float32)
+    largest = int(np.abs(quantized_weight(weight, channel_scales(weight)).astype(int)).max())
+    assert largest == WEIGHT_LEVELS
+    assert 2 * 255 * largest <= np.iinfo(np.int16).max
