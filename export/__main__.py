@@ -72,7 +72,7 @@ def main() -> None:
     """Run the command line; an error of ours is one sentence and exit code 1."""
     try:
         app()
-    except RnnserveError as error:
+    except (RnnserveError, OSError) as error:
         Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
 

@@ -37,7 +37,9 @@ def read_sealed(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise BundleCorruptError(f"{path} is missing; publish or build it again.") from None
-    except ValueError as error:
+    except OSError as error:
+        raise BundleCorruptError(f"{path} cannot be read ({error.strerror}); restore it or publish again.") from None
+    except (ValueError, RecursionError) as error:
         raise BundleCorruptError(f"{path} is not JSON ({error}); restore it or publish again.") from None
     if not isinstance(record, dict) or record.get("sha256") != record_sha256(record):
         raise BundleCorruptError(f"{path} was changed: its sha256 is not the one it states; restore it.")

@@ -17,7 +17,8 @@ from models.digest import sync_folder, sync_tree
 from models.errors import BundleError, BundleNotFoundError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_HIDDEN = ".building-"
+_BUILDING = ".building-"
+_REPLACED = ".replaced-"
 
 
 class Store:
@@ -42,7 +43,8 @@ class Store:
         folder = self.root / checked_name(name)
         if not folder.is_dir():
             return []
-        return sorted(int(path.name) for path in folder.iterdir() if re.fullmatch(r"[1-9][0-9]{0,8}", path.name))
+        versions = (path.name for path in folder.iterdir() if path.is_dir())
+        return sorted(int(name) for name in versions if re.fullmatch(r"[1-9][0-9]{0,8}", name))
 
     def resolve(self, model: str) -> Path:
         """The folder of "name" (its highest version) or "name/version".
@@ -105,23 +107,33 @@ def locked(folder: Path) -> Iterator[None]:
 def built_beside(target: Path) -> Iterator[Path]:
     """Yield a hidden folder beside target; on a clean exit force it to the disk and rename it to target.
 
-    Call with the parent's lock held: then every other hidden folder there is what a killed builder left, and goes.
+    A target that is there already (a graph set that is built again) steps aside first and comes back if anything
+    fails, at the next call if the process was killed in between: a name is never half full.
+
+    Call with the parent's lock held: then every hidden folder there is what a killed builder left.
     """
-    for stale in target.parent.glob(_HIDDEN + "*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=target.parent))
+    _clear_up(target.parent)
+    folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=target.parent))
+    replaced = target.parent / (_REPLACED + target.name)
     try:
         yield folder
         folder.chmod(0o755)
         sync_tree(folder)
-        if target.exists():  # a rebuilt graph set: the old one steps aside first, so that a name is never half full
-            old = Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=target.parent))
-            target.rename(old / "old")
-            folder.rename(target)
+        if target.exists():
+            target.rename(replaced)
+        folder.rename(target)
+        sync_folder(target.parent)
+    finally:
+        _clear_up(target.parent)
+
+
+def _clear_up(parent: Path) -> None:
+    """Remove what was half built, and put back what was replaced by nothing."""
+    for half in parent.glob(_BUILDING + "*"):
+        shutil.rmtree(half, ignore_errors=True)
+    for old in parent.glob(_REPLACED + "*"):
+        home = parent / old.name.removeprefix(_REPLACED)
+        if home.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:
-            folder.rename(target)
-        sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+            old.rename(home)

@@ -147,7 +147,7 @@ class Tokenizer:
     def max_characters_per_token(self) -> int:
         """The most characters of input that one token can stand for, for a length bound before tokenizing."""
         longest = 1 if self.kind == "character" else max(len(content) for content in self.token_bytes)
-        return 3 * longest  # NFC joins at most 3 code points into one
+        return 4 * longest  # NFC joins at most 4 code points into one, as in U+1F82
 
 
 def _kind_of(description: dict[str, Any]) -> TokenizerKind:

@@ -17,7 +17,7 @@ class SequenceRunner(Protocol):
 
         Args:
             graph: its name: advance, score, ...
-            inputs: each input of the graph by name, in the dtype and shape of DESIGN.md section 3.
+            inputs: each input of the graph by name, as `python -m export inspect` shows them.
 
         Returns:
             Each output of the graph by name.

@@ -62,7 +62,7 @@ class QuantizedLanguageModel:
         self.edges = edges or self._derived_edges()
 
     def graphs(self) -> dict[str, onnx.ModelProto]:
-        """step, advance and score, with the contract of DESIGN.md section 3."""
+        """step, advance and score, with the inputs and outputs of export.trace.language_model's."""
         return {"step": self._step(), "advance": self._sequence("advance"), "score": self._sequence("score")}
 
     def _derived_edges(self) -> list[Edge]:

@@ -13,7 +13,7 @@ from tests.end_to_end.real_server import RealServer, real_server
 
 README = Path("README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```sh\n(curl .*?)```\s+```(json|text)\n(.*?)```", re.DOTALL)
-VARYING = {"text", "id", "created", "metrics", "finish_reason", "stop_reason", "completion_tokens", "delta"}
+VARYING = {"text", "id", "created", "metrics", "finish_reason", "stop_reason", "completion_tokens"}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """What `make demo` starts."""
     log = tmp_path_factory.mktemp("demo") / "log"
     environment = {"RNNSERVE_DEFAULT_GENERATION": "shakespeare-char"}
-    with real_server(Path("artifacts"), log=log, environment=environment) as server:
+    with real_server(Path("artifacts"), "--models", "shakespeare-char", log=log, environment=environment) as server:
         yield server
 
 

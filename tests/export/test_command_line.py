@@ -44,3 +44,12 @@ def test_a_set_that_does_not_verify_gives_exit_code_one(built_bundle: Built, tmp
     wrong = export("build", str(path), "--set", "fp8")
     assert wrong.returncode == 1
     assert "Sets: fp32, int8." in wrong.stderr
+
+
+def test_a_file_where_a_folder_should_be_is_one_sentence(tmp_path: Path) -> None:
+    path = tiny_bundle(tmp_path, "gru").path
+    (path / "onnx").touch()
+    blocked = export("build", str(path), "--set", "int8")
+    assert blocked.returncode == 1
+    assert str(path / "onnx") in blocked.stderr
+    assert "Traceback" not in blocked.stderr

@@ -107,3 +107,15 @@ def test_the_record_is_plain_json_that_a_person_can_read(tmp_path: Path) -> None
     record = json.loads((tiny_bundle(tmp_path, "lstm").path / "bundle.json").read_text())
     assert record["task"] == "generation"
     assert [entry["name"] for entry in record["row"]] == ["h0", "h1", "c0", "c1"]
+
+
+@pytest.mark.parametrize("content", [None, b"[" * 100_000, b"\xff"])
+def test_a_record_that_is_no_record_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tiny_bundle(tmp_path, "gru").path / "bundle.json"
+    path.unlink()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(BundleCorruptError, match=r"bundle\.json"):
+        Bundle(path.parent)

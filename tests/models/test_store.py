@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import BundleError, BundleNotFoundError
-from models.store import Store
+from models.store import Store, built_beside
 
 
 def test_versions_count_up_and_a_bare_name_is_the_highest(tmp_path: Path) -> None:
@@ -58,3 +58,28 @@ def test_two_publishers_at_once_get_two_versions(tmp_path: Path) -> None:
         thread.join()
     assert store.versions("m") == list(range(1, 9))
     assert all((tmp_path / "m" / str(v) / "version").read_text() == str(v) for v in range(1, 9))
+
+
+def test_a_file_in_a_versions_place_is_no_version(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.new_version("m") as (folder, _target):
+        (folder / "file").write_text("x")
+    (tmp_path / "m" / "2").touch()
+    assert store.versions("m") == [1]
+
+
+def test_what_was_replaced_comes_back_when_the_builder_failed_or_was_killed(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    target.mkdir()
+    (target / "file").write_text("old")
+    with pytest.raises(FileNotFoundError), built_beside(target) as folder:
+        folder.rmdir()  # so that the last rename fails, after the old one has stepped aside
+    assert (target / "file").read_text() == "old"
+    target.rename(tmp_path / ".replaced-set")  # where a kill between the two renames leaves it
+    with pytest.raises(ValueError, match="next builder fails too"), built_beside(target):
+        raise ValueError("next builder fails too")
+    assert (target / "file").read_text() == "old"
+    with built_beside(target) as folder:
+        (folder / "file").write_text("new")
+    assert (target / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]

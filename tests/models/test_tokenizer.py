@@ -86,3 +86,10 @@ def test_a_tokenizer_whose_text_is_not_its_bytes_is_refused(change: dict[str, ob
 def test_a_file_that_is_no_tokenizer_is_refused() -> None:
     with pytest.raises(TokenizerError, match="cannot be read"):
         Tokenizer.from_json("{}")
+
+
+def test_the_bound_holds_for_the_longest_composition() -> None:
+    composed = "\u03b1\u0313\u0300\u0345"  # four code points that NFC makes one, U+1F82
+    tokenizer = Tokenizer.character([composed])
+    assert len(tokenizer.encode(composed * 10)) == 10
+    assert len(composed * 10) <= 10 * tokenizer.max_characters_per_token
