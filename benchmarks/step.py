@@ -1,5 +1,7 @@
 """One decoding step, bare: PyTorch eager, the fp32 graph, the int8 graph, for every cell kind (2 layers of 512).
 
+`read` is one time step inside the int8 `advance` over a chunk of 32, as prompts are read.
+
 Random weights: speed does not depend on them. The variants take turns, round after round, and a ratio is the median of
 the rounds' ratios, so a machine that slows down slows all of them.
 
@@ -31,28 +33,42 @@ from models.network.language_model import LanguageModel
 BATCHES = (1, 8, 64)
 ROUNDS = 9
 VOCAB_SIZE = 66
+CHUNK = 32
+RATIOS = ("fp32_over_int8", "pytorch_over_int8", "int8_over_read", "runner_over_int8")
 
 
 def main() -> None:
     """Measure, print the table, end in one JSON line."""
     torch.set_num_threads(1)
-    columns = ("cell", "batch", "PyTorch us", "fp32 us", "int8 us", "fp32 / int8", "PyTorch / int8", "runner / bare")
+    columns = (
+        "cell",
+        "batch",
+        "PyTorch us",
+        "fp32 us",
+        "int8 us",
+        "int8 read us",
+        "fp32 / int8",
+        "PyTorch / int8",
+        "int8 / read",
+        "runner / bare",
+    )
     table = Table(*columns, title="One step, 2 x 512, one thread", title_justify="left")
     results: list[dict[str, Any]] = []
     for kind in CELL_KINDS:
         for batch in BATCHES:
             times = _rounds(_variants(kind, batch))
+            times["read"] = [microseconds / CHUNK for microseconds in times["read"]]
             row = {"cell": kind, "batch": batch, **{f"{name}_us": median(values) for name, values in times.items()}}
-            for name, over in (("fp32", "int8"), ("pytorch", "int8"), ("runner", "int8")):
+            for name, over in (("fp32", "int8"), ("pytorch", "int8"), ("int8", "read"), ("runner", "int8")):
                 row[f"{name}_over_{over}"] = median(a / b for a, b in zip(times[name], times[over], strict=True))
             results.append(row)
             table.add_row(
                 kind,
                 str(batch),
-                *(f"{row[f'{name}_us']:.0f}" for name in ("pytorch", "fp32", "int8")),
-                *(f"{row[key]:.2f}" for key in ("fp32_over_int8", "pytorch_over_int8", "runner_over_int8")),
+                *(f"{row[f'{name}_us']:.0f}" for name in ("pytorch", "fp32", "int8", "read")),
+                *(f"{row[key]:.2f}" for key in RATIOS),
             )
-    Console(width=110).print(table)
+    Console(width=130).print(table)
     print(json.dumps({"benchmark": "step", "machine": machine(), "results": results}))
 
 
@@ -68,8 +84,9 @@ def _variants(kind: CellKind, batch: int) -> dict[str, Callable[[], object]]:
         ("int8", QuantizedLanguageModel(config, weights).graphs()),
     ):
         with tempfile.TemporaryDirectory() as folder:
-            save_graphs(Path(folder), {"step": graphs["step"]})
+            save_graphs(Path(folder), graphs)
             sessions[name] = open_session(Path(folder) / "step.onnx")
+            sessions[f"{name} advance"] = open_session(Path(folder) / "advance.onnx")
     generator = np.random.default_rng(0)
     token = generator.integers(VOCAB_SIZE, size=batch)
     state = generator.uniform(0, 0.5, (batch, config.recurrent.state_size)).astype(np.float32)
@@ -84,10 +101,12 @@ def _variants(kind: CellKind, batch: int) -> dict[str, Callable[[], object]]:
             model(ids, torch_state)
 
     feeds = {"token": token, "state": state}
+    chunk = {"ids": np.tile(token[:, None], CHUNK), "lengths": np.full(batch, CHUNK, np.int32), "state": state}
     return {
         "pytorch": eager,
         "fp32": lambda: sessions["fp32"].run(None, feeds),
         "int8": lambda: sessions["int8"].run(None, feeds),
+        "read": lambda: sessions["int8 advance"].run(None, chunk),
         "runner": lambda: runner.step(token, parents),
     }
 

@@ -1,9 +1,9 @@
 """The language model's graphs in float32, traced from torch. In every set they take and give the same:
 
-    advance   ids int64 [batch, time], lengths int32 [batch] (each 1..time), state float32 [batch, D]
-              -> logits float32 [batch, V] after each row's last token, new_state float32 [batch, D]
-    step      token int64 [batch], state -> logits [batch, V], new_state
-    score     as advance -> logits [batch, time, V], new_state
+advance   ids int64 [batch, time], lengths int32 [batch] (each 1..time), state float32 [batch, D]
+          -> logits float32 [batch, V] after each row's last token, new_state float32 [batch, D]
+step      token int64 [batch], state -> logits [batch, V], new_state
+score     as advance -> logits [batch, time, V], new_state
 """
 
 import copy
