@@ -17,6 +17,13 @@ def test_shipped_recipe_is_allowed_and_every_key_is_explained(path: Path) -> Non
     assert first.startswith("# ")
     unexplained = [line for line in lines if not re.search(r"# \S", line) and not re.fullmatch(r"\w+:", line)]
     assert unexplained == []
+    assert re.search(r"second|minute|hour", first), "the list of recipes says how long each takes"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_another_name_is_another_run_of_a_shipped_recipe(path: Path) -> None:
+    assert load_recipe(path, []).run_path == Path("runs") / path.stem
+    assert load_recipe(path, ["name=mine"]).run_path == Path("runs/mine")
 
 
 def test_overrides_are_dotted_and_yaml() -> None:
