@@ -1,11 +1,9 @@
 """A whole run: recipe in, published bundle out. The same call after a kill goes on from the last checkpoint."""
 
-import json
 import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from safetensors.torch import load_file
 
 from models.bundle import Bundle, publish
 from models.digest import as_json
-from models.errors import ConfigError, DataError
+from models.errors import BundleError, ConfigError, DataError
 from models.network.language_model import LanguageModel
 from models.store import Store, checked_name
 from models.tokenizer import Tokenizer
@@ -62,7 +60,8 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         command: how a user would start this run, for the card.
 
     Returns:
-        The published bundle's folder; of a run that was published into this store before, the same one.
+        The published bundle's folder; of a run that was published into this store before, the same one. If that
+        one is no longer whole, a new version from the run folder.
 
     Raises:
         ConfigError: the run folder holds another run or is in use, there is no GPU, or the loss was not finite.
@@ -141,13 +140,17 @@ def _publish(
 
 def _published(folder: RunFolder, recipe: Recipe) -> Path | None:
     """The bundle that this run has published into the recipe's store, if it is still there and whole."""
-    if not folder.published.is_file():
+    record = folder.read_published()
+    if record is None:
         return None
-    record: dict[str, Any] = json.loads(folder.published.read_bytes())
     path = Path(record["bundle"])
     if path.parent.parent != Path(recipe.store).resolve() or not path.is_dir():
         return None
-    return path if Bundle(path).record.sha256 == record["sha256"] else None
+    try:
+        bundle = Bundle(path)
+    except (BundleError, ConfigError, OSError):  # changed or broken since: the run folder still has what it takes
+        return None
+    return path if bundle.record.sha256 == record["sha256"] else None
 
 
 def _set_up_torch(recipe: Recipe) -> None:

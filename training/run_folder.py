@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from models.digest import as_json, sync_folder, write_durably
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 
 PLACES = {"store", "run_dir", "checkpoint_every"}  # keys that may change between two starts: no weight depends on them
 
@@ -63,12 +63,13 @@ class RunFolder:
 
         Raises:
             ConfigError: it holds another run; the message names the keys that differ and what to do.
+            DataError: recipe.json is broken.
         """
         mine = flattened({**recipe, "data_sha256": data_sha256})
         if not self.recipe.is_file():
             write_whole(self.recipe, as_json(mine))
             return
-        theirs: dict[str, Any] = json.loads(self.recipe.read_bytes())
+        theirs = _read_json(self.recipe, "begin again in this folder with --fresh, or name another one (run_dir=...)")
         differing = [key for key in sorted({*mine, *theirs} - PLACES) if mine.get(key) != theirs.get(key)]
         if differing:
             changes = ", ".join(f"{key} ({theirs.get(key)} there, {mine.get(key)} now)" for key in differing)
@@ -76,6 +77,31 @@ class RunFolder:
                 f"run_dir {self.path} holds a run of another recipe: {changes}. "
                 "Name another folder (run_dir=...), or add --fresh to begin again in this one."
             )
+
+    def read_published(self) -> dict[str, Any] | None:
+        """Which bundle this run has become: {"bundle": path, "sha256": of its record}; None before there is one.
+
+        Raises:
+            DataError: published.json is broken.
+        """
+        if not self.published.is_file():
+            return None
+        way_out = "remove it, and the same command publishes again"
+        record = _read_json(self.published, way_out)
+        if not all(isinstance(record.get(key), str) for key in ("bundle", "sha256")):
+            raise DataError(f"{self.published} does not say bundle and sha256; {way_out}.")
+        return record
+
+
+def _read_json(path: Path, way_out: str) -> dict[str, Any]:
+    """A JSON object of the run folder; `way_out` ends the message of the DataError about a broken one."""
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); {way_out}.") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{path} is not a JSON object; {way_out}.")
+    return record
 
 
 def flattened(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -54,6 +54,17 @@ def test_the_same_run_again_is_the_same_bundle(make_recipe: RecipeMaker) -> None
     assert fresh.name == "2"
 
 
+@pytest.mark.parametrize("file", ["bundle.json", "weights.safetensors"])
+def test_a_published_bundle_that_is_no_longer_whole_is_published_again(file: str, make_recipe: RecipeMaker) -> None:
+    first = run(make_recipe(epochs=1))
+    weights = Bundle(first).record.files["weights.safetensors"]
+    (first / file).write_bytes(b"broken")
+    again = run(make_recipe(epochs=1))
+    assert again.name == "2"
+    assert Bundle(again).record.files["weights.safetensors"] == weights
+    assert run(make_recipe(epochs=1)) == again.resolve()
+
+
 def test_the_same_recipe_elsewhere_gives_the_same_weights(make_recipe: RecipeMaker, tmp_path: Path) -> None:
     digests = {
         Bundle(run(make_recipe(run_dir=str(tmp_path / place)))).record.files["weights.safetensors"]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from training.run_folder import RunFolder
 
 
@@ -16,6 +16,27 @@ def test_a_changed_recipe_is_refused_with_the_keys_and_the_way_out(tmp_path: Pat
             folder.claim({"model": {"hidden_size": 8}, "store": "a"}, "d2")
         folder.clear()
         folder.claim({"model": {"hidden_size": 16}, "store": "a"}, "d1")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"seed": 1', b"\xff", b"[1]"])
+def test_broken_records_are_named_with_the_way_out(content: bytes, tmp_path: Path) -> None:
+    with RunFolder.opened(tmp_path) as folder:
+        folder.recipe.write_bytes(content)
+        folder.published.write_bytes(content)
+        with pytest.raises(DataError, match=r"recipe\.json is not .*--fresh"):
+            folder.claim({}, "d")
+        with pytest.raises(DataError, match=r"published\.json is not .*remove it"):
+            folder.read_published()
+        folder.clear()
+        folder.claim({}, "d")
+        assert folder.read_published() is None
+
+
+def test_a_published_record_without_its_fields_is_named(tmp_path: Path) -> None:
+    with RunFolder.opened(tmp_path) as folder:
+        folder.published.write_text('{"bundle": 3}', encoding="utf-8")
+        with pytest.raises(DataError, match=r"published\.json does not say bundle and sha256; remove it"):
+            folder.read_published()
 
 
 def test_clearing_leaves_what_a_user_put_there(tmp_path: Path) -> None:
