@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from models.errors import RnnserveError
-from training.recipe import RECIPES, load_recipe
+from training.recipe import RECIPES, as_typed, load_recipe
 from training.run_folder import PLACES
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -43,8 +43,7 @@ def run(
 def recipes() -> None:
     """List the recipes that come with the project."""
     for path in sorted(RECIPES.glob("*.yaml")):
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        print(f"{shown}  {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+        print(f"{as_typed(path)}  {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
 
 
 def _command(recipe: Path, overrides: list[str]) -> str:

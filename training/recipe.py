@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from models.config import CellKind, FrozenModel, LanguageModelConfig, Probability, Size, checked
 from models.errors import ConfigError
@@ -29,10 +30,12 @@ class DataSection(FrozenModel):
 
     @model_validator(mode="after")
     def _options_fit_the_dataset(self) -> Self:
-        if (self.path is not None) != (self.dataset == "text-file"):
-            raise ValueError("path goes with dataset text-file, and with no other")
+        if self.path is None and self.dataset == "text-file":
+            raise _unfit("dataset text-file needs data.path, such as data.path=my.txt")
+        if self.path is not None and self.dataset != "text-file":
+            raise _unfit(f"data.path goes with dataset text-file, not with {self.dataset}; leave it out")
         if self.max_characters is not None and self.dataset != "builtin":
-            raise ValueError("max_characters goes with dataset builtin, and with no other")
+            raise _unfit(f"data.max_characters goes with dataset builtin, not with {self.dataset}; leave it out")
         return self
 
 
@@ -46,8 +49,10 @@ class TokenizerSection(FrozenModel):
 
     @model_validator(mode="after")
     def _size_fits_the_kind(self) -> Self:
-        if (self.vocab_size is not None) != (self.kind == "byte-bpe"):
-            raise ValueError("vocab_size goes with kind byte-bpe, and with no other")
+        if self.vocab_size is None and self.kind == "byte-bpe":
+            raise _unfit("byte-bpe needs tokenizer.vocab_size, such as tokenizer.vocab_size=2048")
+        if self.vocab_size is not None and self.kind != "byte-bpe":
+            raise _unfit(f"tokenizer.vocab_size goes with kind byte-bpe, not with {self.kind}; leave it out")
         return self
 
 
@@ -127,7 +132,7 @@ def load_recipe(path: Path, overrides: list[str]) -> Recipe:
     """
     if not path.is_file():
         shipped = ", ".join(sorted(item.name for item in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"recipe {path} not found. Shipped in {RECIPES.name}/: {shipped}.")
+        raise ConfigError(f"recipe {path} not found. Shipped in {as_typed(RECIPES)}/: {shipped}.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -136,6 +141,16 @@ def load_recipe(path: Path, overrides: list[str]) -> Recipe:
     changed = applied(plain, overrides)
     _refuse_unknown_keys(changed, Recipe, f"recipe {path}", "")
     return checked(Recipe, changed, f"recipe {path}")
+
+
+def as_typed(path: Path) -> Path:
+    """An absolute path as a user types it: from the working folder where it lies below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _unfit(sentence: str) -> PydanticCustomError:
+    """Of two keys that do not go together; pydantic would put "Value error" before a ValueError's words."""
+    return PydanticCustomError("unfit", "{sentence}", {"sentence": sentence})
 
 
 def _refuse_unknown_keys(plain: Any, kind: type[FrozenModel], where: str, section: str) -> None:

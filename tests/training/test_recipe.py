@@ -43,8 +43,11 @@ def test_overrides_are_dotted_and_yaml() -> None:
         ("model.dropout=1.0", r"model\.dropout: .*less than 1"),
         ("model.kind=transformer", r"model\.kind: .*'rnn-tanh', 'rnn-relu', 'lstm' or 'gru'.*got 'transformer'"),
         ("optimizer.learning_rate=.nan", "finite"),
-        ("data.path=x.txt", "path goes with dataset text-file"),
-        ("tokenizer.vocab_size=300", "vocab_size goes with kind byte-bpe"),
+        ("data.path=x.txt", r"data: data\.path goes with dataset text-file, not with builtin"),
+        ("data={dataset: text-file}", r"data: dataset text-file needs data\.path"),
+        ("data={dataset: names, max_characters: 100}", r"data\.max_characters goes with .* builtin, not with names"),
+        ("tokenizer.vocab_size=300", r"tokenizer\.vocab_size goes with kind byte-bpe, not with character"),
+        ("tokenizer.kind=byte-bpe", r"tokenizer: byte-bpe needs tokenizer\.vocab_size, such as"),
         ("epochs", "'epochs' is not KEY=VALUE"),
         ("epochs.x=1", "epochs has no keys of its own"),
         ("epochs=[1", "override 'epochs=\\[1' line 1: .*correct the YAML"),
@@ -58,6 +61,15 @@ def test_a_wrong_override_says_what_is_allowed(override: str, message: str) -> N
 def test_a_missing_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.yaml not found\. .*shakespeare-char\.yaml"):
         load_recipe(tmp_path / "no.yaml", [])
+
+
+def test_the_shipped_recipes_are_named_by_their_real_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(RECIPES.parents[1])
+    with pytest.raises(ConfigError, match=r"Shipped in training/recipes/: "):
+        load_recipe(Path("no.yaml"), [])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(f"Shipped in {RECIPES}/: ")):
+        load_recipe(Path("no.yaml"), [])
 
 
 @pytest.mark.parametrize(
