@@ -44,7 +44,11 @@ class Settings(BaseSettings):
         default=96, ge=1, description="Requests inside the server at once, per model; one more is answered 429."
     )
     max_rows: int = Field(
-        default=64, ge=1, le=4096, description="Rows stepped together, per model; rows beyond it wait in order."
+        default=64,
+        ge=1,
+        le=4096,
+        description="Rows stepped together, per model; rows beyond it wait, and requests take free places in turn. "
+        "From 8 on, one request leaves an eighth (at least one) to others.",
     )
     prefill_tokens: int = Field(
         default=512, ge=32, description="Prompt tokens read in one call, between decoding steps."

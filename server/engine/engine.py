@@ -171,7 +171,7 @@ class Engine:
     def _add(self, generation: Generation) -> None:
         self._open.add(generation)
         for prompt in generation.prompts:
-            sequence = Sequence(prompt, len(prompt.tokens), len(prompt.continuations))
+            sequence = Sequence(prompt, len(prompt.tokens), len(prompt.continuations), generation)
             generation.sequences.append(sequence)
             generation.num_open += sequence.num_rows
             self._scheduler.add(sequence)

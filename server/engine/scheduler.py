@@ -8,11 +8,16 @@ While both have work, prefill calls and steps share the time: after a prefill ca
 their share of it too. So neither a long prompt nor a full batch keeps the other waiting, whatever either costs on this
 machine; and prompts that arrive meanwhile are read together in the next prefill call, which is cheaper than one by
 one, the more so the busier the server is. Sequences are prefilled in turn, a chunk each, so that a short prompt does
-not wait behind a long one; rows take free places in the order in which they became ready.
+not wait behind a long one.
+
+Requests share the places: a free one goes to the request with the fewest running rows, of several to the one that has
+waited longest; their prompts begin and are read in turn too, one of each request. A request that is alone still leaves
+some places free (`max_rows_of_one`), so that a small one that comes finds a place at once: rows are never put out.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 CHUNK = 32  # tokens; prefill chunks end at multiples of this, counted from the start of the sequence
@@ -28,6 +33,7 @@ class Sequence(Generic[Owner]):
         owner: whatever the caller wants to find again; the scheduler does not look at it.
         num_tokens: tokens of the prompt, at least 1.
         num_rows: continuations of it.
+        group: the request that it belongs to, whatever tells requests apart.
         num_prefilled: tokens that are in the state already.
         num_joined: rows that have joined the batch.
     """
@@ -35,6 +41,7 @@ class Sequence(Generic[Owner]):
     owner: Owner
     num_tokens: int
     num_rows: int
+    group: Hashable
     num_prefilled: int = 0
     num_joined: int = 0
     is_cancelled: bool = False
@@ -89,11 +96,37 @@ class Step(Generic[Owner]):
     is_rearranged: bool
 
 
+@dataclass(eq=False, slots=True)
+class _Group(Generic[Owner]):
+    """What is left of one request.
+
+    Attributes:
+        waiting: sequences that have not begun.
+        prefilling: sequences that have, in the order of their turns.
+        ready: prefilled rows without a place.
+        num_rows: rows that have not ended.
+        num_in_sight: rows of `prefilling` and `ready`.
+        num_running: rows in the batch.
+    """
+
+    waiting: deque[Sequence[Owner]] = field(default_factory=deque)
+    prefilling: deque[Sequence[Owner]] = field(default_factory=deque)
+    ready: deque[Row[Owner]] = field(default_factory=deque)
+    num_rows: int = 0
+    num_in_sight: int = 0
+    num_running: int = 0
+
+
+def max_rows_of_one(max_rows: int) -> int:
+    """The most places that one request may hold of so many: an eighth stays free for others, from 8 places on."""
+    return max_rows - max(1, max_rows // 8) if max_rows >= 8 else max_rows
+
+
 class Scheduler(Generic[Owner]):
     """Decides call by call.
 
     Args:
-        max_rows: rows stepped together.
+        max_rows: rows stepped together; one request has at most `max_rows_of_one` of them.
         prefill_tokens: tokens of one prefill call, at least CHUNK.
         prefill_share: share of the time for prefill calls while rows could step, above 0, below 1.
 
@@ -109,10 +142,14 @@ class Scheduler(Generic[Owner]):
                 f"and prefill_share {prefill_share} between 0 and 1"
             )
         self._max_rows = max_rows
+        self._max_rows_of_one = max_rows_of_one(max_rows)
         self._prefill_tokens = prefill_tokens
-        self._waiting: deque[Sequence[Owner]] = deque()  # not begun
-        self._prefilling: deque[Sequence[Owner]] = deque()  # whose turn it is, in order
-        self._ready: deque[Row[Owner]] = deque()  # prefilled, without a place
+        self._groups: dict[Hashable, _Group[Owner]] = {}  # those with rows that have not ended
+        self._waiting: deque[_Group[Owner]] = deque()  # with sequences not begun, in the order of their turns
+        self._prefilling: deque[_Group[Owner]] = deque()  # whose turn it is, in order
+        self._ready: dict[_Group[Owner], None] = {}  # with ready rows, the longest without a new place first
+        self._num_in_sight = 0  # rows begun that have not joined
+        self._can_begin = False  # whether something has changed since no more sequences could begin
         self._running: list[Row[Owner]] = []
         self._has_changed = False
         self._steps_per_prefill = (1 - prefill_share) / prefill_share  # time for time
@@ -127,12 +164,18 @@ class Scheduler(Generic[Owner]):
 
     def add(self, sequence: Sequence[Owner]) -> None:
         """Let a sequence wait for its turn."""
-        self._waiting.append(sequence)
+        group = self._groups.setdefault(sequence.group, _Group())
+        if not group.waiting:
+            self._waiting.append(group)
+        group.waiting.append(sequence)
+        group.num_rows += sequence.num_rows
         self.num_waiting += sequence.num_rows
+        self._can_begin = True
 
     def schedule(self) -> Prefill[Owner] | Step[Owner] | None:
         """The next call, or None when there is nothing to do. The caller makes it, or cancels what is in it."""
-        self._begin_waiting()
+        if self._can_begin:
+            self._begin_waiting()
         can_step = bool(self._running or self._ready)
         if self._prefilling and not (can_step and (self._is_step_due or self._step_seconds_due > 0)):
             self._is_step_due = True
@@ -153,66 +196,129 @@ class Scheduler(Generic[Owner]):
         """A running row has had its last token: its place is free."""
         self._running.remove(row)
         self._has_changed = True
+        group = self._groups[row.sequence.group]
+        group.num_running -= 1
+        self._end_rows(row.sequence.group, group, 1)
 
     def cancel(self, sequence: Sequence[Owner]) -> None:
         """Forget a sequence and all its rows, wherever they are. Cancelling twice, or after the end, does nothing."""
-        if sequence.is_cancelled:
+        group = self._groups.get(sequence.group)
+        if sequence.is_cancelled or group is None:
             return
         sequence.is_cancelled = True
-        for queue in (self._waiting, self._prefilling):
-            if sequence in queue:
-                queue.remove(sequence)
-        self.num_waiting -= sequence.num_rows - sequence.num_joined
-        self._ready = deque(row for row in self._ready if row.sequence is not sequence)
+        num_waiting = sequence.num_rows - sequence.num_joined
+        self.num_waiting -= num_waiting
+        if sequence in group.waiting:
+            group.waiting.remove(sequence)
+            if not group.waiting:
+                self._waiting.remove(group)
+        else:
+            group.num_in_sight -= num_waiting
+            self._num_in_sight -= num_waiting
+        if sequence in group.prefilling:
+            group.prefilling.remove(sequence)
+            if not group.prefilling:
+                self._prefilling.remove(group)
+        group.ready = deque(row for row in group.ready if row.sequence is not sequence)
+        if not group.ready:
+            self._ready.pop(group, None)
         staying = [row for row in self._running if row.sequence is not sequence]
-        if len(staying) < len(self._running):
+        num_leaving = len(self._running) - len(staying)
+        if num_leaving:
             self._running = staying
             self._has_changed = True
+        group.num_running -= num_leaving
+        self._end_rows(sequence.group, group, num_waiting + num_leaving)
+
+    def _end_rows(self, key: Hashable, group: _Group[Owner], num_rows: int) -> None:
+        """So many rows of a group are over, and the group with its last."""
+        group.num_rows -= num_rows
+        if not group.num_rows:
+            del self._groups[key]
+        self._can_begin = True
 
     def _begin_waiting(self) -> None:
-        """Begin as many sequences as could fill the batch anew: states of more would only take memory."""
-        if not self._waiting:
-            return
-        in_sight = len(self._ready) + sum(sequence.num_rows for sequence in self._prefilling)
-        while self._waiting and in_sight < self._max_rows:
-            sequence = self._waiting.popleft()
-            in_sight += sequence.num_rows
-            if sequence.is_prefilled:
-                self._make_ready(sequence)
-            else:
-                self._prefilling.append(sequence)
+        """Begin as many sequences as could fill the batch anew: states of more would only take memory.
+
+        Of a request that has none in sight, one begins even when others' fill it: nobody waits for another's whole
+        request.
+        """
+        self._can_begin = False
+        groups = self._groups.values()
+        num_new = sum(1 for group in groups if group.num_in_sight and not group.num_running)
+        for group in list(self._waiting):
+            if not group.num_in_sight and (group.num_running or num_new < self._max_rows):
+                self._waiting.remove(group)
+                self._begin(group)
+                num_new += not group.num_running
+        while self._waiting and self._num_in_sight < self._max_rows:
+            self._begin(self._waiting.popleft())
+
+    def _begin(self, group: _Group[Owner]) -> None:
+        """Begin the next sequence of a group that has been taken from the line; the group goes to its end."""
+        sequence = group.waiting.popleft()
+        if group.waiting:
+            self._waiting.append(group)
+        group.num_in_sight += sequence.num_rows
+        self._num_in_sight += sequence.num_rows
+        if sequence.is_prefilled:
+            self._make_ready(group, sequence)
+        else:
+            if not group.prefilling:
+                self._prefilling.append(group)
+            group.prefilling.append(sequence)
 
     def _next_chunks(self) -> list[Chunk[Owner]]:
+        """A chunk of each group in turn, and again, until the call is full or has one of every sequence."""
         chunks: list[Chunk[Owner]] = []
         budget = self._prefill_tokens
-        for _ in range(len(self._prefilling)):
-            sequence = self._prefilling[0]
+        num_unread = {group: len(group.prefilling) for group in self._prefilling}
+        read: list[_Group[Owner]] = []  # groups of which every sequence has a chunk in this call
+        while self._prefilling:
+            group = self._prefilling[0]
+            sequence = group.prefilling[0]
             start = sequence.num_prefilled
             stop = min((start // CHUNK + 1) * CHUNK, sequence.num_tokens - 1)
             if stop - start > budget:
                 break
             budget -= stop - start
             self._prefilling.popleft()
+            group.prefilling.popleft()
             sequence.num_prefilled = stop
             chunks.append(Chunk(sequence, start, stop))
             if sequence.is_prefilled:
-                self._make_ready(sequence)
+                self._make_ready(group, sequence)
             else:
-                self._prefilling.append(sequence)
+                group.prefilling.append(sequence)
+            num_unread[group] -= 1
+            (self._prefilling if num_unread[group] else read).append(group)
+        self._prefilling.extend(group for group in read if group.prefilling)
         return chunks
 
-    def _make_ready(self, sequence: Sequence[Owner]) -> None:
-        self._ready.extend(Row(sequence, choice) for choice in range(sequence.num_rows))
+    def _make_ready(self, group: _Group[Owner], sequence: Sequence[Owner]) -> None:
+        group.ready.extend(Row(sequence, choice) for choice in range(sequence.num_rows))
+        self._ready.setdefault(group)
 
     def _next_step(self) -> Step[Owner]:
-        while self._ready and len(self._running) < self._max_rows:
-            row = self._ready.popleft()
+        while len(self._running) < self._max_rows and (group := self._next_to_join()) is not None:
+            del self._ready[group]
+            row = group.ready.popleft()
+            if group.ready:
+                self._ready[group] = None
             row.sequence.num_joined += 1
+            group.num_in_sight -= 1
+            group.num_running += 1
+            self._num_in_sight -= 1
             self.num_waiting -= 1
             self._running.append(row)
-            self._has_changed = True
+            self._has_changed = self._can_begin = True
         step = Step(list(self._running), [row.place for row in self._running], self._has_changed)
         self._has_changed = False
         for place, row in enumerate(self._running):
             row.place = place
         return step
+
+    def _next_to_join(self) -> _Group[Owner] | None:
+        """The group that gets the next free place."""
+        allowed = (group for group in self._ready if group.num_running < self._max_rows_of_one)
+        return min(allowed, key=lambda group: group.num_running, default=None)

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -5,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engine.scheduler import CHUNK, Chunk, Prefill, Row, Scheduler, Sequence, Step
+from server.engine.scheduler import CHUNK, Chunk, Prefill, Row, Scheduler, Sequence, Step, max_rows_of_one
 
 
-@dataclass
+@dataclass(eq=False)
 class Life:
     """What happened to one sequence: the chunks that were read, and the tokens that each choice was given."""
 
@@ -31,9 +32,10 @@ class Driver:
         self.gone: set[Row[Life]] = set()
         self.calls: list[str] = []
 
-    def add(self, num_tokens: int, lengths: Iterable[int]) -> Sequence[Life]:
+    def add(self, num_tokens: int, lengths: Iterable[int], group: int | None = None) -> Sequence[Life]:
+        """Add a sequence of a request, or as a request of its own."""
         life = Life(num_tokens, list(lengths))
-        sequence = Sequence(life, num_tokens, len(life.lengths))
+        sequence = Sequence(life, num_tokens, len(life.lengths), life if group is None else group)
         self.sequences.append(sequence)
         self.scheduler.add(sequence)
         return sequence
@@ -83,6 +85,8 @@ class Driver:
                 assert row.choice not in life.given  # joins once
                 assert (life.chunks[-1].stop if life.chunks else 0) == life.num_tokens - 1
             life.given[row.choice] = life.given.get(row.choice, 0) + 1
+        num_rows = Counter(row.sequence.group for row in call.rows)
+        assert max(num_rows.values()) <= max_rows_of_one(self.max_rows)
         self.last_rows, self.gone = list(call.rows), set()
         for row in call.rows:
             if row.sequence.owner.given[row.choice] == row.sequence.owner.lengths[row.choice]:
@@ -101,15 +105,20 @@ class Driver:
 
 
 PROMPTS = st.tuples(
-    st.sampled_from([1, 2, 3, 31, 32, 33, 34, 64, 65, 66, 200]), st.lists(st.integers(1, 9), min_size=1, max_size=5)
+    st.sampled_from([1, 2, 3, 31, 32, 33, 34, 64, 65, 66, 200]),
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    st.sampled_from([None, 1, 2]),
 )
 EVENTS = st.lists(st.one_of(PROMPTS, st.just("call"), st.integers(0, 20)), max_size=60)
 
 
 @settings(max_examples=300, deadline=None)
-@given(EVENTS, st.integers(1, 6), st.sampled_from([32, 33, 64, 100, 256]), st.sampled_from([0.0, 0.5, 3.7, 50.0]))
+@given(EVENTS, st.integers(1, 12), st.sampled_from([32, 33, 64, 100, 256]), st.sampled_from([0.0, 0.5, 3.7, 50.0]))
 def test_every_row_is_served_once_whatever_joins_and_leaves(
-    events: list[tuple[int, list[int]] | str | int], max_rows: int, prefill_tokens: int, prefill_seconds: float
+    events: list[tuple[int, list[int], int | None] | str | int],
+    max_rows: int,
+    prefill_tokens: int,
+    prefill_seconds: float,
 ) -> None:
     driver = Driver(max_rows, prefill_tokens, prefill_seconds)
     for event in events:
@@ -124,8 +133,10 @@ def test_every_row_is_served_once_whatever_joins_and_leaves(
 
 
 @settings(deadline=None)
-@given(st.lists(PROMPTS, min_size=1, max_size=20), st.integers(1, 6))
-def test_prefill_and_steps_take_turns_while_both_have_work(prompts: list[tuple[int, list[int]]], max_rows: int) -> None:
+@given(st.lists(PROMPTS, min_size=1, max_size=20), st.integers(1, 12))
+def test_prefill_and_steps_take_turns_while_both_have_work(
+    prompts: list[tuple[int, list[int], int | None]], max_rows: int
+) -> None:
     driver = Driver(max_rows, 32)
     driver.add(1, [200])  # decodes all the time
     for prompt in prompts:
@@ -184,6 +195,47 @@ def test_rows_beyond_the_cap_wait_in_order() -> None:
     assert order == sequences
 
 
+@pytest.mark.parametrize("num_tokens", [1, 40])
+def test_a_small_request_joins_at_once_beside_a_giant_one(num_tokens: int) -> None:
+    driver = Driver(16, 512)
+    for _ in range(64):
+        driver.add(num_tokens, [4096] * 16, group=1)
+    for _ in range(20):
+        driver.call()
+    assert driver.scheduler.num_running == 14  # an eighth is left to others
+    small = driver.add(num_tokens, [3], group=2)
+    for _ in range(2 + num_tokens // CHUNK * 2):
+        driver.call()
+    assert small.owner.given
+
+
+def test_a_free_place_goes_to_the_request_with_the_fewest_running_rows() -> None:
+    driver = Driver(16, 512)
+    giants = [driver.add(1, [5 + i % 7 for i in range(128)], group=group) for group in (1, 2)]
+    for _ in range(20):
+        driver.call()
+    small = [driver.add(1, [50], group=3 + i) for i in range(3)]
+    while not all(sequence.owner.given for sequence in small):
+        driver.call()
+    assert sum(len(giant.owner.given) for giant in giants) < 80  # most of their rows still wait
+    for _ in range(10):
+        driver.call()
+    num_rows = Counter(row.sequence.group for row in driver.last_rows)
+    assert abs(num_rows[1] - num_rows[2]) <= 3
+    driver.run_to_the_end()
+
+
+def test_prompts_of_requests_are_read_in_turn() -> None:
+    driver = Driver(64, 32)
+    for _ in range(40):
+        driver.add(33, [9], group=1)
+    driver.call()
+    other = driver.add(33, [9], group=2)
+    while not other.owner.chunks:
+        driver.call()
+    assert driver.calls.count("Prefill") <= 3
+
+
 def test_a_prompt_with_more_samples_than_places_is_read_once() -> None:
     driver = Driver(3, 256)
     sequence = driver.add(40, [2] * 16)
@@ -202,7 +254,7 @@ def test_states_are_made_ahead_for_one_batch_at_most() -> None:
 
 def test_steps_of_unchanged_rows_say_so() -> None:
     scheduler: Scheduler[None] = Scheduler(max_rows=4, prefill_tokens=32, prefill_share=0.5)
-    scheduler.add(Sequence(None, 1, 2))
+    scheduler.add(Sequence(None, 1, 2, 0))
     first, second = scheduler.schedule(), scheduler.schedule()
     assert isinstance(first, Step)
     assert isinstance(second, Step)
