@@ -1,6 +1,7 @@
 """A whole run: recipe in, published bundle out. The same call after a kill goes on from the last checkpoint."""
 
 import math
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +65,14 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         one is no longer whole, a new version from the run folder.
 
     Raises:
-        ConfigError: the run folder holds another run or is in use, there is no GPU, or the loss was not finite.
+        ConfigError: the run folder holds another run or is in use, store or run_dir cannot be a folder, there is no
+            GPU, or the loss was not finite.
         DataError: the data is absent or malformed, or a file of the run folder is broken.
         BundleError: the name is not allowed.
     """
     checked_name(recipe.name)
+    _check_writable("store", Path(recipe.store) / recipe.name)
+    _check_writable("run_dir", recipe.run_path)
     corpus = load_corpus(recipe.data)
     with RunFolder.opened(recipe.run_path) as folder:
         if fresh:
@@ -76,6 +80,13 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         folder.claim(recipe.model_dump(), corpus.sha256)
         earlier = _published(folder, recipe)
         return _trained(recipe, folder, corpus, command) if earlier is None else earlier
+
+
+def _check_writable(key: str, folder: Path) -> None:
+    """Before the training rather than after it: the folder, or what it will be made in, can be written into."""
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ConfigError(f"{key}: {there} is not a folder that can be written into; name another one ({key}=FOLDER).")
 
 
 def _trained(recipe: Recipe, folder: RunFolder, corpus: Corpus, command: str) -> Path:

@@ -46,7 +46,9 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(
 ) -> None:
     (tmp_path / "run").write_text("a file", encoding="utf-8")
     assert call(monkeypatch, *arguments(tmp_path)) == 1
-    assert "File exists" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: run_dir: {tmp_path / 'run'} is not a folder that can be written into;")
+    assert message.count("\n") == 1
 
 
 def arguments(folder: Path, *more: str) -> list[str]:

@@ -128,6 +128,26 @@ def test_a_name_that_is_not_allowed_is_refused_before_training(make_recipe: Reci
     assert not recipe.run_path.exists()
 
 
+@pytest.mark.parametrize("below", ["", "below/it"])
+@pytest.mark.parametrize("key", ["store", "run_dir"])
+def test_a_place_that_cannot_be_a_folder_is_refused_before_training(
+    key: str, below: str, make_recipe: RecipeMaker, tmp_path: Path
+) -> None:
+    recipe = make_recipe(**{key: str(tmp_path / "text.txt" / below)})
+    with pytest.raises(ConfigError, match=rf"{key}: .*text\.txt is not a folder .* \({key}=FOLDER\)"):
+        run(recipe)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+
+
+def test_a_place_that_cannot_be_written_into_is_refused_before_training(
+    make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)  # as root, who may write everywhere, would never see
+    with pytest.raises(ConfigError, match=r"store: .* is not a folder that can be written into"):
+        run(make_recipe())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_gpu_is_said(make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     with pytest.raises(ConfigError, match="torch sees none; use accelerator=cpu"):
