@@ -19,6 +19,7 @@ from models.digest import as_json, sync_folder, write_durably
 from models.errors import ConfigError, DataError
 
 PLACES = {"store", "run_dir", "checkpoint_every"}  # keys that may change between two starts: no weight depends on them
+BY_DIGEST = {"data.path"}  # keys that say where the data lies: data_sha256 is compared instead
 
 
 class RunFolder:
@@ -70,7 +71,7 @@ class RunFolder:
             write_whole(self.recipe, as_json(mine))
             return
         theirs = _read_json(self.recipe, "begin again in this folder with --fresh, or name another one (run_dir=...)")
-        differing = [key for key in sorted({*mine, *theirs} - PLACES) if mine.get(key) != theirs.get(key)]
+        differing = [key for key in sorted({*mine, *theirs} - PLACES - BY_DIGEST) if mine.get(key) != theirs.get(key)]
         if differing:
             changes = ", ".join(f"{key} ({theirs.get(key)} there, {mine.get(key)} now)" for key in differing)
             raise ConfigError(

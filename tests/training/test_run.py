@@ -54,6 +54,13 @@ def test_the_same_run_again_is_the_same_bundle(make_recipe: RecipeMaker) -> None
     assert fresh.name == "2"
 
 
+def test_the_same_text_by_another_path_is_the_same_run(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    first = run(make_recipe(epochs=1))
+    (tmp_path / "text.txt").rename(tmp_path / "moved.txt")
+    moved = make_recipe(epochs=1, data={"dataset": "text-file", "path": str(tmp_path / "moved.txt")})
+    assert run(moved) == first.resolve()
+
+
 @pytest.mark.parametrize("file", ["bundle.json", "weights.safetensors"])
 def test_a_published_bundle_that_is_no_longer_whole_is_published_again(file: str, make_recipe: RecipeMaker) -> None:
     first = run(make_recipe(epochs=1))

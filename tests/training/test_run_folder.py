@@ -18,6 +18,14 @@ def test_a_changed_recipe_is_refused_with_the_keys_and_the_way_out(tmp_path: Pat
         folder.claim({"model": {"hidden_size": 16}, "store": "a"}, "d1")
 
 
+def test_data_by_another_path_is_the_same_run_while_its_digest_is(tmp_path: Path) -> None:
+    with RunFolder.opened(tmp_path) as folder:
+        folder.claim({"data": {"path": "my.txt"}}, "d1")
+        folder.claim({"data": {"path": "/home/me/my.txt"}}, "d1")
+        with pytest.raises(ConfigError, match=r"recipe: data_sha256 \(d1 there, d2 now\)\. "):
+            folder.claim({"data": {"path": "other.txt"}}, "d2")
+
+
 @pytest.mark.parametrize("content", [b"", b'{"seed": 1', b"\xff", b"[1]"])
 def test_broken_records_are_named_with_the_way_out(content: bytes, tmp_path: Path) -> None:
     with RunFolder.opened(tmp_path) as folder:
