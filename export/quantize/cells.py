@@ -58,8 +58,8 @@ class QuantizedCell:
     Whole, for `step`: an RNN or LSTM above layer 0 takes its input and its hidden state through one product. In halves,
     for a sequence: `ahead` does for all time steps at once what needs no state, `rest` does what is left of one step.
     Both give the same bits, because integer sums are exact. In a sequence only one layer's recurrent weights are in
-    use for many steps, so they stay in the processor's cache: one to eight rows of an LSTM or GRU are read 2 to 3 times faster
-    (`python -m benchmarks step`, column int8 / read).
+    use for many steps, so they stay in the processor's cache: one to eight rows of an LSTM or GRU are read 2 to 3
+    times faster (`python -m benchmarks step`, column int8 / read).
 
     Attributes:
         prepared_dtype: what `ahead` gives.
