@@ -5,7 +5,7 @@ import structlog
 
 from export.backends.golden import check_golden
 from models.bundle import Bundle
-from models.errors import BundleError, BundleNotFoundError, ConfigError, RnnserveError, RunnerError
+from models.errors import BundleCorruptError, BundleError, BundleNotFoundError, ConfigError, RnnserveError, RunnerError
 from models.store import Store
 from server.backends import BACKEND, CPU_SETS, open_runners
 from server.engine.scheduler import CHUNK
@@ -44,6 +44,16 @@ def load_models(settings: Settings) -> list[LoadedModel]:
 
 def _load(store: Store, name: str, settings: Settings) -> LoadedModel:
     """Load one model. Raises RnnserveError."""
+    try:
+        return _load_best_set(store, name, settings)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleCorruptError(
+            f"Model {name} in {settings.store} cannot be read: {type(error).__name__}: {error}. Publish it again."
+        ) from error
+
+
+def _load_best_set(store: Store, name: str, settings: Settings) -> LoadedModel:
+    """Load the set that is asked for, or the best that works here. Raises RnnserveError, OSError, ValueError."""
     bundle = Bundle(store.resolve(name))
     wanted = (settings.set,) if settings.set else tuple(name for name in CPU_SETS if name in bundle.graph_sets)
     if not wanted:

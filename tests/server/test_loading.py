@@ -15,7 +15,7 @@ from export.backends.onnxruntime.run import OnnxStepRunner
 from models.bundle import Bundle
 from models.config import CellKind
 from models.digest import as_json, sealed
-from models.errors import BundleCorruptError, BundleNotFoundError, RunnerError
+from models.errors import BundleCorruptError, BundleNotFoundError, ParityError, RnnserveError, RunnerError
 from server.loading import load_models
 from server.settings import Settings
 from tests.server.running import running
@@ -71,6 +71,22 @@ def test_a_damaged_model_is_refused_with_the_sentence(store: Path) -> None:
         loaded(store)
     shutil.copytree(store / "model/1", store / "other/1")
     assert loaded(store) == [("other/1", "int8")]  # the others are served
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), RecursionError("deep"), ValueError("odd"), ParityError("parity")])
+def test_one_odd_folder_does_not_stop_the_others(
+    store: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd_bundle(path: Path) -> Bundle:
+        if path.parent.name == "odd":
+            raise error
+        return Bundle(path)
+
+    (store / "odd/1").mkdir(parents=True)
+    monkeypatch.setattr("server.loading.Bundle", odd_bundle)
+    assert loaded(store) == [("model/2", "int8")]
+    with pytest.raises(RnnserveError, match=str(error)):
+        loaded(store, models=("odd",))
 
 
 def test_what_is_not_there_is_said_with_what_is(store: Path) -> None:
