@@ -79,6 +79,8 @@ class Engine:
         self._takers: list[tuple[Callable[[int], bool], bool]] = []  # of the rows of the last step
         self._commands: queue.SimpleQueue[tuple[str, Generation | None]] = queue.SimpleQueue()
         self._open: set[Generation] = set()
+        self._lock = threading.Lock()  # of the next, so that what is put before it is set is seen after
+        self._end: ApiError | None = None  # why the thread takes no more requests
         self._delivery: Delivery
         self._thread = threading.Thread(target=self._run, name=f"engine {name}", daemon=True)
 
@@ -106,11 +108,13 @@ class Engine:
         """Take a request; its news will be in its mailbox.
 
         Raises:
-            EngineError: the engine's thread has ended.
+            UnavailableError: the engine has been stopped.
+            EngineError: the engine has ended by itself.
         """
-        if not self.is_alive:
-            raise EngineError(f"The engine of model {self._name} has ended; restart the server.")
-        self._commands.put(("add", generation))
+        with self._lock:
+            if self._end is not None:
+                raise self._end.with_traceback(None)
+            self._commands.put(("add", generation))
 
     def cancel(self, generation: Generation) -> None:
         """Drop a request, finished or not: its rows are free before the next call."""
@@ -130,6 +134,8 @@ class Engine:
         except Exception as bug:
             log.critical("engine ended", model=self._name, exc_info=bug)
         finally:
+            with self._lock:
+                self._end = error
             while not self._commands.empty():
                 verb, generation = self._commands.get()
                 if verb == "add" and generation is not None:

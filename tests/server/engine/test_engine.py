@@ -215,7 +215,18 @@ def test_stopping_tells_everyone_who_waits() -> None:
             for generation in generations:
                 with pytest.raises(UnavailableError):
                     await answer(generation)
-            with pytest.raises(EngineError, match="ended"):
+            with pytest.raises(UnavailableError, match="shutting down"):
+                running.submit([1])
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_ended_by_a_bug_says_so() -> None:
+    async def main() -> None:
+        async with rig() as running:
+            running.engine._scheduler.schedule = None  # type: ignore[method-assign,assignment]
+            await fails(running, 1)
+            with pytest.raises(EngineError, match="restart"):
                 running.submit([1])
 
     asyncio.run(main())
@@ -225,15 +236,13 @@ def test_a_busy_loop_gets_what_gathered_in_one_piece() -> None:
     async def main() -> None:
         async with rig() as running:
             generation = running.submit([1], max_tokens=500, min_tokens=500, is_streamed=True)
-            first = await generation.mailbox.take()
-            while not running.counts.steps or len(running.counts.steps) < 500:
+            mate = running.submit([2], max_tokens=520, min_tokens=520)
+            await generation.mailbox.take()
+            while len(running.counts.steps) < 510:
                 threading.Event().wait(0.01)  # the loop is held up while the engine goes on
             rest = await generation.mailbox.take()
-            pieces = len(first) + len(rest)
-            while sum(update.finish_reason is not None for update in rest) < 1:
-                rest = await generation.mailbox.take()
-                pieces += len(rest)
-            assert pieces <= 500
+            assert (rest[-1].finish_reason, rest[-1].num_tokens) == ("length", 500)
+            await answer(mate)
 
     asyncio.run(main())
 

@@ -1,3 +1,4 @@
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.errors import BundleCorruptError
 from server.contract.generate import GenerateRequest
 from server.loaded_model import LoadedModel
+from server.prompts import Prompt
 from server.settings import Settings
 from tests.server.running import Running, fake_model, running
 
@@ -54,10 +56,26 @@ def test_draining_refuses_new_requests_and_readiness() -> None:
 def test_an_engine_that_ended_by_a_bug_is_not_alive() -> None:
     with running() as server:
         (served,) = server.service.registry.models
-        served.engine.stop()
+        served.engine._scheduler.schedule = None  # type: ignore[method-assign,assignment]
+        assert server.client.post("/v1/generate", json={"prompt": "a"}).status_code == 500
+        server.until(lambda: not served.engine.is_alive)
         assert server.client.get("/livez").status_code == 500
         answer = server.client.post("/v1/generate", json={"prompt": "a"})
         assert (answer.status_code, answer.json()["error"]["type"]) == (500, "engine_error")
+
+
+def test_a_request_still_being_tokenized_when_the_engine_stops_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running() as server:
+        (served,) = server.service.registry.models
+
+        async def read_prompts(*_: Any) -> list[Prompt]:
+            await asyncio.to_thread(served.engine.stop)
+            return [Prompt([1], 0)]
+
+        monkeypatch.setattr("server.routes.generate.read_prompts", read_prompts)
+        for stream in (False, True):
+            answer = server.client.post("/v1/generate", json={"prompt": "a", "stream": stream})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
 
 
 def metrics_of(server: Running) -> Callable[..., float]:
