@@ -187,7 +187,7 @@ def test_a_prompt_over_the_limit_is_refused_with_both_numbers_before_any_model_w
             assert answer.status_code == 422
             message = answer.json()["error"]["message"]
             assert "100 are allowed" in message
-            assert ("101" if length == 101 else "at least 3334") in message
+            assert ("101" if length == 101 else "at least 2500") in message
         assert not server.steps.num_rows
         assert not server.sequences.calls
         server.generate(prompt="b" * 100, max_tokens=1)
