@@ -128,6 +128,12 @@ class Service:
         served = [served_model(model, self.settings, self.metrics, loop) for model in models]
         default = self.settings.default_generation
         self._registry = Registry(served, {} if default is None else {"generation": default})
+        if default is not None:
+            try:
+                self._registry.find("generation", default)
+            except RnnserveError as error:
+                self._fail(f"RNNSERVE_DEFAULT_GENERATION: {error}")
+                return
         self.phase = "ready"
         log.info("ready", models=[item.id for item in served])
 

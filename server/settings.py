@@ -4,7 +4,9 @@ Limits of single fields (how many prompts, how long a stop string) belong to the
 server.contract and models.decoding.options; they are not settings.
 """
 
-from collections.abc import Sequence
+import difflib
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +16,8 @@ from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, Setting
 from models.errors import ConfigError
 
 PREFIX = "RNNSERVE_"
+# Variables with the prefix that are not the server's: data sets, the machine's cache, development.
+_OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API"}
 
 
 def _split(value: Any) -> Any:
@@ -58,7 +62,10 @@ class Settings(BaseSettings):
     )
     max_prompt_tokens: int = Field(default=32_768, ge=1, description="Longest prompt, in tokens; over it 422.")
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Longest request body, in bytes; over it 413.")
-    threads: int = Field(default=1, ge=1, description="Threads inside one operator of the runtime.")
+    threads: int = Field(default=1, ge=1, le=64, description="Threads inside one operator of the runtime.")
+    send_timeout_seconds: float = Field(
+        default=30.0, gt=0, description="How long the reader of a stream may take nothing before it is dropped."
+    )
     grace_seconds: float = Field(
         default=30.0, ge=0, description="How long running requests may take to finish after SIGTERM."
     )
@@ -71,6 +78,7 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         ConfigError: a flag or variable is unknown or has a value that is not allowed; the message names it.
         SystemExit: --help was printed, or argparse refused the arguments and said why.
     """
+    _check_variables(os.environ)
     try:
         flags = CliSettingsSource[Settings](
             Settings,
@@ -89,3 +97,12 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         raise ConfigError("; ".join(lines)) from None
     except SettingsError as error:
         raise ConfigError(str(error)) from None
+
+
+def _check_variables(names: Iterable[str]) -> None:
+    """Raises ConfigError for a variable with our prefix that means nothing: most likely a slip of the pen."""
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | _OTHERS
+    for name in sorted(names):
+        if name.startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name, known, n=1) or sorted(known)
+            raise ConfigError(f"Variable {ascii(name)[:80]} is not a setting. Did you mean {', '.join(near)}?")

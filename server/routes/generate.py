@@ -57,7 +57,7 @@ def generate_router(service: Service) -> APIRouter:
         answering = _Answering(service, served, request, record)
         if asked.stream:
             events = answering.events(asked)
-            return EventStream(await anext(events), events)
+            return EventStream(await anext(events), events, service.settings.send_timeout_seconds)
         return JsonAnswer(await answering.whole(asked))
 
     return router

@@ -1,5 +1,6 @@
 """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): each is one JSON object."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import orjson
 import structlog
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import ApiError, ClientGoneError, InternalError
 
@@ -23,18 +24,22 @@ class EventStream(Response):
     Args:
         first: the first event: it is there before the stream begins, so that errors before it have a status.
         rest: gives the others; closed when the stream is over, however that comes.
+        send_timeout: seconds that a client may take nothing before it counts as gone, so that one that never reads
+            does not hold its permit and its rows for ever.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: dict[str, Any], rest: AsyncGenerator[dict[str, Any]]) -> None:
+    def __init__(self, first: dict[str, Any], rest: AsyncGenerator[dict[str, Any]], send_timeout: float) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
         self._first = first
         self._rest = rest
+        self._send_timeout = send_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Send the stream."""
+        """Send the stream. Raises ClientGoneError when the client has left or takes nothing."""
+        send = _impatient(send, self._send_timeout)
         async with contextlib.aclosing(self._rest) as rest:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
@@ -49,6 +54,19 @@ class EventStream(Response):
                 log.exception("stream failed")
                 await send(_chunk(InternalError("Something went wrong in the server; its log says what.").body))
         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+
+
+def _impatient(send: Send, seconds: float) -> Send:
+    """The same `send`, which gives up on a client that takes nothing for so long."""
+
+    async def send_in_time(message: Message) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await send(message)
+        except TimeoutError:
+            raise ClientGoneError(f"The client took nothing for {seconds:g} s.") from None
+
+    return send_in_time
 
 
 def _chunk(event: dict[str, Any]) -> dict[str, Any]:

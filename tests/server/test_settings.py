@@ -39,3 +39,13 @@ def test_settings_do_not_change() -> None:
     settings = Settings(store=Path("elsewhere"))
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1  # type: ignore[misc]
+
+
+def test_a_variable_that_means_nothing_is_refused_with_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + "DATA", "somewhere")  # not the server's, and allowed
+    settings_from([])
+    monkeypatch.setenv(PREFIX + "MAX_ROW", "3")
+    with pytest.raises(
+        ConfigError, match=r"Variable 'RNNSERVE_MAX_ROW' is not a setting\. Did you mean RNNSERVE_MAX_ROWS"
+    ):
+        settings_from([])
