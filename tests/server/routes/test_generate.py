@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -230,19 +229,6 @@ def test_a_default_model_that_is_not_loaded_fails_the_start_and_names_those_that
         assert (
             "RNNSERVE_DEFAULT_GENERATION: Model 'three' not found. Loaded generation models: one/1, two/1." in message
         )
-
-
-def test_a_reader_that_takes_nothing_is_dropped_and_its_permit_comes_back() -> None:
-    with running(max_requests=1, send_timeout_seconds=0.2) as server, socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        connection.connect(("127.0.0.1", server.port))
-        body = json.dumps({"prompt": "a", "max_tokens": 4096, "n": 16, "min_tokens": 4096, "stream": True}).encode()
-        connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body))
-        connection.sendall(body)
-        (served,) = server.service.registry.models
-        server.until(lambda: served.permits.num_taken == 1)
-        server.until(lambda: served.permits.num_taken == 0)
-        assert server.generate(prompt="a", max_tokens=1)["choices"]
 
 
 def test_more_requests_than_permits_are_429_with_retry_after_and_permits_come_back() -> None:
