@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
 from server.loading import load_models
+from server.routes.docs import docs_router
 from server.routes.generate import generate_router
 from server.routes.models import models_router
 from server.routes.operations import operations_router
@@ -41,12 +42,13 @@ def create_app(settings: Settings | None = None, load: Loader = load_models) -> 
         version=_version(),
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # the framework's page loads its script from the network
         redoc_url=None,
         exception_handlers={ApiError: answer_error, HTTPException: _answer_http_error},
     )
     app.state.service = service
     app.add_middleware(Access, metrics=service.metrics)
-    for router in (generate_router(service), models_router(service), operations_router(service)):
+    for router in (generate_router(service), models_router(service), operations_router(service), docs_router(app)):
         app.include_router(router)
     return app
 
