@@ -87,6 +87,7 @@ async def _load(port: int, characters: list[str], seed: int) -> dict[str, float]
     tokens = 0
 
     async def client(number: int) -> None:
+        """One connection: the next request when the last is answered."""
         nonlocal tokens
         draw = random.Random(f"{seed}/{number}")
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
