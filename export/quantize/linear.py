@@ -7,8 +7,8 @@ range that makes ONNX Runtime's own dynamic quantisation depend on the whole bat
 
 Weights use 64 levels to each side of zero, not 127. x86 before VNNI adds pairs of u8 x s8 products in 16 bits, and
 2 x 255 x 64 = 32,640 is the most that fits; so every CPU gives the same sums. The bit costs almost nothing: the shipped
-language model's loss rises by 0.02 %. The runtime's own remedy (session.x64quantprecision) does not reach into Scan
-bodies, and on a CPU with AMX makes a step of 64 rows three times slower.
+language model's int8 loss is within 0.03 % of float32's (`pytest -s tests/end_to_end/test_shipped_bundle.py`). The
+runtime's own remedy (session.x64quantprecision) does not reach into Scan bodies, so `step` and `advance` would differ.
 """
 
 import itertools
