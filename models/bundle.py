@@ -9,26 +9,34 @@
 Core files never change once published. Loading checks every hash and names the file that is wrong. No pickle anywhere.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from safetensors.numpy import load, save
 
-from models.config import FrozenModel, LanguageModelConfig, checked
+from models.architecture import Architecture, ArchitectureConfig, Task, state_row
+from models.classifier_config import ClassifierConfig
+from models.config import FrozenModel, checked
 from models.digest import as_json, check_files, file_sha256, read_sealed, sealed, write_durably
 from models.errors import BundleCorruptError
 from models.graph_set import SETS, GraphSet
-from models.state_row import RowEntry, row_layout
+from models.state_row import RowEntry
 from models.store import Store
 from models.tokenizer import Tokenizer, TokenizerKind
+from models.translator_config import TranslatorConfig
 
 RECORD = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
 CARD = "README.md"
+
+
+LanguageCode = Annotated[str, Field(pattern="^[a-z]{2}$")]
 
 
 class TokenizerRecord(FrozenModel):
@@ -40,21 +48,37 @@ class TokenizerRecord(FrozenModel):
     end_id: int | None
 
 
+class Languages(FrozenModel):
+    """What a translator translates, as ISO 639-1 codes."""
+
+    source: LanguageCode
+    target: LanguageCode
+
+
 class BundleRecord(FrozenModel):
     """The contents of bundle.json."""
 
     format: Literal[1] = 1
     name: str
     version: int
-    task: Literal["generation"]
-    architecture: LanguageModelConfig
+    task: Task
+    architecture: Architecture
     tokenizer: TokenizerRecord
-    state_width: int  # D, the length of the state row
+    languages: Languages | None = None  # of a translator
+    labels: list[str] | None = None  # of a classifier, by class
+    state_width: int  # D, the length of the state row; 0 for a classifier
+    memory_width: int | None = None  # M, of a translator's encoder outputs
+    keys_width: int | None = None  # A, of what its attention compares with
     row: list[RowEntry]  # the parts of the state row
     metrics: dict[str, float]
     provenance: dict[str, Any]  # recipe, data set, library versions, dates
     files: dict[str, str]  # core file -> sha256
     sha256: str  # of this record; identifies the bundle
+
+    @model_validator(mode="after")
+    def _facts_fit_the_task(self) -> Self:
+        _check_facts(self.architecture, self.languages, self.labels)
+        return self
 
 
 class Bundle:
@@ -76,7 +100,7 @@ class Bundle:
         check_files(self.path, self.record.files)
 
     @property
-    def config(self) -> LanguageModelConfig:
+    def config(self) -> ArchitectureConfig:
         """The architecture's configuration."""
         return self.record.architecture
 
@@ -118,12 +142,14 @@ def publish(
     store: Store,
     name: str,
     *,
-    config: LanguageModelConfig,
+    config: ArchitectureConfig,
     weights: dict[str, NDArray[np.floating[Any]]],
     tokenizer: Tokenizer,
     card: str,
     metrics: dict[str, float],
     provenance: dict[str, Any],
+    languages: Languages | None = None,
+    labels: Sequence[str] | None = None,
     half: bool = False,
 ) -> Bundle:
     """Write the next version of a model, whole or not at all.
@@ -137,6 +163,8 @@ def publish(
         card: Markdown text of the card.
         metrics: name -> figure, as measured.
         provenance: what made it: recipe, data, library versions.
+        languages: of a translator; nothing else has them.
+        labels: of a classifier, one for each class, all different; nothing else has them.
         half: store the weights as float16 (what is exported and served is then computed from the rounded ones).
 
     Returns:
@@ -147,6 +175,7 @@ def publish(
     """
     if tokenizer.vocab_size != config.vocab_size:
         raise ValueError(f"tokenizer has {tokenizer.vocab_size} ids, the config {config.vocab_size}")
+    _check_facts(config, languages, labels)
     dtype = np.float16 if half else np.float32
     with store.new_version(name) as (folder, target):
         arrays = {key: np.ascontiguousarray(array, dtype=dtype) for key, array in weights.items()}
@@ -165,11 +194,26 @@ def publish(
                 "unknown_id": tokenizer.unknown_id,
                 "end_id": tokenizer.end_id,
             },
-            "state_width": config.recurrent.state_size,
-            "row": [entry.model_dump() for entry in row_layout(config.recurrent)],
+            "languages": None if languages is None else languages.model_dump(),
+            "labels": None if labels is None else list(labels),
+            "state_width": config.state_size,
+            "memory_width": config.memory_width if isinstance(config, TranslatorConfig) else None,
+            "keys_width": config.keys_width if isinstance(config, TranslatorConfig) else None,
+            "row": [entry.model_dump() for entry in state_row(config)],
             "metrics": metrics,
             "provenance": provenance,
             "files": {file: file_sha256(folder / file) for file in (WEIGHTS, TOKENIZER, CARD)},
         }
         write_durably(folder / RECORD, as_json(sealed(record)))
     return Bundle(target)
+
+
+def _check_facts(config: ArchitectureConfig, languages: Languages | None, labels: Sequence[str] | None) -> None:
+    """Raises ValueError unless a translator has languages, a classifier its labels, and nothing else has either."""
+    if isinstance(config, TranslatorConfig) != (languages is not None):
+        raise ValueError(f"languages belong to a translator, which must have them; this is a {config.architecture}")
+    if isinstance(config, ClassifierConfig) != (labels is not None):
+        raise ValueError(f"labels belong to a classifier, which must have them; this is a {config.architecture}")
+    is_wrong = labels is not None and (len(set(labels)) != len(labels) or not all(labels))
+    if isinstance(config, ClassifierConfig) and labels is not None and (is_wrong or len(labels) != config.num_classes):
+        raise ValueError(f"{config.num_classes} classes need as many different labels; got {list(labels)}")

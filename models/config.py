@@ -121,3 +121,8 @@ class LanguageModelConfig(FrozenModel):
             num_layers=self.num_layers,
             dropout=self.dropout,
         )
+
+    @property
+    def state_size(self) -> int:
+        """D: the length of the state row."""
+        return self.recurrent.state_size

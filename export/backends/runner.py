@@ -48,7 +48,10 @@ class StepRunner(Protocol):
         Args:
             slot: 0..capacity-1.
             row: the state.
-            memory: what else the row needs for its whole life (translation: encoder outputs); None for generation.
+            memory: what else the row needs for its whole life; None for generation. For translation one source's
+                encoder outputs, without padding: "memory" float32 [S, M] and "keys" float32 [S, A]. Rows that are
+                stepped from this slot, and from those rows' slots after them, ask this memory; so the rows of a beam
+                are one `put`, then a step that names its slot as many times as there are rows.
         """
 
     def get(self, slot: int) -> NDArray[np.float32]:
@@ -67,3 +70,14 @@ class StepRunner(Protocol):
         Raises:
             RunnerError: the runtime failed; the states are as before the call.
         """
+
+
+class AttentionStepRunner(StepRunner, Protocol):
+    """A StepRunner whose rows ask a memory, for translation.
+
+    Attributes:
+        attention: float32 [n, S] of the last step, valid until the next: row i's weights over its source's positions;
+            they sum to 1 and are exactly 0 past that source's length. S is the longest source, rounded up.
+    """
+
+    attention: NDArray[np.float32]
