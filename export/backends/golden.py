@@ -9,9 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.runner import StepRunner
+from export.backends.padding import padded
+from export.backends.runner import SequenceRunner, StepRunner
 from models.errors import RunnerError
 from models.graph_set import Golden
+
+Floats = NDArray[np.float32]
 
 NUM_TOKENS = 16
 # Mean absolute difference allowed, as a share of the golden logits' standard deviation. One int8 rounding that falls
@@ -19,29 +22,39 @@ NUM_TOKENS = 16
 TOLERANCE = {"fp32": 1e-3, "int8": 0.1}
 
 
-def golden_logits(step: StepRunner, ids: Sequence[int], state_width: int) -> NDArray[np.float32]:
+def language_model_answer(step: StepRunner, ids: Sequence[int], state_width: int) -> Floats:
     """Feed ids one by one from the zero state; the last call's logits, float32 [V]."""
     step.put(0, np.zeros(state_width, np.float32))
-    parent = np.zeros(1, np.int64)
-    for token in ids:
-        logits = step.step(np.array([token], np.int64), parent)
-    last: NDArray[np.float32] = logits[0].copy()
-    return last
+    return _decoded(step, ids)
 
 
-def check_golden(set_name: str, golden: Golden, step: StepRunner, state_width: int) -> None:
+def translator_answer(sequences: SequenceRunner, step: StepRunner, ids: Sequence[int]) -> Floats:
+    """Encode ids, then feed them to the decoder one by one; the last call's logits, float32 [V]."""
+    inputs, lengths = padded([ids])
+    encoded = sequences.run("encode", {"ids": inputs, "lengths": lengths})
+    memory = {name: encoded[name][0, : len(ids)] for name in ("memory", "keys")}
+    step.put(0, encoded["state"][0], memory)
+    return _decoded(step, ids)
+
+
+def classifier_answer(sequences: SequenceRunner, ids: Sequence[int]) -> Floats:
+    """Classify ids; logits, float32 [C]."""
+    inputs, lengths = padded([ids])
+    logits: Floats = sequences.run("classify", {"ids": inputs, "lengths": lengths})["logits"][0]
+    return logits
+
+
+def check_golden(set_name: str, golden: Golden, found: Floats) -> None:
     """Compare this machine's answer with the recorded one.
 
     Args:
         set_name: the graph set, for the tolerance and the message.
         golden: from the set's manifest.
-        step: a runner over the set; its slots are overwritten.
-        state_width: D.
+        found: float32 [V] or [C], what this machine answers to golden.ids.
 
     Raises:
         RunnerError: the answer is another one.
     """
-    found = golden_logits(step, golden.ids, state_width)
     expected = np.array(golden.logits, np.float32)
     error = float(np.abs(found - expected).mean() / max(float(expected.std()), 1e-6))
     allowed = TOLERANCE.get(set_name, 1e-2)
@@ -50,3 +63,11 @@ def check_golden(set_name: str, golden: Golden, step: StepRunner, state_width: i
             f"Graph set {set_name} does not reproduce its golden vector on this machine: mean difference {error:.3g} "
             f"of the logits' spread, allowed {allowed:g}. Use another set, or build it here again."
         )
+
+
+def _decoded(step: StepRunner, ids: Sequence[int]) -> Floats:
+    parent = np.zeros(1, np.int64)
+    for token in ids:
+        logits = step.step(np.array([token], np.int64), parent)
+    last: Floats = logits[0].copy()
+    return last

@@ -75,7 +75,9 @@ def _rewritten(
             )
         finals.append(piece.node("Unsqueeze", final, zero_axis))
         outputs.append(piece.node("Unsqueeze", output, piece.constant(np.array([1], np.int64))))
-    for pieces, name, axis in ((outputs, node.output[0], 1), (finals, node.output[1], 0)):
+    # A result that nobody takes has no name, and the last ones may be left out altogether.
+    names = [*node.output, ""][:2]
+    for pieces, name, axis in ((outputs, names[0], 1), (finals, names[1], 0)):
         if name:
             piece.rename(piece.node("Concat", *pieces, axis=axis) if len(pieces) > 1 else pieces[0], name)
     return piece.graph_proto()

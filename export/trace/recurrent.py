@@ -118,6 +118,10 @@ class OnnxRecurrentStack(nn.Module):
             OnnxRecurrentLayer(stack.layers, index, stack.config.kind) for index in range(stack.config.num_layers)
         )
 
+    def zero_state(self, batch: int) -> Tensor:
+        """As RecurrentStack.zero_state."""
+        return next(self.buffers()).new_zeros(batch, self.config.state_size)
+
     def forward(self, inputs: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As RecurrentStack.forward: inputs [batch, time, input_size], state [batch, D] -> outputs, new_state."""
         outputs = inputs.transpose(0, 1)

@@ -38,7 +38,7 @@ class Classifier(nn.Module):
             float [batch, num_classes].
         """
         inputs = self.dropout(self.embedding(ids))
-        outputs, final = self.recurrent(inputs, self.recurrent.zero_state(len(ids)), lengths)
+        outputs, final = self.recurrent(inputs, self.recurrent.zero_state(ids.shape[0]), lengths)
         logits: Tensor = self.head(self.dropout(self.pooled(outputs, final, lengths)))
         return logits
 

@@ -57,7 +57,7 @@ class Translator(nn.Module):
             [batch, D], the decoder's first.
         """
         inputs = self.dropout(self.source_embedding(ids))
-        memory, final = self.encoder(inputs, self.encoder.zero_state(len(ids)), lengths)
+        memory, final = self.encoder(inputs, self.encoder.zero_state(ids.shape[0]), lengths)
         return memory, self.keys(memory), self.first_state(final)
 
     def first_state(self, final: Tensor) -> Tensor:

@@ -1,0 +1,101 @@
+"""The step runner of a translator: states as the plain one holds them, and each row's source beside them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.backends.onnxruntime.build import Graphs
+from export.backends.padding import padded_length
+from export.backends.runner import Array
+from models.errors import RunnerError
+
+Floats = NDArray[np.float32]
+
+
+class OnnxAttentionStepRunner:
+    """An AttentionStepRunner over ONNX Runtime on the CPU.
+
+    A source is kept once, however many rows ask it. The graph wants one memory for each row, side by side; that array
+    is made anew only when a step's rows ask other sources than those of the step before, which is when a row joins or
+    leaves: reordering a beam changes states and no memory. Not thread-safe: it belongs to one engine thread.
+
+    Args:
+        graphs: an open set with the graph `step`.
+        capacity: number of slots.
+        state_width: D.
+    """
+
+    def __init__(self, graphs: Graphs, capacity: int, state_width: int) -> None:
+        self.capacity = capacity
+        self.attention: Floats = np.zeros((0, 0), np.float32)
+        self._session = graphs.session("step")
+        self._states: Floats = np.zeros((capacity, state_width), np.float32)
+        self._sources: list[_Source | None] = [None] * capacity  # of each slot
+        self._asked: list[_Source] = []  # by each row of the last step, as gathered in the next three
+        self._memory: Floats = np.zeros((0, 0, 0), np.float32)
+        self._keys: Floats = np.zeros((0, 0, 0), np.float32)
+        self._lengths: NDArray[np.int32] = np.zeros(0, np.int32)
+
+    def put(self, slot: int, row: NDArray[np.float32], memory: Mapping[str, Array] | None = None) -> None:
+        """See StepRunner.put."""
+        if memory is None:
+            raise RunnerError("This model's step asks a memory; put the state row with the encoder's memory and keys.")
+        self._states[slot] = row
+        self._sources[slot] = _Source(memory["memory"], memory["keys"])
+
+    def get(self, slot: int) -> NDArray[np.float32]:
+        """See StepRunner.get."""
+        row: Floats = self._states[slot].copy()
+        return row
+
+    def step(self, tokens: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See StepRunner.step."""
+        sources = [self._sources[parent] for parent in parents.tolist()]
+        asked = [source for source in sources if source is not None]
+        if len(asked) != len(sources):
+            raise RunnerError(f"Slots {parents.tolist()} were named as parents, and one of them holds no row.")
+        self._gather(asked)
+        inputs = {
+            "token": np.ascontiguousarray(tokens, np.int64),
+            "state": self._states[parents],
+            "memory": self._memory,
+            "keys": self._keys,
+            "lengths": self._lengths,
+        }
+        try:
+            logits, new_state, attention = self._session.run(["logits", "new_state", "attention"], inputs)
+        except Exception as error:  # the runtime's own exceptions have no common base but this
+            raise RunnerError(f"Graph step failed: {error}") from error
+        self._states[: len(asked)] = new_state
+        self._sources[: len(asked)] = asked
+        self._sources[len(asked) :] = [None] * (self.capacity - len(asked))
+        self.attention = attention
+        result: Floats = logits
+        return result
+
+    def _gather(self, asked: "list[_Source]") -> None:
+        """Lay the rows' memories side by side, unless they already lie so."""
+        if len(asked) == len(self._asked) and all(map(_is_same, asked, self._asked)):
+            return
+        self._asked = asked
+        lengths = [len(source.memory) for source in asked]
+        longest = padded_length(max(lengths))
+        self._lengths = np.array(lengths, np.int32)
+        self._memory = np.zeros((len(asked), longest, asked[0].memory.shape[1]), np.float32)
+        self._keys = np.zeros((len(asked), longest, asked[0].keys.shape[1]), np.float32)
+        for row, (source, length) in enumerate(zip(asked, lengths, strict=True)):
+            self._memory[row, :length] = source.memory
+            self._keys[row, :length] = source.keys
+
+
+class _Source:
+    """What one source's encoder gave: memory float32 [S, M] and keys float32 [S, A]."""
+
+    def __init__(self, memory: Floats, keys: Floats) -> None:
+        self.memory = np.ascontiguousarray(memory, np.float32)
+        self.keys = np.ascontiguousarray(keys, np.float32)
+
+
+def _is_same(first: _Source, second: _Source) -> bool:
+    return first is second

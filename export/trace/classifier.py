@@ -1,0 +1,34 @@
+"""The classifier's graph in float32, traced from torch. In every set it takes and gives the same:
+
+classify  ids int64 [batch, time], lengths int32 [batch] (each 1..time) -> logits float32 [batch, C]
+
+The time axis is a multiple of 16 (export.backends.padding), or a row's last bits may change with it.
+"""
+
+import copy
+
+import onnx
+import torch
+
+from export.rewrite.rnn_as_scan import rnn_as_scan
+from export.trace.recurrent import OnnxRecurrentStack
+from export.trace.torch_export import traced
+from models.network.classifier import Classifier
+
+
+def classifier_graphs(model: Classifier) -> dict[str, onnx.ModelProto]:
+    """Trace the graph.
+
+    Args:
+        model: the trained model; it is copied and left as it is.
+
+    Returns:
+        classify by name.
+    """
+    model = copy.deepcopy(model).eval()
+    batch, time = 2, 16  # an example; both axes stay symbolic
+    model.recurrent = OnnxRecurrentStack(model.recurrent)  # type: ignore[assignment]
+    ids = torch.zeros(batch, time, dtype=torch.int64)
+    lengths = torch.tensor([time, 1], dtype=torch.int32)
+    inputs = {"ids": (ids, {0: "batch", 1: "time"}), "lengths": (lengths, {0: "batch"})}
+    return {"classify": rnn_as_scan(traced(model, inputs, ["logits"]))}
