@@ -1,4 +1,4 @@
-"""What a caller may ask of text generation: one frozen object, checked once. Knows no HTTP and no model."""
+"""What a caller may ask of generation and of translation: frozen objects, checked once. Knows no HTTP and no model."""
 
 from typing import Annotated, Any
 
@@ -65,4 +65,43 @@ class GenerationOptions(FrozenModel):
         most = info.data.get("max_tokens")  # absent when it was itself wrong
         if most is not None and value > most:
             raise ValueError(f"min_tokens may be at most max_tokens, which is {most}")
+        return value
+
+
+class TranslationOptions(FrozenModel):
+    """How to translate a text.
+
+    The search and its score are defined in models.decoding.beam_search.
+    """
+
+    beam_size: Annotated[
+        int, Field(ge=1, le=16, description="Hypotheses followed at once; 1 is greedy: the likeliest token each time.")
+    ] = 4
+    length_penalty: Annotated[
+        float, Field(ge=0, le=5, description="Exponent of the length by which scores are divided; more favours longer.")
+    ] = 1.0
+    coverage_penalty: Annotated[
+        float,
+        Field(ge=0, le=5, description="Weight of what a translation loses by leaving source tokens out; 0 is off."),
+    ] = 0.0
+    alternatives: Annotated[
+        int, Field(ge=0, description="Further translations to return, at most beam_size - 1, the best first.")
+    ] = 0
+    max_tokens: Annotated[
+        int | None,
+        Field(ge=1, le=1024, description="Most tokens of the translation, the end token counted; 2 x source + 20."),
+    ] = None
+    replace_unknown: Annotated[
+        bool, Field(description="Put the source token that it attends to most in place of an unknown one.")
+    ] = True
+    alignment: Annotated[bool, Field(description="Return how much each target token attends to each source token.")] = (
+        False
+    )
+
+    @field_validator("alternatives")
+    @classmethod
+    def _alternatives_are_of_the_beam(cls, value: int, info: ValidationInfo) -> int:
+        beam_size = info.data.get("beam_size")  # absent when it was itself wrong
+        if beam_size is not None and value >= beam_size:
+            raise ValueError(f"alternatives may be at most beam_size - 1, which is {beam_size - 1}; raise beam_size")
         return value

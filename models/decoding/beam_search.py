@@ -1,0 +1,232 @@
+"""Beam search over the translations of one source. Knows logits, attention weights and ids; no model, no threads.
+
+What can come out: every sequence of fewer than max_tokens tokens that is closed by the end token (finish reason
+"stop", its length counts the end token), and every sequence of exactly max_tokens tokens without it ("length"). All
+compete by one number (Wu et al. 2016, section 7, equation 14):
+
+    score = log p / ((5 + length)^a / 6^a) + b sum_i log(min(sum_j p_ij, 1))
+
+where log p is the sum of the tokens' log probabilities (the end token's too), a is length_penalty, b is
+coverage_penalty, and p_ij is the attention of target token j to source position i; j runs over the same tokens that
+the length counts, i over all source positions, the end token's too. A position that nothing attends to counts as
+1e-30, so that a score is finite.
+
+How it is looked for: all continuations of all live hypotheses are ranked by log p; ties go to the lower row, then the
+lower id. The beam_size best that do not end live on. Those that end are finished if they rank before the next best
+that does not. A beam of 1 looks at the likeliest continuation alone, which is greedy decoding. The 1 + alternatives
+best finished ones are kept; ties go to the one that was finished first. Once as many are finished, a live hypothesis
+is dropped when it can no longer beat the worst kept one: log p and coverage's part only make a score lower, so nothing
+that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After max_tokens
+tokens those that live are finished as they are.
+
+So with a beam of at least 2 that holds all live prefixes of every length, the result is the best of all that can come
+out; and a search ends early only when going on could not change the result.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decoding.candidates import Candidates, top_candidates
+from models.decoding.options import TranslationOptions
+
+LEAST_COVERAGE = 1e-30
+
+
+class Hypothesis(NamedTuple):
+    """One finished translation.
+
+    Attributes:
+        ids: its tokens, without the end token.
+        score: see the module; the higher the better, at most 0.
+        finish_reason: "stop" when the end token was chosen, "length" when max_tokens were reached before.
+        attention: float32 [length, source_length], of each target token (the end token's row last, if there is one);
+            [0, source_length] when the search keeps none.
+    """
+
+    ids: list[int]
+    score: float
+    finish_reason: Literal["stop", "length"]
+    attention: NDArray[np.float32]
+
+
+class _Node(NamedTuple):
+    """A token of a live or finished hypothesis and what came before it; shared by all that begin alike."""
+
+    token: int
+    attention: NDArray[np.float32] | None
+    before: "_Node | None"
+
+
+class _Finished(NamedTuple):
+    score: float
+    last: _Node | None
+    is_ended: bool
+
+
+def max_tokens_of(options: TranslationOptions, source_length: int) -> int:
+    """The most tokens that a translation may have, the end token counted.
+
+    Args:
+        options: those of the request.
+        source_length: tokens of the source, its end token counted.
+    """
+    return 2 * source_length + 20 if options.max_tokens is None else options.max_tokens
+
+
+def score_of(
+    log_probability: float, length: int, options: TranslationOptions, coverage: NDArray[np.float64] | None = None
+) -> float:
+    """The score of a finished hypothesis (Wu et al. 2016, equation 14; see the module).
+
+    Args:
+        log_probability: sum of its tokens' log probabilities, the end token's too if it has one.
+        length: how many tokens those are, at least 1.
+        options: the two penalties.
+        coverage: float64 [source_length], attention summed over the target tokens; needed for a coverage penalty.
+    """
+    score: float = log_probability / ((5 + length) / 6) ** options.length_penalty
+    if options.coverage_penalty and coverage is not None:
+        covered = np.log(np.clip(coverage, LEAST_COVERAGE, 1.0))
+        score += options.coverage_penalty * float(np.add.reduce(covered))
+    return score
+
+
+class BeamSearch:
+    """The search for one source.
+
+    Whoever drives it feeds `tokens` to the model, one row each, and hands it what came of them; the next rows continue
+    from those that `advance` returns. It begins with one row and has beam_size at most.
+
+    Args:
+        options: beam and penalties.
+        end_id: the end token's id, which is also the first input.
+        source_length: tokens of the source, its end token counted, at least 1.
+        keep_attention: whether hypotheses carry their attention.
+
+    Attributes:
+        tokens: int64 [k], each live row's next input; empty when the search is over.
+        num_tokens: tokens chosen so far in each live row.
+    """
+
+    def __init__(
+        self, options: TranslationOptions, *, end_id: int, source_length: int, keep_attention: bool = True
+    ) -> None:
+        self._options = options
+        self._end_id = end_id
+        self._source_length = source_length
+        self._keep_attention = keep_attention
+        self._num_wanted = 1 + options.alternatives
+        self._max_tokens = max_tokens_of(options, source_length)
+        self._log_p = np.zeros(1)  # float64 [k]
+        self._last: list[_Node | None] = [None]  # of each live row
+        self._coverage = np.zeros((1, source_length)) if options.coverage_penalty else None  # float64 [k, S]
+        self._finished: list[_Finished] = []  # best first
+        self.tokens = np.array([end_id], np.int64)
+        self.num_tokens = 0
+
+    @property
+    def num_candidates(self) -> int:
+        """How many of each row's likeliest tokens the search looks at."""
+        beam_size = self._options.beam_size
+        return 1 if beam_size == 1 else beam_size + 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no row is live."""
+        return not len(self.tokens)
+
+    def advance(self, logits: NDArray[np.float32], attention: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Take what the model made of `tokens`.
+
+        Args:
+            logits: float32 [k, V], finite (-infinity excludes a token).
+            attention: float32 [k, S], S >= source_length; what is past it is not looked at.
+
+        Returns:
+            int64 [k'], for each new live row the row that it continues from; empty when the search is over.
+        """
+        return self.extend(top_candidates(np.ascontiguousarray(logits), self.num_candidates), attention)
+
+    def extend(self, candidates: Candidates, attention: NDArray[np.float32]) -> NDArray[np.int64]:
+        """`advance`, when the candidates of many searches' rows were found together.
+
+        Args:
+            candidates: of each live row, num_candidates or the whole vocabulary.
+            attention: as for `advance`.
+
+        Returns:
+            As `advance`.
+        """
+        self.num_tokens += 1
+        totals = self._log_p[:, None] + candidates.log_probabilities
+        ranked = np.argsort(-totals.ravel(), kind="stable").tolist()  # rows and ids ascend where log p is equal
+        log_p, ids, width = totals.ravel().tolist(), candidates.ids.ravel().tolist(), totals.shape[1]
+        parents: list[int] = []
+        chosen: list[tuple[int, float]] = []
+        for place in ranked:
+            if log_p[place] == -math.inf:
+                break
+            row, token = place // width, ids[place]
+            if token == self._end_id:
+                self._finish(_Node(token, self._row_of(attention, row), self._last[row]), log_p[place], row, attention)
+            elif len(parents) == self._options.beam_size:
+                break
+            else:
+                parents.append(row)
+                chosen.append((token, log_p[place]))
+        return self._live_on(parents, chosen, attention)
+
+    def results(self) -> list[Hypothesis]:
+        """The 1 + alternatives best that are finished, best first; fewer when fewer were found."""
+        return [self._hypothesis(finished) for finished in self._finished]
+
+    def _live_on(
+        self, parents: list[int], chosen: list[tuple[int, float]], attention: NDArray[np.float32]
+    ) -> NDArray[np.int64]:
+        """Make the chosen continuations the live rows, or finish them where they may not grow."""
+        nodes = [
+            _Node(token, self._row_of(attention, row), self._last[row])
+            for row, (token, _) in zip(parents, chosen, strict=True)
+        ]
+        if self.num_tokens == self._max_tokens:
+            for row, node, (_, log_p) in zip(parents, nodes, chosen, strict=True):
+                self._finish(node, log_p, row, attention)
+            parents, nodes, chosen = [], [], []
+        if len(self._finished) == self._num_wanted:
+            worst, most = self._finished[-1].score, ((5 + self._max_tokens) / 6) ** self._options.length_penalty
+            num_hopeful = sum(log_p / most > worst for _, log_p in chosen)  # log p falls along the rows
+            parents, nodes, chosen = parents[:num_hopeful], nodes[:num_hopeful], chosen[:num_hopeful]
+        self._last = list(nodes)
+        self._log_p = np.array([log_p for _, log_p in chosen], np.float64)
+        self.tokens = np.array([token for token, _ in chosen], np.int64)
+        if self._coverage is not None:
+            self._coverage = self._coverage[parents] + attention[parents, : self._source_length]
+        return np.array(parents, np.int64)
+
+    def _finish(self, last: _Node, log_p: float, row: int, attention: NDArray[np.float32]) -> None:
+        """Keep a finished hypothesis, the continuation of a row, if it is among the best."""
+        coverage = None
+        if self._coverage is not None:
+            coverage = self._coverage[row] + attention[row, : self._source_length]
+        score = score_of(log_p, self.num_tokens, self._options, coverage)
+        place = sum(other.score >= score for other in self._finished)
+        self._finished.insert(place, _Finished(score, last, last.token == self._end_id))
+        del self._finished[self._num_wanted :]
+
+    def _row_of(self, attention: NDArray[np.float32], row: int) -> NDArray[np.float32] | None:
+        return attention[row, : self._source_length].copy() if self._keep_attention else None
+
+    def _hypothesis(self, finished: _Finished) -> Hypothesis:
+        nodes: list[_Node] = []
+        node = finished.last
+        while node is not None:
+            nodes.append(node)
+            node = node.before
+        nodes.reverse()
+        rows = [node.attention for node in nodes if node.attention is not None]
+        attention = np.stack(rows) if rows else np.zeros((0, self._source_length), np.float32)
+        ids = [node.token for node in nodes[: len(nodes) - finished.is_ended]]
+        return Hypothesis(ids, finished.score, "stop" if finished.is_ended else "length", attention)
