@@ -64,8 +64,9 @@ def _likeliest(z: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     size = min(_GROUP, V // (2 * count))
     maxima = z if size < 2 else np.maximum.reduce(z[:, : V // size * size].reshape(n, size, -1), axis=1)
     floor = np.partition(maxima, maxima.shape[1] - count, axis=1)[:, maxima.shape[1] - count]
-    rows, ids = np.nonzero(z >= floor[:, None])
-    order = np.lexsort((-z[rows, ids], rows))  # stable: ids ascend in each row, and of equal numbers they still do
+    places = np.flatnonzero(z >= floor[:, None])  # faster than np.nonzero of two dimensions
+    rows, ids = np.divmod(places, V)
+    order = np.lexsort((-z.ravel()[places], rows))  # stable: ids ascend in each row, of equal numbers too
     starts = np.searchsorted(rows, np.arange(n))
     found: NDArray[np.int64] = ids[order[starts[:, None] + np.arange(count)]]
     return found
