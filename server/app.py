@@ -13,6 +13,8 @@ from server.routes.docs import docs_router
 from server.routes.generate import generate_router
 from server.routes.models import models_router
 from server.routes.operations import operations_router
+from server.routes.sentiment import sentiment_router
+from server.routes.translate import translate_router
 from server.service import Loader, Service
 from server.settings import Settings
 from server.transport.access import Access, answer_error
@@ -48,8 +50,10 @@ def create_app(settings: Settings | None = None, load: Loader = load_models) -> 
     )
     app.state.service = service
     app.add_middleware(Access, metrics=service.metrics)
-    for router in (generate_router(service), models_router(service), operations_router(service), docs_router(app)):
-        app.include_router(router)
+    tasks = (generate_router, translate_router, sentiment_router)
+    for router in (*tasks, models_router, operations_router):
+        app.include_router(router(service))
+    app.include_router(docs_router(app))
     return app
 
 

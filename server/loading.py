@@ -1,15 +1,21 @@
 """From the store to models that are ready to run: which to load, which graph set, and whether it can be trusted."""
 
+from typing import Any
+
 import numpy as np
 import structlog
 
-from export.backends.golden import check_golden
+from export.backends.golden import check_golden, classifier_answer, language_model_answer, translator_answer
+from export.backends.runner import StepRunner
 from models.bundle import Bundle
+from models.classifier_config import ClassifierConfig
+from models.config import LanguageModelConfig
 from models.errors import BundleCorruptError, BundleError, BundleNotFoundError, ConfigError, RnnserveError, RunnerError
 from models.store import Store
-from server.backends import BACKEND, CPU_SETS, open_runners
-from server.engine.scheduler import CHUNK
-from server.loaded_model import LoadedModel
+from models.translator_config import TranslatorConfig
+from server.backends import BACKEND, CPU_SETS, open_generation, open_sentiment, open_translation
+from server.engine.generation.scheduler import CHUNK
+from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
 from server.settings import Settings
 
 log = structlog.get_logger()
@@ -76,27 +82,71 @@ def _load_best_set(store: Store, name: str, settings: Settings) -> LoadedModel:
 
 def _load_set(bundle: Bundle, name: str, settings: Settings) -> LoadedModel:
     """Open one graph set, check its golden vector and warm it up. Raises RnnserveError."""
+    match bundle.config:
+        case LanguageModelConfig():
+            return _generation(bundle, name, settings)
+        case TranslatorConfig():
+            return _translation(bundle, name, settings)
+        case ClassifierConfig():
+            return _sentiment(bundle, name, settings)
+
+
+def _generation(bundle: Bundle, name: str, settings: Settings) -> GenerationModel:
     graph_set = bundle.graph_set(name)
+    golden = graph_set.manifest.golden
     width = bundle.record.state_width
-    steps, sequences = open_runners(
+    steps, sequences = open_generation(
         graph_set, state_width=width, capacity=2 * settings.max_rows, threads=settings.threads
     )
-    check_golden(name, graph_set.manifest.golden, steps, width)
+    check_golden(name, golden, language_model_answer(steps, golden.ids, width))
     zeros = np.zeros((1, width), np.float32)
     sequences.run(
         "advance", {"ids": np.zeros((1, CHUNK), np.int64), "lengths": np.array([CHUNK], np.int32), "state": zeros}
     )
     steps.put(0, zeros[0])
-    steps.step(np.zeros(settings.max_rows, np.int64), np.zeros(settings.max_rows, np.int64))
-    return LoadedModel(
-        name=bundle.path.parent.name,  # the folder is what the store and requests call it
-        version=int(bundle.path.name),
-        task=bundle.record.task,
-        tokenizer=bundle.tokenizer,
-        state_width=width,
-        precision=name,
-        backend=BACKEND,
-        metrics=bundle.record.metrics,
-        steps=steps,
-        sequences=sequences,
+    _warm_up(steps, settings.max_rows)
+    return GenerationModel(**_facts(bundle, name), state_width=width, steps=steps, sequences=sequences)
+
+
+def _translation(bundle: Bundle, name: str, settings: Settings) -> TranslationModel:
+    languages, end_id = bundle.record.languages, bundle.tokenizer.end_id
+    if languages is None or end_id is None:
+        raise BundleCorruptError(f"{bundle.path}: a translator has languages and a tokenizer with an end token.")
+    graph_set = bundle.graph_set(name)
+    golden = graph_set.manifest.golden
+    steps, sequences = open_translation(
+        graph_set,
+        state_width=bundle.record.state_width,
+        capacity=2 * settings.max_rows,
+        threads=settings.threads,
     )
+    check_golden(name, golden, translator_answer(sequences, steps, golden.ids))
+    _warm_up(steps, settings.max_rows)
+    return TranslationModel(
+        **_facts(bundle, name), languages=languages, end_id=end_id, steps=steps, sequences=sequences
+    )
+
+
+def _sentiment(bundle: Bundle, name: str, settings: Settings) -> SentimentModel:
+    graph_set = bundle.graph_set(name)
+    golden = graph_set.manifest.golden
+    sequences = open_sentiment(graph_set, threads=settings.threads)
+    check_golden(name, golden, classifier_answer(sequences, golden.ids))
+    return SentimentModel(**_facts(bundle, name), labels=bundle.record.labels or [], sequences=sequences)
+
+
+def _warm_up(steps: StepRunner, num_rows: int) -> None:
+    """Step a full batch from slot 0, which holds a state."""
+    steps.step(np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64))
+
+
+def _facts(bundle: Bundle, precision: str) -> dict[str, Any]:
+    """What models of all tasks have, as arguments."""
+    return {
+        "name": bundle.path.parent.name,  # the folder is what the store and requests call it
+        "version": int(bundle.path.name),
+        "tokenizer": bundle.tokenizer,
+        "precision": precision,
+        "backend": BACKEND,
+        "metrics": bundle.record.metrics,
+    }

@@ -36,34 +36,43 @@ class Metrics:
             "rnnserve_requests_running", "Requests that hold a permit.", ["model"], registry=self.registry
         )
         self._rows_running = Gauge(
-            "rnnserve_rows_running", "Rows stepped together now.", ["model"], registry=self.registry
+            "rnnserve_rows_running",
+            "Rows that run together now; a beam takes its whole width.",
+            ["model"],
+            registry=self.registry,
         )
         self._rows_waiting = Gauge(
-            "rnnserve_rows_waiting", "Rows waiting for prefill or for a place.", ["model"], registry=self.registry
+            "rnnserve_rows_waiting", "Rows waiting to be read or for a place.", ["model"], registry=self.registry
         )
         self._prompt_tokens = Counter(
-            "rnnserve_prompt_tokens", "Prompt tokens of requests taken on.", ["model"], registry=self.registry
+            "rnnserve_prompt_tokens",
+            "Tokens of the prompts and texts of requests taken on.",
+            ["model"],
+            registry=self.registry,
         )
         self._generated_tokens = Counter(
-            "rnnserve_generated_tokens", "Tokens generated.", ["model"], registry=self.registry
+            "rnnserve_generated_tokens",
+            "Tokens generated, in a beam those of every hypothesis.",
+            ["model"],
+            registry=self.registry,
         )
         self._batch_size = Histogram(
             "rnnserve_batch_size",
-            "Rows of each decoding step.",
+            "Rows of each decoding step; for sentiment, texts of each call.",
             ["model"],
             buckets=SIZE_BUCKETS,
             registry=self.registry,
         )
         self._step_duration = Histogram(
             "rnnserve_step_duration_seconds",
-            "Time of each decoding step, choosing the tokens included.",
+            "Time of each decoding step, choosing the tokens included; for sentiment, of each call.",
             ["model"],
             buckets=DURATION_BUCKETS,
             registry=self.registry,
         )
         self._prefill_duration = Histogram(
             "rnnserve_prefill_duration_seconds",
-            "Time of each prefill call.",
+            "Time of each call that reads prompts or encodes sources.",
             ["model"],
             buckets=DURATION_BUCKETS,
             registry=self.registry,
@@ -130,12 +139,17 @@ class EngineMetrics:
         self._step_duration = step_duration
         self._prefill_duration = prefill_duration
 
-    def prefilled(self, num_tokens: int, seconds: float) -> None:  # noqa: ARG002 - the number is in prompt_tokens
+    def read(self, num_tokens: int, seconds: float) -> None:  # noqa: ARG002 - the number is in prompt_tokens
         """See Observer."""
         self._prefill_duration.observe(seconds)
 
     def stepped(self, num_rows: int, seconds: float) -> None:
         """See Observer."""
         self._generated_tokens.inc(num_rows)
+        self._batch_size.observe(num_rows)
+        self._step_duration.observe(seconds)
+
+    def classified(self, num_rows: int, seconds: float) -> None:
+        """See Observer."""
         self._batch_size.observe(num_rows)
         self._step_duration.observe(seconds)

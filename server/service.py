@@ -11,7 +11,8 @@ from models.errors import RnnserveError
 from server.errors import UnavailableError
 from server.loaded_model import LoadedModel
 from server.metrics import Metrics
-from server.registry import Registry, served_model
+from server.registry import Registry
+from server.served_model import ServedGeneration, ServedModel, ServedSentiment, ServedTranslation, served_model
 from server.settings import Settings
 
 log = structlog.get_logger()
@@ -126,13 +127,18 @@ class Service:
             return
         loop = asyncio.get_running_loop()
         served = [served_model(model, self.settings, self.metrics, loop) for model in models]
-        default = self.settings.default_generation
-        self._registry = Registry(served, {} if default is None else {"generation": default})
-        if default is not None:
+        named: dict[type[ServedModel], str | None] = {
+            ServedGeneration: self.settings.default_generation,
+            ServedTranslation: self.settings.default_translation,
+            ServedSentiment: self.settings.default_sentiment,
+        }
+        defaults = {kind: model for kind, model in named.items() if model is not None}
+        self._registry = Registry(served, {kind.task: model for kind, model in defaults.items()})
+        for kind, model in defaults.items():
             try:
-                self._registry.find("generation", default)
+                self._registry.find(kind, model)
             except RnnserveError as error:
-                self._fail(f"RNNSERVE_DEFAULT_GENERATION: {error}")
+                self._fail(f"RNNSERVE_DEFAULT_{kind.task.upper()}: {error}")
                 return
         self.phase = "ready"
         log.info("ready", models=[item.id for item in served])

@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     default_generation: str | None = Field(
         default=None, description="Model of generation requests that name none, when several are loaded."
     )
+    default_translation: str | None = Field(
+        default=None, description="Model of translation requests that name none, when several fit."
+    )
+    default_sentiment: str | None = Field(
+        default=None, description="Model of sentiment requests that name none, when several are loaded."
+    )
     max_requests: int = Field(
         default=96, ge=1, description="Requests inside the server at once, per model; one more is answered 429."
     )
@@ -51,16 +57,29 @@ class Settings(BaseSettings):
         default=64,
         ge=1,
         le=4096,
-        description="Rows stepped together, per model; rows beyond it wait, and requests take free places in turn. "
-        "From 8 on, one request leaves an eighth (at least one) to others.",
+        description="Rows stepped together (a beam is beam_size rows; for sentiment, texts of a call), per model; rows "
+        "beyond it wait, and requests take free places in turn. From 8 on, one request leaves an eighth to others.",
     )
     prefill_tokens: int = Field(
         default=512, ge=32, description="Prompt tokens read in one call, between decoding steps."
     )
     prefill_share: float = Field(
-        default=0.5, gt=0, lt=1, description="Share of the time for reading prompts while rows are being decoded."
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Share of the time for reading prompts and encoding sources while rows are being decoded.",
+    )
+    encode_tokens: int = Field(
+        default=1024, ge=16, description="Source tokens, padding counted, that are encoded in one call."
+    )
+    classify_tokens: int = Field(
+        default=4096, ge=16, description="Tokens, padding counted, that are classified in one call."
     )
     max_prompt_tokens: int = Field(default=32_768, ge=1, description="Longest prompt, in tokens; over it 422.")
+    max_source_tokens: int = Field(default=1024, ge=1, description="Longest text to translate, in tokens; over it 422.")
+    max_sentiment_tokens: int = Field(
+        default=8192, ge=1, description="Longest text to classify, in tokens; over it 422."
+    )
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Longest request body, in bytes; over it 413.")
     threads: int = Field(default=1, ge=1, le=64, description="Threads inside one operator of the runtime.")
     send_timeout_seconds: float = Field(

@@ -5,27 +5,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from models.decoding.options import GenerationOptions
+from server.contract.texts import texts_from, texts_schema
 
 MAX_PROMPTS = 64
 
 
 def _prompts_from(value: Any) -> tuple[str, ...]:
-    """One string or a list of strings, as a tuple. Raises ValueError in a plain sentence."""
-    prompts = (value,) if isinstance(value, str) else value
-    if not isinstance(prompts, list | tuple) or not all(isinstance(prompt, str) for prompt in prompts):
-        raise ValueError("prompt must be a string or a list of strings")
-    if not 1 <= len(prompts) <= MAX_PROMPTS:
-        raise ValueError(f"prompt holds {len(prompts)} strings; 1 to {MAX_PROMPTS} are allowed")
-    if "" in prompts:
-        raise ValueError(f"prompt {prompts.index('')} is empty; a prompt has at least one character")
-    return tuple(prompts)
+    return texts_from(value, "prompt", MAX_PROMPTS)
 
 
-_PROMPT = {"type": "string", "minLength": 1}
 Prompts = Annotated[
     tuple[str, ...],
     BeforeValidator(_prompts_from),
-    WithJsonSchema({"anyOf": [_PROMPT, {"type": "array", "items": _PROMPT, "minItems": 1, "maxItems": MAX_PROMPTS}]}),
+    WithJsonSchema(texts_schema(MAX_PROMPTS)),
 ]
 
 

@@ -4,6 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from models.architecture import Task
+
+
+class LanguagePair(BaseModel):
+    """What a translation model translates, as ISO 639-1 codes."""
+
+    source: str
+    target: str
+
 
 class ModelCard(BaseModel):
     """One model name."""
@@ -13,7 +22,9 @@ class ModelCard(BaseModel):
     created: Annotated[int, Field(description="When it was loaded, seconds since 1970.")]
     owned_by: str = "rnnserve"
     version: Annotated[int, Field(description="The version that the name means.")]
-    task: Literal["generation"]
+    task: Task
+    languages: Annotated[LanguagePair | None, Field(description="Of a translation model; others have none.")] = None
+    labels: Annotated[list[str] | None, Field(description="Of a sentiment model; others have none.")] = None
     precision: Annotated[str, Field(description="The graph set in use.")]
     backend: Annotated[str, Field(description="What runs it.")]
     metrics: Annotated[dict[str, float], Field(description="As measured after training.")]

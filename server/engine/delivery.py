@@ -7,43 +7,22 @@ token by itself, and one that does not sends several in one event, instead of fa
 import asyncio
 import contextlib
 from collections import deque
-from typing import NamedTuple
+from typing import Any, Generic, TypeVar
 
-from models.decoding.continuation import FinishReason
 from models.errors import RequestError
 
-
-class Update(NamedTuple):
-    """News of one continuation. A tuple, because one is made for each token of each stream.
-
-    Attributes:
-        choice: which choice of the answer, p * n + k.
-        text: what is new.
-        finish_reason: None while it goes on.
-        stop_reason: the stop string that ended it, or None.
-        num_tokens: tokens generated so far.
-    """
-
-    choice: int
-    text: str
-    finish_reason: FinishReason | None
-    stop_reason: str | None
-    num_tokens: int
-
-    def after(self, before: "Update") -> "Update":
-        """Both as one: an update and the one before it, of the same continuation."""
-        return self._replace(text=before.text + self.text)
+News = TypeVar("News")
 
 
-class Mailbox:
+class Mailbox(Generic[News]):
     """Where one request's news arrive. Belongs to the event loop."""
 
     def __init__(self) -> None:
-        self._updates: list[Update] = []
+        self._updates: list[News] = []
         self._error: RequestError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def put(self, item: Update | RequestError) -> None:
+    def put(self, item: News | RequestError) -> None:
         """Add an update, or the error that ends the request; after an error nothing counts."""
         if isinstance(item, RequestError):
             self._error = self._error or item
@@ -52,7 +31,7 @@ class Mailbox:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self) -> list[Update]:
+    async def take(self) -> list[News]:
         """All updates since the last call; waits for the first.
 
         Raises:
@@ -76,10 +55,10 @@ class Delivery:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._outbox: deque[tuple[Mailbox, Update | RequestError]] = deque()
+        self._outbox: deque[tuple[Mailbox[Any], Any]] = deque()
         self._is_waking = False
 
-    def post(self, mailbox: Mailbox, item: Update | RequestError) -> None:
+    def post(self, mailbox: Mailbox[News], item: News | RequestError) -> None:
         """Add news; `flush` sends them. For the engine's thread."""
         self._outbox.append((mailbox, item))
 

@@ -1,5 +1,6 @@
 """GET /docs: the contract as one page that needs nothing from the network, written from the OpenAPI description."""
 
+import json
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -55,7 +56,8 @@ def page(description: dict[str, Any]) -> str:
 def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
     yield f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation.get('summary', ''))}</p>"
     content = operation.get("requestBody", {}).get("content", {})
-    for schema in (media["schema"] for media in content.values()):
+    for media in content.values():
+        schema = media["schema"]
         required = schema.get("required", [])
         yield "<table><tr><th>field</th><th>type and range</th><th>default</th><th>what it does</th></tr>"
         for name, field in schema["properties"].items():
@@ -66,7 +68,7 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
                 + "".join(f"<td>{cell}</td>" for cell in (*cells, escape(field.get("description", ""))))
                 + "</tr>"
             )
-        yield "</table>"
+        yield f"</table><p>Example: <code>{escape(json.dumps(media['example'], ensure_ascii=False))}</code></p>"
     statuses = ", ".join(sorted(operation.get("responses", {})))
     yield f"<p>Statuses: {escape(statuses)}</p>"
 

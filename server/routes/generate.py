@@ -2,8 +2,8 @@
 
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,54 +11,41 @@ from starlette.responses import Response
 
 from models.decoding.continuation import Continuation
 from models.decoding.stop_strings import StopStrings
-from server.contract.error import ErrorAnswer
+from server.admission import working
 from server.contract.generate import GenerateAnswer, GenerateRequest
 from server.contract.validation import request_from
-from server.engine.delivery import Update
-from server.engine.generation import Generation
-from server.errors import ApiError, ClientGoneError
-from server.prompts import Prompt, read_prompts
-from server.registry import ServedModel
+from server.engine.generation.request import Generation
+from server.engine.generation.update import Update
+from server.routes.description import described
+from server.served_model import ServedGeneration
 from server.service import Service
+from server.texts import Limit, num_unknown_of, read_texts
 from server.transport.access import Record, record_of
 from server.transport.answers import JsonAnswer
 from server.transport.body import read_body
-from server.transport.disconnect import watched
 from server.transport.event_stream import EventStream
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (400, 404, 413, 422, 429, 500, 503)
-}
+_EXAMPLE = {"prompt": "To be, or not to be", "max_tokens": 40, "temperature": 0.8, "seed": 7}
 
 
 def generate_router(service: Service) -> APIRouter:
     """The routes of text generation."""
     router = APIRouter(tags=["generation"])
 
-    @router.post(
-        "/v1/generate",
-        summary="Continue a text",
-        responses={200: {"model": GenerateAnswer}, **_ERRORS},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": GenerateRequest.model_json_schema()}},
-            }
-        },
-    )
+    @router.post("/v1/generate", summary="Continue a text", **described(GenerateRequest, GenerateAnswer, _EXAMPLE))
     async def generate(request: Request) -> Response:
         record = record_of(request)
         record.task = "generation"
         body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
         registry = service.registry
         asked = request_from(GenerateRequest, body)
-        served = registry.find("generation", asked.model)
+        served = registry.find(ServedGeneration, asked.model)
         record.model = served.id
-        answering = _Answering(service, served, request, record)
+        answering = _Answering(service, served, request, record, asked)
         if asked.stream:
-            events = answering.events(asked)
+            events = answering.events()
             return EventStream(await anext(events), events, service.settings.send_timeout_seconds)
-        return JsonAnswer(await answering.whole(asked))
+        return JsonAnswer(await answering.whole())
 
     return router
 
@@ -66,73 +53,56 @@ def generate_router(service: Service) -> APIRouter:
 class _Answering:
     """One request on its way to its answer."""
 
-    def __init__(self, service: Service, served: ServedModel, request: Request, record: Record) -> None:
+    def __init__(
+        self, service: Service, served: ServedGeneration, request: Request, record: Record, asked: GenerateRequest
+    ) -> None:
         self._service = service
         self._served = served
         self._request = request
         self._record = record
+        self._asked = asked
         self._id = f"gen-{uuid.uuid4().hex}"
+        self._num_unknown = 0
 
-    async def whole(self, asked: GenerateRequest) -> dict[str, Any]:
+    async def whole(self) -> dict[str, Any]:
         """The whole answer. Raises ApiError."""
-        async with self._begun(asked) as (generation, prompts):
+        async with self._working() as generation:
             ended: list[Update] = []
-            while len(ended) < len(prompts) * asked.n:
+            while len(ended) < len(generation.prompts) * self._asked.n:
                 ended += await generation.mailbox.take()
             ended.sort(key=lambda update: update.choice)
-            return self._answer(generation, ended) | {"usage": self._usage(prompts, ended)}
+            return self._answer(generation, ended) | {"usage": self._usage(ended)}
 
-    async def events(self, asked: GenerateRequest) -> AsyncGenerator[dict[str, Any]]:
+    async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """The events of a stream. Raises ApiError."""
-        async with self._begun(asked) as (generation, prompts):
+        async with self._working() as generation:
             ended: list[Update] = []
-            while len(ended) < asked.n:
+            while len(ended) < self._asked.n:
                 updates = _merged(await generation.mailbox.take())
                 ended += [update for update in updates if update.finish_reason is not None]
                 event = self._answer(generation, updates)
-                if len(ended) == asked.n:
-                    event["usage"] = self._usage(prompts, ended)
+                if len(ended) == self._asked.n:
+                    event["usage"] = self._usage(ended)
                 yield event
 
-    @asynccontextmanager
-    async def _begun(self, asked: GenerateRequest) -> AsyncIterator[tuple[Generation, list[Prompt]]]:
-        """Hold a permit while the engine works on the request; leaving the block ends its work. Raises ApiError."""
-        engine, permits = self._served.engine, self._served.permits
-        permits.take()
-        try:
-            with self._service.request():
-                prompts = await read_prompts(
-                    asked.prompt, self._served.model.tokenizer, self._service.settings.max_prompt_tokens
-                )
-                self._record.prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
-                self._served.metrics.prompt_tokens.inc(self._record.prompt_tokens)
-                generation = self._generation(asked, prompts)
-                engine.submit(generation)
+    def _working(self) -> AbstractAsyncContextManager[Generation]:
+        return working(self._service, self._served, self._request, self._record, self._generation)
 
-                def on_gone() -> None:
-                    engine.cancel(generation)
-                    generation.mailbox.put(ClientGoneError("The client left."))
-
-                try:
-                    async with watched(self._request.receive, on_gone):
-                        yield generation, prompts
-                except BaseException as error:  # also a client that leaves and a stream that is closed
-                    engine.cancel(generation)
-                    if isinstance(error, ApiError):
-                        self._record.error = error.code
-                    raise
-        finally:
-            permits.give_back()
-
-    def _generation(self, asked: GenerateRequest, prompts: list[Prompt]) -> Generation:
+    async def _generation(self) -> Generation:
+        """What the engine works on. Raises FieldError."""
+        asked, model = self._asked, self._served.model
+        limit = Limit("prompt", self._service.settings.max_prompt_tokens, "RNNSERVE_MAX_PROMPT_TOKENS")
+        prompts = await read_texts(asked.prompt, model.tokenizer, limit)
+        self._num_unknown = num_unknown_of(asked.prompt, prompts, model.tokenizer)
+        self._record.prompt_tokens = sum(map(len, prompts))
         # A seed that is made has 53 bits, so that clients whose numbers are floats can send it back unchanged.
         seed = secrets.randbits(53) if asked.seed is None else asked.seed
         generation = Generation(asked, seed, asked.stream)
         stops = StopStrings(asked.stop) if asked.stop else None
-        texts, end_id = self._served.token_texts, self._served.model.tokenizer.end_id
-        for prompt in prompts:
+        texts, end_id = self._served.token_texts, model.tokenizer.end_id
+        for ids in prompts:
             rows = [Continuation(texts, asked, stops, end_id) for _ in range(asked.n)]
-            generation.add_prompt(prompt.ids, rows)
+            generation.add_prompt(ids, rows)
         return generation
 
     def _answer(self, generation: Generation, updates: list[Update]) -> dict[str, Any]:
@@ -147,13 +117,13 @@ class _Answering:
         ]
         return {"id": self._id, "model": self._served.id, "seed": generation.seed, "choices": choices}
 
-    def _usage(self, prompts: list[Prompt], ended: list[Update]) -> dict[str, int]:
+    def _usage(self, ended: list[Update]) -> dict[str, int]:
         self._record.completion_tokens = sum(update.num_tokens for update in ended)
         return {
             "prompt_tokens": self._record.prompt_tokens,
             "completion_tokens": self._record.completion_tokens,
             "cached_tokens": 0,
-            "unknown_characters": sum(prompt.num_unknown for prompt in prompts),
+            "unknown_characters": self._num_unknown,
         }
 
 

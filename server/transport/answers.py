@@ -14,8 +14,8 @@ class JsonAnswer(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """The content as JSON in UTF-8."""
-        return orjson.dumps(content)
+        """The content as JSON in UTF-8; arrays are lists, float32 with the fewest digits that give it again."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def error_answer(error: ApiError) -> JsonAnswer:

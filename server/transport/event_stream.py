@@ -70,4 +70,8 @@ def _impatient(send: Send, seconds: float) -> Send:
 
 
 def _chunk(event: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": b"data: " + orjson.dumps(event) + b"\n\n", "more_body": True}
+    return {
+        "type": "http.response.body",
+        "body": b"data: " + orjson.dumps(event, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n",
+        "more_body": True,
+    }

@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 import uvicorn
 
+from models.bundle import Languages
 from models.tokenizer import Tokenizer
 from server.app import create_app
-from server.loaded_model import LoadedModel
+from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
 from server.service import Service
 from server.settings import Settings
-from tests.server.fake_runner import STATE_WIDTH, FakeSequenceRunner, FakeStepRunner
+from tests.server.fake_runner import STATE_WIDTH, FakeAttentionStepRunner, FakeSequenceRunner, FakeStepRunner
 
 CHARACTERS = Tokenizer.character(["abcdefghijklmnopqrstuvwxyz .,!?\n生存还是毁灭é"], end_token=True)
 BYTES = Tokenizer.byte_bpe(["to be or not to be, 生存还是毁灭😀 " * 20], 290, end_token=True)
@@ -24,17 +25,53 @@ BYTES = Tokenizer.byte_bpe(["to be or not to be, 生存还是毁灭😀 " * 20],
 
 def fake_model(
     name: str = "fake", version: int = 1, tokenizer: Tokenizer = CHARACTERS, *, max_rows: int = 64
-) -> LoadedModel:
-    return LoadedModel(
+) -> GenerationModel:
+    return GenerationModel(
         name=name,
         version=version,
-        task="generation",
         tokenizer=tokenizer,
         state_width=STATE_WIDTH,
         precision="fp32",
         backend="fake",
         metrics={"nats_per_token": 1.5},
         steps=FakeStepRunner(2 * max_rows, tokenizer.vocab_size),
+        sequences=FakeSequenceRunner(tokenizer.vocab_size),
+    )
+
+
+def fake_translator(
+    name: str = "translator",
+    version: int = 1,
+    tokenizer: Tokenizer = CHARACTERS,
+    *,
+    source: str = "en",
+    target: str = "zh",
+    max_rows: int = 64,
+) -> TranslationModel:
+    assert tokenizer.end_id is not None
+    return TranslationModel(
+        name=name,
+        version=version,
+        tokenizer=tokenizer,
+        languages=Languages(source=source, target=target),
+        end_id=tokenizer.end_id,
+        precision="int8",
+        backend="fake",
+        metrics={"bleu": 20.5},
+        steps=FakeAttentionStepRunner(2 * max_rows, tokenizer.vocab_size),
+        sequences=FakeSequenceRunner(tokenizer.vocab_size),
+    )
+
+
+def fake_classifier(name: str = "classifier", version: int = 1, tokenizer: Tokenizer = CHARACTERS) -> SentimentModel:
+    return SentimentModel(
+        name=name,
+        version=version,
+        tokenizer=tokenizer,
+        labels=["negative", "neutral", "positive"],
+        precision="fp32",
+        backend="fake",
+        metrics={"accuracy": 0.9},
         sequences=FakeSequenceRunner(tokenizer.vocab_size),
     )
 
@@ -53,17 +90,36 @@ class Running:
     client: httpx.Client
     models: dict[str, LoadedModel] = field(default_factory=dict)
 
-    def generate(self, **fields: Any) -> dict[str, Any]:
-        answer = self.client.post("/v1/generate", json=fields)
+    def post(self, path: str, **fields: Any) -> dict[str, Any]:
+        """The answer to a request that succeeds."""
+        answer = self.client.post(path, json=fields)
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = answer.json()
         return result
+
+    def generate(self, **fields: Any) -> dict[str, Any]:
+        return self.post("/v1/generate", **fields)
+
+    def translate(self, **fields: Any) -> dict[str, Any]:
+        return self.post("/v1/translate", **fields)
+
+    def classify(self, **fields: Any) -> dict[str, Any]:
+        return self.post("/v1/sentiment", **fields)
 
     @property
     def steps(self) -> FakeStepRunner:
         """The step runner of the only model."""
         (model,) = self.models.values()
+        assert isinstance(model, GenerationModel)
         assert isinstance(model.steps, FakeStepRunner)
+        return model.steps
+
+    @property
+    def translator_steps(self) -> FakeAttentionStepRunner:
+        """The step runner of the only model, a translator."""
+        (model,) = self.models.values()
+        assert isinstance(model, TranslationModel)
+        assert isinstance(model.steps, FakeAttentionStepRunner)
         return model.steps
 
     @property
@@ -82,6 +138,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("waited 30 s in vain")
+
+
+def open_gates(model: LoadedModel) -> None:
+    """Let every call go on, so that the engine can be stopped."""
+    for runner in (model.sequences, getattr(model, "steps", None)):
+        gate = getattr(runner, "gate", None)
+        if gate is not None:
+            gate.set()
 
 
 @contextlib.contextmanager
@@ -107,8 +171,7 @@ def running(
             yield Running(url, port, service, client, {model.id: model for model in loaded})
     finally:
         for model in loaded:
-            if isinstance(model.steps, FakeStepRunner) and model.steps.gate is not None:
-                model.steps.gate.set()
+            open_gates(model)
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive()

@@ -9,7 +9,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.errors import BundleCorruptError
 from server.contract.generate import GenerateRequest
 from server.loaded_model import LoadedModel
-from server.prompts import Prompt
 from server.settings import Settings
 from tests.server.running import Running, fake_model, running
 
@@ -53,10 +52,10 @@ def test_draining_refuses_new_requests_and_readiness() -> None:
         assert server.client.get("/livez").status_code == 200
 
 
-def test_an_engine_that_ended_by_a_bug_is_not_alive() -> None:
+def test_an_engine_that_ended_by_a_bug_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     with running() as server:
         (served,) = server.service.registry.models
-        served.engine._scheduler.schedule = None  # type: ignore[method-assign,assignment]
+        monkeypatch.setattr(served.engine, "_schedule", None)
         assert server.client.post("/v1/generate", json={"prompt": "a"}).status_code == 500
         server.until(lambda: not served.engine.is_alive)
         assert server.client.get("/livez").status_code == 500
@@ -68,11 +67,11 @@ def test_a_request_still_being_tokenized_when_the_engine_stops_is_503(monkeypatc
     with running() as server:
         (served,) = server.service.registry.models
 
-        async def read_prompts(*_: Any) -> list[Prompt]:
+        async def read_texts(*_: Any) -> list[list[int]]:
             await asyncio.to_thread(served.engine.stop)
-            return [Prompt([1], 0)]
+            return [[3]]
 
-        monkeypatch.setattr("server.routes.generate.read_prompts", read_prompts)
+        monkeypatch.setattr("server.routes.generate.read_texts", read_texts)
         for stream in (False, True):
             answer = server.client.post("/v1/generate", json={"prompt": "a", "stream": stream})
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engine.scheduler import CHUNK, Chunk, Prefill, Row, Scheduler, Sequence, Step, max_rows_of_one
+from server.engine.generation.scheduler import CHUNK, Chunk, Prefill, Row, Scheduler, Sequence, Step
+from server.engine.places import max_rows_of_one
 
 
 @dataclass(eq=False)
@@ -53,7 +54,7 @@ class Driver:
             self.check_prefill(call)
         else:
             self.check_step(call)
-        self.scheduler.took(call, self.prefill_seconds if isinstance(call, Prefill) else 1.0)
+        self.scheduler.took(self.prefill_seconds if isinstance(call, Prefill) else 1.0)
         self.calls.append(type(call).__name__)
         return True
 

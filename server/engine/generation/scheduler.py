@@ -20,6 +20,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from server.engine.places import max_rows_of_one
+from server.engine.turns import Turns
+
 CHUNK = 32  # tokens; prefill chunks end at multiples of this, counted from the start of the sequence
 
 Owner = TypeVar("Owner")
@@ -117,11 +120,6 @@ class _Group(Generic[Owner]):
     num_running: int = 0
 
 
-def max_rows_of_one(max_rows: int) -> int:
-    """The most places that one request may hold of so many: an eighth stays free for others, from 8 places on."""
-    return max_rows - max(1, max_rows // 8) if max_rows >= 8 else max_rows
-
-
 class Scheduler(Generic[Owner]):
     """Decides call by call.
 
@@ -136,11 +134,8 @@ class Scheduler(Generic[Owner]):
     """
 
     def __init__(self, *, max_rows: int, prefill_tokens: int, prefill_share: float) -> None:
-        if max_rows < 1 or prefill_tokens < CHUNK or not 0 < prefill_share < 1:
-            raise ValueError(
-                f"max_rows {max_rows} must be >= 1, prefill_tokens {prefill_tokens} >= {CHUNK}, "
-                f"and prefill_share {prefill_share} between 0 and 1"
-            )
+        if max_rows < 1 or prefill_tokens < CHUNK:
+            raise ValueError(f"max_rows {max_rows} must be >= 1 and prefill_tokens {prefill_tokens} >= {CHUNK}")
         self._max_rows = max_rows
         self._max_rows_of_one = max_rows_of_one(max_rows)
         self._prefill_tokens = prefill_tokens
@@ -152,9 +147,7 @@ class Scheduler(Generic[Owner]):
         self._can_begin = False  # whether something has changed since no more sequences could begin
         self._running: list[Row[Owner]] = []
         self._has_changed = False
-        self._steps_per_prefill = (1 - prefill_share) / prefill_share  # time for time
-        self._is_step_due = False
-        self._step_seconds_due = 0.0  # what rows are owed for the last prefill call
+        self._turns = Turns(prefill_share)
         self.num_waiting = 0
 
     @property
@@ -177,20 +170,17 @@ class Scheduler(Generic[Owner]):
         if self._can_begin:
             self._begin_waiting()
         can_step = bool(self._running or self._ready)
-        if self._prefilling and not (can_step and (self._is_step_due or self._step_seconds_due > 0)):
-            self._is_step_due = True
+        if self._prefilling and not (can_step and self._turns.is_step_due):
+            self._turns.begin_reading()
             return Prefill(self._next_chunks())
         if can_step:
-            self._is_step_due = False
+            self._turns.begin_step()
             return self._next_step()
         return None
 
-    def took(self, call: Prefill[Owner] | Step[Owner], seconds: float) -> None:
-        """What a call cost, so that the next ones can be shared out."""
-        if isinstance(call, Prefill):
-            self._step_seconds_due = seconds * self._steps_per_prefill
-        else:
-            self._step_seconds_due -= seconds
+    def took(self, seconds: float) -> None:
+        """What the last call cost, so that the next ones can be shared out."""
+        self._turns.took(seconds)
 
     def finish(self, row: Row[Owner]) -> None:
         """A running row has had its last token: its place is free."""

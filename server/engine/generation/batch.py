@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from export.backends.runner import StepRunner
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import ROW, SamplingRows, sampling_row
-from server.engine.generation import Prompt
-from server.engine.scheduler import Row, Step
+from server.engine.generation.request import Prompt
+from server.engine.generation.scheduler import Row, Step
 
 
 class Batch:

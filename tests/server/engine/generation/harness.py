@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from models.decoding.options import GenerationOptions
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.decoding.stop_strings import StopStrings
-from server.engine.delivery import Update
-from server.engine.engine import Engine
-from server.engine.generation import Generation
+from server.engine.generation.engine import GenerationEngine
+from server.engine.generation.request import Generation
+from server.engine.generation.update import Update
+from tests.server.engine.counts import Counts
 from tests.server.fake_runner import (
     STATE_WIDTH,
     FakeSequenceRunner,
@@ -31,22 +32,8 @@ VOCAB_SIZE = len(TEXTS.token_bytes)
 
 
 @dataclass
-class Counts:
-    """An observer."""
-
-    prefilled_tokens: int = 0
-    steps: list[int] = field(default_factory=list)
-
-    def prefilled(self, num_tokens: int, seconds: float) -> None:
-        self.prefilled_tokens += num_tokens
-
-    def stepped(self, num_rows: int, seconds: float) -> None:
-        self.steps.append(num_rows)
-
-
-@dataclass
 class Rig:
-    engine: Engine
+    engine: GenerationEngine
     steps: FakeStepRunner
     sequences: FakeSequenceRunner
     counts: Counts
@@ -65,7 +52,7 @@ class Rig:
 async def rig(max_rows: int = 8, prefill_tokens: int = 64) -> AsyncIterator[Rig]:
     steps, sequences = FakeStepRunner(2 * max_rows, VOCAB_SIZE), FakeSequenceRunner(VOCAB_SIZE)
     counts = Counts()
-    engine = Engine(
+    engine = GenerationEngine(
         "fake",
         steps,
         sequences,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from models.decoding.options import GenerationOptions
-from server.engine.delivery import Update
+from server.engine.generation.update import Update
 from server.errors import EngineError, UnavailableError
-from tests.server.engine.harness import VOCAB_SIZE, Rig, answer, generation_of, plainly, rig
+from tests.server.engine.generation.harness import VOCAB_SIZE, Rig, answer, generation_of, plainly, rig
 
 
 def some_options(rng: np.random.Generator) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def test_a_prompt_is_read_once_for_all_its_samples_in_aligned_chunks() -> None:
         async with rig(max_rows=3) as running:
             await answer(running.submit([1] * 71, max_tokens=2, n=16))
             assert running.sequences.calls == [(32,), (32,), (6,)]
-            assert running.counts.prefilled_tokens == 70
+            assert running.counts.read_tokens == 70
 
     asyncio.run(main())
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
 from server.engine.delivery import Mailbox
-from server.engine.scheduler import Sequence
+from server.engine.generation.scheduler import Sequence
+from server.engine.generation.update import Update
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +49,7 @@ class Generation:
     seed: int
     is_streamed: bool
     prompts: list[Prompt] = field(default_factory=list)
-    mailbox: Mailbox = field(default_factory=Mailbox)
+    mailbox: Mailbox[Update] = field(default_factory=Mailbox)
     sequences: list[Sequence[Prompt]] = field(default_factory=list)
     num_open: int = 0
 

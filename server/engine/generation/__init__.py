@@ -1,0 +1,1 @@
+"""Text generation: prompts are read in chunks, and their continuations step together."""

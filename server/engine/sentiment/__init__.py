@@ -1,0 +1,1 @@
+"""Sentiment: whatever waits is classified together, texts of like length in one call."""

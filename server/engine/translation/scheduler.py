@@ -1,0 +1,213 @@
+"""Which sources are encoded and which searches step next. Pure: no clock, no arrays, no threads, no asyncio.
+
+A text is one source; its search takes `width` places of the batch from the step in which it joins to its end, whether
+or not it uses all of them at every step. Sources are encoded together, those of like length in one call, ahead of the
+places by one batch at most: a request that has nothing encoded and nothing running may always have one text encoded,
+so that it never waits for another's whole request. Encoding and stepping share the time (server.engine.turns).
+
+Requests share the places: free ones go to the request with the fewest, of several to the one that has waited longest;
+if its text does not fit yet, no other passes it, so that wide searches are not starved by narrow ones. A request
+holds `max_rows_of_one` places at most, or one text's if that is more.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Generic, TypeVar
+
+from server.engine.alike import alike
+from server.engine.line import Line
+from server.engine.places import max_rows_of_one
+from server.engine.turns import Turns
+
+_LOOKED_AT = 512  # waiting texts that are compared for their length
+
+Owner = TypeVar("Owner")
+
+
+@dataclass(eq=False, slots=True)
+class Text(Generic[Owner]):
+    """One source and its search.
+
+    Attributes:
+        owner: whatever the caller wants to find again; the scheduler does not look at it.
+        num_tokens: tokens of the source, at least 1.
+        width: places that its search needs.
+        group: the request that it belongs to, whatever tells requests apart.
+    """
+
+    owner: Owner
+    num_tokens: int
+    width: int
+    group: Hashable
+    is_over: bool = False  # finished or cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Encode(Generic[Owner]):
+    """A call that encodes sources."""
+
+    texts: list[Text[Owner]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[Owner]):
+    """A call that gives every row of each search a token.
+
+    Attributes:
+        texts: those that continue, in the order of the step before, then those that join.
+        num_joining: how many join.
+    """
+
+    texts: list[Text[Owner]]
+    num_joining: int
+
+
+@dataclass(eq=False, slots=True)
+class _Group(Generic[Owner]):
+    """What a request holds.
+
+    Attributes:
+        ready: encoded texts without places.
+        num_places: places of its running texts.
+        num_texts: texts that are not over.
+    """
+
+    ready: dict[Text[Owner], None] = field(default_factory=dict)
+    num_places: int = 0
+    num_texts: int = 0
+
+
+class Scheduler(Generic[Owner]):
+    """Decides call by call.
+
+    Args:
+        max_rows: places; no text is wider.
+        encode_tokens: padded tokens of one encode call; a longer source is encoded alone.
+        encode_share: share of the time for encode calls while searches could step, above 0, below 1.
+    """
+
+    def __init__(self, *, max_rows: int, encode_tokens: int, encode_share: float) -> None:
+        self._max_rows = max_rows
+        self._max_rows_of_one = max_rows_of_one(max_rows)
+        self._encode_tokens = encode_tokens
+        self._turns = Turns(encode_share)
+        self._waiting: Line[Text[Owner]] = Line()
+        self._groups: dict[Hashable, _Group[Owner]] = {}  # those with texts that are not over
+        self._ready: dict[Hashable, None] = {}  # groups with ready texts, the longest without new places first
+        self._running: list[Text[Owner]] = []
+        self._num_ready = 0  # places that ready texts need
+        self._num_places = 0  # places that running texts have
+        self._can_encode = False  # whether something has changed since no source was to be encoded
+        self.num_waiting = 0  # places of texts that do not run
+
+    @property
+    def num_running(self) -> int:
+        """Places that are taken."""
+        return self._num_places
+
+    def add(self, text: Text[Owner]) -> None:
+        """Let a text wait for its turn. Raises ValueError when it is wider than the batch."""
+        if not 1 <= text.width <= self._max_rows:
+            raise ValueError(f"a text of width {text.width} does not fit into {self._max_rows} places")
+        self._groups.setdefault(text.group, _Group()).num_texts += 1
+        self._waiting.add(text.group, text)
+        self.num_waiting += text.width
+        self._can_encode = True
+
+    def schedule(self) -> Encode[Owner] | Step[Owner] | None:
+        """The next call, or None when there is nothing to do. The caller makes it, or cancels what is in it."""
+        can_step = bool(self._running or self._ready)
+        if self._can_encode and not (can_step and self._turns.is_step_due) and (texts := self._next_sources()):
+            self._turns.begin_reading()
+            for text in texts:
+                self._waiting.take(text.group, text)
+                self._groups[text.group].ready[text] = None
+                self._ready.setdefault(text.group)
+                self._num_ready += text.width
+            return Encode(texts)
+        if can_step:
+            self._turns.begin_step()
+            return self._next_step()
+        return None
+
+    def took(self, seconds: float) -> None:
+        """What the last call cost, so that the next ones can be shared out."""
+        self._turns.took(seconds)
+
+    def finish(self, text: Text[Owner]) -> None:
+        """A running search is over: its places are free."""
+        self._running.remove(text)
+        self._num_places -= text.width
+        self._groups[text.group].num_places -= text.width
+        self._end(text)
+
+    def cancel(self, text: Text[Owner]) -> None:
+        """Forget a text, wherever it is. Cancelling twice, or after the end, does nothing."""
+        group = self._groups.get(text.group)
+        if text.is_over or group is None:
+            return
+        if self._waiting.discard(text.group, text):
+            self.num_waiting -= text.width
+        elif text in group.ready:
+            del group.ready[text]
+            if not group.ready:
+                del self._ready[text.group]
+            self._num_ready -= text.width
+            self.num_waiting -= text.width
+        else:
+            self.finish(text)
+            return
+        self._end(text)
+
+    def _end(self, text: Text[Owner]) -> None:
+        text.is_over = True
+        self._can_encode = True
+        group = self._groups[text.group]
+        group.num_texts -= 1
+        if not group.num_texts:
+            del self._groups[text.group]
+
+    def _next_sources(self) -> list[Text[Owner]]:
+        """Sources for one encode call; empty when enough are encoded already."""
+        eligible: list[Text[Owner]] = []
+        num_ready = self._num_ready
+        seen: set[Hashable] = set()
+        for text in islice(self._waiting, _LOOKED_AT):
+            group = self._groups[text.group]
+            is_without = not (group.ready or group.num_places or text.group in seen)
+            if is_without or num_ready + text.width <= self._max_rows:
+                eligible.append(text)
+                num_ready += text.width
+                seen.add(text.group)
+        self._can_encode = bool(eligible)
+        return alike(eligible, lambda text: text.num_tokens, self._encode_tokens, len(eligible)) if eligible else []
+
+    def _next_step(self) -> Step[Owner]:
+        num_continuing = len(self._running)
+        while (text := self._next_to_join()) is not None:
+            group = self._groups[text.group]
+            del group.ready[text], self._ready[text.group]
+            if group.ready:
+                self._ready[text.group] = None
+            group.num_places += text.width
+            self._num_places += text.width
+            self._num_ready -= text.width
+            self.num_waiting -= text.width
+            self._running.append(text)
+            self._can_encode = True
+        return Step(list(self._running), len(self._running) - num_continuing)
+
+    def _next_to_join(self) -> Text[Owner] | None:
+        """The text that gets places next, if they are free."""
+        best: _Group[Owner] | None = None
+        for key in self._ready:
+            group = self._groups[key]
+            width = next(iter(group.ready)).width
+            is_allowed = not group.num_places or group.num_places + width <= self._max_rows_of_one
+            if is_allowed and (best is None or group.num_places < best.num_places):
+                best = group
+        if best is None:
+            return None
+        text = next(iter(best.ready))
+        return text if self._num_places + text.width <= self._max_rows else None

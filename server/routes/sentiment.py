@@ -1,0 +1,67 @@
+"""POST /v1/sentiment: from a checked request to an answer."""
+
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from server.admission import working
+from server.contract.sentiment import SentimentAnswer, SentimentRequest
+from server.contract.validation import request_from
+from server.engine.sentiment.request import Classification, Verdict
+from server.routes.description import described
+from server.served_model import ServedSentiment
+from server.service import Service
+from server.texts import Limit, read_texts
+from server.transport.access import record_of
+from server.transport.answers import JsonAnswer
+from server.transport.body import read_body
+
+_EXAMPLE = {"text": ["A warm, funny and clever film.", "I want my two hours back."], "all_scores": True}
+
+
+def sentiment_router(service: Service) -> APIRouter:
+    """The route of sentiment."""
+    router = APIRouter(tags=["sentiment"])
+
+    @router.post("/v1/sentiment", summary="Classify a text", **described(SentimentRequest, SentimentAnswer, _EXAMPLE))
+    async def sentiment(request: Request) -> Response:
+        record = record_of(request)
+        record.task = "sentiment"
+        body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
+        registry = service.registry
+        asked = request_from(SentimentRequest, body)
+        served = registry.find(ServedSentiment, asked.model)
+        record.model = served.id
+
+        async def classification() -> Classification:
+            limit = Limit("text", service.settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS")
+            texts = await read_texts(asked.text, served.model.tokenizer, limit)
+            record.prompt_tokens = sum(map(len, texts))
+            return Classification(texts)
+
+        async with working(service, served, request, record, classification) as work:
+            verdicts: list[Verdict] = []
+            while len(verdicts) < len(asked.text):
+                verdicts += await work.mailbox.take()
+        verdicts.sort(key=lambda verdict: verdict.number)
+        return JsonAnswer(
+            {
+                "id": f"sen-{uuid.uuid4().hex}",
+                "model": served.id,
+                "results": [_result(verdict, served.model.labels, asked.all_scores) for verdict in verdicts],
+                "usage": {"tokens": record.prompt_tokens},
+            }
+        )
+
+    return router
+
+
+def _result(verdict: Verdict, labels: list[str], all_scores: bool) -> dict[str, Any]:
+    """One text's entry; of equally likely labels the first."""
+    best = max(range(len(labels)), key=lambda i: verdict.probabilities[i])
+    result: dict[str, Any] = {"label": labels[best], "score": verdict.probabilities[best]}
+    if all_scores:
+        result["scores"] = dict(zip(labels, verdict.probabilities, strict=True))
+    return result

@@ -1,0 +1,164 @@
+"""POST /v1/translate: from a checked request to an answer or a stream of events."""
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from models.decoding.beam_search import Hypothesis
+from models.decoding.translated_text import TranslatedText, source_pieces
+from models.tokenizer import END_TOKEN
+from server.admission import working
+from server.contract.translate import TranslateAnswer, TranslateRequest
+from server.contract.validation import request_from
+from server.engine.translation.request import Progress, Translation
+from server.errors import FieldError
+from server.routes.description import described
+from server.served_model import ServedTranslation
+from server.service import Service
+from server.texts import Limit, read_texts
+from server.transport.access import Record, record_of
+from server.transport.answers import JsonAnswer
+from server.transport.body import read_body
+from server.transport.event_stream import EventStream
+
+_EXAMPLE = {"text": "The house is small.", "source": "en", "target": "zh", "beam_size": 4, "alternatives": 2}
+
+
+def translate_router(service: Service) -> APIRouter:
+    """The route of translation."""
+    router = APIRouter(tags=["translation"])
+
+    @router.post("/v1/translate", summary="Translate a text", **described(TranslateRequest, TranslateAnswer, _EXAMPLE))
+    async def translate(request: Request) -> Response:
+        record = record_of(request)
+        record.task = "translation"
+        body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
+        registry = service.registry
+        asked = request_from(TranslateRequest, body)
+        served = registry.find_translation(asked.model, asked.source, asked.target)
+        record.model = served.id
+        answering = _Answering(service, served, request, record, asked)
+        if asked.stream:
+            events = answering.events()
+            return EventStream(await anext(events), events, service.settings.send_timeout_seconds)
+        return JsonAnswer(await answering.whole())
+
+    return router
+
+
+class _Answering:
+    """One request on its way to its answer."""
+
+    def __init__(
+        self, service: Service, served: ServedTranslation, request: Request, record: Record, asked: TranslateRequest
+    ) -> None:
+        self._service = service
+        self._served = served
+        self._request = request
+        self._record = record
+        self._asked = asked
+        self._id = f"tra-{uuid.uuid4().hex}"
+        self._unknown_id = served.model.tokenizer.unknown_id if asked.replace_unknown else None
+        self._sources: list[list[str]] = []  # what each text's tokens stand for
+
+    async def whole(self) -> dict[str, Any]:
+        """The whole answer. Raises ApiError."""
+        async with self._working() as translation:
+            ended: list[Progress] = []
+            while len(ended) < len(translation.sources):
+                ended += await translation.mailbox.take()
+        ended.sort(key=lambda progress: progress.number)
+        results = [progress.results or [] for progress in ended]
+        entries = [self._entry(number, found) for number, found in enumerate(results)]
+        return self._answer(entries) | {"usage": self._usage(results)}
+
+    async def events(self) -> AsyncGenerator[dict[str, Any]]:
+        """The events of a stream. Raises ApiError."""
+        async with self._working() as translation:
+            text = self._text_of(0)
+            is_over = False
+            while not is_over:
+                pieces: list[str] = []
+                entry: dict[str, Any] = {"score": None}
+                usage: dict[str, Any] = {}
+                for progress in await translation.mailbox.take():
+                    rows = progress.attention or (None,) * len(progress.ids)
+                    pieces += [text.push(token, row) for token, row in zip(progress.ids, rows, strict=True)]
+                    if progress.results is not None:
+                        is_over = True
+                        pieces.append(text.finish())
+                        entry = self._entry(0, progress.results)
+                        usage = {"usage": self._usage([progress.results])}
+                if is_over or any(pieces):
+                    yield self._answer([entry | {"text": "".join(pieces)}]) | usage
+
+    def _working(self) -> AbstractAsyncContextManager[Translation]:
+        return working(self._service, self._served, self._request, self._record, self._translation)
+
+    async def _translation(self) -> Translation:
+        """What the engine works on. Raises FieldError."""
+        asked, model, settings = self._asked, self._served.model, self._service.settings
+        if asked.beam_size > settings.max_rows:
+            raise FieldError(
+                f"beam_size {asked.beam_size} is more than the {settings.max_rows} rows that are stepped together "
+                "(RNNSERVE_MAX_ROWS).",
+                param="beam_size",
+            )
+        limit = Limit("text", settings.max_source_tokens, "RNNSERVE_MAX_SOURCE_TOKENS")
+        texts = await read_texts(asked.text, model.tokenizer, limit)
+        self._record.prompt_tokens = sum(map(len, texts))
+        if asked.alignment and self._record.prompt_tokens > limit.tokens:
+            raise FieldError(
+                f"alignment: the texts have {self._record.prompt_tokens} tokens together; with alignment at most "
+                f"{limit.tokens} are allowed ({limit.setting}). Send fewer texts.",
+                param="alignment",
+            )
+        translation = Translation(asked, asked.stream, asked.alignment or self._unknown_id is not None)
+        for text, ids in zip(asked.text, texts, strict=True):
+            needs_pieces = asked.alignment or self._unknown_id is not None
+            self._sources.append(source_pieces(text, ids, model.tokenizer) if needs_pieces else [])
+            translation.add_source([*ids, model.end_id], model.end_id)
+        return translation
+
+    def _text_of(self, number: int) -> TranslatedText:
+        return TranslatedText(self._served.token_texts, self._unknown_id, self._sources[number])
+
+    def _answer(self, entries: list[dict[str, Any]]) -> dict[str, Any]:
+        languages = self._served.model.languages
+        return {
+            "id": self._id,
+            "model": self._served.id,
+            "source": languages.source,
+            "target": languages.target,
+            "translations": entries,
+        }
+
+    def _entry(self, number: int, results: list[Hypothesis]) -> dict[str, Any]:
+        """One text's translation. An alternative whose text is there already, spelt with other tokens, is left out."""
+        best = results[0]
+        by_text: dict[str, float] = {}
+        for found in results:
+            by_text.setdefault(self._text_of(number).whole(found.ids, found.attention), found.score)
+        (text, score), *others = by_text.items()
+        entry: dict[str, Any] = {"text": text, "score": score}
+        if self._asked.alternatives:
+            entry["alternatives"] = [{"text": text, "score": score} for text, score in others]
+        if self._asked.alignment:
+            pieces = [
+                self._text_of(number).whole([i], row[None]) for i, row in zip(best.ids, best.attention, strict=False)
+            ]
+            entry["alignment"] = {
+                "source_tokens": [*self._sources[number], END_TOKEN],
+                "target_tokens": pieces + [END_TOKEN] * (best.finish_reason == "stop"),
+                "weights": best.attention,
+            }
+        return entry
+
+    def _usage(self, results: list[list[Hypothesis]]) -> dict[str, int]:
+        best = [found[0] for found in results]
+        self._record.completion_tokens = sum(len(found.ids) + (found.finish_reason == "stop") for found in best)
+        return {"source_tokens": self._record.prompt_tokens, "target_tokens": self._record.completion_tokens}

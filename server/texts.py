@@ -1,0 +1,88 @@
+"""From a request's texts to token ids, within the limits, long texts in another thread."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.tokenizer import Tokenizer
+from server.errors import FieldError
+
+_LONG = 4096  # characters; tokenizing more at once would hold up the event loop
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The longest text that a field may hold.
+
+    Attributes:
+        field: the request's field.
+        tokens: of each of its texts.
+        setting: the variable that sets it, for the message.
+    """
+
+    field: str
+    tokens: int
+    setting: str
+
+
+async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -> list[list[int]]:
+    """Tokenize texts.
+
+    Args:
+        texts: not empty strings.
+        tokenizer: the model's.
+        limit: on each text.
+
+    Returns:
+        Each text's ids, at least one.
+
+    Raises:
+        FieldError: a text is too long.
+    """
+    for i, text in enumerate(texts):
+        least = -(-len(text) // tokenizer.max_characters_per_token)
+        if least > limit.tokens:
+            raise _too_long(texts, i, f"at least {least} (from its {len(text)} characters)", limit)
+    if sum(map(len, texts)) > _LONG:
+        all_ids = await asyncio.to_thread(lambda: [tokenizer.encode(text) for text in texts])
+    else:
+        all_ids = [tokenizer.encode(text) for text in texts]
+    for i, ids in enumerate(all_ids):
+        if len(ids) > limit.tokens:
+            raise _too_long(texts, i, str(len(ids)), limit)
+    return all_ids
+
+
+def num_unknown_of(prompts: Sequence[str], all_ids: Sequence[Sequence[int]], tokenizer: Tokenizer) -> int:
+    """How many characters of the prompts the tokenizer does not know.
+
+    Args:
+        prompts: the texts.
+        all_ids: their tokens.
+        tokenizer: made them.
+
+    Raises:
+        FieldError: a prompt holds no character that the model knows.
+    """
+    if tokenizer.unknown_id is None:
+        return 0
+    counts = [ids.count(tokenizer.unknown_id) for ids in all_ids]
+    for i, (ids, count) in enumerate(zip(all_ids, counts, strict=True)):
+        if count == len(ids):
+            raise FieldError(
+                f"{_name('prompt', prompts, i)} holds no character that the model knows, so there is nothing to "
+                "continue.",
+                param="prompt",
+            )
+    return sum(counts)
+
+
+def _too_long(texts: Sequence[str], i: int, found: str, limit: Limit) -> FieldError:
+    return FieldError(
+        f"{_name(limit.field, texts, i)} has {found} tokens; at most {limit.tokens} are allowed ({limit.setting}).",
+        param=limit.field,
+    )
+
+
+def _name(field: str, texts: Sequence[str], i: int) -> str:
+    return field if len(texts) == 1 else f"{field} {i}"
