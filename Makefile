@@ -3,6 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
+# make load
+USERS ?= 16
+DURATION ?= 60s
+LOAD_HOST ?= http://127.0.0.1:$(PORT)
 # Where pip finds torch; empty is the package index. Without a GPU:
 #   make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
@@ -10,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo demo-train test check bench serve format
+.PHONY: help install demo demo-train test check bench serve load format
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,7 +43,10 @@ install: $(VENV)/.dev ## everything: training, export, serving, development
 
 demo: $(VENV)/.serve ## serve the shipped models at http://127.0.0.1:8000 (PORT=...), without torch
 	@echo "rnnserve: http://$(HOST):$(PORT)  (fields: /docs; commands to try: README.md; Ctrl-C stops)"
-	@RNNSERVE_DEFAULT_GENERATION=shakespeare-char exec $(BIN)/python -m server --host $(HOST) --port $(PORT)
+	@RNNSERVE_DEFAULT_GENERATION=shakespeare-char \
+	  $(if $(wildcard artifacts/translate-en-zh),RNNSERVE_DEFAULT_TRANSLATION=translate-en-zh) \
+	  $(if $(wildcard artifacts/sentiment-en),RNNSERVE_DEFAULT_SENTIMENT=sentiment-en) \
+	  exec $(BIN)/python -m server --host $(HOST) --port $(PORT)
 
 serve: $(VENV)/.serve ## the server with your own settings (RNNSERVE_*)
 	@exec $(BIN)/python -m server --host $(HOST) --port $(PORT)
@@ -62,3 +69,7 @@ format: $(VENV)/.dev ## rewrite the code in the project's format
 
 bench: $(VENV)/.dev ## measure; each table ends in one JSON line
 	$(BIN)/python -m benchmarks
+
+load: $(VENV)/.dev ## load on a running server, every answer checked (USERS=16 DURATION=60s LOAD_HOST=http://127.0.0.1:8000)
+	$(BIN)/python -m locust --locustfile loadtest/locustfile.py --headless --only-summary --host $(LOAD_HOST) \
+	  --users $(USERS) --spawn-rate $(USERS) --run-time $(DURATION) --stop-timeout 10 --html loadtest/report.html
