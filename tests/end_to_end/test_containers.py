@@ -1,0 +1,222 @@
+"""The images are built and the compose file is started for real; the published ports are asked.
+
+Skipped unless RNNSERVE_CONTAINER_ENGINE names an engine (see container_engine.py). TORCH_INDEX goes to the image with
+torch where it is set; LOCAL_PROMETHEUS=1 puts Debian's Prometheus in the place of the image that compose.yaml names.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from models.store import Store
+from tests.end_to_end.container_engine import VARIABLE, ContainerEngine
+from tests.end_to_end.real_server import free_port
+
+NAME = os.environ.get(VARIABLE, "")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not NAME, reason=f"{VARIABLE} is not set: images are not built here"),
+]
+ROOT = Path()
+SERVE, EXPORT, PROMETHEUS = (f"localhost/rnnserve-test-{name}:cpu" for name in ("serve", "export", "prometheus"))
+USER = "10001"
+DEBIAN_PROMETHEUS = """
+FROM docker.io/library/python:3.11-slim-bookworm
+RUN apt-get update && apt-get install -y --no-install-recommends prometheus && rm -rf /var/lib/apt/lists/* && \
+    mkdir /prometheus && chown 65534:65534 /prometheus
+USER 65534:65534
+ENTRYPOINT ["/usr/bin/prometheus"]
+"""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What compose.yaml started."""
+
+    server: httpx.Client
+    prometheus: httpx.Client
+    container: str  # of the server
+
+
+@pytest.fixture(scope="module")
+def engine() -> ContainerEngine:
+    return ContainerEngine(NAME)
+
+
+@pytest.fixture(scope="module")
+def serve_image(engine: ContainerEngine) -> str:
+    engine.build(SERVE, Path("docker/Dockerfile"), ROOT, "--target", "serve")
+    return SERVE
+
+
+@pytest.fixture(scope="module")
+def export_image(engine: ContainerEngine) -> str:
+    index = os.environ.get("TORCH_INDEX")
+    options = [] if index is None else ["--build-arg", f"TORCH_INDEX={index}"]
+    engine.build(EXPORT, Path("docker/Dockerfile"), ROOT, "--target", "export", *options)
+    return EXPORT
+
+
+@pytest.fixture(scope="module")
+def composed(engine: ContainerEngine, serve_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    ports = {"PORT": str(free_port()), "PROMETHEUS_PORT": str(free_port())}
+    environment = {**ports, "SERVER_IMAGE": serve_image, "MODELS": str(Path("artifacts").resolve())}
+    environment["COMPOSE_PROJECT_NAME"] = "rnnserve-test"
+    if os.environ.get("LOCAL_PROMETHEUS"):
+        folder = tmp_path_factory.mktemp("prometheus")
+        (folder / "Dockerfile").write_text(DEBIAN_PROMETHEUS)
+        engine.build(PROMETHEUS, folder / "Dockerfile", folder)
+        environment["PROMETHEUS_IMAGE"] = PROMETHEUS
+    file = Path("docker/compose.yaml")
+    start = time.monotonic()
+    try:
+        engine.compose(file, "up", "--detach", "--no-build", environment=environment)
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{ports['PORT']}", timeout=60) as server,
+            httpx.Client(base_url=f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}", timeout=60) as prometheus,
+        ):
+            until(lambda: server.get("/readyz").status_code == 200, "the server is ready")
+            print(f"ready {time.monotonic() - start:.1f} s after `compose up`")
+            container = engine("ps", "--quiet", "--no-trunc", "--filter", f"ancestor={serve_image}").split()[0]
+            yield Composed(server, prometheus, container)
+    finally:
+        print(engine.compose(file, "logs", environment=environment)[-3000:])
+        engine.compose(file, "down", "--volumes", environment=environment)
+
+
+def until(is_so: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Ask until it is so; a connection that is refused or broken means that it is not so yet."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if is_so():
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"after {seconds} s it was not so that {what}")
+
+
+def samples(prometheus: httpx.Client, query: str) -> list[dict[str, Any]]:
+    answer = prometheus.get("/api/v1/query", params={"query": query}).json()
+    assert answer["status"] == "success", answer
+    found: list[dict[str, Any]] = answer["data"]["result"]
+    return found
+
+
+def test_every_shipped_model_answers_at_the_published_port(composed: Composed) -> None:
+    models = {model["id"]: model for model in composed.server.get("/v1/models").json()["data"]}
+    assert sorted(models) == Store(Path("artifacts")).names()
+    for name, model in models.items():
+        if model["task"] == "generation":
+            body = {"model": name, "prompt": "ROMEO:", "max_tokens": 20, "seed": 7}
+            answer = composed.server.post("/v1/generate", json=body)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["choices"][0]["text"]
+            streamed = composed.server.post("/v1/generate", json={**body, "stream": True}).text
+            assert streamed.endswith("data: [DONE]\n\n")
+        elif model["task"] == "translation":
+            text = {"en": "I am hungry.", "zh": "我饿了。"}[model["languages"]["source"]]
+            answer = composed.server.post("/v1/translate", json={"model": name, "text": text})
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["translations"][0]["text"]
+        else:
+            text = "这家酒店太差了。" if name.endswith("-zh") else "What a wonderful film!"
+            answer = composed.server.post("/v1/sentiment", json={"model": name, "text": text})
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["results"][0]["label"] in ("negative", "positive")
+
+
+def test_prometheus_finds_the_server_up_and_has_its_samples(composed: Composed) -> None:
+    assert "rnnserve_requests_total" in composed.server.get("/metrics").text
+    composed.server.post("/v1/generate", json={"model": "shakespeare-char", "prompt": "O", "max_tokens": 3})
+    up = 'up{job="rnnserve"} == 1'
+    until(lambda: bool(samples(composed.prometheus, up)), "Prometheus finds the server up")
+    answered = 'rnnserve_requests_total{status="200",model=~"shakespeare-char.*"} > 0'
+    until(lambda: bool(samples(composed.prometheus, answered)), "Prometheus has counted an answer")
+    print(samples(composed.prometheus, up), samples(composed.prometheus, answered))
+    (target,) = composed.prometheus.get("/api/v1/targets").json()["data"]["activeTargets"]
+    assert target["health"] == "up", target
+
+
+def test_the_server_runs_without_rights_and_writes_nowhere(engine: ContainerEngine, composed: Composed) -> None:
+    assert engine("exec", composed.container, "id", "-u").strip() == USER
+    status = engine("exec", composed.container, "cat", "/proc/1/status")
+    assert f"Uid:\t{USER}\t{USER}" in status
+    assert "CapEff:\t0000000000000000" in status
+    with pytest.raises(AssertionError, match="Read-only file system"):
+        engine("exec", composed.container, "touch", "/models/new", "/app/new")
+
+
+def test_the_health_check_of_the_image_works(engine: ContainerEngine, composed: Composed) -> None:
+    (image,) = json.loads(engine("image", "inspect", SERVE))
+    check = (image.get("HealthCheck") or image["Config"]["Healthcheck"])["Test"]
+    assert check[0] == "CMD"
+    assert '"ready"' in engine("exec", composed.container, *check[1:])
+    with pytest.raises(AssertionError, match="not ready"):
+        engine("exec", "--env", f"RNNSERVE_PORT={free_port()}", composed.container, *check[1:])
+
+
+def test_serving_has_neither_torch_nor_onnx_nor_build_tools(engine: ContainerEngine, serve_image: str) -> None:
+    names = ("torch", "onnx", "onnxscript", "lightning", "training", "models.network", "export.trace")
+    code = f"import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
+    found = engine("run", "--rm", "--entrypoint", "python", serve_image, "-c", code)
+    assert found.strip() == "[]"
+    files = engine("run", "--rm", "--entrypoint", "find", serve_image, "/app", "/opt", "-name", "*pip*")
+    assert "site-packages/pip" not in files
+    found = engine("run", "--rm", "--entrypoint", "sh", serve_image, "-c", "command -v gcc make git || echo none")
+    assert found.strip() == "none"
+
+
+def test_stop_ends_the_server_with_0(engine: ContainerEngine, serve_image: str) -> None:
+    port = free_port()
+    models = f"{Path('artifacts').resolve()}:/models:ro"
+    container = engine("run", "--detach", "--publish", f"127.0.0.1:{port}:8000", "--volume", models, serve_image)
+    container = container.split()[-1]
+    try:
+        start = time.monotonic()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            until(lambda: client.get("/readyz").status_code == 200, "the server is ready")
+        print(f"ready {time.monotonic() - start:.1f} s after `run`")
+        start = time.monotonic()
+        engine("stop", "--time", "60", container)
+        print(f"stopped after {time.monotonic() - start:.1f} s")
+        state = json.loads(engine("inspect", container))[0]["State"]
+        assert state["ExitCode"] == 0
+    finally:
+        engine("rm", "--force", container)
+
+
+def test_the_export_image_trains_exports_and_verifies(
+    engine: ContainerEngine, export_image: str, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents[:2]:  # pytest's own, which nobody else may enter
+        folder.chmod(0o755)
+    shutil.copytree("artifacts/shakespeare-char/1", tmp_path / "shakespeare-char/1")
+    run = ("run", "--rm", "--volume", f"{tmp_path}:/models", export_image)
+    assert "FAIL" not in engine(*run, "export", "verify", "/models/shakespeare-char/1", seconds=600)
+    recipe = ("training", "run", "training/recipes/builtin-tiny.yaml", "store=/models", "run_dir=/tmp/run")
+    printed = engine(*run, *recipe, "epochs=1", "model.hidden_size=32", seconds=600)
+    bundle = printed.splitlines()[-1]
+    engine(*run, "export", "build", bundle, seconds=600)
+    assert "FAIL" not in engine(*run, "export", "verify", bundle, seconds=600)
+    found = engine("run", "--rm", "--entrypoint", "id", export_image, "-u")
+    assert found.strip() == USER
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sizes(engine: ContainerEngine) -> Iterator[None]:
+    """The images' sizes, printed at the end."""
+    yield
+    for image in (SERVE, EXPORT):
+        if image in engine("image", "ls", "--format", "{{.Repository}}:{{.Tag}}"):
+            print(image, engine("image", "ls", "--format", "{{.Size}}", image).strip())
