@@ -27,5 +27,6 @@ def test_long_and_short_texts_are_read_alike() -> None:
 
 def test_the_limit_is_on_each_text() -> None:
     asyncio.run(read_texts(["abc"] * 5, CHARACTERS, limit(3)))
-    with pytest.raises(FieldError, match=r"prompt 1 has 4 tokens; at most 3 are allowed \(RNNSERVE_MAX_PROMPT_TOKENS\)"):
+    words = r"prompt 1 has 4 tokens; at most 3 are allowed \(RNNSERVE_MAX_PROMPT_TOKENS\)"
+    with pytest.raises(FieldError, match=words):
         asyncio.run(read_texts(["abc", "abcd"], CHARACTERS, limit(3)))

@@ -1,0 +1,213 @@
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.decoding.options import TranslationOptions
+from server.engine.translation.engine import TranslationEngine
+from server.errors import EngineError, UnavailableError
+from tests.server.engine.translation.harness import VOCAB_SIZE, answer, rig, same
+
+UNENDING: dict[str, Any] = {"max_tokens": 1000, "length_penalty": 5.0, "beam_size": 2}
+
+
+def some_options(rng: np.random.Generator, most: int = 16) -> dict[str, Any]:
+    beam_size = min(int(rng.choice([1, 1, 2, 4, 4, 7, 16])), most)
+    return {
+        "beam_size": beam_size,
+        "length_penalty": float(rng.choice([0, 1, 2.5])),
+        "coverage_penalty": float(rng.choice([0, 0, 0.4])),
+        "alternatives": int(rng.integers(0, beam_size)),
+        "max_tokens": int(rng.integers(1, 30)) if rng.random() < 0.8 else None,
+    }
+
+
+def some_source(rng: np.random.Generator) -> list[int]:
+    length = int(rng.choice([1, 2, 5, 14, 15, 16, 17, 31, 32, 50]))
+    tokens: list[int] = rng.integers(1, VOCAB_SIZE, length).tolist()
+    return tokens
+
+
+def test_64_mixed_requests_are_the_same_alone_and_together_streamed_and_whole() -> None:
+    rng = np.random.default_rng(0)
+
+    async def main(max_rows: int, encode_tokens: int) -> None:
+        async with rig(max_rows, encode_tokens) as running:
+            tasks = []
+            for _ in range(64):
+                sources = [some_source(rng) for _ in range(rng.choice([1, 1, 4]))]
+                options = some_options(rng, max_rows)
+                is_streamed = options["beam_size"] == 1 and bool(rng.random() < 0.5)
+                translation = running.submit(*sources, is_streamed=is_streamed, **options)
+                tasks.append((asyncio.create_task(answer(translation)), sources, options))
+                await asyncio.sleep(float(rng.choice([0, 0, 0.001])))
+            for task, sources, options in tasks:
+                same(await task, sources, TranslationOptions(**options))
+            await running.until_idle()
+            assert max(running.counts.steps) <= max_rows
+
+    for max_rows, encode_tokens in ((1, 16), (17, 64), (64, 1024)):
+        asyncio.run(main(max_rows, encode_tokens))
+
+
+def test_cancelled_requests_never_affect_batch_mates_and_free_their_rows() -> None:
+    rng = np.random.default_rng(1)
+
+    async def main() -> None:
+        async with rig(max_rows=20) as running:
+            staying, leaving = [], []
+            for _ in range(60):
+                sources, options = [some_source(rng) for _ in range(rng.choice([1, 3]))], some_options(rng)
+                translation = running.submit(*sources, **options)
+                if rng.random() < 0.5:
+                    leaving.append(translation)
+                else:
+                    staying.append((asyncio.create_task(answer(translation)), sources, options))
+                await asyncio.sleep(0.0005)
+                if leaving and rng.random() < 0.7:
+                    running.engine.cancel(leaving[rng.integers(len(leaving))])
+            for translation in leaving:
+                running.engine.cancel(translation)
+            for task, sources, options in staying:
+                same(await task, sources, TranslationOptions(**options))
+            await running.until_idle()
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_request_takes_part_in_no_step_after_the_one_that_runs() -> None:
+    async def main() -> None:
+        async with rig() as running:
+            running.steps.gate = threading.Event()
+            first = running.submit([1], **UNENDING)
+            second = running.submit([2, 3], beam_size=4, max_tokens=12)
+            while running.engine.num_running < 2:
+                await asyncio.sleep(0.001)
+            running.engine.cancel(first)
+            running.steps.gate.set()
+            same(await answer(second), [[2, 3]], TranslationOptions(beam_size=4, max_tokens=12))
+            assert max(running.counts.steps[1:]) <= 4
+
+    asyncio.run(main())
+
+
+def test_sources_of_like_length_that_wait_are_encoded_in_one_call() -> None:
+    async def main() -> None:
+        async with rig(max_rows=64, encode_tokens=1024) as running:
+            await answer(running.submit([1] * 3, [1] * 40, [1] * 9, [1] * 33, beam_size=1, max_tokens=1))
+            assert running.sequences.calls == [(4, 10), (34, 41)]
+            assert running.counts.read_tokens == 4 + 10 + 34 + 41
+
+    asyncio.run(main())
+
+
+def test_a_request_with_64_wide_beams_does_not_keep_a_small_one_waiting() -> None:
+    async def main() -> None:
+        async with rig(max_rows=64, encode_tokens=1024) as running:
+            running.steps.seconds = 0.0005
+            giant = running.submit(
+                *[[1 + i % 9] * (1 + i % 30) for i in range(64)], beam_size=16, max_tokens=60, length_penalty=5
+            )
+            waiting = asyncio.create_task(answer(giant))
+            while running.engine.num_running < 48:
+                await asyncio.sleep(0.001)
+            before = len(running.counts.steps)
+            await answer(running.submit([2, 3, 4], beam_size=4, max_tokens=5))
+            assert len(running.counts.steps) - before < 20  # not even one of the giant's texts has to end for it
+            assert not waiting.done()
+            await waiting
+
+    asyncio.run(main())
+
+
+FAILING = 7  # tokens of a source, its end token counted
+
+
+def test_a_failed_step_fails_the_requests_in_it_and_no_others() -> None:
+    async def main() -> None:
+        async with rig(max_rows=8) as running:
+            running.steps.fails_at = FAILING
+            running.steps.gate = threading.Event()
+            mate = running.submit([1], beam_size=3, max_tokens=100)
+            bad = running.submit([1] * (FAILING - 1), beam_size=4)
+            later = running.submit([3] * 20, [4], beam_size=4, max_tokens=9)  # no places are left
+            while running.engine.num_running < 3:
+                await asyncio.sleep(0.001)
+            running.steps.gate.set()
+            for translation in (mate, bad):
+                with pytest.raises(EngineError):
+                    await answer(translation)
+            same(await answer(later), [[3] * 20, [4]], TranslationOptions(beam_size=4, max_tokens=9))
+            await running.until_idle()
+
+    asyncio.run(main())
+
+
+BAD = 500  # a token that is in no vocabulary
+
+
+def test_a_failed_encode_call_fails_the_requests_in_it_and_no_others() -> None:
+    async def main() -> None:
+        async with rig() as running:
+            running.sequences.fails_at = BAD
+            steady = running.submit([1, 2], **UNENDING)
+            while not running.engine.num_running:
+                await asyncio.sleep(0.001)
+            with pytest.raises(EngineError):
+                await answer(running.submit([BAD], [3], beam_size=2))
+            running.engine.cancel(steady)
+            same(await answer(running.submit([5])), [[5]], TranslationOptions())
+            await running.until_idle()
+
+    asyncio.run(main())
+
+
+def test_numbers_that_are_not_finite_fail_their_own_request_alone() -> None:
+    async def main() -> None:
+        async with rig() as running:
+            running.steps.is_broken_at = FAILING
+            running.steps.gate = threading.Event()
+            steady = running.submit([3], beam_size=4, max_tokens=20)
+            bad = running.submit([4], [2] * (FAILING - 1), beam_size=2)
+            running.steps.gate.set()
+            with pytest.raises(EngineError, match="not finite"):
+                await answer(bad)
+            same(await answer(steady), [[3]], TranslationOptions(beam_size=4, max_tokens=20))
+            await running.until_idle()
+
+    asyncio.run(main())
+
+
+def test_stopping_tells_everyone_who_waits() -> None:
+    async def main() -> None:
+        async with rig(max_rows=2) as running:
+            running.steps.seconds = 0.001
+            translations = [running.submit([1] * 50, **UNENDING) for _ in range(3)]
+            await asyncio.sleep(0.02)
+            await asyncio.to_thread(running.engine.stop)
+            for translation in translations:
+                with pytest.raises(UnavailableError):
+                    await answer(translation)
+            with pytest.raises(UnavailableError, match="shutting down"):
+                running.submit([1])
+
+    asyncio.run(main())
+
+
+def test_a_runner_with_too_few_slots_is_refused() -> None:
+    async def main() -> None:
+        async with rig() as running:
+            with pytest.raises(ValueError, match="slots"):
+                TranslationEngine(
+                    "x",
+                    running.steps,
+                    running.sequences,
+                    max_rows=17,
+                    encode_tokens=16,
+                    encode_share=0.5,
+                    observer=running.counts,
+                )
+
+    asyncio.run(main())
