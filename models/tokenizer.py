@@ -2,7 +2,8 @@
 
 Two kinds: character-level with <unk>, and byte-level BPE (Sennrich et al. 2016 over bytes, so nothing is unknown).
 In both, text is the concatenation of each token's bytes, which is what lets a stream be detokenised token by token.
-The input is normalised to NFC and to nothing more. Knows nothing of models or files on disk.
+The input is normalised to NFC; byte-level BPE for a classifier, which writes no text, may also read everything in lower
+case. Knows nothing of models or files on disk.
 
 "<unk>" and "<eos>" are ids, not text: a user who types the five characters "<eos>" gets five (or so) ordinary tokens.
 """
@@ -32,11 +33,14 @@ class Tokenizer:
         vocab_size: V, the number of ids.
         unknown_id: the id of <unk>, or None (byte-level BPE has none).
         end_id: the id of <eos>, or None when the training text had no document ends.
+        is_lowercase: whether text is read in lower case, so that its case cannot come back.
     """
 
     def __init__(self, backend: BackendTokenizer) -> None:
         self._backend = backend
-        self.kind: TokenizerKind = _kind_of(json.loads(backend.to_str()))
+        description = json.loads(backend.to_str())
+        self.is_lowercase: bool = _is_lowercase(description)
+        self.kind: TokenizerKind = _kind_of(description)
         self.vocab_size: int = backend.get_vocab_size()
         self.unknown_id: int | None = backend.token_to_id(UNKNOWN_TOKEN) if self.kind == "character" else None
         self.end_id: int | None = backend.token_to_id(END_TOKEN)
@@ -61,13 +65,16 @@ class Tokenizer:
         return cls(backend)
 
     @classmethod
-    def byte_bpe(cls, texts: Iterable[str], vocab_size: int, *, end_token: bool = False) -> Self:
+    def byte_bpe(
+        cls, texts: Iterable[str], vocab_size: int, *, end_token: bool = False, lowercase: bool = False
+    ) -> Self:
         """A byte-level BPE tokenizer trained on the texts.
 
         Args:
             texts: the training texts.
             vocab_size: upper bound on the number of ids, at least 257 with an end token, else 256.
             end_token: whether to reserve an id for <eos>.
+            lowercase: whether to read all text in lower case; not for a model that writes text.
 
         Raises:
             TokenizerError: vocab_size is too small to hold every byte.
@@ -76,7 +83,8 @@ class Tokenizer:
         if vocab_size < least:
             raise TokenizerError(f"vocab_size {vocab_size} is too small for byte-level BPE: at least {least}.")
         backend = BackendTokenizer(BPE())
-        backend.normalizer = normalizers.NFC()
+        nfc = normalizers.NFC()
+        backend.normalizer = normalizers.Sequence([nfc, normalizers.Lowercase()]) if lowercase else nfc
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
@@ -150,13 +158,24 @@ class Tokenizer:
         return 4 * longest  # NFC joins at most 4 code points into one, as in U+1F82
 
 
+def _is_lowercase(description: dict[str, Any]) -> bool:
+    """Raises TokenizerError when text is normalised beyond NFC and lower case."""
+    normalizer = description.get("normalizer") or {"type": "none"}
+    names = [item["type"] for item in normalizer.get("normalizers", [normalizer])]
+    if names == ["NFC", "Lowercase"]:
+        return True
+    if names in (["none"], ["NFC"]):
+        return False
+    raise TokenizerError(
+        f"tokenizer normalizer {', '.join(names)} changes text beyond NFC and lower case; allowed: none, NFC, or NFC "
+        "and Lowercase in this order."
+    )
+
+
 def _kind_of(description: dict[str, Any]) -> TokenizerKind:
     """Raises TokenizerError when text is not a concatenation of token bytes."""
     model = description["model"]["type"]
-    normalizer = (description.get("normalizer") or {"type": "none"})["type"]
     pre = description.get("pre_tokenizer") or {}
-    if normalizer not in ("none", "NFC"):
-        raise TokenizerError(f"tokenizer normalizer {normalizer} changes text beyond NFC; allowed: none, NFC.")
     if model == "WordLevel" and pre.get("type") == "Split" and pre.get("pattern") == {"Regex": r"[\s\S]"}:
         return "character"
     if model == "BPE" and pre.get("type") == "ByteLevel":

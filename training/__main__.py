@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from models.errors import RnnserveError
-from training.recipe import RECIPES, as_typed, load_recipe
+from training.recipe_file import RECIPES, as_typed, load_recipe
 from training.run_folder import PLACES
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

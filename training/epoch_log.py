@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from training.progress import EpochFigures
 
 
 def epoch_lines(history: Iterable[EpochFigures]) -> str:
     """JSON lines of the epochs' figures."""
-    return "".join(json.dumps(asdict(figures)) + "\n" for figures in history)
+    return "".join(json.dumps(figures.flat()) + "\n" for figures in history)

@@ -1,6 +1,5 @@
 """Where a run stands: position in the data, running loss, best epoch, history. Pure numbers, saved in a checkpoint."""
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -10,45 +9,48 @@ class EpochFigures:
     """One epoch as measured."""
 
     epoch: int  # counted from 1
-    train_nats_per_token: float  # mean over the epoch, with dropout, while the weights changed
-    validation_nats_per_token: float
-    validation_nats_per_character: float
-    validation_perplexity: float  # exp(nats per token)
+    losses: dict[str, float]  # train_nats_per_<unit>: mean over the epoch, with dropout, while the weights changed
+    validation: dict[str, float]  # training.task.Validation.figures
     learning_rate: float  # after the epoch's last update
     seconds: float  # training and validation, without what a killed run lost
+
+    def flat(self) -> dict[str, float]:
+        """All figures in one dict, as the log and the card have them."""
+        ends = {"learning_rate": self.learning_rate, "seconds": self.seconds}
+        return {"epoch": self.epoch, **self.losses, **self.validation, **ends}
 
 
 @dataclass
 class Progress:
-    """The state of a run between two windows.
+    """The state of a run between two batches.
 
-    `epoch` and `window` are those that come next, counted from 0; the sums are over the windows of this epoch so far.
+    `epoch` and `position` are those that come next, counted from 0; the sums are over this epoch's batches so far.
     """
 
     epoch: int = 0
-    window: int = 0
+    position: int = 0
     loss_sum: float = 0.0  # nats
     num_targets: int = 0
     seconds: float = 0.0
     best_epoch: int = 0  # counted from 1; 0 before any
-    best_nats: float = math.inf
+    best_rank: tuple[float, ...] | None = None  # training.task.Validation.rank of the best epoch
     history: list[EpochFigures] = field(default_factory=list)
 
     def add(self, loss: float, num_targets: int, seconds: float) -> None:
-        """Count a window: its mean loss in nats, its targets, its time."""
-        self.window += 1
+        """Count a batch: its mean loss in nats, its targets, its time."""
+        self.position += 1
         self.loss_sum += loss * num_targets
         self.num_targets += num_targets
         self.seconds += seconds
 
-    def finish_epoch(self, figures: EpochFigures) -> bool:
-        """Close the epoch; returns whether it is the best so far."""
+    def finish_epoch(self, figures: EpochFigures, rank: tuple[float, ...]) -> bool:
+        """Close the epoch; returns whether it is the best so far: its rank is smaller than all before."""
         self.history.append(figures)
         self.epoch += 1
-        self.window, self.loss_sum, self.num_targets, self.seconds = 0, 0.0, 0, 0.0
-        if not figures.validation_nats_per_token < self.best_nats:
+        self.position, self.loss_sum, self.num_targets, self.seconds = 0, 0.0, 0, 0.0
+        if self.best_rank is not None and not rank < self.best_rank:
             return False
-        self.best_epoch, self.best_nats = figures.epoch, figures.validation_nats_per_token
+        self.best_epoch, self.best_rank = figures.epoch, rank
         return True
 
     def is_over(self, epochs: int, patience: int | None) -> bool:
@@ -58,9 +60,11 @@ class Progress:
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists and numbers."""
-        return asdict(self)
+        return {**asdict(self), "best_rank": None if self.best_rank is None else list(self.best_rank)}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
         """The inverse of `to_plain`."""
-        return cls(**{**plain, "history": [EpochFigures(**figures) for figures in plain["history"]]})
+        rank = plain["best_rank"]
+        history = [EpochFigures(**figures) for figures in plain["history"]]
+        return cls(**{**plain, "best_rank": None if rank is None else tuple(rank), "history": history})

@@ -10,6 +10,7 @@ published.json     the bundle, once there is one
 
 import fcntl
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from models.digest import as_json, sync_folder, write_durably
 from models.errors import ConfigError, DataError
 
 PLACES = {"store", "run_dir", "checkpoint_every"}  # keys that may change between two starts: no weight depends on them
-BY_DIGEST = {"data.path"}  # keys that say where the data lies: data_sha256 is compared instead
+BY_DIGEST = re.compile(r"data\..*\bpath")  # keys that say where the data lies: data_sha256 is compared instead
 
 
 class RunFolder:
@@ -71,7 +72,8 @@ class RunFolder:
             write_whole(self.recipe, as_json(mine))
             return
         theirs = _read_json(self.recipe, "begin again in this folder with --fresh, or name another one (run_dir=...)")
-        differing = [key for key in sorted({*mine, *theirs} - PLACES - BY_DIGEST) if mine.get(key) != theirs.get(key)]
+        comparable = [key for key in sorted({*mine, *theirs} - PLACES) if not BY_DIGEST.fullmatch(key)]
+        differing = [key for key in comparable if mine.get(key) != theirs.get(key)]
         if differing:
             changes = ", ".join(f"{key} ({theirs.get(key)} there, {mine.get(key)} now)" for key in differing)
             raise ConfigError(
@@ -106,10 +108,12 @@ def _read_json(path: Path, way_out: str) -> dict[str, Any]:
 
 
 def flattened(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    """{"a": {"b": 1}, "c": [{"d": 2}]} -> {"a.b": 1, "c.0.d": 2}."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
+        if isinstance(value, list):
+            value = {str(number): item for number, item in enumerate(value)}
         flat.update(flattened(value, f"{name}.") if isinstance(value, dict) else {name: value})
     return flat
 

@@ -1,4 +1,4 @@
-"""Lightning runs the windows; this module says which are left.
+"""Lightning runs the batches; this module says which are left.
 
 Lightning's own position is not used to resume: the run's position is `Progress`, and Lightning is asked for what is
 left of the epoch and for the epochs after it. So exact resume does not depend on how Lightning counts.
@@ -8,52 +8,39 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import lightning as L
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from training.checkpoint import load_checkpoint
-from training.data.windows import Window, Windows
 from training.keeper import Keeper
-from training.language_model import LanguageModelTask
 from training.progress import Progress
 from training.progress_bar import ProgressBar
-from training.recipe import Recipe
 from training.run_folder import RunFolder
+from training.task import Batch, Batches, Task
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are not about this run
 
 
 class _Remaining:
-    """The windows that are left of the epoch; Lightning iterates it once an epoch."""
+    """The batches that are left of the epoch; Lightning iterates it once an epoch."""
 
-    def __init__(self, windows: Windows, progress: Progress) -> None:
-        self._windows = windows
+    def __init__(self, batches: Batches, progress: Progress) -> None:
+        self._batches = batches
         self._progress = progress
 
-    def __iter__(self) -> Iterator[Window]:
-        return self._windows.starting_at(self._progress.window)
+    def __iter__(self) -> Iterator[Batch]:
+        return self._batches.starting_at(self._progress.epoch, self._progress.position)
 
 
-def train(
-    recipe: Recipe,
-    folder: RunFolder,
-    task: LanguageModelTask,
-    *,
-    windows: Windows,
-    validation: Windows,
-    characters_per_token: float,
-) -> Progress:
+def train(task: Task[Any, Any], folder: RunFolder) -> Progress:
     """Train to the end of the recipe, from the folder's checkpoint when there is one.
 
     Args:
-        recipe: what to do.
+        task: freshly prepared; its module holds the last weights afterwards, if there was anything left to do.
         folder: where checkpoints are read and written; `folder.best` holds the best weights afterwards.
-        task: freshly initialised; holds the last weights afterwards, if there was anything left to do.
-        windows: the training part.
-        validation: the validation part.
-        characters_per_token: of the validation part.
 
     Returns:
         The finished progress.
@@ -63,25 +50,17 @@ def train(
         ConfigError: the loss is not finite.
         SystemExit: the process was told to stop (SIGINT 1, SIGTERM 143).
     """
+    recipe = task.recipe
     checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint.is_file() else None
     progress = Progress.from_plain(checkpoint.progress) if checkpoint else Progress()
     if progress.is_over(recipe.epochs, recipe.patience):
         return progress
-    keeper = Keeper(
-        recipe,
-        folder,
-        progress,
-        checkpoint,
-        windows=windows,
-        validation=validation,
-        characters_per_token=characters_per_token,
-    )
     trainer = L.Trainer(
         accelerator=recipe.accelerator,
         devices=1,
         max_epochs=recipe.epochs - progress.epoch,
         gradient_clip_val=recipe.optimizer.clip,
-        callbacks=[keeper, ProgressBar(progress, epochs=recipe.epochs, windows=len(windows))],
+        callbacks=[Keeper(task, folder, progress, checkpoint), ProgressBar(task, progress)],
         plugins=[LightningEnvironment()],  # one process, also where variables of a cluster are set
         logger=False,
         enable_checkpointing=False,
@@ -92,7 +71,7 @@ def train(
         # Lightning 2.6 builds a torch class that torch 2.13 calls deprecated.
         warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
         try:
-            trainer.fit(task, train_dataloaders=_Remaining(windows, progress))
+            trainer.fit(task.module, train_dataloaders=_Remaining(task.batches, progress))
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None  # Lightning's own says 0, as if all had been done
     return progress

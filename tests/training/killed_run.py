@@ -1,6 +1,6 @@
 """python -m tests.training.killed_run RECIPE WHERE: a run that is killed with SIGKILL at WHERE.
 
-WHERE is the number of a window, counted from 0 through all epochs from where this process begins, or "publish": after
+WHERE is the number of a batch, counted from 0 through all epochs from where this process begins, or "publish": after
 every file of the bundle is written and before it gets its name; or "never".
 """
 
@@ -9,29 +9,31 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from models import store
-from training.language_model import LanguageModelTask
-from training.recipe import load_recipe
+from training.recipe_file import load_recipe
 from training.run import run
+from training.tasks import TASKS
 
 
 def main() -> None:
     recipe, where = sys.argv[1:]
+    checked = load_recipe(Path(recipe), [])
     if where == "publish":
         setattr(store, "sync_tree", lambda *_: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010
     elif where != "never":
-        windows = itertools.count()
-        step = LanguageModelTask.training_step
+        batches = itertools.count()
+        module = get_type_hints(TASKS[checked.task])["module"]
+        step = module.training_step
 
         def killed_step(*args: Any) -> Any:
-            if next(windows) == int(where):
+            if next(batches) == int(where):
                 os.kill(os.getpid(), signal.SIGKILL)
             return step(*args)
 
-        setattr(LanguageModelTask, "training_step", killed_step)  # noqa: B010
-    print(run(load_recipe(Path(recipe), [])))
+        module.training_step = killed_step
+    print(run(checked))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from training.recipe import RECIPES, load_recipe
+from training.recipe_file import RECIPES, load_recipe
 
 TINY = RECIPES / "builtin-tiny.yaml"
 SHIPPED = sorted(RECIPES.glob("*.yaml"))

@@ -64,3 +64,8 @@ def decoded(raw: bytes, where: str) -> str:
     except UnicodeDecodeError as error:
         raise DataError(f"{where} is not UTF-8 at byte {error.start}; convert it: iconv -f LATIN1 -t UTF-8.") from None
     return text.replace("\r\n", "\n")
+
+
+def digest(*parts: bytes) -> str:
+    """The sha256 of several files' bytes, in order."""
+    return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -4,8 +4,8 @@ import torch
 
 from models.config import CELL_KINDS, CellKind, LanguageModelConfig
 from models.network.language_model import LanguageModel
-from training.data.windows import Windows
-from training.evaluation import mean_nats
+from training.language_model.evaluation import mean_nats
+from training.language_model.windows import Windows
 
 
 @pytest.mark.parametrize("kind", CELL_KINDS)

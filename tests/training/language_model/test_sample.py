@@ -3,7 +3,7 @@ import torch
 from models.config import LanguageModelConfig
 from models.network.language_model import LanguageModel
 from models.tokenizer import Tokenizer
-from training.sample import NUM_TOKENS, sample
+from training.language_model.sample import NUM_TOKENS, sample
 
 
 def model_for(tokenizer: Tokenizer) -> LanguageModel:

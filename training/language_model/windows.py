@@ -25,6 +25,11 @@ class Window(NamedTuple):
     inputs: Tensor  # int64 [lanes, time]
     targets: Tensor  # int64 [lanes, time], the token after each input; IGNORED where a lane has ended
 
+    @property
+    def num_targets(self) -> int:
+        """Targets that count."""
+        return int((self.targets != IGNORED).sum())
+
 
 class Windows:
     """All windows of a stream, in order.
@@ -67,8 +72,12 @@ class Windows:
         return Window(index, self._inputs[:, cut], self._targets[:, cut])
 
     def __iter__(self) -> Iterator[Window]:
-        return self.starting_at(0)
+        return self.starting_at(0, 0)
 
-    def starting_at(self, index: int) -> Iterator[Window]:
-        """The windows from a position to the end."""
-        return (self[i] for i in range(index, len(self)))
+    def num_batches(self, epoch: int) -> int:  # noqa: ARG002 - every epoch reads the same windows
+        """Windows in an epoch."""
+        return len(self)
+
+    def starting_at(self, epoch: int, position: int) -> Iterator[Window]:  # noqa: ARG002
+        """The windows from a position to the end, the same ones in every epoch."""
+        return (self[i] for i in range(position, len(self)))

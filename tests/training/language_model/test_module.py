@@ -5,9 +5,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from models.network.language_model import LanguageModel
+from models.tokenizer import Tokenizer
 from tests.training.conftest import RecipeMaker
-from training.data.windows import Windows
-from training.language_model import LanguageModelTask
+from training.data.corpus import Corpus, Origin
+from training.language_model.recipe import LanguageModelRecipe
+from training.language_model.task import LanguageModelTask
+from training.language_model.windows import Windows
 from training.run_folder import RunFolder
 from training.schedule import factor
 from training.trainer import train
@@ -17,6 +20,7 @@ LANES, LENGTH, NUM_WINDOWS, EPOCHS = 4, 16, 6, 2
 
 def test_truncated_backpropagation_equals_a_hand_written_loop(make_recipe: RecipeMaker) -> None:
     recipe = make_recipe(epochs=EPOCHS, optimizer={"learning_rate": 0.02, "clip": 0.1, "weight_decay": 0.1})
+    assert isinstance(recipe, LanguageModelRecipe)
     torch.set_num_threads(1)
     ids = np.random.default_rng(0).integers(0, 13, LANES * LENGTH * NUM_WINDOWS + 1)
     config = recipe.model.config(13)
@@ -41,10 +45,17 @@ def test_truncated_backpropagation_equals_a_hand_written_loop(make_recipe: Recip
         optimizer.step()
 
     torch.manual_seed(5)
-    task = LanguageModelTask(config, optimizer=recipe.optimizer, schedule=recipe.schedule, num_updates=total)
     windows = Windows(ids, lanes=LANES, length=LENGTH)
+    task = LanguageModelTask(
+        recipe,
+        Corpus("ids", Origin("ids", "here", "none"), (), (), False, ""),
+        Tokenizer.character(["abcdefghijkl"]),  # 13 with <unk>
+        batches=windows,
+        validation=windows,
+        sizes={"validation_tokens": len(ids), "validation_characters": len(ids) - 1},
+    )
     with RunFolder.opened(recipe.run_path) as folder:
-        progress = train(recipe, folder, task, windows=windows, validation=windows, characters_per_token=1.0)
+        progress = train(task, folder)
     assert progress.epoch == EPOCHS
     for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, task.model.get_parameter(name)), name
+        assert torch.equal(parameter, task.module.model.get_parameter(name)), name

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import DataError
-from training.data.windows import IGNORED, Windows
+from training.language_model.windows import IGNORED, Windows
 
 
 @given(num_tokens=st.integers(2, 300), lanes=st.integers(1, 12), length=st.integers(1, 50))
@@ -36,6 +36,6 @@ def test_a_lane_goes_on_where_its_last_window_stopped(num_tokens: int, lanes: in
 
 def test_starting_at_gives_the_rest() -> None:
     windows = Windows(np.arange(100), lanes=3, length=4)
-    rest = [window.position for window in windows.starting_at(5)]
+    rest = [window.position for window in windows.starting_at(epoch=2, position=5)]
     assert rest == list(range(5, len(windows)))
     assert torch.equal(next(windows.starting_at(5)).inputs, windows[5].inputs)

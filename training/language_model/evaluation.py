@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from models.network.language_model import LanguageModel
-from training.data.windows import IGNORED, Windows
+from training.language_model.windows import IGNORED, Windows
 
 
 def mean_nats(model: LanguageModel, windows: Windows) -> float:

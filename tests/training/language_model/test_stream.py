@@ -2,7 +2,7 @@ import pytest
 
 from models.errors import DataError
 from models.tokenizer import Tokenizer
-from training.data.stream import num_characters, stream_from_documents
+from training.language_model.stream import num_characters, stream_from_documents
 
 
 def test_ends_stand_before_the_first_document_and_after_each() -> None:

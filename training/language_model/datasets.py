@@ -5,7 +5,7 @@ from pathlib import Path
 from models.errors import ConfigError
 from training.data import builtin, names, text_file, tiny_shakespeare, war_and_peace
 from training.data.corpus import Corpus
-from training.recipe import DataSection
+from training.language_model.recipe import DataSection
 
 
 def load_corpus(section: DataSection) -> Corpus:

@@ -6,8 +6,8 @@ import pytest
 
 from models.errors import DataError
 from training.data import names
-from training.data.datasets import load_corpus
-from training.recipe import DataSection
+from training.language_model.datasets import load_corpus
+from training.language_model.recipe import DataSection
 
 real_data = pytest.mark.skipif("RNNSERVE_DATA" not in os.environ, reason="RNNSERVE_DATA is not set")
 

@@ -1,0 +1,1 @@
+"""The language model: a text, windows that carry the state, nats per token."""

@@ -1,0 +1,106 @@
+"""The recipe of a classifier."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.classifier_config import ClassifierConfig, PoolingKind
+from models.config import CellKind, FrozenModel, Probability, Size
+from training.recipe import Recipe, Share, Smoothing, TokenizerSection, unfit
+
+DatasetName = Literal["sst2", "imdb", "waimai", "online-shopping", "comparisons", "labels-file"]
+
+
+class DatasetSection(FrozenModel):
+    """One of the data sets of a mix."""
+
+    dataset: DatasetName
+    path: str | None = None  # with dataset labels-file: the file, lines text<TAB>label, UTF-8, plain or .gz
+    validation_share: Share | None = None  # with comparisons or labels-file; the others come with a validation part
+    natural: bool = False  # with dataset sst2: sentences written as people do, not with spaces between all tokens
+    chunk_words: Size | None = None  # with dataset imdb: cut reviews into sentences joined to at least so many words
+    repeat: Annotated[int, Field(ge=1, le=1000)] = 1  # how often an epoch reads each text
+    examples: Size | None = None  # the most texts that an epoch reads, drawn anew for each; null: all
+
+    @model_validator(mode="after")
+    def _options_fit_the_dataset(self) -> Self:
+        own = {
+            "sst2": {"natural"},
+            "imdb": {"chunk_words"},
+            "comparisons": {"validation_share"},
+            "labels-file": {"path", "validation_share"},
+        }
+        allowed = own.get(self.dataset, set())
+        given = {key for key in ("path", "validation_share", "chunk_words") if getattr(self, key) is not None}
+        given |= {"natural"} if self.natural else set()
+        if extra := sorted(given - allowed):
+            raise unfit(f"dataset {self.dataset} has no {', '.join(extra)}; leave it out")
+        if missing := sorted((allowed & {"path", "validation_share"}) - given):
+            raise unfit(f"dataset {self.dataset} needs {', '.join(missing)}")
+        if self.examples is not None and self.repeat > 1:
+            raise unfit("repeat and examples do not go together; leave one out")
+        return self
+
+
+class DataSection(FrozenModel):
+    """Which labelled texts."""
+
+    datasets: Annotated[list[DatasetSection], Field(min_length=1)]  # training reads all of them, mixed
+    validation: DatasetName  # the one whose validation part chooses the best epoch
+    best_by: Literal["accuracy", "macro-f1"] = "accuracy"  # there; macro-f1 where one class is rare
+
+    @model_validator(mode="after")
+    def _validation_is_one_of_them(self) -> Self:
+        names = {section.dataset for section in self.datasets}
+        if self.validation not in names:
+            raise unfit(
+                f"data.validation {self.validation} is none of the data sets; allowed: {', '.join(sorted(names))}"
+            )
+        return self
+
+
+class SentimentTokenizerSection(TokenizerSection):
+    """How text becomes token ids; a classifier never writes text, so its case may be lost."""
+
+    lowercase: bool = False  # with byte-bpe: read everything in lower case
+
+    @model_validator(mode="after")
+    def _lowercase_fits_the_kind(self) -> Self:
+        if self.lowercase and self.kind != "byte-bpe":
+            raise unfit(f"tokenizer.lowercase goes with kind byte-bpe, not with {self.kind}; leave it out")
+        return self
+
+
+class ModelSection(FrozenModel):
+    """The architecture without vocabulary and classes, which the data decides."""
+
+    embedding_size: Size
+    kind: CellKind
+    hidden_size: Size
+    num_layers: Annotated[int, Field(ge=1, le=64)]
+    bidirectional: bool = True
+    pooling: PoolingKind = "mean"
+    dropout: Probability = 0.0
+
+    def config(self, vocab_size: int, num_classes: int) -> ClassifierConfig:
+        """The whole architecture's configuration."""
+        return ClassifierConfig(vocab_size=vocab_size, num_classes=num_classes, **self.model_dump())
+
+
+class BatchSection(FrozenModel):
+    """What one training step reads: texts of about the same length."""
+
+    texts: Size
+    max_tokens: Size = 256  # training reads the first so many of a text; validation reads all
+
+
+class SentimentRecipe(Recipe):
+    """A classifier's run: cross entropy with smoothed labels."""
+
+    task: Literal["sentiment"]
+    tokenizer: SentimentTokenizerSection
+    data: DataSection
+    model: ModelSection
+    batch: BatchSection
+    label_smoothing: Smoothing = 0.0  # share of the label's weight that all classes share (Szegedy et al. 2016)
+    token_dropout: Probability = 0.0  # a training text loses each token with a probability drawn from 0 to twice this

@@ -1,0 +1,116 @@
+"""Sentiment as a task: labelled texts of several data sets, accuracy and macro-F1."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
+
+from models.errors import DataError
+from models.network.classifier import Classifier
+from models.tokenizer import Tokenizer
+from training.card import CardParts
+from training.data.labels import Labelled
+from training.sentiment.batches import EncodedText, Part, TextBatches
+from training.sentiment.card import card_parts
+from training.sentiment.evaluation import scores
+from training.sentiment.mix import Mix, load_mix
+from training.sentiment.module import SentimentModule
+from training.sentiment.recipe import SentimentRecipe
+from training.task import Measured, Task, Validation, total_batches
+
+
+class SentimentTask(Task[SentimentRecipe, Mix]):
+    """See training.task.Task.
+
+    Args:
+        recipe: what to do.
+        mix: the labelled texts.
+        tokenizer: trained on the training parts.
+    """
+
+    unit: ClassVar[str] = "text"
+    module: SentimentModule
+
+    def __init__(self, recipe: SentimentRecipe, mix: Mix, tokenizer: Tokenizer) -> None:
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.labels = mix.labels
+        self._mix = mix
+        most = recipe.batch.max_tokens
+        parts = [
+            Part(
+                [text._replace(ids=text.ids[:most]) for text in self._encoded(corpus.train)], part.repeat, part.examples
+            )
+            for part, corpus in mix.parts
+        ]
+        self._validation = {name: self._encoded(examples) for name, examples in mix.validation.items()}
+        self.batches = TextBatches(
+            parts, texts=recipe.batch.texts, seed=recipe.seed, token_dropout=recipe.token_dropout
+        )
+        self.sizes = {"train_texts": sum(len(part.texts) for part in parts)} | {
+            f"validation_texts_{name}": len(texts) for name, texts in self._validation.items()
+        }
+        for name, count in self.sizes.items():
+            if not count:
+                raise DataError(f"{name} is 0: no text of that part has a token; use another data set or more of it.")
+        model = Classifier(recipe.model.config(tokenizer.vocab_size, len(mix.labels)))
+        self.module = SentimentModule(model, recipe, num_updates=total_batches(self.batches, recipe.epochs))
+
+    @staticmethod
+    def read(recipe: SentimentRecipe) -> Mix:
+        """The labelled texts that the recipe names."""
+        return load_mix(recipe.data)
+
+    @classmethod
+    def prepared(cls, recipe: SentimentRecipe, corpus: Mix) -> Self:
+        """See Task."""
+        texts = [example.text for _, part in corpus.parts for example in part.train]
+        section = recipe.tokenizer
+        if section.vocab_size is None:
+            tokenizer = Tokenizer.character(texts)
+        else:
+            tokenizer = Tokenizer.byte_bpe(texts, section.vocab_size, lowercase=section.lowercase)
+        return cls(recipe, corpus, tokenizer)
+
+    def validate(self) -> Validation:
+        """Of the chosen validation part; the best epoch has the highest accuracy or macro-F1, then the fewest nats."""
+        found = scores(self.module.model, self._validation[self.recipe.data.validation])
+        figures = {
+            "validation_nats_per_text": found.nats,
+            "validation_accuracy": found.accuracy,
+            "validation_macro_f1": found.macro_f1,
+        }
+        best = found.accuracy if self.recipe.data.best_by == "accuracy" else found.macro_f1
+        return Validation(figures, rank=(-best, found.nats))
+
+    def measure(self) -> Measured:
+        """The same of every data set's validation part, with the confusion counts."""
+        metrics: dict[str, float] = {}
+        confusion: dict[str, list[list[int]]] = {}
+        names = sorted(self._validation, key=lambda name: name != self.recipe.data.validation)
+        for name in names:
+            found = scores(self.module.model, self._validation[name])
+            prefix = "validation" if name == self.recipe.data.validation else f"validation_{name.replace('-', '_')}"
+            metrics[f"{prefix}_accuracy"] = found.accuracy
+            metrics[f"{prefix}_macro_f1"] = found.macro_f1
+            metrics[f"{prefix}_nats_per_text"] = found.nats
+            confusion[name] = found.counts.tolist()
+        return Measured(metrics, {"confusion": confusion})
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """See Task."""
+        origins = {corpus.name: corpus.origin for _, corpus in self._mix.parts}
+        sources = [{"name": name, **asdict(origin)} for name, origin in origins.items()]
+        joined = {key: "; ".join(source[key] for source in sources) for key in ("title", "upstream", "licence", "name")}
+        return {**joined, "sha256": self._mix.sha256, "sources": sources}
+
+    def card_parts(self, measured: Measured) -> CardParts:
+        """See Task."""
+        data = {**self.data, **self.sizes}
+        return card_parts(self.recipe, self.module.model, self.tokenizer, self._mix, data, measured.details)
+
+    def _encoded(self, examples: Iterable[Labelled]) -> list[EncodedText]:
+        """Token ids and classes; a text without a token is left out."""
+        classes = {label: number for number, label in enumerate(self._mix.labels)}
+        texts = (EncodedText(self.tokenizer.encode(text), classes[label]) for text, label in examples)
+        return [text for text in texts if text.ids]

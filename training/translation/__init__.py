@@ -1,0 +1,1 @@
+"""Translation: sentence pairs, batches by length, teacher forcing, BLEU and chrF."""

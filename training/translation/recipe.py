@@ -1,0 +1,84 @@
+"""The recipe of a translator."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.bundle import Languages
+from models.config import CellKind, FrozenModel, Probability, Size
+from models.translator_config import AttentionKind, BridgeKind, Depth, TranslatorConfig
+from training.data.number_words import LARGEST
+from training.recipe import Recipe, Share, Smoothing, unfit
+
+DatasetName = Literal["tatoeba", "multi30k", "numbers", "pairs-file"]
+
+
+class DataSection(FrozenModel):
+    """Which sentence pairs."""
+
+    dataset: DatasetName
+    path: str | None = None  # with dataset pairs-file: the file, lines source<TAB>target, UTF-8, plain or .gz
+    examples: Annotated[int, Field(ge=100)] | None = None  # with dataset numbers: how many are drawn
+    largest: Annotated[int, Field(ge=99, le=LARGEST)] | None = None  # with dataset numbers: the largest number
+    validation_share: Share | None = None  # with dataset numbers or pairs-file; the others come with a validation part
+    simplified: bool = False  # convert Chinese to simplified characters (needs the package opencc)
+    source_variants: Probability = (
+        0.0  # share of training sources read in lower case, without final punctuation or both
+    )
+
+    @model_validator(mode="after")
+    def _options_fit_the_dataset(self) -> Self:
+        given = {key for key in ("path", "examples", "largest", "validation_share") if getattr(self, key) is not None}
+        needed = {"numbers": {"examples", "largest", "validation_share"}, "pairs-file": {"path", "validation_share"}}
+        wanted = needed.get(self.dataset, set())
+        if missing := sorted(wanted - given):
+            raise unfit(f"dataset {self.dataset} needs {', '.join(f'data.{key}' for key in missing)}")
+        if extra := sorted(given - wanted):
+            raise unfit(f"dataset {self.dataset} has no {', '.join(f'data.{key}' for key in extra)}; leave it out")
+        return self
+
+
+class ModelSection(FrozenModel):
+    """The architecture without its vocabulary, whose size the tokenizer decides."""
+
+    embedding_size: Size
+    kind: CellKind
+    encoder_size: Size
+    encoder_layers: Depth
+    bidirectional: bool = True
+    hidden_size: Size
+    num_layers: Depth
+    attention: AttentionKind = "multiplicative"
+    attention_size: Size | None = None
+    input_feeding: bool = False
+    bridge: BridgeKind = "linear"
+    dropout: Probability = 0.0
+    shared_embeddings: bool = True
+    tied_embeddings: bool = True
+
+    def config(self, vocab_size: int) -> TranslatorConfig:
+        """The whole architecture's configuration."""
+        return TranslatorConfig(vocab_size=vocab_size, **self.model_dump())
+
+    @model_validator(mode="after")
+    def _is_a_translator(self) -> Self:
+        self.config(1)  # its own checks, now rather than after the data is read
+        return self
+
+
+class BatchSection(FrozenModel):
+    """What one training step reads: whole sentences of about the same length."""
+
+    sentences: Size
+    max_tokens: Size = 128  # a training pair with a longer side is left out
+
+
+class TranslationRecipe(Recipe):
+    """A translator's run: teacher forcing, cross entropy with smoothed labels."""
+
+    task: Literal["translation"]
+    languages: Languages
+    data: DataSection
+    model: ModelSection
+    batch: BatchSection
+    label_smoothing: Smoothing = 0.0  # share of the target's weight that all tokens share (Szegedy et al. 2016)

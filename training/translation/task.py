@@ -1,0 +1,130 @@
+"""Translation as a task: sentence pairs, nats per target token, BLEU and chrF of the published weights."""
+
+import math
+import random
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
+
+from models.decoding.options import TranslationOptions
+from models.errors import DataError
+from models.network.translator import Translator
+from models.tokenizer import Tokenizer
+from training.card import CardParts
+from training.data.pairs import Pair, PairCorpus
+from training.task import Measured, Task, Validation, total_batches
+from training.translation.batches import PairBatches, encoded
+from training.translation.card import card_parts
+from training.translation.datasets import load_pairs
+from training.translation.decode import translate
+from training.translation.evaluation import mean_nats, scores
+from training.translation.module import TranslationModule
+from training.translation.recipe import TranslationRecipe
+
+SEARCHES = {"greedy": TranslationOptions(beam_size=1), "beam_4": TranslationOptions(beam_size=4)}
+NUM_EXAMPLES = 20
+EXAMPLES_SEED = 20  # not the recipe's: cards of different runs show the same sentences
+
+
+class TranslationTask(Task[TranslationRecipe, PairCorpus]):
+    """See training.task.Task.
+
+    Args:
+        recipe: what to do.
+        corpus: the sentence pairs.
+        tokenizer: trained on both sides of the training part.
+        train: the training pairs that are read.
+    """
+
+    unit: ClassVar[str] = "token"
+    module: TranslationModule
+
+    def __init__(
+        self, recipe: TranslationRecipe, corpus: PairCorpus, tokenizer: Tokenizer, *, train: list[Pair]
+    ) -> None:
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.languages = recipe.languages
+        self.batches = PairBatches(
+            train,
+            tokenizer,
+            sentences=recipe.batch.sentences,
+            seed=recipe.seed,
+            source_variants=recipe.data.source_variants,
+        )
+        self.sizes = {
+            "train_pairs": len(train),
+            "validation_pairs": len(corpus.validation),
+            "train_target_tokens": self.batches.num_tokens,
+            "validation_sources_in_training": len(
+                {pair.source for pair in train} & {pair.source for pair in corpus.validation}
+            ),
+        }
+        model = Translator(recipe.model.config(tokenizer.vocab_size))
+        self.module = TranslationModule(model, recipe, num_updates=total_batches(self.batches, recipe.epochs))
+        self._corpus = corpus
+        self._validation = [encoded(pair, tokenizer) for pair in corpus.validation]
+
+    @staticmethod
+    def read(recipe: TranslationRecipe) -> PairCorpus:
+        """The sentence pairs that the recipe names."""
+        return load_pairs(recipe)
+
+    @classmethod
+    def prepared(cls, recipe: TranslationRecipe, corpus: PairCorpus) -> Self:
+        """See Task."""
+        texts = [text for pair in corpus.train for text in (pair.source, pair.target)]
+        if recipe.data.source_variants:
+            texts += [pair.source.lower() for pair in corpus.train]
+        if recipe.tokenizer.vocab_size is None:
+            tokenizer = Tokenizer.character(texts, end_token=True)
+        else:
+            tokenizer = Tokenizer.byte_bpe(texts, recipe.tokenizer.vocab_size, end_token=True)
+        most = recipe.batch.max_tokens
+        train = [pair for pair in corpus.train if max(encoded(pair, tokenizer).lengths) <= most]
+        if not train:
+            raise DataError(f"no pair of {corpus.name} has at most batch.max_tokens={most} tokens a side; raise it.")
+        return cls(recipe, corpus, tokenizer, train=train)
+
+    def validate(self) -> Validation:
+        """Nats per target token, and perplexity; the best epoch has the fewest nats."""
+        assert self.tokenizer.end_id is not None
+        nats = mean_nats(self.module.model, self._validation, self.tokenizer.end_id)
+        figures = {
+            "validation_nats_per_token": nats,
+            "validation_perplexity": math.exp(min(nats, 700.0)),  # of a lost model too: math.exp overflows above 709
+        }
+        return Validation(figures, rank=(nats,))
+
+    def measure(self) -> Measured:
+        """The same, and the scores of greedy and beam-4 translations of the whole validation part."""
+        metrics = self.validate().figures
+        sources = [pair.source for pair in self._corpus.validation]
+        references = [pair.target for pair in self._corpus.validation]
+        signatures: dict[str, str] = {}
+        outputs: list[str] = []
+        for name, options in SEARCHES.items():
+            outputs = translate(self.module.model, self.tokenizer, sources, options)
+            found = scores(outputs, references, self.recipe.languages.target)
+            metrics[f"validation_bleu_{name}"] = found.bleu
+            metrics[f"validation_chrf_{name}"] = found.chrf
+            metrics[f"validation_exact_match_{name}"] = found.exact_match
+            signatures = {"bleu": found.bleu_signature, "chrf": found.chrf_signature}
+        return Measured(metrics, {"signatures": signatures, "examples": self._examples(outputs)})
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """See Task."""
+        corpus = self._corpus
+        return {**asdict(corpus.origin), "name": corpus.name, "sha256": corpus.sha256, "notice": corpus.notice}
+
+    def card_parts(self, measured: Measured) -> CardParts:
+        """See Task."""
+        return card_parts(self.recipe, self.module.model, self.tokenizer, {**self.data, **self.sizes}, measured.details)
+
+    def _examples(self, outputs: list[str]) -> list[dict[str, str]]:
+        """Validation pairs with what the model wrote, where they may be quoted."""
+        if not self._corpus.may_quote:
+            return []
+        pairs = self._corpus.validation
+        chosen = random.Random(EXAMPLES_SEED).sample(range(len(pairs)), min(NUM_EXAMPLES, len(pairs)))
+        return [{**pairs[i]._asdict(), "output": outputs[i]} for i in sorted(chosen)]
