@@ -1,7 +1,12 @@
+import json
 import re
+from html import unescape
 
 from server.contract.generate import GenerateRequest
-from tests.server.running import running
+from server.contract.sentiment import SentimentRequest
+from server.contract.translate import TranslateRequest
+from server.contract.validation import request_from
+from tests.server.running import Running, running
 
 
 def test_the_page_names_every_field_and_needs_nothing_from_the_network() -> None:
@@ -10,9 +15,23 @@ def test_the_page_names_every_field_and_needs_nothing_from_the_network() -> None
         paths = server.client.get("/openapi.json").json()["paths"]
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
-    for field in GenerateRequest.model_fields:
-        assert f"<code>{field}</code>" in answer.text
+    for request in (GenerateRequest, TranslateRequest, SentimentRequest):
+        for field in request.model_fields:
+            assert f"<code>{field}</code>" in answer.text
     for path in paths:
         assert path in answer.text
     assert "integer &gt;= 1 &lt;= 4096" in answer.text
     assert not re.search(r"https?://|<script|src=", answer.text)
+
+
+def test_the_examples_are_requests_that_are_allowed_and_are_shown(server: Running) -> None:
+    paths = server.client.get("/openapi.json").json()["paths"]
+    text = unescape(server.client.get("/docs").text)
+    for path, kind in (
+        ("/v1/generate", GenerateRequest),
+        ("/v1/translate", TranslateRequest),
+        ("/v1/sentiment", SentimentRequest),
+    ):
+        example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        request_from(kind, json.dumps(example).encode())
+        assert json.dumps(example, ensure_ascii=False) in text

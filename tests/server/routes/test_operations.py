@@ -10,7 +10,7 @@ from models.errors import BundleCorruptError
 from server.contract.generate import GenerateRequest
 from server.loaded_model import LoadedModel
 from server.settings import Settings
-from tests.server.running import Running, fake_model, running
+from tests.server.running import Running, fake_classifier, fake_model, fake_translator, running
 
 
 def test_loading_is_503_and_alive_until_the_models_are_there() -> None:
@@ -118,6 +118,41 @@ def test_metrics_count_what_happened() -> None:
         assert value("rnnserve_step_duration_seconds_bucket", model="fake/1", le="+Inf") == 4
         assert value("rnnserve_prefill_duration_seconds_count", model="fake/1") == 1
         assert value("rnnserve_engine_info", model="fake/1", backend="fake", precision="fp32") == 1
+
+
+def test_all_tasks_are_counted_in_the_same_families() -> None:
+    with running(fake_translator(), fake_classifier()) as server:
+        server.translate(text=["to be", "a"], beam_size=2, max_tokens=5)
+        server.classify(text=["to be", "b"])
+        value = metrics_of(server)
+        assert value("rnnserve_requests_total", model="translator/1", status="200") == 1
+        assert value("rnnserve_requests_total", model="classifier/1", status="200") == 1
+        assert value("rnnserve_prompt_tokens_total", model="translator/1") == 6
+        assert value("rnnserve_prompt_tokens_total", model="classifier/1") == 6
+        assert value("rnnserve_generated_tokens_total", model="translator/1") == value(
+            "rnnserve_batch_size_sum", model="translator/1"
+        )
+        assert value("rnnserve_prefill_duration_seconds_count", model="translator/1") >= 1
+        assert value("rnnserve_batch_size_sum", model="classifier/1") == 2
+        assert value("rnnserve_step_duration_seconds_count", model="classifier/1") >= 1
+        for model in ("translator/1", "classifier/1"):
+            assert value("rnnserve_rows_running", model=model) == value("rnnserve_rows_waiting", model=model) == 0
+            assert value("rnnserve_requests_running", model=model) == 0
+
+
+def test_models_of_every_task_are_listed_with_what_belongs_to_it() -> None:
+    with running(fake_model("lm"), fake_translator(), fake_classifier()) as server:
+        cards = {card["id"]: card for card in server.client.get("/v1/models").json()["data"]}
+    assert {name: card["task"] for name, card in cards.items()} == {
+        "lm": "generation",
+        "translator": "translation",
+        "classifier": "sentiment",
+    }
+    assert cards["translator"]["languages"] == {"source": "en", "target": "zh"}
+    assert cards["classifier"]["labels"] == ["negative", "neutral", "positive"]
+    assert (cards["translator"]["precision"], cards["translator"]["metrics"]) == ("int8", {"bleu": 20.5})
+    assert not {"languages", "labels"} & set(cards["lm"])
+    assert "labels" not in cards["translator"]
 
 
 def test_two_apps_in_one_process_count_apart() -> None:
