@@ -63,7 +63,7 @@ OWN: dict[str, Callable[[Path], dict[str, Any]]] = {
         "data": {
             "datasets": [
                 {"dataset": "labels-file", "path": str(folder / "labels.tsv"), "validation_share": 0.1, "repeat": 2},
-                {"dataset": "comparisons", "validation_share": 0.1, "examples": 30},
+                {"dataset": "comparisons", "validation_share": 0.1, "examples": 30, "fade_to": 0.5},
             ],
             "validation": "labels-file",
         },

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
+from training.language_model.recipe import LanguageModelRecipe
 from training.recipe_file import RECIPES, load_recipe
 
 TINY = RECIPES / "builtin-tiny.yaml"
@@ -30,6 +31,7 @@ def test_overrides_are_dotted_and_yaml() -> None:
     recipe = load_recipe(TINY, ["optimizer.learning_rate=3e-4", "patience=2", "patience=null", "model.kind=rnn-relu"])
     assert recipe.optimizer.learning_rate == 3e-4
     assert recipe.patience is None
+    assert isinstance(recipe, LanguageModelRecipe)
     assert recipe.model.kind == "rnn-relu"
 
 

@@ -1,59 +1,47 @@
-"""Sentences that compare two dishes and say which was taken, made here: for a machine with no data.
+"""Sentences of two comparisons joined by "but", made here: for a machine with no data.
 
-Which dish was the better one follows from the order of the words and from "not"; whether the guest was lucky, which is
-the label, from that and from the dish that was taken. Each sentence has a twin of the same words in another order and
-with the other label, so nothing that only counts words can do better than chance.
+What comes after "but" is what the guest takes home: the label is the second comparison's, "better" and "not worse"
+being praise, "worse" and "not better" blame. The first one says the opposite. Each sentence has a twin with the two
+comparisons exchanged, so the same words and the other label: nothing that only counts words can do better than chance.
 """
 
 import hashlib
 import itertools
 import random
 
-from models.errors import DataError
 from training.data.corpus import Origin
-from training.data.labels import SHUFFLE_SEED, LabelCorpus, Labelled
+from training.data.labels import SHUFFLE_SEED, LabelCorpus, Labelled, split_shuffled
 
 ORIGIN = Origin(title="Comparisons of dishes", upstream="training/data/comparisons.py, made when read", licence="none")
 DISHES = ["soup", "bread", "fish", "rice", "salad", "pie", "curry", "cake", "stew", "pasta"]
 BETTER = ["better", "nicer", "fresher", "tastier"]
 WORSE = ["worse", "colder", "blander", "saltier"]
-TAKEN = ("we took the", "I had the", "she ordered the", "they gave us the")
+NUM_TWINS = 3000
 
 
 def load(validation_share: float) -> LabelCorpus:
-    """Write all sentences and split them; twins stay together.
+    """Draw sentences with a fixed seed, and split them.
 
     Args:
-        validation_share: of the sentences.
+        validation_share: of the sentences; twins stay together.
 
     Raises:
         DataError: a part would be empty.
     """
-    twins = [
-        _twins(first, second, word, negation, taken)
-        for first, second in itertools.combinations(DISHES, 2)
-        for word in (*BETTER, *WORSE)
-        for negation in ("", "not ")
-        for taken in TAKEN
-    ]
-    random.Random(SHUFFLE_SEED).shuffle(twins)
-    cut = round(len(twins) * validation_share)
-    if not 0 < cut < len(twins):
-        raise DataError(
-            f"comparisons: {len(twins)} twins cannot be split with a share of {validation_share}; raise it."
-        )
-    validation, train = (tuple(itertools.chain.from_iterable(part)) for part in (twins[:cut], twins[cut:]))
+    dice = random.Random(SHUFFLE_SEED)
+    twins = {(_comparison(dice, is_praise=True), _comparison(dice, is_praise=False)) for _ in range(NUM_TWINS)}
+    praises = [Labelled(f"{blame} but {praise}.", "positive") for praise, blame in sorted(twins)]
+    blames = {f"{blame} but {praise}.": Labelled(f"{praise} but {blame}.", "negative") for praise, blame in twins}
+    parts = split_shuffled(praises, round(len(praises) * validation_share), "comparisons")
+    train, validation = (
+        tuple(itertools.chain.from_iterable((example, blames[example.text]) for example in part)) for part in parts
+    )
     sha256 = hashlib.sha256("\n".join(f"{text}\t{label}" for text, label in (*train, *validation)).encode()).hexdigest()
     return LabelCorpus("comparisons", ORIGIN, train, validation, sha256)
 
 
-def _twins(first: str, second: str, word: str, negation: str, taken: str) -> tuple[Labelled, ...]:
-    """Four sentences: either dish first, either dish taken."""
-    is_first_better = (word in BETTER) != bool(negation)
-    found = []
-    for one, other in ((first, second), (second, first)):
-        for dish in (one, other):
-            is_lucky = (dish == one) == is_first_better
-            text = f"the {one} was {negation}{word} than the {other} and {taken} {dish}."
-            found.append(Labelled(text, "positive" if is_lucky else "negative"))
-    return tuple(found)
+def _comparison(dice: random.Random, *, is_praise: bool) -> str:
+    is_negated = dice.random() < 0.5
+    word = dice.choice(BETTER if is_praise != is_negated else WORSE)
+    one, other = dice.sample(DISHES, 2)
+    return f"the {one} was {'not ' if is_negated else ''}{word} than the {other}"

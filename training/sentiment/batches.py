@@ -32,7 +32,8 @@ class Part(NamedTuple):
 
     texts: Sequence[EncodedText]
     repeat: int  # how often an epoch reads each text
-    examples: int | None  # the most texts that an epoch reads, drawn anew for each
+    examples: int | None = None  # the most texts that an epoch reads, drawn anew for each
+    fade_to: float = 1.0  # share of `examples` left in the last epoch, on a line to it
 
 
 def batch_of(texts: Sequence[EncodedText], position: int = 0) -> TextBatch:
@@ -52,24 +53,26 @@ class TextBatches:
     Args:
         parts: the training texts, cut to what is read of them.
         texts: texts in a batch.
+        epochs: of the whole run.
         seed: of draws, orders and left out tokens.
         token_dropout: each text loses its tokens with a probability drawn from 0 to twice this.
     """
 
-    def __init__(self, parts: Sequence[Part], *, texts: int, seed: int, token_dropout: float) -> None:
+    def __init__(self, parts: Sequence[Part], *, texts: int, epochs: int, seed: int, token_dropout: float) -> None:
         self._parts = parts
         self._texts = texts
+        self._epochs = epochs
         self._seed = seed
         self._token_dropout = token_dropout
 
-    def num_batches(self, epoch: int) -> int:  # noqa: ARG002 - every epoch reads as many texts
+    def num_batches(self, epoch: int) -> int:
         """Batches in an epoch."""
-        return -(-sum(_num_read(part) for part in self._parts) // self._texts)
+        return -(-sum(self._num_read(part, epoch) for part in self._parts) // self._texts)
 
     def starting_at(self, epoch: int, position: int) -> Iterator[TextBatch]:
         """An epoch's batches from a position to its end."""
         generator = generator_of(self._seed, epoch)
-        read = [part.texts[i] for part in self._parts for i in _drawn(part, generator).tolist()]
+        read = [part.texts[i] for part in self._parts for i in self._drawn(part, epoch, generator).tolist()]
         batches = bucketed([(len(text.ids),) for text in read], self._texts, generator)
         for number in range(position, len(batches)):
             dice = generator_of(self._seed, epoch, number)
@@ -83,14 +86,15 @@ class TextBatches:
         kept = [i for i, is_kept in zip(text.ids, generator.random(len(text.ids)) >= rate, strict=True) if is_kept]
         return text._replace(ids=kept or text.ids)
 
+    def _num_read(self, part: Part, epoch: int) -> int:
+        """Texts of a part that an epoch reads."""
+        if part.examples is None:
+            return len(part.texts) * part.repeat
+        share = 1.0 - (1.0 - part.fade_to) * epoch / max(1, self._epochs - 1)
+        return min(round(part.examples * share), len(part.texts))
 
-def _num_read(part: Part) -> int:
-    every = len(part.texts) * part.repeat
-    return every if part.examples is None else min(part.examples, every)
-
-
-def _drawn(part: Part, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Positions of the texts that an epoch reads."""
-    if part.examples is None:
-        return np.tile(np.arange(len(part.texts)), part.repeat)
-    return generator.permutation(len(part.texts))[: part.examples]
+    def _drawn(self, part: Part, epoch: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Positions of the texts that an epoch reads."""
+        if part.examples is None:
+            return np.tile(np.arange(len(part.texts)), part.repeat)
+        return generator.permutation(len(part.texts))[: self._num_read(part, epoch)]

@@ -53,6 +53,8 @@ def _data(mix: Mix, data: dict[str, Any]) -> str:
     for part, corpus in mix.parts:
         pieces = "" if part.chunk_words is None else f", reviews cut into chunks of {part.chunk_words} words or more"
         share = "all of them" if part.examples is None else f"{part.examples:,} of them, drawn anew"
+        if part.fade_to < 1.0:
+            share += f", falling to {part.fade_to:.0%} of that in the last"
         times = "" if part.repeat == 1 else f", {part.repeat} times"
         lines.append(
             f"- Training on {corpus.name}: {len(corpus.train):,} texts{pieces}; an epoch reads {share}{times}."

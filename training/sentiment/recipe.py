@@ -21,6 +21,9 @@ class DatasetSection(FrozenModel):
     chunk_words: Size | None = None  # with dataset imdb: cut reviews into sentences joined to at least so many words
     repeat: Annotated[int, Field(ge=1, le=1000)] = 1  # how often an epoch reads each text
     examples: Size | None = None  # the most texts that an epoch reads, drawn anew for each; null: all
+    fade_to: Annotated[float, Field(ge=0.0, le=1.0)] = (
+        1.0  # share of `examples` left in the last epoch, on a line to it
+    )
 
     @model_validator(mode="after")
     def _options_fit_the_dataset(self) -> Self:
@@ -39,6 +42,8 @@ class DatasetSection(FrozenModel):
             raise unfit(f"dataset {self.dataset} needs {', '.join(missing)}")
         if self.examples is not None and self.repeat > 1:
             raise unfit("repeat and examples do not go together; leave one out")
+        if self.examples is None and self.fade_to < 1.0:
+            raise unfit("fade_to goes with examples; say how many there are in the first epoch")
         return self
 
 

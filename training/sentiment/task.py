@@ -38,13 +38,16 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         most = recipe.batch.max_tokens
         parts = [
             Part(
-                [text._replace(ids=text.ids[:most]) for text in self._encoded(corpus.train)], part.repeat, part.examples
+                [text._replace(ids=text.ids[:most]) for text in self._encoded(corpus.train)],
+                part.repeat,
+                part.examples,
+                part.fade_to,
             )
             for part, corpus in mix.parts
         ]
         self._validation = {name: self._encoded(examples) for name, examples in mix.validation.items()}
         self.batches = TextBatches(
-            parts, texts=recipe.batch.texts, seed=recipe.seed, token_dropout=recipe.token_dropout
+            parts, texts=recipe.batch.texts, epochs=recipe.epochs, seed=recipe.seed, token_dropout=recipe.token_dropout
         )
         self.sizes = {"train_texts": sum(len(part.texts) for part in parts)} | {
             f"validation_texts_{name}": len(texts) for name, texts in self._validation.items()

@@ -38,4 +38,4 @@ def test_starting_at_gives_the_rest() -> None:
     windows = Windows(np.arange(100), lanes=3, length=4)
     rest = [window.position for window in windows.starting_at(epoch=2, position=5)]
     assert rest == list(range(5, len(windows)))
-    assert torch.equal(next(windows.starting_at(5)).inputs, windows[5].inputs)
+    assert torch.equal(next(windows.starting_at(0, 5)).inputs, windows[5].inputs)
