@@ -11,6 +11,7 @@ from models.tokenizer import END_TOKEN, Tokenizer
 CORPUS = ["The cat sat on the mat.\n", "你好,世界。再见!\n", "naïve café 🙂 e\u0301\r\n\t"]
 CHARACTER = Tokenizer.character(CORPUS, end_token=True)
 BYTE_BPE = Tokenizer.byte_bpe(CORPUS * 20, vocab_size=320, end_token=True)
+LOWERCASE = Tokenizer.byte_bpe(CORPUS * 20, vocab_size=320, lowercase=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -93,3 +94,24 @@ def test_the_bound_holds_for_the_longest_composition() -> None:
     tokenizer = Tokenizer.character([composed])
     assert len(tokenizer.encode(composed * 10)) == 10
     assert len(composed * 10) <= 10 * tokenizer.max_characters_per_token
+
+
+@given(TEXT)
+def test_a_lowercase_tokenizer_reads_upper_and_lower_case_alike(text: str) -> None:
+    ids = LOWERCASE.encode(text)
+    assert LOWERCASE.encode(LOWERCASE.decode(ids)) == ids
+    if text.isascii():
+        assert LOWERCASE.encode(text.upper()) == ids
+        assert LOWERCASE.decode(ids) == text.lower()
+
+
+def test_lowercase_is_known_from_the_file() -> None:
+    assert Tokenizer.from_json(LOWERCASE.to_json()).is_lowercase
+    assert not Tokenizer.from_json(BYTE_BPE.to_json()).is_lowercase
+    assert not CHARACTER.is_lowercase
+
+
+def test_a_tokenizer_that_strips_accents_is_refused() -> None:
+    both = {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "StripAccents"}]}
+    with pytest.raises(TokenizerError, match=r"normalizer NFC, StripAccents changes text .* allowed: none, NFC, or"):
+        Tokenizer.from_json(json.dumps({**json.loads(BYTE_BPE.to_json()), "normalizer": both}))

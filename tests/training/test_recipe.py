@@ -6,6 +6,7 @@ import pytest
 from models.errors import ConfigError
 from training.language_model.recipe import LanguageModelRecipe
 from training.recipe_file import RECIPES, load_recipe
+from training.sentiment.recipe import SentimentRecipe
 
 TINY = RECIPES / "builtin-tiny.yaml"
 SHIPPED = sorted(RECIPES.glob("*.yaml"))
@@ -58,6 +59,47 @@ def test_overrides_are_dotted_and_yaml() -> None:
 def test_a_wrong_override_says_what_is_allowed(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(TINY, [override])
+
+
+NUMBERS = RECIPES / "numbers-en-zh-tiny.yaml"
+COMPARISONS = RECIPES / "comparisons-tiny.yaml"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "message"),
+    [
+        (TINY, "task=tagging", r"task is 'tagging'; allowed: language-model, translation, sentiment\."),
+        (TINY, "task=null", r"task is missing; allowed: language-model,"),
+        (TINY, "label_smoothing=0.1", r"unknown key label_smoothing; keys of the recipe: task, name"),
+        (TINY, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase; keys of section tokenizer: kind, vocab"),
+        (NUMBERS, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase"),
+        (NUMBERS, "data.path=x.tsv", r"data: dataset numbers has no data\.path; leave it out"),
+        (NUMBERS, "data={dataset: pairs-file}", r"dataset pairs-file needs data\.path, data\.validation_share"),
+        (NUMBERS, "languages.target=zho", r"languages\.target: .*match pattern .*got 'zho'"),
+        (NUMBERS, "model.attention=additive", r"model: .*additive attention needs attention_size"),
+        (NUMBERS, "label_smoothing=1", r"label_smoothing: .*less than 1"),
+        (COMPARISONS, "data.validation=sst2", r"data\.validation sst2 is none of the data sets; allowed: comparisons"),
+        (
+            COMPARISONS,
+            "data.datasets.0.repeats=2",
+            r"unknown key data\.datasets\.0\.repeats; keys of section data\.data",
+        ),
+        (COMPARISONS, "data.datasets.0.natural=true", r"dataset comparisons has no natural; leave it out"),
+        (COMPARISONS, "data.datasets.0.fade_to=0.5", r"fade_to goes with examples"),
+        (COMPARISONS, "data.datasets.1.repeat=2", r"data\.datasets\.1 has no keys of its own"),
+        (COMPARISONS, "data.datasets=[]", r"data\.datasets: .*at least 1 item"),
+        (COMPARISONS, "model.vocab_size=9", r"unknown key model\.vocab_size"),
+    ],
+)
+def test_each_task_has_its_own_keys(recipe: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(recipe, [override])
+
+
+def test_an_override_reaches_into_a_list() -> None:
+    recipe = load_recipe(COMPARISONS, ["data.datasets.0.repeat=3"])
+    assert isinstance(recipe, SentimentRecipe)
+    assert recipe.data.datasets[0].repeat == 3
 
 
 def test_a_missing_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Whole runs of the two tasks beside the language model, and the recipes that need no data."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.bundle import Bundle, Languages
+from models.classifier_config import ClassifierConfig
+from models.errors import ConfigError, DataError
+from models.network.classifier import Classifier
+from models.translator_config import TranslatorConfig
+from tests.training.conftest import RecipeMaker
+from training.recipe_file import RECIPES, load_recipe
+from training.run import run
+from training.sentiment.batches import EncodedText
+from training.sentiment.evaluation import scores
+
+
+def test_a_translator_is_published_with_its_figures_and_signatures(make_recipe: RecipeMaker) -> None:
+    bundle = Bundle(run(make_recipe(task="translation", half_weights=True)))
+    record = bundle.record
+    assert isinstance(record.architecture, TranslatorConfig)
+    assert record.languages == Languages(source="en", target="fr")
+    assert bundle.tokenizer.end_id is not None
+    assert {"validation_nats_per_token", "validation_bleu_beam_4", "validation_chrf_greedy"} <= set(record.metrics)
+    card = (bundle.path / "README.md").read_text(encoding="utf-8")
+    assert "tok:13a" in card
+    assert f"| validation bleu beam 4 | {record.metrics['validation_bleu_beam_4']:.4f} |" in card
+    assert "Translations of the validation part" not in card  # somebody's own sentences are not published
+
+
+def test_a_classifier_is_published_with_its_labels_and_its_figures(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    bundle = Bundle(run(make_recipe(task="sentiment", half_weights=True, epochs=8)))
+    record = bundle.record
+    assert isinstance(record.architecture, ClassifierConfig)
+    assert record.labels == ["negative", "positive"]
+    assert bundle.tokenizer.is_lowercase
+    assert "validation_comparisons_macro_f1" in record.metrics
+    confusion = record.provenance["measured"]["confusion"]["labels-file"]
+    right, total = confusion[0][0] + confusion[1][1], sum(map(sum, confusion))
+    assert record.metrics["validation_accuracy"] == pytest.approx(right / total)
+    model = Classifier(record.architecture)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in bundle.weights().items()})
+    everything = [line.split("\t") for line in (tmp_path / "labels.tsv").read_text(encoding="utf-8").splitlines()]
+    texts = [EncodedText(bundle.tokenizer.encode(text), record.labels.index(label)) for text, label in everything]
+    assert scores(model, texts).accuracy > 0.9
+
+
+def test_numbers_tiny_learns_and_quotes_itself(tmp_path: Path) -> None:
+    changes = ["data.largest=99", "data.examples=400", "epochs=12", "batch.sentences=16", "model.hidden_size=64"]
+    places = [f"store={tmp_path / 'store'}", f"run_dir={tmp_path / 'run'}"]
+    bundle = Bundle(run(load_recipe(RECIPES / "numbers-en-zh-tiny.yaml", [*changes, *places])))
+    epochs = bundle.record.provenance["epochs"]
+    assert epochs[-1]["validation_nats_per_token"] < 0.8 * epochs[0]["validation_nats_per_token"]
+    assert "| source | reference | output (beam 4) |" in (bundle.path / "README.md").read_text(encoding="utf-8")
+
+
+def test_comparisons_tiny_learns_what_no_count_of_words_can(tmp_path: Path) -> None:
+    changes = ["epochs=1", f"store={tmp_path / 'store'}", f"run_dir={tmp_path / 'run'}"]
+    bundle = Bundle(run(load_recipe(RECIPES / "comparisons-tiny.yaml", changes)))
+    assert bundle.record.metrics["validation_accuracy"] > 0.95
+
+
+def test_sentences_that_are_all_too_long_are_refused(make_recipe: RecipeMaker) -> None:
+    with pytest.raises(DataError, match=r"no pair of pairs-file has at most batch\.max_tokens=1 tokens a side; raise"):
+        run(make_recipe(task="translation", batch={"sentences": 4, "max_tokens": 1}))
+
+
+def test_a_mix_with_a_label_that_is_never_trained_on_is_refused(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    (tmp_path / "labels.tsv").write_text("a\tgood\nb\tgood\nc\tgood\n", encoding="utf-8")
+    data = {
+        "datasets": [{"dataset": "labels-file", "path": str(tmp_path / "labels.tsv"), "validation_share": 0.4}],
+        "validation": "labels-file",
+    }
+    with pytest.raises(DataError, match=r"training texts have the labels good,.* at least two are needed"):
+        run(make_recipe(task="sentiment", data=data))
+
+
+def test_simplified_needs_chinese(make_recipe: RecipeMaker) -> None:
+    recipe = make_recipe(task="translation")
+    changed = recipe.model_copy(update={"data": recipe.data.model_copy(update={"simplified": True})})  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="neither language is zh"):
+        run(changed)
