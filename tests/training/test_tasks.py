@@ -1,5 +1,6 @@
 """Whole runs of the two tasks beside the language model, and the recipes that need no data."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from training.recipe_file import RECIPES, load_recipe
 from training.run import run
 from training.sentiment.batches import EncodedText
 from training.sentiment.evaluation import scores
+from training.translation.datasets import load_pairs
+from training.translation.recipe import TranslationRecipe
 
 
 def test_a_translator_is_published_with_its_figures_and_signatures(make_recipe: RecipeMaker) -> None:
@@ -81,4 +84,24 @@ def test_simplified_needs_chinese(make_recipe: RecipeMaker) -> None:
     recipe = make_recipe(task="translation")
     changed = recipe.model_copy(update={"data": recipe.data.model_copy(update={"simplified": True})})  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="neither language is zh"):
+        run(changed)
+
+
+def test_chinese_can_be_read_in_simplified_characters(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    pytest.importorskip("opencc", reason="opencc is not installed")
+    (tmp_path / "pairs.tsv").write_text("I see.\t我覺得。\nI see.\t我觉得。\nGood.\t好。\n", encoding="utf-8")
+    data = {"dataset": "pairs-file", "path": str(tmp_path / "pairs.tsv"), "validation_share": 0.5, "simplified": True}
+    recipe = make_recipe(task="translation", data=data, languages={"source": "en", "target": "zh"})
+    assert isinstance(recipe, TranslationRecipe)
+    corpus = load_pairs(recipe)
+    assert {pair.target for pair in (*corpus.train, *corpus.validation)} == {"我觉得。", "好。"}
+    assert len(corpus.train) == len(corpus.validation) == 1
+    assert "OpenCC" in corpus.notice
+
+
+def test_missing_opencc_is_said(make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opencc", None)
+    recipe = make_recipe(task="translation", languages={"source": "en", "target": "zh"})
+    changed = recipe.model_copy(update={"data": recipe.data.model_copy(update={"simplified": True})})  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="pip install opencc"):
         run(changed)
