@@ -105,7 +105,7 @@ def _with_engine(model: LoadedModel, settings: Settings, counters: EngineMetrics
                 model.sequences,
                 max_rows=settings.max_rows,
                 encode_tokens=settings.encode_tokens,
-                encode_share=settings.prefill_share,
+                encode_share=settings.encode_share,
                 observer=counters,
             )
             return ServedTranslation(model, translation, permits, counters, TokenTexts(model.tokenizer.token_bytes))

@@ -33,6 +33,8 @@ from models.decoding.candidates import Candidates, top_candidates
 from models.decoding.options import TranslationOptions
 
 LEAST_COVERAGE = 1e-30
+_NO_ROWS = np.zeros(0, np.int64)
+_FIRST_ROW = np.zeros(1, np.int64)
 
 
 class Hypothesis(NamedTuple):
@@ -161,6 +163,10 @@ class BeamSearch:
             As `advance`.
         """
         self.num_tokens += 1
+        if self._options.beam_size == 1:
+            return self._extend_greedily(
+                int(candidates.ids[0, 0]), float(candidates.log_probabilities[0, 0]), attention
+            )
         totals = self._log_p[:, None] + candidates.log_probabilities
         ranked = np.argsort(-totals.ravel(), kind="stable").tolist()  # rows and ids ascend where log p is equal
         log_p, ids, width = totals.ravel().tolist(), candidates.ids.ravel().tolist(), totals.shape[1]
@@ -178,6 +184,21 @@ class BeamSearch:
                 parents.append(row)
                 chosen.append((token, log_p[place]))
         return self._live_on(parents, chosen, attention)
+
+    def _extend_greedily(self, token: int, log_p: float, attention: NDArray[np.float32]) -> NDArray[np.int64]:
+        """What is left of `extend` for a beam of 1, where there is nothing to rank: many such rows step together."""
+        self._log_p[0] += log_p
+        node = _Node(token, self._row_of(attention, 0), self._last[0])
+        if token == self._end_id or self.num_tokens == self._max_tokens:
+            self._finish(node, float(self._log_p[0]), 0, attention)
+            self._last = []
+            self.tokens = _NO_ROWS
+            return _NO_ROWS
+        self._last[0] = node
+        self.tokens = np.array([token], np.int64)
+        if self._coverage is not None:
+            self._coverage = self._coverage + attention[:1, : self._source_length]
+        return _FIRST_ROW
 
     def results(self) -> list[Hypothesis]:
         """The 1 + alternatives best that are finished, best first; fewer when fewer were found."""

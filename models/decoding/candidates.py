@@ -25,9 +25,7 @@ class Candidates(NamedTuple):
 
     def of_rows(self, start: int, stop: int, count: int) -> Self:
         """The first `count` of rows start .. stop-1."""
-        return self._replace(
-            ids=self.ids[start:stop, :count], log_probabilities=self.log_probabilities[start:stop, :count]
-        )
+        return type(self)(self.ids[start:stop, :count], self.log_probabilities[start:stop, :count])
 
 
 def top_candidates(logits: NDArray[np.float32], count: int) -> Candidates:

@@ -37,6 +37,7 @@ class Batch:
 
     def clear(self) -> None:
         """Forget all rows: the next step has none that continues."""
+        self._first: dict[Source, int] = {}  # the slot of each search's first row in the last step
         self._parents: dict[Source, NDArray[np.int64]] = {}  # the slots that each search's rows continue from
         self._num_rows = 0  # of the last step: the slots from here on are free
 
@@ -72,7 +73,8 @@ class Batch:
         is_finite = np.isfinite(candidates.log_probabilities[:, 0])
         are_all_finite = bool(is_finite.all())
         attention = self._runner.attention
-        self._parents = {}
+        self._parents.clear()
+        self._first.clear()
         found = []
         start = 0
         for source, count in zip(sources, counts, strict=True):
@@ -83,7 +85,7 @@ class Batch:
                 are_all_finite or bool(is_finite[start:stop].all()),
             )
             found.append(rows)
-            self._parents[source] = np.arange(start, stop)
+            self._first[source] = start
             start = stop
         return found
 
@@ -95,6 +97,4 @@ class Batch:
             parents: int64 [k'], rows of that search in that step; empty when it is over.
         """
         if len(parents):
-            self._parents[source] = self._parents[source][parents]
-        else:
-            del self._parents[source]
+            self._parents[source] = self._first[source] + parents
