@@ -4,26 +4,22 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import onnx
-
-from export.backends.golden import NUM_TOKENS, golden_logits
+from export.architectures.architecture import Architecture
+from export.architectures.classifier import ClassifierArchitecture
+from export.architectures.language_model import LanguageModelArchitecture
+from export.architectures.translator import TranslatorArchitecture
 from export.backends.onnxruntime.build import Graphs, open_graph_set, open_session
-from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
 from export.census import check_census
-from export.parity import verify_language_model
-from export.quantize.language_model import QuantizedLanguageModel
 from export.report import Report
-from export.trace.language_model import language_model_graphs
-from export.trace.reference import LanguageModelReference, language_model
 from export.weights_file import save_graphs
 from models.bundle import Bundle
+from models.classifier_config import ClassifierConfig
+from models.config import LanguageModelConfig
 from models.errors import ExportError
-from models.graph_set import Golden, GraphSet, new_graph_set
-from models.network.language_model import LanguageModel
+from models.graph_set import GraphSet, new_graph_set
+from models.translator_config import TranslatorConfig
 
 BUILDABLE_SETS = ("fp32", "int8")
-_VERIFY_SLOTS = 128
 
 
 def build_sets(
@@ -46,25 +42,36 @@ def build_sets(
     unknown = [name for name in sets if name not in BUILDABLE_SETS]
     if unknown:
         raise ExportError(f"Graph set {ascii(unknown[0])[:80]} cannot be built. Sets: {', '.join(BUILDABLE_SETS)}.")
-    model = language_model(bundle)
-    return [_build_set(bundle, model, name, say) for name in sets]
+    architecture = architecture_of(bundle)
+    return [_build_set(bundle, architecture, name, say) for name in sets]
 
 
-def _build_set(bundle: Bundle, model: LanguageModel, name: str, say: Callable[[str], None]) -> Report:
+def architecture_of(bundle: Bundle) -> Architecture:
+    """The bundle's architecture, its torch model loaded."""
+    match bundle.config:
+        case LanguageModelConfig() as config:
+            return LanguageModelArchitecture(bundle, config)
+        case TranslatorConfig() as config:
+            return TranslatorArchitecture(bundle, config)
+        case ClassifierConfig() as config:
+            return ClassifierArchitecture(bundle, config)
+
+
+def _build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callable[[str], None]) -> Report:
     say(f"{name}: writing graphs")
-    graphs, notes = _graphs(bundle, model, name)
+    graphs, notes = architecture.graphs(name)
     counts = {graph: dict(check_census(graph, proto)) for graph, proto in graphs.items()}
     with new_graph_set(bundle.graph_set_path(name)) as (folder, seal):
         save_graphs(folder, graphs)
         say(f"{name}: verifying against PyTorch")
         opened = Graphs(name, {graph: open_session(folder / f"{graph}.onnx") for graph in graphs})
-        report = _verify(bundle, model, name, opened)
+        report = architecture.verify(name, opened)
         report.raise_if_failed()
         seal(
             bundle_sha256=bundle.record.sha256,
             graphs=list(graphs),
             versions={library: version(library) for library in ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")},
-            golden=_golden(bundle, opened).model_dump(),
+            golden=architecture.golden(opened).model_dump(),
             parity=report.figures(),
             notes={"operators": counts, **notes},
         )
@@ -80,30 +87,7 @@ def verify_set(bundle: Bundle, name: str) -> Report:
         RunnerError: the runtime refuses a graph.
     """
     graph_set: GraphSet = bundle.graph_set(name)
-    return _verify(bundle, language_model(bundle), name, open_graph_set(graph_set))
-
-
-def _graphs(bundle: Bundle, model: LanguageModel, name: str) -> tuple[dict[str, onnx.ModelProto], dict[str, object]]:
-    if name == "int8":
-        quantized = QuantizedLanguageModel(bundle.config, bundle.weights())
-        return quantized.graphs(), dict(quantized.notes)
-    return language_model_graphs(model), {}
-
-
-def _verify(bundle: Bundle, model: LanguageModel, name: str, graphs: Graphs) -> Report:
-    return verify_language_model(
-        name,
-        OnnxSequenceRunner(graphs),
-        OnnxStepRunner(graphs, _VERIFY_SLOTS, bundle.record.state_width),
-        bundle.config,
-        LanguageModelReference(model),
-    )
-
-
-def _golden(bundle: Bundle, graphs: Graphs) -> Golden:
-    ids = np.random.default_rng(0).integers(bundle.config.vocab_size, size=NUM_TOKENS).tolist()
-    step = OnnxStepRunner(graphs, 2, bundle.record.state_width)
-    return Golden(ids=ids, logits=golden_logits(step, ids, bundle.record.state_width).tolist())
+    return architecture_of(bundle).verify(name, open_graph_set(graph_set))
 
 
 def bundle_at(path: Path) -> Bundle:

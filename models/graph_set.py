@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 class Golden(FrozenModel):
     """Inputs and the answer they must give at load: a check of the machine's kernels, not of the file.
 
-    `ids` are fed one by one to `step` from the zero state; `logits` is what the last call gave.
+    `ids` are read as export.backends.golden does for the bundle's task; `logits` is the last answer.
     """
 
     ids: list[int]

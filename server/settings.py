@@ -17,7 +17,7 @@ from models.errors import ConfigError
 
 PREFIX = "RNNSERVE_"
 # Variables with the prefix that are not the server's: data sets, the machine's cache, development.
-_OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API"}
+_OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API", "RNNSERVE_CONTAINER_ENGINE"}
 
 
 def _split(value: Any) -> Any:

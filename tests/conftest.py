@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -7,19 +8,24 @@ import torch
 from export.build import build_sets
 from models.bundle import Bundle
 from models.config import CellKind
-from tests.tiny_models import tiny_bundle
+from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 
 torch.set_num_threads(1)  # small models; a second thread only waits when the machine is busy
 
 
+MAKERS = {"generation": tiny_bundle, "translation": tiny_translator_bundle, "sentiment": tiny_classifier_bundle}
+
+
 @pytest.fixture(scope="session")
-def built_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[CellKind], Bundle]:
-    """A tiny bundle of a cell kind with its fp32 and int8 sets, built once a run. Read only."""
+def built_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+    """A tiny bundle of a cell kind and task with its fp32 and int8 sets, built once a run. Read only."""
     store = tmp_path_factory.mktemp("store")
 
     @cache
-    def build(kind: CellKind) -> Bundle:
-        bundle = tiny_bundle(store, kind)
+    def build(kind: CellKind, task: str = "generation", **options: Any) -> Bundle:
+        make: Callable[..., Bundle] = MAKERS[task]
+        name = kind if task == "generation" else f"{task}-{kind}"  # of several variants, the next version
+        bundle = make(store, name=name, kind=kind, **options)
         build_sets(bundle)
         return bundle
 

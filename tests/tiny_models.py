@@ -1,16 +1,24 @@
-"""Small language models with decisive, random weights: no training, the same on every run."""
+"""Small models with decisive, random weights: no training, the same on every run."""
 
 import string
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
-from models.bundle import Bundle, publish
+from models.architecture import ArchitectureConfig
+from models.bundle import Bundle, Languages, publish
+from models.classifier_config import ClassifierConfig
 from models.config import CellKind, LanguageModelConfig
+from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
+from models.network.translator import Translator
 from models.store import Store
 from models.tokenizer import Tokenizer
+from models.translator_config import TranslatorConfig
 
+Network = TypeVar("Network", bound=nn.Module)
 ALPHABET = string.ascii_lowercase + " .,\n"
 
 
@@ -20,28 +28,93 @@ def tiny_config(kind: CellKind, vocab_size: int, *, hidden_size: int = 40, num_l
     )
 
 
+def tiny_translator_config(kind: CellKind, vocab_size: int, **options: Any) -> TranslatorConfig:
+    """Two layers on each side, both directions; options replace any field."""
+    plain: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "embedding_size": 24,
+        "kind": kind,
+        "encoder_size": 20,
+        "encoder_layers": 2,
+        "hidden_size": 40,
+        "num_layers": 2,
+    }
+    return TranslatorConfig(**(plain | options))
+
+
+def tiny_classifier_config(kind: CellKind, vocab_size: int, **options: Any) -> ClassifierConfig:
+    """Two layers, both directions, mean pooling, two classes; options replace any field."""
+    plain: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "embedding_size": 24,
+        "kind": kind,
+        "hidden_size": 20,
+        "num_layers": 2,
+        "num_classes": 2,
+    }
+    return ClassifierConfig(**(plain | options))
+
+
 def tiny_model(config: LanguageModelConfig, seed: int = 0) -> LanguageModel:
     """Weights large enough that logits differ clearly between tokens and states."""
     torch.manual_seed(seed)
-    model = LanguageModel(config)
+    return _decisive(LanguageModel(config), config.kind)
+
+
+def tiny_translator(config: TranslatorConfig, seed: int = 0) -> Translator:
+    """As tiny_model; the attention is sharp enough to differ between positions."""
+    torch.manual_seed(seed)
+    return _decisive(Translator(config), config.kind)
+
+
+def tiny_classifier(config: ClassifierConfig, seed: int = 0) -> Classifier:
+    """As tiny_model."""
+    torch.manual_seed(seed)
+    return _decisive(Classifier(config), config.kind)
+
+
+def _decisive(model: Network, kind: CellKind) -> Network:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.mul_(3.0 if "head" in name else 1.3 if config.kind == "rnn-relu" else 2.0)
+            parameter.mul_(3.0 if "head" in name else 1.3 if kind == "rnn-relu" else 2.0)
     return model.eval()
 
 
 def tiny_bundle(store: Path, kind: CellKind, name: str | None = None) -> Bundle:
     """Publish an untrained character model, without graph sets."""
     tokenizer = Tokenizer.character([ALPHABET])
-    config = tiny_config(kind, tokenizer.vocab_size)
-    weights = {key: value.detach().numpy() for key, value in tiny_model(config).named_parameters()}
+    return _published(store, name or kind, tiny_model(tiny_config(kind, tokenizer.vocab_size)), tokenizer)
+
+
+def tiny_translator_bundle(store: Path, kind: CellKind, name: str | None = None, **options: Any) -> Bundle:
+    """Publish an untrained character translator from English to Chinese, without graph sets."""
+    tokenizer = Tokenizer.character([ALPHABET], end_token=True)
+    model = tiny_translator(tiny_translator_config(kind, tokenizer.vocab_size, **options))
+    return _published(
+        store, name or f"translator-{kind}", model, tokenizer, languages=Languages(source="en", target="zh")
+    )
+
+
+def tiny_classifier_bundle(store: Path, kind: CellKind, name: str | None = None, **options: Any) -> Bundle:
+    """Publish an untrained character classifier, without graph sets."""
+    tokenizer = Tokenizer.character([ALPHABET])
+    model = tiny_classifier(tiny_classifier_config(kind, tokenizer.vocab_size, **options))
+    labels = ["negative", "positive"]
+    return _published(store, name or f"classifier-{kind}", model, tokenizer, labels=labels)
+
+
+def _published(
+    store: Path, name: str, model: LanguageModel | Translator | Classifier, tokenizer: Tokenizer, **facts: Any
+) -> Bundle:
+    config: ArchitectureConfig = model.config
     return publish(
         Store(store),
-        name or kind,
+        name,
         config=config,
-        weights=weights,
+        weights={key: value.detach().numpy() for key, value in model.named_parameters()},
         tokenizer=tokenizer,
-        card=f"# A tiny {kind} for tests\n",
+        card=f"# A tiny {config.architecture} for tests\n",
         metrics={},
         provenance={"made_by": "tests"},
+        **facts,
     )

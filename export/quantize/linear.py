@@ -74,6 +74,12 @@ def quantize(graph: OnnxGraph, value: str, edge: Edge) -> str:
     return graph.node("QuantizeLinear", value, scale, graph.constant(np.uint8(edge.zero_point), "zero_point"))
 
 
+def dequantize(graph: OnnxGraph, value: str, edge: Edge) -> str:
+    """Add the node that reads uint8 as float32."""
+    scale = graph.constant(np.float32(edge.scale), "scale")
+    return graph.node("DequantizeLinear", value, scale, graph.constant(np.uint8(edge.zero_point), "zero_point"))
+
+
 class QuantizedLinear:
     """x @ weight + bias over a quantised x, with the weight's constants made once and usable in many bodies.
 

@@ -1,22 +1,30 @@
 """PyTorch's answers, which every exported graph is held against."""
 
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from models.bundle import Bundle
+from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
+from models.network.translator import Translator
 
+Network = TypeVar("Network", bound=nn.Module)
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Lengths = NDArray[np.int32]
 
 
-def language_model(bundle: Bundle) -> LanguageModel:
-    """The bundle's model in torch, in evaluation mode."""
-    model = LanguageModel(bundle.config)
-    tensors = {name: torch.from_numpy(array) for name, array in bundle.weights().items()}
-    if bundle.config.tied_embeddings:
-        tensors["head.weight"] = tensors["embedding.weight"]
-    model.load_state_dict(tensors)
+def with_weights(model: Network, bundle: Bundle) -> Network:
+    """The network with the bundle's parameters, in evaluation mode. A tied parameter has one name."""
+    weights = bundle.weights()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(weights[name]))
     return model.eval()
 
 
@@ -30,13 +38,13 @@ class LanguageModelReference:
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
 
-    def score(self, ids: NDArray[np.int64], lengths: NDArray[np.int32], state: Floats) -> tuple[Floats, Floats]:
+    def score(self, ids: Ids, lengths: Lengths, state: Floats) -> tuple[Floats, Floats]:
         """Logits at every position, [batch, time, V], and the state after each row, [batch, D]."""
         with torch.inference_mode():
             logits, new_state = self._model(torch.from_numpy(ids), torch.from_numpy(state), torch.from_numpy(lengths))
         return logits.numpy(), new_state.numpy()
 
-    def sample(self, num_rows: int, num_tokens: int, seed: int) -> NDArray[np.int64]:
+    def sample(self, num_rows: int, num_tokens: int, seed: int) -> Ids:
         """Text that the model writes itself, int64 [num_rows, num_tokens]: what it is likely to meet when it serves."""
         generator = torch.Generator().manual_seed(seed)
         vocab_size = self._model.config.vocab_size
@@ -49,3 +57,80 @@ class LanguageModelReference:
                 token = torch.multinomial(logits[:, 0].softmax(-1), 1, generator=generator)[:, 0]
                 tokens.append(token)
         return torch.stack(tokens, dim=1).numpy()
+
+
+@dataclass(frozen=True)
+class Translated:
+    """What PyTorch computes on the way through given targets.
+
+    Attributes:
+        memory: float32 [batch, source, M].
+        keys: float32 [batch, source, A].
+        state: float32 [batch, D], the decoder's first.
+        logits: float32 [batch, time, V].
+        last_state: float32 [batch, D], after the last target.
+        attention: float32 [batch, time, source].
+    """
+
+    memory: Floats
+    keys: Floats
+    state: Floats
+    logits: Floats
+    last_state: Floats
+    attention: Floats
+
+
+class TranslatorReference:
+    """Teacher-forced answers in numpy arrays.
+
+    Args:
+        model: the torch model.
+    """
+
+    def __init__(self, model: Translator) -> None:
+        self._model = model
+
+    def translate(self, ids: Ids, lengths: Lengths, targets: Ids) -> Translated:
+        """Encode, then step through targets int64 [batch, time]."""
+        with torch.inference_mode():
+            of_sources = torch.from_numpy(lengths)
+            memory, keys, first = self._model.encode(torch.from_numpy(ids), of_sources)
+            logits, attention, state = [], [], first
+            for token in torch.from_numpy(targets).unbind(1):
+                scores, state, weights = self._model.step(token, state, memory, keys, of_sources)
+                logits.append(scores)
+                attention.append(weights)
+        stacked = (torch.stack(steps, dim=1).numpy() for steps in (logits, attention))
+        all_logits, all_attention = stacked
+        return Translated(memory.numpy(), keys.numpy(), first.numpy(), all_logits, state.numpy(), all_attention)
+
+    def sample(self, ids: Ids, lengths: Lengths, num_tokens: int, seed: int) -> Ids:
+        """Targets that the model writes itself, int64 [batch, num_tokens], from a random first token."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.inference_mode():
+            of_sources = torch.from_numpy(lengths)
+            memory, keys, state = self._model.encode(torch.from_numpy(ids), of_sources)
+            token = torch.randint(self._model.config.vocab_size, (len(ids),), generator=generator)
+            tokens = [token]
+            while len(tokens) < num_tokens:
+                logits, state, _ = self._model.step(token, state, memory, keys, of_sources)
+                token = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+                tokens.append(token)
+        return torch.stack(tokens, dim=1).numpy()
+
+
+class ClassifierReference:
+    """Answers in numpy arrays.
+
+    Args:
+        model: the torch model.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        self._model = model
+
+    def classify(self, ids: Ids, lengths: Lengths) -> Floats:
+        """Logits, float32 [batch, C]."""
+        with torch.inference_mode():
+            logits: Floats = self._model(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
+        return logits

@@ -13,10 +13,11 @@ from export.build import build_sets, verify_set
 from export.quantize.linear import signed_edge
 from export.trace import recurrent
 from export.trace.language_model import language_model_graphs
-from export.trace.reference import language_model
+from export.trace.reference import with_weights
 from models.bundle import Bundle
-from models.config import CellKind
+from models.config import CellKind, LanguageModelConfig
 from models.errors import BundleCorruptError, BundleNotFoundError, ExportError, ParityError
+from models.network.language_model import LanguageModel
 from tests.tiny_models import tiny_bundle
 
 Built = Callable[[CellKind], Bundle]
@@ -89,7 +90,8 @@ def test_an_unknown_set_is_answered_with_those_that_exist(built_bundle: Built) -
 
 def test_the_exported_model_is_left_as_it_was(built_bundle: Built) -> None:
     bundle = built_bundle("lstm")
-    model = language_model(bundle)
+    assert isinstance(bundle.config, LanguageModelConfig)
+    model = with_weights(LanguageModel(bundle.config), bundle)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     language_model_graphs(model)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import Bundle
+from models.bundle import Bundle, Languages, publish
+from models.config import LanguageModelConfig
 from models.errors import BundleCorruptError, BundleNotFoundError
 from models.store import Store
-from tests.tiny_models import tiny_bundle, tiny_model
+from models.tokenizer import Tokenizer
+from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_model, tiny_translator_bundle
 
 CORE_FILES = ["bundle.json", "weights.safetensors", "tokenizer.json", "README.md"]
 
 
 def test_a_bundle_gives_back_what_was_published(tmp_path: Path) -> None:
     bundle = Bundle(tiny_bundle(tmp_path, "lstm").path)
+    assert isinstance(bundle.config, LanguageModelConfig)
     model = tiny_model(bundle.config)
     weights = bundle.weights()
     assert all(np.array_equal(weights[name], value.detach().numpy()) for name, value in model.named_parameters())
@@ -25,6 +28,37 @@ def test_a_bundle_gives_back_what_was_published(tmp_path: Path) -> None:
     assert bundle.record.state_width == bundle.config.recurrent.state_size
     assert bundle.tokenizer.vocab_size == bundle.config.vocab_size
     assert bundle.graph_sets == ()
+
+
+def test_a_translator_keeps_its_languages_and_widths(tmp_path: Path) -> None:
+    record = Bundle(tiny_translator_bundle(tmp_path, "gru", input_feeding=True).path).record
+    assert record.task == "translation"
+    assert record.languages == Languages(source="en", target="zh")
+    assert (record.memory_width, record.keys_width, record.state_width) == (40, 40, 2 * 40 + 24)
+    assert [entry.name for entry in record.row] == ["h0", "h1", "feed"]
+
+
+def test_a_classifier_keeps_its_labels_and_has_no_state(tmp_path: Path) -> None:
+    record = Bundle(tiny_classifier_bundle(tmp_path, "lstm").path).record
+    assert (record.task, record.labels, record.state_width) == ("sentiment", ["negative", "positive"], 0)
+
+
+@pytest.mark.parametrize("labels", [None, ["negative"], ["negative", "negative"], ["negative", ""]])
+def test_a_classifier_without_a_label_for_each_class_is_not_published(tmp_path: Path, labels: list[str] | None) -> None:
+    bundle = tiny_classifier_bundle(tmp_path, "gru")
+    with pytest.raises(ValueError, match="label"):
+        publish(
+            Store(tmp_path),
+            "other",
+            config=bundle.config,
+            weights=dict(bundle.weights()),
+            tokenizer=Tokenizer.from_json((bundle.path / "tokenizer.json").read_text()),
+            card="",
+            metrics={},
+            provenance={},
+            labels=labels,
+        )
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("file", CORE_FILES)

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from export.census import census
-from export.quantize.language_model import MAX_TABLE_SIZE, QuantizedLanguageModel
+from export.quantize.embedding import MAX_TABLE_SIZE
+from export.quantize.language_model import QuantizedLanguageModel
 from models.config import CELL_KINDS, CellKind, LanguageModelConfig
 from models.network.language_model import LanguageModel
 from tests.export.graphs import run

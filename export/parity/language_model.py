@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends.runner import Array, SequenceRunner, StepRunner
+from export.parity.tolerance import FP32_TOLERANCE, INT8_NATS_TOLERANCE, Errors, nats
 from export.report import Check, Report
 from export.trace.reference import LanguageModelReference
 from models.config import LanguageModelConfig
@@ -18,8 +19,6 @@ Ids = NDArray[np.int64]
 Lengths = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
-FP32_TOLERANCE = 1e-5  # worst difference, relative to the largest logit or 1, whichever is larger
-INT8_NATS_TOLERANCE = 0.01  # share by which nats per token may rise
 SHAPES = ((1, 1), (1, 7), (2, 2), (5, 7), (5, 64), (33, 3))  # batch, time
 CHUNK_SIZES = (1, 7, 16)
 NUM_TEXT_ROWS = 16
@@ -59,30 +58,28 @@ def verify_language_model(
         Check("rows_changed_by_company", _batch_differences(runner, config), 0),
         Check("rows_changed_by_padding", _padding_differences(runner, config), 0),
     ]
-    worst, mean = _errors(runner, config, reference)
+    errors = _errors(runner, config, reference)
     text = reference.sample(NUM_TEXT_ROWS, NUM_TEXT_TOKENS, seed=1)
     expected_logits, found_logits = _text_logits(text, runner, reference, config)
     expected, found = (_nats(logits, text) for logits in (expected_logits, found_logits))
     agreement = float((expected_logits.argmax(-1) == found_logits.argmax(-1)).mean())
     facts = {
-        "mean_error": mean,
+        "mean_error": errors.mean,
         "argmax_agreement": agreement,
         "nats_per_token": found,
         "pytorch_nats_per_token": expected,
     }
     if set_name == "int8":
         checks.append(Check("rise_of_nats_per_token", found / expected - 1, INT8_NATS_TOLERANCE))
-        facts["worst_error"] = worst
+        facts["worst_error"] = errors.worst
     else:
-        checks.append(Check("worst_error", worst, FP32_TOLERANCE))
+        checks.append(Check("worst_error", errors.worst, FP32_TOLERANCE))
     return Report(set_name, tuple(checks), facts)
 
 
-def _errors(
-    runner: SequenceRunner, config: LanguageModelConfig, reference: LanguageModelReference
-) -> tuple[float, float]:
-    """Worst and mean difference of logits and states from PyTorch's, relative to the largest magnitude or 1."""
-    worst, total, count = 0.0, 0.0, 0
+def _errors(runner: SequenceRunner, config: LanguageModelConfig, reference: LanguageModelReference) -> Errors:
+    """Differences of logits and states from PyTorch's."""
+    errors = Errors()
     for ids, lengths in ragged_batches(config):
         state = _reached_state(ids, reference, config)
         logits, new_state = reference.score(ids, lengths, state)
@@ -96,10 +93,8 @@ def _errors(
             (advanced["new_state"], new_state),
         )
         for found, expected in pairs:
-            error = np.abs(found - expected) / max(1.0, float(np.abs(expected).max()))
-            worst = max(worst, float(error.max())) if np.isfinite(error).all() else float("nan")
-            total, count = total + float(error.sum()), count + error.size
-    return worst, total / count
+            errors.add(found, expected)
+    return errors
 
 
 def _split_differences(runner: SequenceRunner, step: StepRunner, config: LanguageModelConfig) -> int:
@@ -182,7 +177,5 @@ def _text_logits(
 
 def _nats(logits: Floats, text: Ids) -> float:
     """Mean -log p of each token given those before it."""
-    shifted = logits[:, :-1] - logits[:, :-1].max(axis=-1, keepdims=True)
-    log_sums = np.log(np.exp(shifted).sum(axis=-1))
-    chosen = np.take_along_axis(shifted, text[:, 1:, None], axis=-1)[..., 0]
-    return float((log_sums - chosen).mean(dtype=np.float64))
+    targets = text[:, 1:]
+    return nats(logits[:, :-1], targets, np.ones(targets.shape, np.bool_))

@@ -1,0 +1,52 @@
+"""How far an exported graph may be from PyTorch, and how the distance is measured."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+FP32_TOLERANCE = 1e-5  # worst difference, relative to the largest magnitude or 1, whichever is larger
+INT8_NATS_TOLERANCE = 0.01  # share by which nats per token may rise
+INT8_PROBABILITY_TOLERANCE = 0.02  # mean difference of a class's probability
+
+
+class Errors:
+    """Collects differences from PyTorch, relative to the largest magnitude or 1.
+
+    Attributes:
+        worst: the largest; NaN once any difference was not finite.
+    """
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._total = 0.0
+        self._count = 0
+
+    def add(self, found: Floats, expected: Floats) -> None:
+        """Compare two arrays of one shape."""
+        error = np.abs(found - expected) / max(1.0, float(np.abs(expected).max()))
+        if np.isfinite(error).all():
+            self.worst = float(np.maximum(self.worst, error.max()))  # a NaN stays
+        else:
+            self.worst = float("nan")
+        self._total += float(error.sum())
+        self._count += error.size
+
+    @property
+    def mean(self) -> float:
+        """The mean of all differences."""
+        return self._total / self._count
+
+
+def nats(logits: Floats, targets: NDArray[np.int64], is_target: NDArray[np.bool_]) -> float:
+    """Mean -log p of the targets.
+
+    Args:
+        logits: float32 [batch, time, V].
+        targets: int64 [batch, time].
+        is_target: bool [batch, time]: which count.
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(axis=-1))
+    chosen = np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
+    return float((log_sums - chosen)[is_target].mean(dtype=np.float64))

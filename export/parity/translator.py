@@ -1,0 +1,145 @@
+"""Proof that a translator's graph set answers as PyTorch does, on ragged batches of sources and along whole targets.
+
+Against PyTorch (packed sequences): memory, keys, first state, then logits, state and attention of every target step.
+Among themselves: alone = in a batch, whatever the padding holds.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.backends.padding import padded
+from export.backends.runner import Array, AttentionStepRunner, SequenceRunner
+from export.parity.tolerance import FP32_TOLERANCE, INT8_NATS_TOLERANCE, Errors, nats
+from export.report import Check, Report
+from export.trace.reference import TranslatorReference
+from models.translator_config import TranslatorConfig
+
+Ids = NDArray[np.int64]
+Lengths = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+SHAPES = ((1, 1), (1, 7), (2, 2), (5, 17), (7, 64), (33, 20))  # batch, longest source
+NUM_TARGET_TOKENS = 24
+
+
+def ragged_sources(vocab_size: int, seed: int = 0) -> Iterator[list[list[int]]]:
+    """Random sources for every shape in SHAPES, one of them as long as the shape says."""
+    generator = np.random.default_rng(seed)
+    for batch, longest in SHAPES:
+        lengths = generator.integers(1, longest + 1, size=batch)
+        lengths[generator.integers(batch)] = longest
+        yield [generator.integers(vocab_size, size=length).tolist() for length in lengths]
+
+
+def verify_translator(
+    set_name: str,
+    runner: SequenceRunner,
+    step: AttentionStepRunner,
+    config: TranslatorConfig,
+    reference: TranslatorReference,
+) -> Report:
+    """Run every check of one graph set.
+
+    Args:
+        set_name: decides the tolerances: fp32 or int8.
+        runner: over encode.
+        step: over step, with at least 33 slots.
+        config: the architecture.
+        reference: PyTorch's answers from the same weights.
+    """
+    checks = [
+        Check("rows_changed_by_company", _batch_differences(runner, step, config), 0),
+        Check("rows_changed_by_padding", _padding_differences(runner, config), 0),
+    ]
+    errors = Errors()
+    expected_nats, found_nats, agreements = [], [], []
+    for sources in ragged_sources(config.vocab_size):
+        ids, lengths = padded(sources)
+        targets = reference.sample(ids, lengths, NUM_TARGET_TOKENS, seed=len(sources))
+        expected = reference.translate(ids, lengths, targets)
+        encoded = runner.run("encode", {"ids": ids, "lengths": lengths})
+        logits, states, attention = _teacher_forced(step, encoded, lengths, targets)
+        is_source = np.arange(ids.shape[1]) < lengths[:, None]
+        for name in ("memory", "keys"):
+            errors.add(encoded[name][is_source], getattr(expected, name)[is_source])
+        errors.add(encoded["state"], expected.state)
+        errors.add(logits, expected.logits)
+        errors.add(states, expected.last_state)
+        errors.add(attention, expected.attention)
+        is_target = np.ones(targets[:, 1:].shape, np.bool_)
+        expected_nats.append(nats(expected.logits[:, :-1], targets[:, 1:], is_target))
+        found_nats.append(nats(logits[:, :-1], targets[:, 1:], is_target))
+        agreements.append(float((expected.logits.argmax(-1) == logits.argmax(-1)).mean()))
+    found, wanted = float(np.mean(found_nats)), float(np.mean(expected_nats))
+    facts = {
+        "mean_error": errors.mean,
+        "argmax_agreement": float(np.mean(agreements)),
+        "nats_per_token": found,
+        "pytorch_nats_per_token": wanted,
+    }
+    if set_name == "int8":
+        checks.append(Check("rise_of_nats_per_token", found / wanted - 1, INT8_NATS_TOLERANCE))
+        facts["worst_error"] = errors.worst
+    else:
+        checks.append(Check("worst_error", errors.worst, FP32_TOLERANCE))
+    return Report(set_name, tuple(checks), facts)
+
+
+def _teacher_forced(
+    step: AttentionStepRunner, encoded: dict[str, Array], lengths: Lengths, targets: Ids
+) -> tuple[Floats, Floats, Floats]:
+    """Logits [batch, time, V] and attention [batch, time, S] of every step, and the last state [batch, D]."""
+    for slot, length in enumerate(lengths):
+        memory = {name: encoded[name][slot, :length] for name in ("memory", "keys")}
+        step.put(slot, encoded["state"][slot], memory)
+    parents = np.arange(len(lengths))
+    logits, attention = [], []
+    for tokens in targets.T:
+        logits.append(step.step(np.ascontiguousarray(tokens), parents).copy())
+        attention.append(step.attention.copy())
+    states = np.stack([step.get(slot) for slot in range(len(lengths))])
+    return np.stack(logits, axis=1), states, np.stack(attention, axis=1)
+
+
+def _batch_differences(runner: SequenceRunner, step: AttentionStepRunner, config: TranslatorConfig) -> int:
+    """Rows whose encoding, logits, attention or state change when they run alone, padded for themselves."""
+    generator = np.random.default_rng(3)
+    differing = 0
+    for sources in ragged_sources(config.vocab_size, seed=1):
+        ids, lengths = padded(sources)
+        together = runner.run("encode", {"ids": ids, "lengths": lengths})
+        targets = generator.integers(config.vocab_size, size=(len(sources), 3))
+        logits, states, attention = _teacher_forced(step, together, lengths, targets)
+        for row, source in enumerate(sources):
+            own_ids, own_lengths = padded([source])
+            alone = runner.run("encode", {"ids": own_ids, "lengths": own_lengths})
+            own = _teacher_forced(step, alone, own_lengths, targets[row : row + 1])
+            length = len(source)
+            pairs = (
+                (together["memory"][row, :length], alone["memory"][0, :length]),
+                (together["keys"][row, :length], alone["keys"][0, :length]),
+                (together["state"][row], alone["state"][0]),
+                (logits[row], own[0][0]),
+                (states[row], own[1][0]),
+                (attention[row, :, :length], own[2][0, :, :length]),
+            )
+            differing += any(not np.array_equal(*pair) for pair in pairs)
+    return differing
+
+
+def _padding_differences(runner: SequenceRunner, config: TranslatorConfig) -> int:
+    """Rows whose encoding changes when the ids past their length do."""
+    differing = 0
+    for sources in ragged_sources(config.vocab_size, seed=2):
+        ids, lengths = padded(sources)
+        is_source = np.arange(ids.shape[1]) < lengths[:, None]
+        other = np.where(is_source, ids, config.vocab_size - 1)
+        first, second = (runner.run("encode", {"ids": each, "lengths": lengths}) for each in (ids, other))
+        for row, length in enumerate(lengths):
+            same = [
+                np.array_equal(first[name][row, :length], second[name][row, :length]) for name in ("memory", "keys")
+            ]
+            differing += not (all(same) and np.array_equal(first["state"][row], second["state"][row]))
+    return differing
