@@ -1,6 +1,9 @@
 """The ranges of a ReLU decoder, measured in float32 on random sources and random target tokens (see calibration)."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from export.quantize.calibration import NUM_SEQUENCES, ReluRange, range_of, relu_outputs, relu_step
 from export.quantize.cells import CellWeights
@@ -65,7 +68,7 @@ def _attentional(config: TranslatorConfig, weights: dict[str, Floats], hidden: F
     keys = memory @ weights["keys.weight"].T
     if config.attention == "additive":
         query = hidden @ weights["query.weight"].T + weights["query.bias"]
-        scores: Floats = np.tanh(query[:, None] + keys) @ weights["score_vector"]
+        scores: NDArray[np.floating[Any]] = np.tanh(query[:, None] + keys) @ weights["score_vector"]
     else:
         scores = (keys @ hidden[:, :, None])[:, :, 0]
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
