@@ -1,10 +1,10 @@
-"""`python -m benchmarks [step] [http]`: run the benchmarks, all by default."""
+"""`python -m benchmarks [step] [http] [quality]`: run the benchmarks, all by default."""
 
 import sys
 
-from benchmarks import over_http, step
+from benchmarks import over_http, quality, step
 
-ALL = {"step": step.main, "http": over_http.main}
+ALL = {"step": step.main, "http": over_http.main, "quality": quality.main}
 
 
 def main() -> None:

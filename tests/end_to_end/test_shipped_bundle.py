@@ -1,4 +1,4 @@
-"""The shipped model: its size, its files, and its loss on tiny Shakespeare's validation part through the graphs."""
+"""The shipped models: their size, their files, and that their int8 graphs do on validation data what the cards say."""
 
 import os
 from pathlib import Path
@@ -6,17 +6,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.graph_answers import class_logits, translations
+from benchmarks.quality import class_scores, labelled_of, pairs_of
 from export.backends.onnxruntime.build import open_graph_set
 from export.backends.onnxruntime.run import OnnxSequenceRunner
 from export.build import build_sets
 from models.bundle import Bundle
+from models.decoding.options import TranslationOptions
 from models.store import Store
+from training.sentiment.evaluation import Scores
+from training.translation.evaluation import scores
 
-SHIPPED = Path("artifacts/shakespeare-char/1")
+STORE = Path("artifacts")
+SHIPPED = STORE / "shakespeare-char/1"
+ALL = ("shakespeare-char", "translate-en-zh", "sentiment-en", "sentiment-zh")
+MAX_BYTES_OF_ALL = 45_000_000
 MAX_BYTES = 14_000_000
 MAX_NATS_PER_CHARACTER = 1.45
 INT8_RISE = 0.01
 WINDOW = 1024
+WITHIN_POINTS = 0.01  # accuracy and macro-F1 of int8 against the card
+WITHIN_BLEU = 0.5
 
 
 def validation_ids(bundle: Bundle) -> np.ndarray:
@@ -67,3 +77,48 @@ def test_its_loss_through_the_exported_graphs_is_what_its_card_says(tmp_path: Pa
     assert fp32 <= MAX_NATS_PER_CHARACTER
     assert fp32 == pytest.approx(bundle.record.metrics["validation_nats_per_character"], abs=1e-3)
     assert int8 <= fp32 * (1 + INT8_RISE)
+
+
+def with_data(name: str) -> Bundle:
+    """A shipped bundle whose validation data is here."""
+    if not (STORE / name / "1").is_dir():
+        pytest.skip(f"{STORE / name / '1'} is not here: this model is not shipped yet")
+    if not os.environ.get("RNNSERVE_DATA"):
+        pytest.skip(f"RNNSERVE_DATA is not set: the validation data of {name} is not here")
+    return Bundle(STORE / name / "1")
+
+
+def int8_scores(bundle: Bundle, dataset: str) -> Scores:
+    labels = bundle.record.labels
+    assert labels is not None
+    examples = [text for text in labelled_of(bundle).validation[dataset] if bundle.tokenizer.encode(text.text)]
+    return class_scores(class_logits(bundle, "int8", [text for text, _ in examples]), examples, labels)
+
+
+def test_all_shipped_models_together_are_small_enough_to_clone() -> None:
+    files = [path for name in ALL for path in (STORE / name / "1").rglob("*") if path.is_file()]
+    sizes = {str(path): path.stat().st_size for path in files}
+    assert sum(sizes.values()) <= MAX_BYTES_OF_ALL, sizes
+
+
+def test_english_sentiment_through_the_int8_graph_is_what_its_card_says() -> None:
+    bundle = with_data("sentiment-en")
+    accuracy = int8_scores(bundle, "sst2").accuracy
+    print(f"SST-2 accuracy: int8 {accuracy:.4f}")
+    assert accuracy >= bundle.record.metrics["validation_accuracy"] - WITHIN_POINTS
+
+
+def test_chinese_sentiment_through_the_int8_graph_is_what_its_card_says() -> None:
+    bundle = with_data("sentiment-zh")
+    macro_f1 = int8_scores(bundle, "waimai").macro_f1
+    print(f"waimai macro-F1: int8 {macro_f1:.4f}")
+    assert macro_f1 >= bundle.record.metrics["validation_macro_f1"] - WITHIN_POINTS
+
+
+def test_translations_through_the_int8_graphs_are_as_good_as_the_card_says() -> None:
+    bundle = with_data("translate-en-zh")
+    pairs = pairs_of(bundle).validation  # all of them: BLEU of a part is another number than the card's
+    outputs = translations(bundle, "int8", [pair.source for pair in pairs], TranslationOptions(beam_size=1))
+    bleu = scores(outputs, [pair.target for pair in pairs], "zh").bleu
+    print(f"BLEU, greedy: int8 {bleu:.2f}")
+    assert bleu >= bundle.record.metrics["validation_bleu_greedy"] - WITHIN_BLEU
