@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
 
 from training.data.labels import Labelled
 
+Unit = Literal["word", "char"]
 MAX_ITERATIONS = 2000  # lbfgs converges before; scikit-learn warns if it does not
 
 
@@ -24,9 +25,7 @@ class BagOfWords:
         longest: counts runs of 1 to so many units.
     """
 
-    def __init__(
-        self, examples: Sequence[Labelled], labels: Sequence[str], *, unit: Literal["word", "char"], longest: int
-    ) -> None:
+    def __init__(self, examples: Sequence[Labelled], labels: Sequence[str], *, unit: Unit, longest: int) -> None:
         self._pipeline = make_pipeline(
             CountVectorizer(analyzer=unit, ngram_range=(1, longest)),
             LogisticRegression(C=1.0, max_iter=MAX_ITERATIONS),

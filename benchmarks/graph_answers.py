@@ -21,6 +21,7 @@ from server.engine.translation.batch import Batch
 from server.engine.translation.request import Encoded, Translation
 from training.buckets import in_order
 
+SETS = ("int8", "fp32")  # what a CPU runs
 MAX_ROWS = 128  # stepped together; no answer depends on it
 TEXTS = 32  # classified together; no answer depends on it
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.graph_answers import class_logits, translations
-from benchmarks.quality import class_scores, labelled_of, pairs_of
+from benchmarks.sentiment_quality import class_scores, labelled_of
+from benchmarks.translation_quality import pairs_of
 from export.backends.onnxruntime.build import open_graph_set
 from export.backends.onnxruntime.run import OnnxSequenceRunner
 from export.build import build_sets
