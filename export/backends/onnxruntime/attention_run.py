@@ -16,8 +16,8 @@ Floats = NDArray[np.float32]
 class OnnxAttentionStepRunner:
     """An AttentionStepRunner over ONNX Runtime on the CPU.
 
-    A source is kept once, however many rows ask it. The graph wants one memory for each row, side by side; that array
-    is made anew only when a step's rows ask other sources than those of the step before, which is when a row joins or
+    A source is kept once, however many rows ask it. The graph wants one memory for each row, side by side; of that
+    array only those rows are written that ask another source than in the step before, which is when a row joins or
     leaves: reordering a beam changes states and no memory. Not thread-safe: it belongs to one engine thread.
 
     Args:
@@ -32,10 +32,9 @@ class OnnxAttentionStepRunner:
         self._session = graphs.session("step")
         self._states: Floats = np.zeros((capacity, state_width), np.float32)
         self._sources: list[_Source | None] = [None] * capacity  # of each slot
-        self._asked: list[_Source] = []  # by each row of the last step, as gathered in the next three
+        self._laid: list[_Source | None] = []  # whose memory lies in each row of the next two
         self._memory: Floats = np.zeros((0, 0, 0), np.float32)
         self._keys: Floats = np.zeros((0, 0, 0), np.float32)
-        self._lengths: NDArray[np.int32] = np.zeros(0, np.int32)
 
     def put(self, slot: int, row: NDArray[np.float32], memory: Mapping[str, Array] | None = None) -> None:
         """See StepRunner.put."""
@@ -55,13 +54,13 @@ class OnnxAttentionStepRunner:
         asked = [source for source in sources if source is not None]
         if len(asked) != len(sources):
             raise RunnerError(f"Slots {parents.tolist()} were named as parents, and one of them holds no row.")
-        self._gather(asked)
+        self._lay(asked)
         inputs = {
             "token": np.ascontiguousarray(tokens, np.int64),
             "state": self._states[parents],
-            "memory": self._memory,
-            "keys": self._keys,
-            "lengths": self._lengths,
+            "memory": self._memory[: len(asked)],
+            "keys": self._keys[: len(asked)],
+            "lengths": np.array([len(source.memory) for source in asked], np.int32),
         }
         try:
             logits, new_state, attention = self._session.run(["logits", "new_state", "attention"], inputs)
@@ -74,19 +73,22 @@ class OnnxAttentionStepRunner:
         result: Floats = logits
         return result
 
-    def _gather(self, asked: "list[_Source]") -> None:
-        """Lay the rows' memories side by side, unless they already lie so."""
-        if len(asked) == len(self._asked) and all(map(_is_same, asked, self._asked)):
-            return
-        self._asked = asked
-        lengths = [len(source.memory) for source in asked]
-        longest = padded_length(max(lengths))
-        self._lengths = np.array(lengths, np.int32)
-        self._memory = np.zeros((len(asked), longest, asked[0].memory.shape[1]), np.float32)
-        self._keys = np.zeros((len(asked), longest, asked[0].keys.shape[1]), np.float32)
-        for row, (source, length) in enumerate(zip(asked, lengths, strict=True)):
-            self._memory[row, :length] = source.memory
-            self._keys[row, :length] = source.keys
+    def _lay(self, asked: "list[_Source]") -> None:
+        """Lay the rows' memories side by side, where they do not lie so already."""
+        longest = padded_length(max(len(source.memory) for source in asked))
+        if longest != self._memory.shape[1] or len(asked) > len(self._laid):
+            num_rows = max(len(asked), len(self._laid))
+            self._memory = np.zeros((num_rows, longest, asked[0].memory.shape[1]), np.float32)
+            self._keys = np.zeros((num_rows, longest, asked[0].keys.shape[1]), np.float32)
+            self._laid = [None] * num_rows
+        for row, source in enumerate(asked):
+            if self._laid[row] is not source:
+                length = len(source.memory)
+                self._memory[row, :length] = source.memory
+                self._memory[row, length:] = 0
+                self._keys[row, :length] = source.keys
+                self._keys[row, length:] = 0
+                self._laid[row] = source
 
 
 class _Source:
@@ -95,7 +97,3 @@ class _Source:
     def __init__(self, memory: Floats, keys: Floats) -> None:
         self.memory = np.ascontiguousarray(memory, np.float32)
         self.keys = np.ascontiguousarray(keys, np.float32)
-
-
-def _is_same(first: _Source, second: _Source) -> bool:
-    return first is second
