@@ -62,7 +62,8 @@ def test_300_mixed_requests_give_the_same_bytes_alone_and_all_at_once(
     bundles = [built_bundle(kind) for kind in CELL_KINDS]
     store = bundles[0].path.parent.parent
     requests = mixed_requests(seed=11)
-    with real_server(store, "--set", set_name, log=tmp_path / "log", environment=LIMIT) as server:
+    names = ",".join(CELL_KINDS)
+    with real_server(store, "--set", set_name, "--models", names, log=tmp_path / "log", environment=LIMIT) as server:
         alone = [server.client.post("/v1/generate", json=request) for request in requests]
         together = asyncio.run(all_at_once(server.url, requests))
     for request, first, second in zip(requests, alone, together, strict=True):

@@ -13,15 +13,23 @@ from tests.end_to_end.real_server import RealServer, real_server
 
 README = Path("README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```sh\n(curl .*?)```\s+```(json|text)\n(.*?)```", re.DOTALL)
-VARYING = {"text", "id", "created", "metrics", "finish_reason", "stop_reason", "completion_tokens"}
+VARYING = {
+    *("text", "id", "created", "metrics", "finish_reason", "stop_reason", "completion_tokens"),
+    *("score", "scores", "weights", "target_tokens"),
+}
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """What `make demo` starts."""
     log = tmp_path_factory.mktemp("demo") / "log"
-    environment = {"RNNSERVE_DEFAULT_GENERATION": "shakespeare-char"}
-    with real_server(Path("artifacts"), "--models", "shakespeare-char", log=log, environment=environment) as server:
+    environment = {
+        "RNNSERVE_DEFAULT_GENERATION": "shakespeare-char",
+        "RNNSERVE_DEFAULT_TRANSLATION": "translate-en-zh",
+        "RNNSERVE_DEFAULT_SENTIMENT": "sentiment-en",
+    }
+    models = "shakespeare-char,translate-en-zh,sentiment-en,sentiment-zh"
+    with real_server(Path("artifacts"), "--models", models, log=log, environment=environment) as server:
         yield server
 
 
