@@ -26,6 +26,7 @@ CASES = [
     for kind in CELL_KINDS
     for variant in VARIANTS
     for name in ("fp32", "int8")
+    if kind == "lstm" or variant != "forward"
 ]
 NUM_ROWS = 64
 NUM_STEPS = 6
