@@ -41,7 +41,7 @@ def test_swapped_gates_fail_parity_and_are_never_published(tmp_path: Path, monke
 
 def test_a_wrong_int8_range_fails_parity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tiny_bundle(tmp_path, "gru")
-    monkeypatch.setattr("export.quantize.language_model.TANH_EDGE", signed_edge(0.05))
+    monkeypatch.setattr("export.quantize.calibration.TANH_EDGE", signed_edge(0.05))
     with pytest.raises(ParityError, match="rise_of_nats_per_token"):
         build_sets(bundle, ["int8"])
     assert bundle.graph_sets == ()
@@ -51,7 +51,7 @@ def test_a_failed_rebuild_leaves_the_old_set(tmp_path: Path, monkeypatch: pytest
     bundle = tiny_bundle(tmp_path, "gru")
     build_sets(bundle, ["int8"])
     before = bundle.graph_set("int8").manifest.sha256
-    monkeypatch.setattr("export.quantize.language_model.TANH_EDGE", signed_edge(0.05))
+    monkeypatch.setattr("export.quantize.calibration.TANH_EDGE", signed_edge(0.05))
     with pytest.raises(ParityError):
         build_sets(bundle, ["int8"])
     assert bundle.graph_set("int8").manifest.sha256 == before
