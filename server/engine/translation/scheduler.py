@@ -6,8 +6,9 @@ places by one batch at most: a request that has nothing encoded and nothing runn
 so that it never waits for another's whole request. Encoding and stepping share the time (server.engine.turns).
 
 Requests share the places: free ones go to the request with the fewest, of several to the one that has waited longest;
-if its text does not fit yet, no other passes it, so that wide searches are not starved by narrow ones. A request
-holds `max_rows_of_one` places at most, or one text's if that is more.
+if its text does not fit yet, no other passes it, so that wide searches are not starved by narrow ones. All these share
+`max_rows_of_one` places (a text wider than that waits for the whole batch). The few that remain are for requests which
+fit into them whole and have none: however many giants there are, a small request does not wait for them to end.
 """
 
 from collections.abc import Hashable
@@ -41,6 +42,7 @@ class Text(Generic[Owner]):
     width: int
     group: Hashable
     is_over: bool = False  # finished or cancelled
+    is_reserved: bool = False  # runs in the places for small requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Scheduler(Generic[Owner]):
         self._running: list[Text[Owner]] = []
         self._num_ready = 0  # places that ready texts need
         self._num_places = 0  # places that running texts have
+        self._num_reserved = 0  # those of them that are for small requests
         self._can_encode = False  # whether something has changed since no source was to be encoded
         self.num_waiting = 0  # places of texts that do not run
 
@@ -139,6 +142,7 @@ class Scheduler(Generic[Owner]):
         """A running search is over: its places are free."""
         self._running.remove(text)
         self._num_places -= text.width
+        self._num_reserved -= text.width * text.is_reserved
         self._groups[text.group].num_places -= text.width
         self._end(text)
 
@@ -201,8 +205,14 @@ class Scheduler(Generic[Owner]):
     def _next_to_join(self) -> Text[Owner] | None:
         """The text that gets places next, if they are free."""
         best: _Group[Owner] | None = None
-        for key in self._ready:
-            group = self._groups[key]
+        ready = [self._groups[key] for key in self._ready]
+        is_whole_awaited = any(next(iter(group.ready)).width > self._max_rows_of_one for group in ready)
+        for group in ready:
+            if not is_whole_awaited and self._is_small(group):
+                text = next(iter(group.ready))
+                text.is_reserved = True
+                self._num_reserved += text.width
+                return text
             width = next(iter(group.ready)).width
             is_allowed = not group.num_places or group.num_places + width <= self._max_rows_of_one
             if is_allowed and (best is None or group.num_places < best.num_places):
@@ -210,4 +220,13 @@ class Scheduler(Generic[Owner]):
         if best is None:
             return None
         text = next(iter(best.ready))
-        return text if self._num_places + text.width <= self._max_rows else None
+        if text.width > self._max_rows_of_one:
+            return text if not self._num_places else None
+        num_shared = self._num_places - self._num_reserved
+        return text if num_shared + text.width <= self._max_rows_of_one else None
+
+    def _is_small(self, group: _Group[Owner]) -> bool:
+        """Whether a request without places fits into what is free of those for small requests."""
+        size = group.num_texts * next(iter(group.ready)).width
+        is_free = self._num_reserved + size <= self._max_rows - self._max_rows_of_one
+        return not group.num_places and is_free and self._num_places + size <= self._max_rows

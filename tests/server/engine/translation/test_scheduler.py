@@ -147,6 +147,22 @@ def test_a_small_request_joins_at_once_beside_a_giant_one(width: int) -> None:
     assert driver.given[small]
 
 
+@pytest.mark.parametrize("width", [1, 4, 16])
+@pytest.mark.parametrize("num_giants", [2, 6])
+def test_a_small_request_joins_at_once_beside_several_giant_ones(width: int, num_giants: int) -> None:
+    driver = Driver(64, 4096)
+    for giant in range(num_giants):
+        for _ in range(64):
+            driver.add(20, width, 500, group=100 + giant)
+    for _ in range(40):
+        driver.call()
+    for number in range(5):
+        small = driver.add(20, 4, 3, group=1000 + number)
+        for _ in range(6):
+            driver.call()
+        assert driver.given[small]
+
+
 def test_encoding_and_stepping_share_the_time_and_waiting_sources_are_encoded_together() -> None:
     driver = Driver(64, 4096, encode_seconds=6)
     driver.add(10, 1, 1000)
