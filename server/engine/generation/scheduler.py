@@ -11,8 +11,8 @@ one, the more so the busier the server is. Sequences are prefilled in turn, a ch
 not wait behind a long one.
 
 Requests share the places: a free one goes to the request with the fewest running rows, of several to the one that has
-waited longest; their prompts begin and are read in turn too, one of each request. A request that is alone still leaves
-some places free (`max_rows_of_one`), so that a small one that comes finds a place at once: rows are never put out.
+waited longest; their prompts begin and are read in turn too, one of each request. Some places are for small requests
+(server.engine.places).
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from server.engine.places import max_rows_of_one
+from server.engine.places import Places, Share
 from server.engine.turns import Turns
 
 CHUNK = 32  # tokens; prefill chunks end at multiples of this, counted from the start of the sequence
@@ -61,11 +61,13 @@ class Row(Generic[Owner]):
 
     Attributes:
         place: its index in the last step, None before its first.
+        is_reserved: whether it runs in a place for small requests.
     """
 
     sequence: Sequence[Owner]
     choice: int
     place: int | None = None
+    is_reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class _Group(Generic[Owner]):
         ready: prefilled rows without a place.
         num_rows: rows that have not ended.
         num_in_sight: rows of `prefilling` and `ready`.
-        num_running: rows in the batch.
+        share: its places in the batch.
     """
 
     waiting: deque[Sequence[Owner]] = field(default_factory=deque)
@@ -117,14 +119,14 @@ class _Group(Generic[Owner]):
     ready: deque[Row[Owner]] = field(default_factory=deque)
     num_rows: int = 0
     num_in_sight: int = 0
-    num_running: int = 0
+    share: Share = field(default_factory=Share)
 
 
 class Scheduler(Generic[Owner]):
     """Decides call by call.
 
     Args:
-        max_rows: rows stepped together; one request has at most `max_rows_of_one` of them.
+        max_rows: rows stepped together.
         prefill_tokens: tokens of one prefill call, at least CHUNK.
         prefill_share: share of the time for prefill calls while rows could step, above 0, below 1.
 
@@ -137,7 +139,7 @@ class Scheduler(Generic[Owner]):
         if max_rows < 1 or prefill_tokens < CHUNK:
             raise ValueError(f"max_rows {max_rows} must be >= 1 and prefill_tokens {prefill_tokens} >= {CHUNK}")
         self._max_rows = max_rows
-        self._max_rows_of_one = max_rows_of_one(max_rows)
+        self._places = Places(max_rows)
         self._prefill_tokens = prefill_tokens
         self._groups: dict[Hashable, _Group[Owner]] = {}  # those with rows that have not ended
         self._waiting: deque[_Group[Owner]] = deque()  # with sequences not begun, in the order of their turns
@@ -187,7 +189,7 @@ class Scheduler(Generic[Owner]):
         self._running.remove(row)
         self._has_changed = True
         group = self._groups[row.sequence.group]
-        group.num_running -= 1
+        self._places.free(group.share, 1, is_reserved=row.is_reserved)
         self._end_rows(row.sequence.group, group, 1)
 
     def cancel(self, sequence: Sequence[Owner]) -> None:
@@ -212,13 +214,13 @@ class Scheduler(Generic[Owner]):
         group.ready = deque(row for row in group.ready if row.sequence is not sequence)
         if not group.ready:
             self._ready.pop(group, None)
-        staying = [row for row in self._running if row.sequence is not sequence]
-        num_leaving = len(self._running) - len(staying)
-        if num_leaving:
-            self._running = staying
+        leaving = [row for row in self._running if row.sequence is sequence]
+        for row in leaving:
+            self._places.free(group.share, 1, is_reserved=row.is_reserved)
+        if leaving:
+            self._running = [row for row in self._running if row.sequence is not sequence]
             self._has_changed = True
-        group.num_running -= num_leaving
-        self._end_rows(sequence.group, group, num_waiting + num_leaving)
+        self._end_rows(sequence.group, group, num_waiting + len(leaving))
 
     def _end_rows(self, key: Hashable, group: _Group[Owner], num_rows: int) -> None:
         """So many rows of a group are over, and the group with its last."""
@@ -235,12 +237,12 @@ class Scheduler(Generic[Owner]):
         """
         self._can_begin = False
         groups = self._groups.values()
-        num_new = sum(1 for group in groups if group.num_in_sight and not group.num_running)
+        num_new = sum(1 for group in groups if group.num_in_sight and not group.share.num_places)
         for group in list(self._waiting):
-            if not group.num_in_sight and (group.num_running or num_new < self._max_rows):
+            if not group.num_in_sight and (group.share.num_places or num_new < self._max_rows):
                 self._waiting.remove(group)
                 self._begin(group)
-                num_new += not group.num_running
+                num_new += not group.share.num_places
         while self._waiting and self._num_in_sight < self._max_rows:
             self._begin(self._waiting.popleft())
 
@@ -290,17 +292,7 @@ class Scheduler(Generic[Owner]):
         self._ready.setdefault(group)
 
     def _next_step(self) -> Step[Owner]:
-        while len(self._running) < self._max_rows and (group := self._next_to_join()) is not None:
-            del self._ready[group]
-            row = group.ready.popleft()
-            if group.ready:
-                self._ready[group] = None
-            row.sequence.num_joined += 1
-            group.num_in_sight -= 1
-            group.num_running += 1
-            self._num_in_sight -= 1
-            self.num_waiting -= 1
-            self._running.append(row)
+        while self._ready and self._join_one():
             self._has_changed = self._can_begin = True
         step = Step(list(self._running), [row.place for row in self._running], self._has_changed)
         self._has_changed = False
@@ -308,7 +300,25 @@ class Scheduler(Generic[Owner]):
             row.place = place
         return step
 
-    def _next_to_join(self) -> _Group[Owner] | None:
-        """The group that gets the next free place."""
-        allowed = (group for group in self._ready if group.num_running < self._max_rows_of_one)
-        return min(allowed, key=lambda group: group.num_running, default=None)
+    def _join_one(self) -> bool:
+        """Give a place to the request that is next, if there is one for it."""
+        is_reserved = not self._places.is_common_free(1)
+        groups = (group for group in self._ready if not is_reserved or self._is_small(group))
+        group = min(groups, key=lambda group: group.share.num_places, default=None)
+        if group is None:
+            return False
+        del self._ready[group]
+        row = group.ready.popleft()
+        if group.ready:
+            self._ready[group] = None
+        row.is_reserved = is_reserved
+        row.sequence.num_joined += 1
+        group.num_in_sight -= 1
+        self._places.take(group.share, 1, is_reserved=is_reserved)
+        self._num_in_sight -= 1
+        self.num_waiting -= 1
+        self._running.append(row)
+        return True
+
+    def _is_small(self, group: _Group[Owner]) -> bool:
+        return self._places.is_reserve_free(group.share, group.num_rows - group.share.num_places)

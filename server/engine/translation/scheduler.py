@@ -6,9 +6,8 @@ places by one batch at most: a request that has nothing encoded and nothing runn
 so that it never waits for another's whole request. Encoding and stepping share the time (server.engine.turns).
 
 Requests share the places: free ones go to the request with the fewest, of several to the one that has waited longest;
-if its text does not fit yet, no other passes it, so that wide searches are not starved by narrow ones. All these share
-`max_rows_of_one` places (a text wider than that waits for the whole batch). The few that remain are for requests which
-fit into them whole and have none: however many giants there are, a small request does not wait for them to end.
+if its text does not fit yet, no other passes it, so that wide searches are not starved by narrow ones. Some places are
+for small requests (server.engine.places); a text that is wider than what remains waits for the whole batch.
 """
 
 from collections.abc import Hashable
@@ -18,7 +17,7 @@ from typing import Generic, TypeVar
 
 from server.engine.alike import alike
 from server.engine.line import Line
-from server.engine.places import max_rows_of_one
+from server.engine.places import Places, Share
 from server.engine.turns import Turns
 
 _LOOKED_AT = 512  # waiting texts that are compared for their length
@@ -42,7 +41,7 @@ class Text(Generic[Owner]):
     width: int
     group: Hashable
     is_over: bool = False  # finished or cancelled
-    is_reserved: bool = False  # runs in the places for small requests
+    is_reserved: bool = False  # runs in places for small requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +70,12 @@ class _Group(Generic[Owner]):
 
     Attributes:
         ready: encoded texts without places.
-        num_places: places of its running texts.
+        share: the places of its running texts.
         num_texts: texts that are not over.
     """
 
     ready: dict[Text[Owner], None] = field(default_factory=dict)
-    num_places: int = 0
+    share: Share = field(default_factory=Share)
     num_texts: int = 0
 
 
@@ -91,7 +90,7 @@ class Scheduler(Generic[Owner]):
 
     def __init__(self, *, max_rows: int, encode_tokens: int, encode_share: float) -> None:
         self._max_rows = max_rows
-        self._max_rows_of_one = max_rows_of_one(max_rows)
+        self._places = Places(max_rows)
         self._encode_tokens = encode_tokens
         self._turns = Turns(encode_share)
         self._waiting: Line[Text[Owner]] = Line()
@@ -99,15 +98,13 @@ class Scheduler(Generic[Owner]):
         self._ready: dict[Hashable, None] = {}  # groups with ready texts, the longest without new places first
         self._running: list[Text[Owner]] = []
         self._num_ready = 0  # places that ready texts need
-        self._num_places = 0  # places that running texts have
-        self._num_reserved = 0  # those of them that are for small requests
         self._can_encode = False  # whether something has changed since no source was to be encoded
         self.num_waiting = 0  # places of texts that do not run
 
     @property
     def num_running(self) -> int:
         """Places that are taken."""
-        return self._num_places
+        return self._places.num_taken
 
     def add(self, text: Text[Owner]) -> None:
         """Let a text wait for its turn. Raises ValueError when it is wider than the batch."""
@@ -141,9 +138,7 @@ class Scheduler(Generic[Owner]):
     def finish(self, text: Text[Owner]) -> None:
         """A running search is over: its places are free."""
         self._running.remove(text)
-        self._num_places -= text.width
-        self._num_reserved -= text.width * text.is_reserved
-        self._groups[text.group].num_places -= text.width
+        self._places.free(self._groups[text.group].share, text.width, is_reserved=text.is_reserved)
         self._end(text)
 
     def cancel(self, text: Text[Owner]) -> None:
@@ -179,7 +174,7 @@ class Scheduler(Generic[Owner]):
         seen: set[Hashable] = set()
         for text in islice(self._waiting, _LOOKED_AT):
             group = self._groups[text.group]
-            is_without = not (group.ready or group.num_places or text.group in seen)
+            is_without = not (group.ready or group.share.num_places or text.group in seen)
             if is_without or num_ready + text.width <= self._max_rows:
                 eligible.append(text)
                 num_ready += text.width
@@ -194,8 +189,7 @@ class Scheduler(Generic[Owner]):
             del group.ready[text], self._ready[text.group]
             if group.ready:
                 self._ready[text.group] = None
-            group.num_places += text.width
-            self._num_places += text.width
+            self._places.take(group.share, text.width, is_reserved=text.is_reserved)
             self._num_ready -= text.width
             self.num_waiting -= text.width
             self._running.append(text)
@@ -204,29 +198,27 @@ class Scheduler(Generic[Owner]):
 
     def _next_to_join(self) -> Text[Owner] | None:
         """The text that gets places next, if they are free."""
-        best: _Group[Owner] | None = None
-        ready = [self._groups[key] for key in self._ready]
-        is_whole_awaited = any(next(iter(group.ready)).width > self._max_rows_of_one for group in ready)
-        for group in ready:
-            if not is_whole_awaited and self._is_small(group):
-                text = next(iter(group.ready))
-                text.is_reserved = True
-                self._num_reserved += text.width
+        groups = [self._groups[key] for key in self._ready]
+        allowed = [group for group in groups if self._may_have_more(group)]
+        if allowed:
+            text = _first(min(allowed, key=lambda group: group.share.num_places))
+            if self._places.is_common_free(text.width) or not self._places.num_taken:
                 return text
-            width = next(iter(group.ready)).width
-            is_allowed = not group.num_places or group.num_places + width <= self._max_rows_of_one
-            if is_allowed and (best is None or group.num_places < best.num_places):
-                best = group
-        if best is None:
-            return None
-        text = next(iter(best.ready))
-        if text.width > self._max_rows_of_one:
-            return text if not self._num_places else None
-        num_shared = self._num_places - self._num_reserved
-        return text if num_shared + text.width <= self._max_rows_of_one else None
+            if text.width > self._places.num_common:  # nobody joins until it has the whole batch
+                return None
+        for group in groups:
+            num_wanted = group.num_texts * _first(group).width - group.share.num_places
+            if self._places.is_reserve_free(group.share, num_wanted):
+                text = _first(group)
+                text.is_reserved = True
+                return text
+        return None
 
-    def _is_small(self, group: _Group[Owner]) -> bool:
-        """Whether a request without places fits into what is free of those for small requests."""
-        size = group.num_texts * next(iter(group.ready)).width
-        is_free = self._num_reserved + size <= self._max_rows - self._max_rows_of_one
-        return not group.num_places and is_free and self._num_places + size <= self._max_rows
+    def _may_have_more(self, group: _Group[Owner]) -> bool:
+        """Whether a request's next text could ever join beside its others."""
+        num_places = group.share.num_places
+        return not num_places or num_places + _first(group).width <= self._places.num_common
+
+
+def _first(group: _Group[Owner]) -> Text[Owner]:
+    return next(iter(group.ready))

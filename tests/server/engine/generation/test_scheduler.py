@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.engine.generation.scheduler import CHUNK, Chunk, Prefill, Row, Scheduler, Sequence, Step
-from server.engine.places import max_rows_of_one
+from server.engine.places import Places
 
 
 @dataclass(eq=False)
@@ -87,7 +87,10 @@ class Driver:
                 assert (life.chunks[-1].stop if life.chunks else 0) == life.num_tokens - 1
             life.given[row.choice] = life.given.get(row.choice, 0) + 1
         num_rows = Counter(row.sequence.group for row in call.rows)
-        assert max(num_rows.values()) <= max_rows_of_one(self.max_rows)
+        assert max(num_rows.values()) <= Places(self.max_rows).num_common
+        assert sum(not row.is_reserved for row in call.rows) <= Places(self.max_rows).num_common
+        for group in {row.sequence.group for row in call.rows if row.is_reserved}:
+            assert num_rows[group] <= self.max_rows - Places(self.max_rows).num_common  # small
         self.last_rows, self.gone = list(call.rows), set()
         for row in call.rows:
             if row.sequence.owner.given[row.choice] == row.sequence.owner.lengths[row.choice]:
@@ -208,6 +211,30 @@ def test_a_small_request_joins_at_once_beside_a_giant_one(num_tokens: int) -> No
     for _ in range(2 + num_tokens // CHUNK * 2):
         driver.call()
     assert small.owner.given
+
+
+@pytest.mark.parametrize("num_samples", [1, 16])
+@pytest.mark.parametrize("num_giants", [2, 6])
+def test_a_small_request_joins_at_once_beside_several_giant_ones(num_samples: int, num_giants: int) -> None:
+    driver = Driver(64, 4096)
+    for giant in range(num_giants):
+        for _ in range(64):
+            driver.add(1, [500] * num_samples, group=100 + giant)
+    for _ in range(40):
+        driver.call()
+    for number in range(5):
+        small = driver.add(1, [3, 3], group=1000 + number)
+        for _ in range(4):
+            driver.call()
+        assert len(small.owner.given) == 2
+
+
+def test_small_requests_fill_every_place() -> None:
+    driver = Driver(64, 4096)
+    for _ in range(80):
+        driver.add(1, [9])
+    driver.call()
+    assert driver.scheduler.num_running == 64
 
 
 def test_a_free_place_goes_to_the_request_with_the_fewest_running_rows() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.backends.padding import padded_length
-from server.engine.places import max_rows_of_one
+from server.engine.places import Places
 from server.engine.translation.scheduler import Encode, Scheduler, Step, Text
 
 
@@ -68,8 +68,13 @@ class Driver:
             places[text.group] += text.width
             texts_of[text.group] += 1
             self.given[text] += 1
+        num_common = Places(self.max_rows).num_common
         for group, taken in places.items():
-            assert taken <= max_rows_of_one(self.max_rows) or texts_of[group] == 1
+            assert taken <= num_common or texts_of[group] == 1
+        common = [text.width for text in call.texts if not text.is_reserved]
+        assert sum(common) <= num_common or len(common) == 1
+        for group in {text.group for text in call.texts if text.is_reserved}:
+            assert places[group] <= self.max_rows - num_common  # small
         self.last = call.texts
         for text in call.texts:
             if self.given[text] == text.owner:
@@ -161,6 +166,15 @@ def test_a_small_request_joins_at_once_beside_several_giant_ones(width: int, num
         for _ in range(6):
             driver.call()
         assert driver.given[small]
+
+
+def test_small_requests_fill_every_place() -> None:
+    driver = Driver(64, 4096)
+    for _ in range(30):
+        driver.add(20, 4, 9)
+    for _ in range(3):
+        driver.call()
+    assert driver.scheduler.num_running == 64
 
 
 def test_encoding_and_stepping_share_the_time_and_waiting_sources_are_encoded_together() -> None:
