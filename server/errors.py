@@ -17,6 +17,7 @@ RequestError (models.errors)
 The status is in one table below. A message gives the name, the value, what is allowed, and what to do.
 """
 
+import json
 import re
 from typing import Any
 
@@ -140,9 +141,11 @@ STATUS: dict[type[ApiError], int] = {
 
 
 def shown(value: object) -> str:
-    """A value from outside as it may stand in a message: ascii(), at most MAX_SHOWN characters."""
+    """A value from outside as it may stand in a message: ASCII, at most MAX_SHOWN characters, null as JSON writes it."""
     if isinstance(value, str):
         return ascii(value[:MAX_SHOWN])[:MAX_SHOWN]
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     try:
         return ascii(value)[:MAX_SHOWN]
     except RecursionError:

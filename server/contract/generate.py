@@ -11,7 +11,7 @@ MAX_PROMPTS = 64
 
 
 def _prompts_from(value: Any) -> tuple[str, ...]:
-    return texts_from(value, "prompt", MAX_PROMPTS)
+    return texts_from(value, MAX_PROMPTS)
 
 
 Prompts = Annotated[

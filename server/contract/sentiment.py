@@ -11,7 +11,7 @@ MAX_TEXTS = 256
 
 
 def _texts_from(value: Any) -> tuple[str, ...]:
-    return texts_from(value, "text", MAX_TEXTS)
+    return texts_from(value, MAX_TEXTS)
 
 
 class SentimentRequest(FrozenModel):

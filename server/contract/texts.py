@@ -3,12 +3,11 @@
 from typing import Any
 
 
-def texts_from(value: Any, name: str, most: int) -> tuple[str, ...]:
+def texts_from(value: Any, most: int) -> tuple[str, ...]:
     """One string or a list of strings, none empty, as a tuple.
 
     Args:
         value: what the request holds.
-        name: the field's, for the message.
         most: strings allowed.
 
     Raises:
@@ -16,11 +15,11 @@ def texts_from(value: Any, name: str, most: int) -> tuple[str, ...]:
     """
     texts = (value,) if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name} must be a string or a list of strings")
+        raise ValueError("must be a string or a list of strings")
     if not 1 <= len(texts) <= most:
-        raise ValueError(f"{name} holds {len(texts)} strings; 1 to {most} are allowed")
+        raise ValueError(f"{len(texts)} strings; 1 to {most} are allowed")
     if "" in texts:
-        raise ValueError(f"{name} {texts.index('')} is empty; a {name} has at least one character")
+        raise ValueError(f"string {texts.index('')} is empty; each needs at least one character")
     return tuple(texts)
 
 

@@ -12,7 +12,7 @@ MAX_TEXTS = 64
 
 
 def _texts_from(value: Any) -> tuple[str, ...]:
-    return texts_from(value, "text", MAX_TEXTS)
+    return texts_from(value, MAX_TEXTS)
 
 
 class TranslateRequest(TranslationOptions):

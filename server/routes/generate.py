@@ -34,6 +34,7 @@ def generate_router(service: Service) -> APIRouter:
 
     @router.post("/v1/generate", summary="Continue a text", **described(GenerateRequest, GenerateAnswer, _EXAMPLE))
     async def generate(request: Request) -> Response:
+        """Continuations of one prompt or several, whole or as a stream of events; `seed` makes them repeatable."""
         record = record_of(request)
         record.task = "generation"
         body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)

@@ -21,6 +21,7 @@ def models_router(service: Service) -> APIRouter:
         "/v1/models", summary="List the models", responses={200: {"model": ModelList}, 503: {"model": ErrorAnswer}}
     )
     async def models() -> Response:
+        """The models in the order of their names: what each is for, at which precision, and its measured figures."""
         cards = [
             ModelCard(
                 id=item.model.name,

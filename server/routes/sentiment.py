@@ -27,6 +27,7 @@ def sentiment_router(service: Service) -> APIRouter:
 
     @router.post("/v1/sentiment", summary="Classify a text", **described(SentimentRequest, SentimentAnswer, _EXAMPLE))
     async def sentiment(request: Request) -> Response:
+        """The likeliest label of each text and its probability; with `all_scores`, every label's."""
         record = record_of(request)
         record.task = "sentiment"
         body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)

@@ -34,6 +34,7 @@ def translate_router(service: Service) -> APIRouter:
 
     @router.post("/v1/translate", summary="Translate a text", **described(TranslateRequest, TranslateAnswer, _EXAMPLE))
     async def translate(request: Request) -> Response:
+        """Translations by greedy or beam search, with other answers and the attention on request, or a stream."""
         record = record_of(request)
         record.task = "translation"
         body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)

@@ -1,5 +1,6 @@
 """Labelled texts of your own: a UTF-8 file, plain or .gz, each line text<TAB>label."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.errors import DataError
@@ -16,7 +17,7 @@ def load(path: Path, validation_share: float) -> LabelCorpus:
         validation_share: of the texts, drawn with a fixed seed.
 
     Raises:
-        DataError: it cannot be read, a line has no tab or no label, or it is too short.
+        DataError: it cannot be read, a line has no tab or no label, a text has two labels, or it is too short.
     """
     try:
         raw = path.read_bytes()
@@ -26,7 +27,21 @@ def load(path: Path, validation_share: float) -> LabelCorpus:
     for number, row in enumerate(rows, 1):
         if not row[1].strip():
             raise DataError(f"{path} line {number} has no label after its tab; write one.")
+    _check_one_label_each(rows, path)
     examples = unambiguous(Labelled(text.strip(), label.strip()) for text, label, *_ in rows)
     train, validation = split_shuffled(examples, round(len(examples) * validation_share), str(path))
     origin = Origin(title=path.name, upstream=f"your own file {path.name}", licence="as you say; none was stated")
     return LabelCorpus("labels-file", origin, train, validation, digest(raw))
+
+
+def _check_one_label_each(rows: Sequence[Sequence[str]], path: Path) -> None:
+    """Raises DataError for the first text that stands under two labels, naming both lines."""
+    seen: dict[str, tuple[int, str]] = {}
+    for number, row in enumerate(rows, 1):
+        text, label = row[0].strip(), row[1].strip()
+        first, other = seen.setdefault(text, (number, label))
+        if label != other and text:
+            raise DataError(
+                f"{path} line {number}: the text {text[:40]!r} has the label {label!r} here and {other!r} in line "
+                f"{first}; keep one of them."
+            )

@@ -87,7 +87,12 @@ def test_labels_of_your_own_are_any_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("text\t\n", "line 1 has no label after its tab"), ("text\n", "line 1 has 1 columns"), ("a\tb\n", "use more")],
+    [
+        ("text\t\n", "line 1 has no label after its tab"),
+        ("text\n", "line 1 has 1 columns"),
+        ("a\tb\n", "use more"),
+        ("a\tx\nb\tx\na\ty\n", "line 3: the text 'a' has the label 'y' here and 'x' in line 1; keep one"),
+    ],
 )
 def test_a_useless_file_of_labels_is_refused(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "mine.tsv").write_text(content, encoding="utf-8")
