@@ -141,7 +141,7 @@ STATUS: dict[type[ApiError], int] = {
 
 
 def shown(value: object) -> str:
-    """A value from outside as it may stand in a message: ASCII, at most MAX_SHOWN characters, null as JSON writes it."""
+    """A value from outside as it may stand in a message: ASCII, at most MAX_SHOWN characters, null as in JSON."""
     if isinstance(value, str):
         return ascii(value[:MAX_SHOWN])[:MAX_SHOWN]
     if value is None or isinstance(value, bool):
