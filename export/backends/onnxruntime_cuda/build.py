@@ -18,8 +18,10 @@ PROVIDER = "CUDAExecutionProvider"
 STEP = "step"
 # What may stay on the CPU of a graph: arithmetic on shapes, a few integers. Anything else there is an error.
 _SHAPE_OPERATORS = frozenset(
-    ("Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Gather", "Identity", "Mul", "Range")
-    + ("ReduceProd", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where")
+    (
+        *("Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Gather", "Identity", "Mul", "Range"),
+        *("ReduceProd", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where"),
+    )
 )
 
 
@@ -107,18 +109,38 @@ def open_session(model: Path | bytes, device: Device, *, is_captured: bool = Fal
             f"ONNX Runtime {ort.__version__} has no {PROVIDER} here; it has {present}. On a machine with an NVIDIA GPU "
             "install onnxruntime-gpu instead of onnxruntime (extra gpu instead of cpu)."
         )
+    if device.type == "cuda":
+        ort.preload_dlls()  # of the NVIDIA packages that pip installs beside onnxruntime-gpu
     what = "the model that picks rows" if isinstance(model, bytes) else str(model)
     try:
         try:
             return _session(model, device, is_captured=is_captured, is_strict=True)
+        except RunnerError:
+            raise
         except Exception as error:  # the runtime's own exceptions have no common base but this
             if "fallback to CPU EP has been explicitly disabled" not in str(error):
                 raise
         session = _session(model, device, is_captured=is_captured, is_strict=False)
+    except RunnerError:
+        raise
     except Exception as error:
         raise RunnerError(f"ONNX Runtime {ort.__version__} cannot open {what} on {device.type}: {error}") from error
     check_nodes_on_cpu(what, nodes_on_cpu(session))
     return session
+
+
+def check_providers(device: Device, providers: Iterable[str]) -> None:
+    """Refuse a session that was opened without its provider: the runtime then takes the CPU and only prints a warning.
+
+    Raises:
+        RunnerError: it was.
+    """
+    if device.type == "cuda" and PROVIDER not in providers:
+        raise RunnerError(
+            f"ONNX Runtime {ort.__version__} cannot start {PROVIDER} here and took {', '.join(providers)}. It needs an "
+            "NVIDIA GPU with its driver, CUDA 13 and cuDNN 9 (extra gpu installs the libraries); its own message is "
+            "printed above."
+        )
 
 
 def nodes_on_cpu(session: Any) -> list[tuple[str, str]]:
@@ -162,4 +184,5 @@ def _session(model: Path | bytes, device: Device, *, is_captured: bool, is_stric
     source = model if isinstance(model, bytes) else str(model)
     session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
     session.disable_fallback()
+    check_providers(device, session.get_providers())
     return session

@@ -100,6 +100,13 @@ def test_a_missing_provider_is_one_sentence_that_says_what_to_install(built_bund
     assert why_unavailable(Device("cpu")) is None
 
 
+def test_a_session_that_took_the_cpu_instead_is_refused() -> None:
+    with pytest.raises(RunnerError, match="cannot start CUDAExecutionProvider here and took CPUExecutionProvider"):
+        build.check_providers(Device(), ["CPUExecutionProvider"])
+    build.check_providers(Device(), ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    build.check_providers(Device("cpu"), ["CPUExecutionProvider"])
+
+
 def test_int8_is_refused_by_name(built_bundle: Built) -> None:
     with pytest.raises(RunnerError, match="int8 is for the CPU alone"):
         open_graph_set(built_bundle("gru").graph_set("int8"), device=Device())
