@@ -20,23 +20,21 @@ from training.epoch_log import epoch_lines
 from training.loss_curve import loss_curve
 from training.progress import EpochFigures, Progress
 from training.run_folder import RunFolder, write_whole
-from training.task import Batch, Task
+from training.stage import Batch, Stage
 
 
 class Keeper(Callback):
     """Lightning's callback around a Progress.
 
     Args:
-        task: what is trained; its recipe says how often to save and when to stop.
+        stage: what is trained; its recipe says how often to save and when to stop.
         folder: where to write.
         progress: where the run stands; changed in place.
         checkpoint: what to begin from; None at a beginning.
     """
 
-    def __init__(
-        self, task: Task[Any, Any], folder: RunFolder, progress: Progress, checkpoint: Checkpoint | None
-    ) -> None:
-        self._task = task
+    def __init__(self, stage: Stage[Any], folder: RunFolder, progress: Progress, checkpoint: Checkpoint | None) -> None:
+        self._stage = stage
         self._folder = folder
         self._progress = progress
         self._checkpoint = checkpoint
@@ -46,7 +44,7 @@ class Keeper(Callback):
         """Put everything back to where the checkpoint was taken."""
         checkpoint, self._checkpoint = self._checkpoint, None
         if checkpoint is not None:
-            module = self._task.module
+            module = self._stage.module
             module.model.load_state_dict(checkpoint.weights)
             trainer.optimizers[0].load_state_dict(checkpoint.optimizer)
             trainer.lr_scheduler_configs[0].scheduler.load_state_dict(checkpoint.scheduler)
@@ -71,8 +69,8 @@ class Keeper(Callback):
         progress = self._progress
         loss = _finite(float(outputs["loss"]), f"epoch {progress.epoch + 1}, batch {batch.position + 1}")
         progress.add(loss, batch.num_targets, self._lap())
-        is_due = progress.position % self._task.recipe.checkpoint_every == 0
-        if is_due and progress.position < self._task.batches.num_batches(progress.epoch):
+        is_due = progress.position % self._stage.recipe.checkpoint_every == 0
+        if is_due and progress.position < self._stage.batches.num_batches(progress.epoch):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
@@ -81,35 +79,35 @@ class Keeper(Callback):
         Raises:
             ConfigError: the validation loss is not finite.
         """
-        task, progress = self._task, self._progress
-        validation = task.validate()
+        stage, progress = self._stage, self._progress
+        validation = stage.validate()
         where = f"validation after epoch {progress.epoch + 1}"
         for figure in validation.figures.values():
             _finite(figure, where)
         figures = EpochFigures(
             epoch=progress.epoch + 1,
-            losses={f"train_nats_per_{task.unit}": progress.loss_sum / progress.num_targets},
+            losses={f"train_nats_per_{stage.unit}": progress.loss_sum / progress.num_targets},
             validation=validation.figures,
             learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
             seconds=progress.seconds + self._lap(),
         )
         if progress.finish_epoch(figures, validation.rank):
-            best = {name: parameter.detach().cpu() for name, parameter in task.module.model.named_parameters()}
+            best = {name: parameter.detach().cpu() for name, parameter in stage.module.model.named_parameters()}
             write_whole(self._folder.best, save(best))
         write_whole(self._folder.log, epoch_lines(progress.history).encode())
-        write_whole(self._folder.picture, loss_curve(progress, task.recipe.name, task.unit))
-        task.module.state = None
+        write_whole(self._folder.picture, loss_curve(progress, stage.recipe.name, stage.unit))
+        stage.module.state = None
         self._save(trainer)
-        trainer.should_stop = progress.is_over(task.recipe.epochs, task.recipe.patience)
+        trainer.should_stop = progress.is_over(stage.recipe.epochs, stage.recipe.patience)
         self._since = time.monotonic()
 
     def _save(self, trainer: L.Trainer) -> None:
         checkpoint = Checkpoint(
             progress=self._progress.to_plain(),
-            weights=self._task.module.model.state_dict(),
+            weights=self._stage.module.model.state_dict(),
             optimizer=trainer.optimizers[0].state_dict(),
             scheduler=trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-            state=self._task.module.state,
+            state=self._stage.module.state,
             generators=random_state(),
         )
         save_checkpoint(self._folder.checkpoint, checkpoint)

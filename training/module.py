@@ -6,15 +6,10 @@ Knows nothing of files, epochs or when to stop.
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.network.classifier import Classifier
-from models.network.language_model import LanguageModel
-from models.network.translator import Translator
 from training.recipe import Recipe
 from training.schedule import factor
-
-Network = LanguageModel | Translator | Classifier
 
 
 class TrainingModule(L.LightningModule):
@@ -30,9 +25,9 @@ class TrainingModule(L.LightningModule):
         num_updates: batches of the whole run.
     """
 
-    model: Network
+    model: nn.Module
 
-    def __init__(self, model: Network, recipe: Recipe, *, num_updates: int) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, *, num_updates: int) -> None:
         super().__init__()
         self.model = model
         self.state: Tensor | None = None

@@ -10,21 +10,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from training.progress import Progress
-from training.task import Task
+from training.stage import Stage
 
 
 class ProgressBar(Callback):
     """Shows a Progress that another callback keeps; list it after that one.
 
     Args:
-        task: what is trained.
+        stage: what is trained.
         progress: where the run stands.
     """
 
-    def __init__(self, task: Task[Any, Any], progress: Progress) -> None:
-        self._task = task
+    def __init__(self, stage: Stage[Any], progress: Progress) -> None:
+        self._stage = stage
         self._progress = progress
-        self._epochs = task.recipe.epochs
+        self._epochs = stage.recipe.epochs
         self._console = Console(file=sys.stderr)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                    TimeRemainingColumn())  # fmt: skip
@@ -40,7 +40,7 @@ class ProgressBar(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """A new bar."""
         progress = self._progress
-        total = self._task.batches.num_batches(progress.epoch)
+        total = self._stage.batches.num_batches(progress.epoch)
         self._bar.reset(self._line, total=total, completed=progress.position)
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:

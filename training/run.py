@@ -69,21 +69,31 @@ def _check_writable(key: str, folder: Path) -> None:
 
 
 def _trained(task: Task[Any, Any], folder: RunFolder, command: str) -> Path:
+    stage = task.pretraining()
+    pretraining: list[dict[str, float]] = []
+    if stage is not None:
+        earlier = train(stage, folder.pretraining)
+        pretraining = [figures.flat() for figures in earlier.history]
+        _load_best(folder.pretraining, stage.module.model, half=False)
+        task.start_from(stage)
+        _set_seeds(task.recipe.seed)  # the same ones whether or not that stage was trained in this process
     progress = train(task, folder)
     _load_best(folder, task.module.model, half=task.recipe.half_weights)
-    bundle = _publish(task, progress, command)
+    bundle = _publish(task, progress, pretraining, command)
     write_whole(folder.published, as_json({"bundle": str(bundle.path.resolve()), "sha256": bundle.record.sha256}))
     return bundle.path
 
 
-def _publish(task: Task[Any, Any], progress: Progress, command: str) -> Bundle:
+def _publish(task: Task[Any, Any], progress: Progress, pretraining: list[dict[str, float]], command: str) -> Bundle:
     recipe, model = task.recipe, task.module.model
     measured = task.measure()
     facts = provenance(task, progress, measured, command=command)
+    if pretraining:
+        facts["pretraining"] = pretraining
     return publish(
         Store(recipe.store),
         recipe.name,
-        config=model.config,
+        config=task.config,
         weights={name: parameter.detach().numpy() for name, parameter in model.named_parameters()},
         tokenizer=task.tokenizer,
         card=card(task.card_parts(measured), metrics=measured.metrics, facts=facts),
@@ -115,9 +125,13 @@ def _set_up_torch(recipe: Recipe) -> None:
         raise ConfigError("accelerator is gpu and torch sees none; use accelerator=cpu, or auto.")
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    random.seed(recipe.seed)
-    np.random.seed(recipe.seed)  # noqa: NPY002 - the legacy generator is what a library would draw from
-    torch.manual_seed(recipe.seed)
+    _set_seeds(recipe.seed)
+
+
+def _set_seeds(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the legacy generator is what a library would draw from
+    torch.manual_seed(seed)
 
 
 def _load_best(folder: RunFolder, model: nn.Module, *, half: bool) -> None:

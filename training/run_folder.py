@@ -6,6 +6,7 @@ best.safetensors   the weights of the best epoch so far, float32
 epochs.jsonl       one line of figures for each epoch
 loss.png           their picture
 published.json     the bundle, once there is one
+pretraining/       the same of the stage before the task, where the recipe has one
 """
 
 import fcntl
@@ -55,8 +56,17 @@ class RunFolder:
                 raise ConfigError(f"run_dir {path} is in use by another process; wait, or name another one.") from None
             yield cls(path)
 
+    @property
+    def pretraining(self) -> "RunFolder":
+        """The folder of the stage before the task: its checkpoint, best weights, log and picture."""
+        path = self.path / "pretraining"
+        path.mkdir(exist_ok=True)
+        return RunFolder(path)
+
     def clear(self) -> None:
         """Remove what a run wrote, and nothing else."""
+        if (self.path / "pretraining").is_dir():
+            self.pretraining.clear()
         for file in (self.published, self.checkpoint, self.best, self.log, self.picture, self.recipe):
             file.unlink(missing_ok=True)
 

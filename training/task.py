@@ -1,37 +1,14 @@
-"""What a task is to a run. Everything else here (run, trainer, keeper, card) serves any task through this interface."""
+"""What a task is to a run: a stage that has data, is measured and published. Nobody else knows more of it."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
+from models.architecture import ArchitectureConfig
 from models.bundle import Languages
 from models.tokenizer import Tokenizer
 from training.card import CardParts
-from training.module import TrainingModule
-from training.recipe import Recipe
-
-
-class Batch(Protocol):
-    """What one update reads: a named tuple of tensors and numbers, which Lightning moves to the device."""
-
-    @property
-    def position(self) -> int:
-        """Its place in the epoch, counted from 0."""
-
-    @property
-    def num_targets(self) -> int:
-        """How many targets its mean loss is over."""
-
-
-class Batches(Protocol):
-    """The batches of every epoch. What they hold depends on epoch and position alone, never on what was read before."""
-
-    def num_batches(self, epoch: int) -> int:
-        """Batches in an epoch, counted from 0."""
-
-    def starting_at(self, epoch: int, position: int) -> Iterator[Batch]:
-        """An epoch's batches from a position to its end."""
+from training.stage import R, Stage
 
 
 class Corpus(Protocol):
@@ -43,14 +20,6 @@ class Corpus(Protocol):
 
 
 @dataclass(frozen=True)
-class Validation:
-    """The validation part as measured after an epoch."""
-
-    figures: dict[str, float]  # by the name under which the log has them; validation_nats_per_<unit> is among them
-    rank: tuple[float, ...]  # the epoch with the smallest is the best
-
-
-@dataclass(frozen=True)
 class Measured:
     """The published weights as measured."""
 
@@ -59,28 +28,19 @@ class Measured:
 
 
 C = TypeVar("C", bound=Corpus)
-R = TypeVar("R", bound=Recipe)
 
 
-class Task(ABC, Generic[R, C]):
+class Task(Stage[R], Generic[R, C]):
     """One task's part in a run: `read` before anything is written, the rest after the seeds are set.
 
     Attributes:
-        unit: what a target is, "token" or "text"; losses are in nats per unit.
-        recipe: what to do.
         tokenizer: trained on the training part.
-        batches: of the training part.
-        module: the network and its loss, freshly initialised.
         sizes: counts of what was read, for provenance.
         languages: of a translator.
         labels: of a classifier, by class.
     """
 
-    unit: ClassVar[str]
-    recipe: R
     tokenizer: Tokenizer
-    batches: Batches
-    module: TrainingModule
     sizes: dict[str, int]
     languages: Languages | None = None
     labels: list[str] | None = None
@@ -105,13 +65,22 @@ class Task(ABC, Generic[R, C]):
             ConfigError: two keys of the recipe do not go together.
         """
 
-    @abstractmethod
-    def validate(self) -> Validation:
-        """Measure `module.model` on the validation part; leaves its mode and all generators as they were."""
+    def pretraining(self) -> Stage[Any] | None:
+        """What is trained before the task itself, if anything; `start_from` takes what it has learnt."""
+        return None
+
+    def start_from(self, stage: Stage[Any]) -> None:
+        """Begin from the weights of the stage that `pretraining` gave."""
+        raise NotImplementedError
 
     @abstractmethod
     def measure(self) -> Measured:
         """The figures to publish: `module.model` has the published weights, on the CPU, in evaluation mode."""
+
+    @property
+    @abstractmethod
+    def config(self) -> ArchitectureConfig:
+        """The network's architecture, with what the data has decided."""
 
     @property
     @abstractmethod
@@ -121,8 +90,3 @@ class Task(ABC, Generic[R, C]):
     @abstractmethod
     def card_parts(self, measured: Measured) -> CardParts:
         """What the card says that only this task knows."""
-
-
-def total_batches(batches: Batches, epochs: int) -> int:
-    """Batches of so many epochs."""
-    return sum(batches.num_batches(epoch) for epoch in range(epochs))

@@ -19,7 +19,7 @@ from training.keeper import Keeper
 from training.progress import Progress
 from training.progress_bar import ProgressBar
 from training.run_folder import RunFolder
-from training.task import Batch, Batches, Task
+from training.stage import Batch, Batches, Stage
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are not about this run
 
@@ -35,11 +35,11 @@ class _Remaining:
         return self._batches.starting_at(self._progress.epoch, self._progress.position)
 
 
-def train(task: Task[Any, Any], folder: RunFolder) -> Progress:
+def train(stage: Stage[Any], folder: RunFolder) -> Progress:
     """Train to the end of the recipe, from the folder's checkpoint when there is one.
 
     Args:
-        task: freshly prepared; its module holds the last weights afterwards, if there was anything left to do.
+        stage: freshly prepared; its module holds the last weights afterwards, if there was anything left to do.
         folder: where checkpoints are read and written; `folder.best` holds the best weights afterwards.
 
     Returns:
@@ -50,7 +50,7 @@ def train(task: Task[Any, Any], folder: RunFolder) -> Progress:
         ConfigError: the loss is not finite.
         SystemExit: the process was told to stop (SIGINT 1, SIGTERM 143).
     """
-    recipe = task.recipe
+    recipe = stage.recipe
     checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint.is_file() else None
     progress = Progress.from_plain(checkpoint.progress) if checkpoint else Progress()
     if progress.is_over(recipe.epochs, recipe.patience):
@@ -60,7 +60,7 @@ def train(task: Task[Any, Any], folder: RunFolder) -> Progress:
         devices=1,
         max_epochs=recipe.epochs - progress.epoch,
         gradient_clip_val=recipe.optimizer.clip,
-        callbacks=[Keeper(task, folder, progress, checkpoint), ProgressBar(task, progress)],
+        callbacks=[Keeper(stage, folder, progress, checkpoint), ProgressBar(stage, progress)],
         plugins=[LightningEnvironment()],  # one process, also where variables of a cluster are set
         logger=False,
         enable_checkpointing=False,
@@ -71,7 +71,7 @@ def train(task: Task[Any, Any], folder: RunFolder) -> Progress:
         # Lightning 2.6 builds a torch class that torch 2.13 calls deprecated.
         warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
         try:
-            trainer.fit(task.module, train_dataloaders=_Remaining(task.batches, progress))
+            trainer.fit(stage.module, train_dataloaders=_Remaining(stage.batches, progress))
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None  # Lightning's own says 0, as if all had been done
     return progress

@@ -74,6 +74,19 @@ OWN: dict[str, Callable[[Path], dict[str, Any]]] = {
         "token_dropout": 0.1,
     },
 }
+OWN["sentiment, pre-trained"] = lambda folder: {
+    **OWN["sentiment"](folder),
+    "task": "sentiment",
+    "pretraining": {
+        "epochs": 1,
+        "lanes": 8,
+        "window": 20,
+        "negatives": 30,
+        "dropout": 0.1,
+        "optimizer": {"learning_rate": 0.01},
+        "schedule": {"kind": "one-cycle", "warmup_share": 0.2},
+    },
+}
 
 
 def write_text(folder: Path, num_words: int = 500) -> None:

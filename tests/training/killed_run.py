@@ -8,13 +8,24 @@ import itertools
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from models import store
+from training.pretraining.module import PretrainingModule
 from training.recipe_file import load_recipe
 from training.run import run
 from training.tasks import TASKS
+
+
+def _killed(step: Callable[..., Any], batches: "itertools.count[int]", where: int) -> Callable[..., Any]:
+    def killed_step(*args: Any) -> Any:
+        if next(batches) == where:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*args)
+
+    return killed_step
 
 
 def main() -> None:
@@ -24,15 +35,8 @@ def main() -> None:
         setattr(store, "sync_tree", lambda *_: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010
     elif where != "never":
         batches = itertools.count()
-        module = get_type_hints(TASKS[checked.task])["module"]
-        step = module.training_step
-
-        def killed_step(*args: Any) -> Any:
-            if next(batches) == int(where):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return step(*args)
-
-        module.training_step = killed_step
+        for module in (get_type_hints(TASKS[checked.task])["module"], PretrainingModule):
+            setattr(module, "training_step", _killed(module.training_step, batches, int(where)))  # noqa: B010
     print(run(checked))
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
+from models.config import LanguageModelConfig
 from models.network.language_model import LanguageModel
 from models.tokenizer import Tokenizer
 from training.card import CardParts
@@ -16,7 +17,8 @@ from training.language_model.recipe import LanguageModelRecipe
 from training.language_model.sample import sample
 from training.language_model.stream import num_characters, stream_from_documents
 from training.language_model.windows import Windows
-from training.task import Measured, Task, Validation, total_batches
+from training.stage import Validation, total_batches
+from training.task import Measured, Task
 
 VALIDATION_WINDOW = 1024  # tokens; the state is carried, so the figure does not depend on it
 
@@ -97,6 +99,11 @@ class LanguageModelTask(Task[LanguageModelRecipe, Corpus]):
     def measure(self) -> Measured:
         """The same figures of the published weights."""
         return Measured(self.validate().figures)
+
+    @property
+    def config(self) -> LanguageModelConfig:
+        """See Task."""
+        return self.module.model.config
 
     @property
     def data(self) -> dict[str, Any]:

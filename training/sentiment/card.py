@@ -59,6 +59,11 @@ def _data(mix: Mix, data: dict[str, Any]) -> str:
         lines.append(
             f"- Training on {corpus.name}: {len(corpus.train):,} texts{pieces}; an epoch reads {share}{times}."
         )
+    if "pretraining_tokens" in data:
+        lines.append(
+            f"- Before that, {data['pretraining_tokens']:,} tokens of the same whole texts without their labels, to "
+            "guess the next and the previous token of each."
+        )
     lines.append("- A text that validates is in no training part.")
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from models.classifier_config import ClassifierConfig, PoolingKind
 from models.config import CellKind, FrozenModel, Probability, Size
+from training.pretraining.recipe import PretrainingSection
 from training.recipe import Recipe, Share, Smoothing, TokenizerSection, unfit
 
 DatasetName = Literal["sst2", "imdb", "waimai", "online-shopping", "comparisons", "labels-file"]
@@ -108,4 +109,5 @@ class SentimentRecipe(Recipe):
     model: ModelSection
     batch: BatchSection
     label_smoothing: Smoothing = 0.0  # share of the label's weight that all classes share (Szegedy et al. 2016)
+    pretraining: PretrainingSection | None = None  # before any label is seen; none when absent
     token_dropout: Probability = 0.0  # a training text loses each token with a probability drawn from 0 to twice this

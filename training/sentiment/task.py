@@ -4,18 +4,21 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
+from models.classifier_config import ClassifierConfig
 from models.errors import DataError
 from models.network.classifier import Classifier
 from models.tokenizer import Tokenizer
 from training.card import CardParts
 from training.data.labels import Labelled
+from training.pretraining.stage import PretrainingStage
 from training.sentiment.batches import EncodedText, Part, TextBatches
 from training.sentiment.card import card_parts
 from training.sentiment.evaluation import scores
 from training.sentiment.mix import Mix, load_mix
 from training.sentiment.module import SentimentModule
 from training.sentiment.recipe import SentimentRecipe
-from training.task import Measured, Task, Validation, total_batches
+from training.stage import Stage, Validation, total_batches
+from training.task import Measured, Task
 
 
 class SentimentTask(Task[SentimentRecipe, Mix]):
@@ -36,14 +39,10 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         self.labels = mix.labels
         self._mix = mix
         most = recipe.batch.max_tokens
+        self._train = [self._encoded(corpus.train) for _, corpus in mix.parts]
         parts = [
-            Part(
-                [text._replace(ids=text.ids[:most]) for text in self._encoded(corpus.train)],
-                part.repeat,
-                part.examples,
-                part.fade_to,
-            )
-            for part, corpus in mix.parts
+            Part([text._replace(ids=text.ids[:most]) for text in texts], part.repeat, part.examples, part.fade_to)
+            for (part, _), texts in zip(mix.parts, self._train, strict=True)
         ]
         self._validation = {name: self._encoded(examples) for name, examples in mix.validation.items()}
         self.batches = TextBatches(
@@ -74,6 +73,35 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
             tokenizer = Tokenizer.byte_bpe(texts, section.vocab_size, lowercase=section.lowercase)
         return cls(recipe, corpus, tokenizer)
 
+    def pretraining(self) -> PretrainingStage | None:
+        """A language model on the texts that are read whole, each as often as an epoch reads it."""
+        section = self.recipe.pretraining
+        if section is None:
+            return None
+        texts = [
+            text.ids
+            for (part, _), encoded in zip(self._mix.parts, self._train, strict=True)
+            if part.chunk_words is None
+            for _ in range(part.repeat)
+            for text in encoded
+        ]
+        validation = [text.ids for text in self._validation[self.recipe.data.validation]]
+        stage = PretrainingStage(
+            self.recipe,
+            section,
+            self.config.recurrent,
+            self.tokenizer.vocab_size,
+            texts=texts,
+            validation=validation,
+        )
+        self.sizes["pretraining_tokens"] = stage.num_tokens
+        return stage
+
+    def start_from(self, stage: Stage[Any]) -> None:
+        """See Task."""
+        assert isinstance(stage, PretrainingStage)
+        stage.module.model.give_to(self.module.model)
+
     def validate(self) -> Validation:
         """Of the chosen validation part; the best epoch has the highest accuracy or macro-F1, then the fewest nats."""
         found = scores(self.module.model, self._validation[self.recipe.data.validation])
@@ -98,6 +126,11 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
             metrics[f"{prefix}_nats_per_text"] = found.nats
             confusion[name] = found.counts.tolist()
         return Measured(metrics, {"confusion": confusion})
+
+    @property
+    def config(self) -> ClassifierConfig:
+        """See Task."""
+        return self.module.model.config
 
     @property
     def data(self) -> dict[str, Any]:

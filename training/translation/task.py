@@ -9,9 +9,11 @@ from models.decoding.options import TranslationOptions
 from models.errors import DataError
 from models.network.translator import Translator
 from models.tokenizer import Tokenizer
+from models.translator_config import TranslatorConfig
 from training.card import CardParts
 from training.data.pairs import Pair, PairCorpus
-from training.task import Measured, Task, Validation, total_batches
+from training.stage import Validation, total_batches
+from training.task import Measured, Task
 from training.translation.batches import PairBatches, encoded
 from training.translation.card import card_parts
 from training.translation.datasets import load_pairs
@@ -110,6 +112,11 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             metrics[f"validation_exact_match_{name}"] = found.exact_match
             signatures = {"bleu": found.bleu_signature, "chrf": found.chrf_signature}
         return Measured(metrics, {"signatures": signatures, "examples": self._examples(outputs)})
+
+    @property
+    def config(self) -> TranslatorConfig:
+        """See Task."""
+        return self.module.model.config
 
     @property
     def data(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Pre-training of a classifier: guess the next and the previous token of its texts, before any label is seen."""
