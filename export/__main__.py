@@ -58,6 +58,27 @@ def inspect(bundle: BundlePath) -> None:
         Console().print(table)
 
 
+@app.command()
+def module(
+    reference: Annotated[str, typer.Argument(metavar="FILE:NAME", help="A class or function that gives the module.")],
+    inputs: Annotated[
+        list[str], typer.Option("--input", help="NAME:DTYPE[AXIS,...] for each argument of forward, in order.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="The .onnx file to write.")],
+    weights: Annotated[Path | None, typer.Option("--weights", help="A safetensors file of the module.")] = None,
+    ranges: Annotated[list[str] | None, typer.Option("--range", help="NAME:LO..HI of an input or an axis.")] = None,
+    names: Annotated[list[str] | None, typer.Option("--output-name", help="For each output, in order.")] = None,
+) -> None:
+    """Export any torch module of your own, say my_file:MyModel, to one ONNX file, checked against PyTorch."""
+    from export.trace.module.command import export_to_file
+
+    console = Console(stderr=True)
+    for table in export_to_file(
+        reference, weights, inputs, output, ranges or (), names, lambda line: console.print(line, markup=False)
+    ):
+        Console().print(table)
+
+
 def _table(report: Report) -> Table:
     table = Table("check", "measured", "allowed", "", title=f"graph set {report.set}", title_justify="left")
     for check in report.checks:

@@ -17,12 +17,13 @@ ALIGNMENT = 64
 SMALLEST = 1024  # bytes
 
 
-def save_graphs(folder: Path, graphs: dict[str, onnx.ModelProto]) -> None:
-    """Write `<name>.onnx` for each graph and weights.bin for all.
+def save_graphs(folder: Path, graphs: dict[str, onnx.ModelProto], weights: str = WEIGHTS) -> None:
+    """Write `<name>.onnx` for each graph and one file of weights for all.
 
     Args:
         folder: where to; it exists.
         graphs: name -> model with its constants inside. Changed: afterwards they refer to the file.
+        weights: the file's name.
     """
     offsets: dict[bytes, int] = {}
     content = bytearray()
@@ -38,9 +39,9 @@ def save_graphs(folder: Path, graphs: dict[str, onnx.ModelProto]) -> None:
                 content.extend(raw)
             tensor.ClearField("raw_data")
             tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", WEIGHTS), ("offset", offsets[digest]), ("length", len(raw))):
+            for key, value in (("location", weights), ("offset", offsets[digest]), ("length", len(raw))):
                 tensor.external_data.add(key=key, value=str(value))
-    write_durably(folder / WEIGHTS, bytes(content))
+    write_durably(folder / weights, bytes(content))
     for name, model in graphs.items():
         write_durably(folder / f"{name}.onnx", model.SerializeToString())
 

@@ -30,7 +30,7 @@ def traced(module: nn.Module, inputs: Mapping[str, tuple[Tensor, DynamicAxes]], 
         ExportError: PyTorch cannot trace it, or froze an axis that is to be dynamic.
     """
     examples = tuple(example for example, _ in inputs.values())
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         try:
             program = torch.onnx.export(
                 module.eval(),
@@ -46,7 +46,19 @@ def traced(module: nn.Module, inputs: Mapping[str, tuple[Tensor, DynamicAxes]], 
             reason = str(error).strip().splitlines()[0]
             raise ExportError(f"PyTorch cannot trace {type(module).__name__}: {reason}") from error
     assert program is not None
-    model = program.model_proto
+    return finished(program.model_proto, inputs)
+
+
+def finished(model: onnx.ModelProto, inputs: Mapping[str, tuple[Tensor, DynamicAxes]]) -> onnx.ModelProto:
+    """What every traced model goes through: axes checked, the exporter's notes removed, shapes inferred.
+
+    Args:
+        model: as PyTorch made it; changed in place.
+        inputs: name -> (example, axis -> name of the dynamic axis).
+
+    Raises:
+        ExportError: an axis that is to be dynamic was frozen.
+    """
     model.ir_version = IR_VERSION
     _check_axes(model, inputs)
     _strip_provenance(model)
@@ -74,7 +86,7 @@ def _check_axes(model: onnx.ModelProto, inputs: Mapping[str, tuple[Tensor, Dynam
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's talk about itself (torchvision missing, its own deprecated calls) from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -1,0 +1,1 @@
+"""Any user's own torch module as one ONNX graph."""

@@ -1,0 +1,182 @@
+"""A user's module to an ONNX file, proven against PyTorch before anything is written."""
+
+import inspect
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from export.backends.onnxruntime.build import open_session
+from export.census import census
+from export.trace.module.draw import Drawing, Sizes, new_drawing
+from export.trace.module.exportable import copied
+from export.trace.module.inputs import InputSpec, ValueRange
+from export.trace.module.outputs import output_names
+from export.trace.module.parity import ModuleParity, compare, difference, eager_answers, sizes_as_text
+from export.trace.module.refusals import refuse_unsupported
+from export.trace.module.source import described
+from export.trace.module.trace import trace_module
+from export.weights_file import save_graphs
+from models.digest import write_durably
+from models.errors import ExportError
+
+LARGE = 256 * 2**20  # bytes; a larger graph keeps its weights in a file beside it
+_UNSORTED = "sorted in decreasing order"  # how PyTorch refuses lengths with enforce_sorted=True
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A graph that answers as the module does.
+
+    Attributes:
+        model: opset 20, IR 10, weights inside.
+        inputs: as they were given.
+        outputs: the graph's output names, in the order of the flattened return value.
+        operators: how often each occurs.
+        parity: what the comparison with PyTorch found.
+        notes: what a user should know, a sentence each.
+    """
+
+    model: onnx.ModelProto
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+    operators: Counter[str]
+    parity: ModuleParity
+    notes: tuple[str, ...]
+
+
+def export_module(
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    *,
+    ranges: Mapping[str, ValueRange] | None = None,
+    outputs: Sequence[str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Export any module whose recurrent layers are nn.RNN, nn.LSTM, nn.GRU or cells, and check it against PyTorch.
+
+    Args:
+        module: the module; it is copied and left as it is. Exported in eval mode.
+        inputs: what its forward takes, in order.
+        ranges: name of an input or of a dynamic axis -> what it is drawn from when the graph is checked. Without one,
+            an integer input named `lengths` holds 1..time with time among them, other integers stay below the smallest
+            nn.Embedding, floats are normally distributed.
+        outputs: names of the outputs; by default the keys or fields that the module returns, else output_0 and on.
+        say: told what is being done, a line at a time.
+
+    Returns:
+        The graph and what the comparison found.
+
+    Raises:
+        UnsupportedModelError: a part of the module, or of what it returns, cannot be exported.
+        ParityError: the graph does not answer as the module does.
+        ExportError: an input does not fit the module, PyTorch cannot trace it, or it freezes an axis.
+    """
+    refuse_unsupported(module)
+    reference = copied(module)
+    _check_signature(reference, inputs)
+    drawing, sizes, example, answers = _example(reference, new_drawing(module, inputs, ranges))
+    names = output_names([name for name, _ in answers], outputs, [spec.name for spec in inputs])
+    say(f"tracing {type(module).__name__} at {sizes_as_text(sizes)}")
+    examples = {spec.name: (example[spec.name], spec.dynamic_axes) for spec in inputs}
+    model = trace_module(module, examples, names)
+    say("comparing with PyTorch at other sizes")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.onnx"
+        write_graph(model, path)
+        parity = compare(reference, open_session(path), drawing, sizes, names)
+    notes = [f"PyTorch itself refuses {sizes_as_text(refused)} ({reason})." for refused, reason in parity.refused]
+    if drawing.is_sorted:
+        notes.append("lengths must go from long to short: the module packs with enforce_sorted=True.")
+    return Exported(model, tuple(inputs), tuple(names), census(model), parity, tuple(notes))
+
+
+def write_graph(model: onnx.ModelProto, path: Path, *, large: int = LARGE) -> list[Path]:
+    """Write a graph; one larger than `large` bytes keeps its weights in PATH.data beside it.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ExportError: the path does not end in .onnx, or its folder is missing.
+    """
+    if path.suffix != ".onnx":
+        raise ExportError(f"{path} does not end in .onnx.")
+    if not path.parent.is_dir():
+        raise ExportError(f"There is no folder {path.parent} to write {path.name} to.")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        if model.ByteSize() <= large:
+            write_durably(Path(folder) / path.name, model.SerializeToString())
+        else:
+            outside = onnx.ModelProto()
+            outside.CopyFrom(model)  # because weights that are written outside leave the model
+            save_graphs(Path(folder), {path.stem: outside}, f"{path.name}.data")
+        written = sorted(Path(folder).iterdir(), reverse=True)  # the weights first, so the graph never lacks them
+        return sorted(file.replace(path.parent / file.name) for file in written)
+
+
+def _check_signature(module: nn.Module, inputs: Sequence[InputSpec]) -> None:
+    """Refuse inputs that are more, fewer or in another order than what forward takes."""
+    names = [spec.name for spec in inputs]
+    signature = inspect.signature(module.forward)
+    try:
+        bound = list(signature.bind(*names).arguments)
+    except TypeError as error:
+        raise ExportError(
+            f"{type(module).__name__}.forward{signature} does not take the {len(names)} inputs {', '.join(names)}: "
+            f"{error}. Give one --input for each argument, in order."
+        ) from error
+    if bound != names and sorted(bound) == sorted(names):
+        raise ExportError(
+            f"Inputs {', '.join(names)} are in another order than {type(module).__name__}.forward{signature} takes "
+            f"them. Give them in that order: {', '.join(bound)}."
+        )
+
+
+def _example(module: nn.Module, drawing: Drawing) -> tuple[Drawing, Sizes, dict[str, Tensor], list[tuple[str, Tensor]]]:
+    """Inputs that the module takes, to be traced with, and its answers.
+
+    Raises:
+        ExportError: it takes none that were tried, or answers the same inputs differently.
+    """
+    reason = ""
+    for sizes in drawing.example_sizes():
+        for is_sorted in (False, True):
+            tried = replace(drawing, is_sorted=is_sorted)
+            inputs = tried.draw(sizes, torch.Generator().manual_seed(0))
+            try:
+                answers = eager_answers(module, inputs)
+                again = eager_answers(module, inputs)
+            except ExportError:
+                raise
+            except Exception as error:  # whatever the user's own code raises
+                reason = reason or described(error)
+                if _UNSORTED in str(error):
+                    continue
+                break
+            _check_repeats(module, answers, again)
+            return tried, sizes, inputs, answers
+    raise ExportError(
+        f"PyTorch itself fails on random inputs {', '.join(_as_text(spec) for spec in drawing.inputs)}: {reason}. "
+        "Check dtypes and axes; say which values an input takes with --range NAME:LO..HI, which sizes with "
+        "--range AXIS:LO..HI."
+    )
+
+
+def _check_repeats(module: nn.Module, answers: list[tuple[str, Tensor]], again: list[tuple[str, Tensor]]) -> None:
+    for (name, first), (_, second) in zip(answers, again, strict=True):
+        if first.shape != second.shape or difference(first.numpy(), second.numpy()).any():
+            raise ExportError(
+                f"{type(module).__name__} gives another {name} for the same inputs the second time: it draws random "
+                "numbers in eval mode or keeps state between calls. Take noise and state as inputs, and return new "
+                "state."
+            )
+
+
+def _as_text(spec: InputSpec) -> str:
+    return f"{spec.name}:{spec.dtype}[{','.join(map(str, spec.axes))}]"

@@ -1,0 +1,148 @@
+"""Proof that a graph answers as a user's module does: PyTorch, eager, against ONNX Runtime, on inputs never traced."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.trace.module.draw import Drawing, Sizes
+from export.trace.module.outputs import named_tensors
+from export.trace.module.source import described
+from models.errors import ExportError, ParityError
+
+Array = NDArray[Any]
+
+TOLERANCE = 1e-5  # worst difference, relative to the largest magnitude or 1, whichever is larger
+
+
+@dataclass
+class OutputErrors:
+    """Differences of one output from PyTorch's, relative to the largest magnitude or 1, over all that was compared."""
+
+    name: str
+    worst: float = 0.0
+    total: float = 0.0
+    count: int = 0
+
+    @property
+    def mean(self) -> float:
+        """The mean difference; 0 when nothing was compared."""
+        return self.total / self.count if self.count else 0.0
+
+
+@dataclass
+class ModuleParity:
+    """What the comparison found.
+
+    Attributes:
+        outputs: for each output, in order.
+        compared: sizes of the dynamic axes, one for each batch that was compared.
+        refused: sizes that PyTorch itself does not take, each with its reason.
+    """
+
+    outputs: list[OutputErrors]
+    compared: list[Sizes] = field(default_factory=list)
+    refused: list[tuple[Sizes, str]] = field(default_factory=list)
+
+
+def eager_answers(module: nn.Module, inputs: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """The user's module on copies of the inputs; names and tensors of its flattened return value."""
+    with torch.no_grad():
+        return named_tensors(module(*(value.clone() for value in inputs.values())))
+
+
+def compare(
+    module: nn.Module, session: Any, drawing: Drawing, example: Sizes, outputs: Sequence[str], seed: int = 1
+) -> ModuleParity:
+    """Compare on ragged and on full batches of every size that was not traced.
+
+    Args:
+        module: the user's, eager; not the exported copy.
+        session: ONNX Runtime over the graph.
+        drawing: how inputs are drawn.
+        example: the sizes that were traced.
+        outputs: the graph's output names.
+        seed: of the random inputs.
+
+    Raises:
+        ParityError: an output differs by more than TOLERANCE, in shape or dtype, or the runtime fails; the message
+            names the output and the sizes.
+        ExportError: PyTorch takes none of the sizes.
+    """
+    parity = ModuleParity([OutputErrors(name) for name in outputs])
+    generator = torch.Generator().manual_seed(seed)
+    for sizes in drawing.checked_sizes(example):
+        for is_full in (False, True) if drawing.has_lengths() else (False,):
+            inputs = drawing.draw(sizes, generator, is_full=is_full)
+            try:
+                expected = [value for _, value in eager_answers(module, inputs)]
+            except Exception as error:  # whatever the user's own code raises
+                parity.refused.append((sizes, described(error)))
+                break
+            try:
+                found = session.run(list(outputs), {name: value.numpy() for name, value in inputs.items()})
+            except Exception as error:
+                raise ParityError(
+                    f"ONNX Runtime fails at {sizes_as_text(sizes)}, where PyTorch answers: {described(error)}. "
+                    "The forward does something there that the trace at other sizes did not; nothing is written."
+                ) from error
+            for errors, ours, theirs in zip(parity.outputs, found, expected, strict=True):
+                _add(errors, ours, theirs.numpy(), sizes)
+            parity.compared.append(sizes)
+    if not parity.compared:
+        tried = "; ".join(f"{sizes_as_text(sizes)}: {reason}" for sizes, reason in parity.refused[:3])
+        raise ExportError(
+            f"PyTorch takes none of the sizes that the graph was to be checked with ({tried}). "
+            "Say which sizes it takes, for instance --range time:8..40, or give the axis as a number."
+        )
+    return parity
+
+
+def sizes_as_text(sizes: Sizes) -> str:
+    """As `batch=5, time=9`."""
+    return ", ".join(f"{axis}={size}" for axis, size in sizes.items()) or "fixed sizes"
+
+
+def difference(found: Array, expected: Array) -> Array:
+    """Differences relative to the largest finite magnitude or 1; 0 where both are NaN or the same infinity.
+
+    Args:
+        found: any shape and dtype.
+        expected: the same shape.
+
+    Returns:
+        float64 of the same shape; infinite where one is finite and the other is not.
+    """
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    is_same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    finite = np.abs(expected[np.isfinite(expected)])
+    with np.errstate(invalid="ignore"):
+        error = np.abs(found - expected) / max(1.0, float(finite.max(initial=0.0)))
+    error[np.isnan(error)] = np.inf
+    error[is_same] = 0.0
+    result: Array = error
+    return result
+
+
+def _add(errors: OutputErrors, found: Array, expected: Array, sizes: Sizes) -> None:
+    where = f"at {sizes_as_text(sizes)}"
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ParityError(
+            f"Output {errors.name} is {found.dtype}{list(found.shape)} {where}, PyTorch gives "
+            f"{expected.dtype}{list(expected.shape)}. Nothing is written."
+        )
+    error = difference(found, expected)
+    worst = float(error.max(initial=0.0))
+    if not worst <= TOLERANCE:
+        raise ParityError(
+            f"Output {errors.name} differs from PyTorch by {worst:.3g} {where} (shape {list(found.shape)}), allowed "
+            f"{TOLERANCE:g}, relative to the largest magnitude or 1. Something in the forward was decided while "
+            "tracing (an if on a size or a value, a number made of a tensor). Nothing is written."
+        )
+    errors.worst = max(errors.worst, worst)
+    errors.total += float(error.sum())
+    errors.count += error.size

@@ -1,0 +1,157 @@
+"""A user's module from its Python file, with its weights from a safetensors file."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from models.errors import ExportError
+
+
+def load_module(reference: str, weights: Path | None) -> nn.Module:
+    """Make a user's module.
+
+    Args:
+        reference: FILE:NAME, such as `my_file:MyModel`; FILE is found in the current folder or on PYTHONPATH, NAME is a
+            class or a function that is called without arguments and gives the module.
+        weights: as `safetensors.torch.save_model` writes them (tied ones stored once), or None to keep those that the
+            module comes with.
+
+    Returns:
+        The module in eval mode.
+
+    Raises:
+        ExportError: the reference names nothing that gives a module, the user's code fails, or the weights are not
+            those of the module.
+    """
+    file, colon, name = reference.partition(":")
+    if not (file and colon and name):
+        raise ExportError(f"{reference!r} is not written as FILE:NAME, for instance my_file:MyModel.")
+    with _current_folder_first():
+        maker = _found(_imported(file), name)
+        if isinstance(maker, nn.Module):
+            module = maker
+        elif callable(maker):
+            try:
+                module = maker()
+            except Exception as error:
+                raise ExportError(
+                    f"{reference}() failed: {described(error)}. NAME is called without arguments; wrap a class that "
+                    "wants some in a function: def my_model(): return MyModel(100, 64)"
+                ) from error
+        else:
+            raise ExportError(f"{reference} is {type(maker).__name__}; it must be a class or function of a module.")
+    if not isinstance(module, nn.Module):
+        raise ExportError(f"{reference}() gave {type(module).__name__}; it must give a torch.nn.Module.")
+    if weights is not None:
+        load_weights(module, weights)
+    return module.eval()
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a module; tied weights may be stored under any one of their names.
+
+    Raises:
+        ExportError: there is no such file, it is none, or names or shapes differ; the message lists them.
+    """
+    if not path.is_file():
+        raise ExportError(f"No weights at {path}. Write them: safetensors.torch.save_model(model, '{path}')")
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ExportError(
+            f"{path} is not a safetensors file ({error}). Write it: safetensors.torch.save_model(model, '{path}')"
+        ) from error
+    state = module.state_dict()
+    own = {name: list(tensor.shape) for name, tensor in state.items() if not is_lazy(tensor)}
+    differing = [
+        f"{name} is {shapes[name]} in the file, {own[name]} in the module"
+        for name in shapes
+        if name in own and shapes[name] != own[name]
+    ]
+    if differing:
+        raise ExportError(f"Weights in {path} have other shapes than {type(module).__name__}: {_listed(differing)}.")
+    missing, unexpected = safetensors.torch.load_model(module, path, strict=False)
+    unexpected = [name for name in unexpected if name not in state]  # the others are tied ones, stored twice
+    problems = []
+    if missing:
+        problems.append(f"the file lacks {_listed(sorted(missing))}")
+    if unexpected:
+        problems.append(f"the module has no {_listed(sorted(unexpected))}")
+    if problems:
+        raise ExportError(
+            f"Weights in {path} are not those of {type(module).__name__}: {'; '.join(problems)}. "
+            "Save the very module that is exported."
+        )
+
+
+def described(error: BaseException) -> str:
+    """An exception of the user's code in one line, with the last place in a file that is not torch's own."""
+    text = " ".join(str(error).split()) or "no message"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text if len(text) <= 600 else text[:600] + ' ...'}{place}"
+
+
+def _imported(name: str) -> ModuleType:
+    if name.endswith(".py") or "/" in name:
+        raise ExportError(
+            f"{name!r} is a path; write the module's import name, without .py and with dots for folders, "
+            "for instance my_file:MyModel, and run in its folder or put that on PYTHONPATH."
+        )
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise ExportError(
+                f"No file {name.replace('.', '/')}.py in {Path.cwd()} or on PYTHONPATH. "
+                "Run in the file's folder, or put that folder on PYTHONPATH."
+            ) from error
+        raise ExportError(f"Importing {name} failed: {described(error)}.") from error
+    except (Exception, SystemExit) as error:
+        raise ExportError(f"Importing {name} failed: {described(error)}.") from error
+
+
+def _found(module: ModuleType, name: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            own = [key for key, value in vars(module).items() if _is_maker(value, module)]
+            raise ExportError(
+                f"{module.__name__} ({getattr(module, '__file__', 'no file')}) has no {part}. "
+                f"Classes and functions in it: {', '.join(own) or 'none'}."
+            ) from error
+    return found
+
+
+def _is_maker(value: Any, module: ModuleType) -> bool:
+    return callable(value) and getattr(value, "__module__", None) == module.__name__
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+
+
+@contextmanager
+def _current_folder_first() -> Iterator[None]:
+    """The current folder in front of the search path, as `python FILE` has its own."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        importlib.invalidate_caches()
+        yield
+    finally:
+        sys.path.remove(folder)
