@@ -25,6 +25,7 @@ from benchmarks.machine import machine
 from export.backends.onnxruntime.build import Graphs, open_session
 from export.backends.onnxruntime.run import OnnxStepRunner
 from export.quantize.language_model import QuantizedLanguageModel
+from export.rewrite.graph_sets import graph_set_from_traced
 from export.trace.language_model import language_model_graphs
 from export.weights_file import save_graphs
 from models.config import CELL_KINDS, CellKind, LanguageModelConfig
@@ -80,7 +81,7 @@ def _variants(kind: CellKind, batch: int) -> dict[str, Callable[[], object]]:
     weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
     sessions: dict[str, Any] = {}
     for name, graphs in (
-        ("fp32", language_model_graphs(model)),
+        ("fp32", graph_set_from_traced("fp32", language_model_graphs(model))),
         ("int8", QuantizedLanguageModel(config, weights).graphs()),
     ):
         with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from export.report import Report
+from export.report import Report, raise_if_failed
 from models.errors import RnnserveError
 
 app = typer.Typer(
@@ -19,16 +19,18 @@ app = typer.Typer(
     add_completion=False,
 )
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder: STORE/NAME/VERSION.")]
-SetNames = Annotated[list[str] | None, typer.Option("--set", help="Graph set: fp32 or int8. Repeat for several.")]
+SetNames = Annotated[
+    list[str] | None, typer.Option("--set", help="Graph set: fp32, int8, gpu-fp32 or gpu-fp16. Repeat for several.")
+]
 
 
 @app.command()
 def build(bundle: BundlePath, sets: SetNames = None) -> None:
     """Build graph sets (default: fp32 and int8), verify each against PyTorch, and publish those that pass."""
-    from export.build import BUILDABLE_SETS, build_sets, bundle_at
+    from export.build import DEFAULT_SETS, build_sets, bundle_at
 
     console = Console(stderr=True)
-    for report in build_sets(bundle_at(bundle), sets or BUILDABLE_SETS, lambda line: console.print(line)):
+    for report in build_sets(bundle_at(bundle), sets or DEFAULT_SETS, lambda line: console.print(line)):
         Console().print(_table(report))
 
 
@@ -44,8 +46,7 @@ def verify(bundle: BundlePath, sets: SetNames = None) -> None:
     reports = [verify_set(opened, name) for name in names]
     for report in reports:
         Console().print(_table(report))
-    for report in reports:
-        report.raise_if_failed()
+    raise_if_failed(reports)
 
 
 @app.command()

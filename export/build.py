@@ -1,6 +1,6 @@
 """Build graph sets: trace or quantise, count operators, write, open, verify, and only then publish."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -8,28 +8,29 @@ from export.architectures.architecture import Architecture
 from export.architectures.classifier import ClassifierArchitecture
 from export.architectures.language_model import LanguageModelArchitecture
 from export.architectures.translator import TranslatorArchitecture
-from export.backends.onnxruntime.build import Graphs, open_graph_set, open_session
 from export.census import check_census
-from export.report import Report
+from export.parity.backends import OpenGraphs, open_graphs
+from export.parity.limits import CPU_BACKEND, limits_of, notes_on
+from export.report import Report, judged
 from export.weights_file import save_graphs
 from models.bundle import Bundle
 from models.classifier_config import ClassifierConfig
 from models.config import LanguageModelConfig
-from models.errors import ExportError
-from models.graph_set import GraphSet, new_graph_set
+from models.errors import ExportError, ParityError
+from models.graph_set import SETS, new_graph_set
 from models.translator_config import TranslatorConfig
 
-BUILDABLE_SETS = ("fp32", "int8")
+DEFAULT_SETS = ("fp32", "int8")  # what a CPU runs; the gpu sets are built when they are asked for
 
 
 def build_sets(
-    bundle: Bundle, sets: Sequence[str] = BUILDABLE_SETS, say: Callable[[str], None] = lambda _: None
+    bundle: Bundle, sets: Sequence[str] = DEFAULT_SETS, say: Callable[[str], None] = lambda _: None
 ) -> list[Report]:
     """Build, verify and publish graph sets of a bundle; a set of the same name is replaced.
 
     Args:
         bundle: the model.
-        sets: which of BUILDABLE_SETS.
+        sets: which of models.graph_set.SETS.
         say: told what is being done, a line at a time.
 
     Returns:
@@ -39,9 +40,9 @@ def build_sets(
         ExportError: a set's name is not one that can be built, or PyTorch cannot trace the model.
         ParityError: a set does not answer as PyTorch does; nothing of it is left.
     """
-    unknown = [name for name in sets if name not in BUILDABLE_SETS]
+    unknown = [name for name in sets if name not in SETS]
     if unknown:
-        raise ExportError(f"Graph set {ascii(unknown[0])[:80]} cannot be built. Sets: {', '.join(BUILDABLE_SETS)}.")
+        raise ExportError(f"Graph set {ascii(unknown[0])[:80]} cannot be built. Sets: {', '.join(SETS)}.")
     architecture = architecture_of(bundle)
     return [_build_set(bundle, architecture, name, say) for name in sets]
 
@@ -60,13 +61,14 @@ def architecture_of(bundle: Bundle) -> Architecture:
 def _build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callable[[str], None]) -> Report:
     say(f"{name}: writing graphs")
     graphs, notes = architecture.graphs(name)
-    counts = {graph: dict(check_census(graph, proto)) for graph, proto in graphs.items()}
+    counts = {graph: dict(check_census(graph, proto, name)) for graph, proto in graphs.items()}
     with new_graph_set(bundle.graph_set_path(name)) as (folder, seal):
         save_graphs(folder, graphs)
         say(f"{name}: verifying against PyTorch")
-        opened = Graphs(name, {graph: open_session(folder / f"{graph}.onnx") for graph in graphs})
-        report = architecture.verify(name, opened)
-        report.raise_if_failed()
+        files = {graph: folder / f"{graph}.onnx" for graph in graphs}
+        report, opened = verified(architecture, name, files)
+        if not report.is_passed:
+            raise ParityError(f"{report.failure()} It is not published.")
         seal(
             bundle_sha256=bundle.record.sha256,
             graphs=list(graphs),
@@ -79,15 +81,54 @@ def _build_set(bundle: Bundle, architecture: Architecture, name: str, say: Calla
     return report
 
 
-def verify_set(bundle: Bundle, name: str) -> Report:
+def verify_set(
+    bundle: Bundle,
+    name: str,
+    backend: str = CPU_BACKEND,
+    texts: list[list[int]] | None = None,
+    architecture: Architecture | None = None,
+) -> Report:
     """Open a published graph set and run every check again.
+
+    Args:
+        bundle: the model.
+        name: of the set.
+        backend: what runs the graphs, one of export.parity.backends.BACKENDS.
+        texts: token ids of a user's texts (export.parity.texts), measured beside random ones.
+        architecture: the bundle's, where it is at hand.
 
     Raises:
         BundleError: the set is missing or its files are not what the manifest says.
         RunnerError: the runtime refuses a graph.
     """
-    graph_set: GraphSet = bundle.graph_set(name)
-    return architecture_of(bundle).verify(name, open_graph_set(graph_set))
+    graph_set = bundle.graph_set(name)
+    files = {graph: graph_set.graph(graph) for graph in graph_set.manifest.graphs}
+    return verified(architecture or architecture_of(bundle), name, files, backend, texts)[0]
+
+
+def verified(
+    architecture: Architecture,
+    name: str,
+    files: Mapping[str, Path],
+    backend: str = CPU_BACKEND,
+    texts: list[list[int]] | None = None,
+) -> tuple[Report, OpenGraphs]:
+    """Look for faults in a set's files, then run them and measure.
+
+    Args:
+        architecture: the bundle's.
+        name: of the set.
+        files: graph name -> ONNX file.
+        backend: what runs the graphs.
+        texts: as verify_set's.
+
+    Returns:
+        What was found, and the opened graphs.
+    """
+    opened = open_graphs(backend, name, files)
+    figures = architecture.figures(opened, texts)
+    report = judged(name, backend, figures, limits_of(name, backend), notes=notes_on(name, backend))
+    return report, opened
 
 
 def bundle_at(path: Path) -> Bundle:

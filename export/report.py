@@ -1,39 +1,108 @@
-"""What verification found: figures with their limits. Knows nothing of how they are measured."""
+"""What verification found: figures with their limits, and faults in words. Knows nothing of how they are measured."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from models.errors import ParityError
 
 
 @dataclass(frozen=True)
+class Limit:
+    """How large a figure may be, or how small."""
+
+    value: float
+    is_least: bool = False
+
+
+@dataclass(frozen=True)
 class Check:
-    """One line of the report: what was measured, and the most that is allowed."""
+    """One line of the report: what was measured, and the most (or least) that is allowed."""
 
     name: str
     measured: float
     limit: float
+    is_least: bool = False
 
     @property
     def is_passed(self) -> bool:
         """False for NaN too."""
-        return self.measured <= self.limit
+        return self.measured >= self.limit if self.is_least else self.measured <= self.limit
 
 
 @dataclass(frozen=True)
 class Report:
-    """What verification of one graph set found."""
+    """What verification of one graph set on one backend found."""
 
     set: str
+    backend: str
     checks: tuple[Check, ...]
     facts: dict[str, float]  # figures without a limit
+    faults: tuple[str, ...] = ()  # what is wrong with the graphs, a sentence each
+    notes: tuple[str, ...] = ()  # what a reader should know of the figures, a sentence each
 
-    def raise_if_failed(self) -> None:
-        """Raises ParityError naming every check that failed, with both numbers."""
-        failed = [check for check in self.checks if not check.is_passed]
-        if failed:
-            lines = "; ".join(f"{check.name} is {check.measured:.3g}, allowed {check.limit:g}" for check in failed)
-            raise ParityError(f"Graph set {self.set} fails parity: {lines}. It is not published.")
+    @property
+    def is_passed(self) -> bool:
+        """Whether every check passed and no fault was found."""
+        return not self.faults and all(check.is_passed for check in self.checks)
+
+    def failure(self) -> str:
+        """Every fault and every check that failed, with both numbers, as one sentence; "" when all passed."""
+        if self.is_passed:
+            return ""
+        lines = [
+            f"{check.name} is {check.measured:.4g}, allowed {'at least ' if check.is_least else ''}{check.limit:g}"
+            for check in self.checks
+            if not check.is_passed
+        ]
+        return f"Graph set {self.set} fails parity on {self.backend}: {'; '.join((*self.faults, *lines))}."
 
     def figures(self) -> dict[str, float]:
         """All measurements by name, for the manifest."""
         return {**{check.name: check.measured for check in self.checks}, **self.facts}
+
+    def record(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {
+            "set": self.set,
+            "backend": self.backend,
+            "is_passed": self.is_passed,
+            "checks": [
+                {
+                    "name": check.name,
+                    "measured": check.measured,
+                    "at_least" if check.is_least else "at_most": check.limit,
+                    "is_passed": check.is_passed,
+                }
+                for check in self.checks
+            ],
+            "facts": self.facts,
+            "faults": list(self.faults),
+            "notes": list(self.notes),
+        }
+
+
+def judged(
+    set_name: str,
+    backend: str,
+    figures: Mapping[str, float],
+    limits: Mapping[str, Limit],
+    *,
+    faults: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Report:
+    """Hold figures against limits: a figure with a limit is a check, any other a fact."""
+    checks = tuple(
+        Check(name, value, limits[name].value, limits[name].is_least)
+        for name, value in figures.items()
+        if name in limits
+    )
+    facts = {name: value for name, value in figures.items() if name not in limits}
+    return Report(set_name, backend, checks, facts, tuple(faults), tuple(notes))
+
+
+def raise_if_failed(reports: Sequence[Report]) -> None:
+    """Raise ParityError with every report's failure, when any failed."""
+    failures = [report.failure() for report in reports if not report.is_passed]
+    if failures:
+        raise ParityError(" ".join(failures))

@@ -6,8 +6,7 @@ import numpy as np
 import onnx
 
 from export.backends.golden import NUM_TOKENS
-from export.backends.onnxruntime.build import Graphs
-from export.report import Report
+from export.parity.backends import OpenGraphs
 from models.graph_set import Golden
 
 
@@ -15,16 +14,21 @@ class Architecture(Protocol):
     """One bundle's model on its way to ONNX."""
 
     def graphs(self, set_name: str) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
-        """Trace (fp32) or quantise (int8): graphs by name, and facts worth keeping in the manifest.
+        """Trace and rewrite, or quantise (int8): graphs by name, and facts worth keeping in the manifest.
 
         Raises:
-            ExportError: PyTorch cannot trace the model.
+            ExportError: PyTorch cannot trace the model, or a weight does not fit the set's precision.
         """
 
-    def verify(self, set_name: str, graphs: Graphs) -> Report:
-        """Hold open graphs against PyTorch and against each other."""
+    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
+        """Hold open graphs against PyTorch and against each other.
 
-    def golden(self, graphs: Graphs) -> Golden:
+        Args:
+            opened: by any backend.
+            texts: token ids of a user's texts (export.parity.texts); None for random tokens and what the model writes.
+        """
+
+    def golden(self, opened: OpenGraphs) -> Golden:
         """The answer of open graphs that every machine must reproduce."""
 
 

@@ -1,16 +1,16 @@
 """The classifier: classify."""
 
+from functools import cached_property
 from typing import Any
 
 import onnx
 
 from export.architectures.architecture import golden_ids
 from export.backends.golden import classifier_answer
-from export.backends.onnxruntime.build import Graphs
-from export.backends.onnxruntime.run import OnnxSequenceRunner
+from export.parity.backends import OpenGraphs
 from export.parity.classifier import verify_classifier
 from export.quantize.classifier import QuantizedClassifier
-from export.report import Report
+from export.rewrite.graph_sets import graph_set_from_traced
 from export.trace.classifier import classifier_graphs
 from export.trace.reference import ClassifierReference, with_weights
 from models.bundle import Bundle
@@ -37,14 +37,17 @@ class ClassifierArchitecture:
         if set_name == "int8":
             quantized = QuantizedClassifier(self._config, self._bundle.weights())
             return quantized.graphs(), quantized.notes
-        return classifier_graphs(self._model), {}
+        return graph_set_from_traced(set_name, self._traced), {}
 
-    def verify(self, set_name: str, graphs: Graphs) -> Report:
-        """See Architecture.verify."""
-        reference = ClassifierReference(self._model)
-        return verify_classifier(set_name, OnnxSequenceRunner(graphs), self._config, reference)
+    @cached_property
+    def _traced(self) -> dict[str, onnx.ModelProto]:
+        return classifier_graphs(self._model)
 
-    def golden(self, graphs: Graphs) -> Golden:
+    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
+        """See Architecture.figures."""
+        return verify_classifier(opened.sequences(), self._config, ClassifierReference(self._model), texts)
+
+    def golden(self, opened: OpenGraphs) -> Golden:
         """See Architecture.golden."""
         ids = golden_ids(self._config.vocab_size)
-        return Golden(ids=ids, logits=classifier_answer(OnnxSequenceRunner(graphs), ids).tolist())
+        return Golden(ids=ids, logits=classifier_answer(opened.sequences(), ids).tolist())

@@ -1,16 +1,17 @@
 """The language model: advance, step, score."""
 
+from functools import cached_property
 from typing import Any
 
 import onnx
 
 from export.architectures.architecture import golden_ids
 from export.backends.golden import language_model_answer
-from export.backends.onnxruntime.build import Graphs
-from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
+from export.parity.backends import OpenGraphs
 from export.parity.language_model import verify_language_model
+from export.parity.texts import rows_of_text
 from export.quantize.language_model import QuantizedLanguageModel
-from export.report import Report
+from export.rewrite.graph_sets import graph_set_from_traced
 from export.trace.language_model import language_model_graphs
 from export.trace.reference import LanguageModelReference, with_weights
 from models.bundle import Bundle
@@ -39,16 +40,21 @@ class LanguageModelArchitecture:
         if set_name == "int8":
             quantized = QuantizedLanguageModel(self._config, self._bundle.weights())
             return quantized.graphs(), quantized.notes
-        return language_model_graphs(self._model), {}
+        return graph_set_from_traced(set_name, self._traced), {}
 
-    def verify(self, set_name: str, graphs: Graphs) -> Report:
-        """See Architecture.verify."""
-        step = OnnxStepRunner(graphs, _VERIFY_SLOTS, self._config.state_size)
+    @cached_property
+    def _traced(self) -> dict[str, onnx.ModelProto]:
+        return language_model_graphs(self._model)
+
+    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
+        """See Architecture.figures."""
+        step = opened.steps(_VERIFY_SLOTS, self._config.state_size)
+        text = None if texts is None else rows_of_text(texts)
         reference = LanguageModelReference(self._model)
-        return verify_language_model(set_name, OnnxSequenceRunner(graphs), step, self._config, reference)
+        return verify_language_model(opened.sequences(), step, self._config, reference, text)
 
-    def golden(self, graphs: Graphs) -> Golden:
+    def golden(self, opened: OpenGraphs) -> Golden:
         """See Architecture.golden."""
         ids = golden_ids(self._config.vocab_size)
-        step = OnnxStepRunner(graphs, 2, self._config.state_size)
+        step = opened.steps(2, self._config.state_size)
         return Golden(ids=ids, logits=language_model_answer(step, ids, self._config.state_size).tolist())

@@ -1,20 +1,20 @@
 """The translator: encode and step."""
 
+from functools import cached_property
 from typing import Any
 
 import onnx
 
 from export.architectures.architecture import golden_ids
 from export.backends.golden import translator_answer
-from export.backends.onnxruntime.attention_run import OnnxAttentionStepRunner
-from export.backends.onnxruntime.build import Graphs
-from export.backends.onnxruntime.run import OnnxSequenceRunner
+from export.parity.backends import OpenGraphs
 from export.parity.translator import verify_translator
 from export.quantize.translator import QuantizedTranslator
-from export.report import Report
+from export.rewrite.graph_sets import graph_set_from_traced
 from export.trace.reference import TranslatorReference, with_weights
 from export.trace.translator import translator_graphs
 from models.bundle import Bundle
+from models.errors import ExportError
 from models.graph_set import Golden
 from models.network.translator import Translator
 from models.translator_config import TranslatorConfig
@@ -40,16 +40,27 @@ class TranslatorArchitecture:
         if set_name == "int8":
             quantized = QuantizedTranslator(self._config, self._bundle.weights())
             return quantized.graphs(), quantized.notes
-        return translator_graphs(self._model), {}
+        return graph_set_from_traced(set_name, self._traced), {}
 
-    def verify(self, set_name: str, graphs: Graphs) -> Report:
-        """See Architecture.verify."""
-        step = OnnxAttentionStepRunner(graphs, _VERIFY_SLOTS, self._config.state_size)
+    @cached_property
+    def _traced(self) -> dict[str, onnx.ModelProto]:
+        return translator_graphs(self._model)
+
+    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
+        """See Architecture.figures."""
+        step = opened.attention_steps(_VERIFY_SLOTS, self._config.state_size)
         reference = TranslatorReference(self._model)
-        return verify_translator(set_name, OnnxSequenceRunner(graphs), step, self._config, reference)
+        return verify_translator(opened.sequences(), step, self._config, reference, self._end_id, texts)
 
-    def golden(self, graphs: Graphs) -> Golden:
+    def golden(self, opened: OpenGraphs) -> Golden:
         """See Architecture.golden."""
         ids = golden_ids(self._config.vocab_size)
-        step = OnnxAttentionStepRunner(graphs, 2, self._config.state_size)
-        return Golden(ids=ids, logits=translator_answer(OnnxSequenceRunner(graphs), step, ids).tolist())
+        step = opened.attention_steps(2, self._config.state_size)
+        return Golden(ids=ids, logits=translator_answer(opened.sequences(), step, ids).tolist())
+
+    @property
+    def _end_id(self) -> int:
+        end_id = self._bundle.tokenizer.end_id
+        if end_id is None:
+            raise ExportError(f"{self._bundle.path}: a translator's tokenizer has an end token; publish it again.")
+        return end_id

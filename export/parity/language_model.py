@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends.runner import Array, SequenceRunner, StepRunner
-from export.parity.tolerance import FP32_TOLERANCE, INT8_NATS_TOLERANCE, Errors, nats
-from export.report import Check, Report
+from export.parity.errors import Errors, nats
+from export.parity.greedy import decode_figures
 from export.trace.reference import LanguageModelReference
 from models.config import LanguageModelConfig
 
@@ -23,6 +23,9 @@ SHAPES = ((1, 1), (1, 7), (2, 2), (5, 7), (5, 64), (33, 3))  # batch, time
 CHUNK_SIZES = (1, 7, 16)
 NUM_TEXT_ROWS = 16
 NUM_TEXT_TOKENS = 160
+NUM_DECODES = 8  # rows of the text whose beginning is continued, the likeliest token each time
+NUM_PROMPT_TOKENS = 16
+NUM_DECODED_TOKENS = 48
 
 
 def ragged_batches(config: LanguageModelConfig, seed: int = 0) -> Iterator[tuple[Ids, Lengths]]:
@@ -38,43 +41,61 @@ def ragged_batches(config: LanguageModelConfig, seed: int = 0) -> Iterator[tuple
 
 
 def verify_language_model(
-    set_name: str,
     runner: SequenceRunner,
     step: StepRunner,
     config: LanguageModelConfig,
     reference: LanguageModelReference,
-) -> Report:
-    """Run every check of one graph set.
+    text: Ids | None = None,
+) -> dict[str, float]:
+    """Measure one graph set.
 
     Args:
-        set_name: decides the tolerances: fp32 or int8.
         runner: over advance and score.
         step: over step, with at least 2 x 33 slots.
         config: the architecture.
         reference: PyTorch's answers from the same weights.
+        text: int64 [rows, time], a user's; None for what the model writes itself.
+
+    Returns:
+        Figures by name; what they may be is in export.parity.limits.
     """
-    checks = [
-        Check("rows_changed_by_chunks_or_steps", _split_differences(runner, step, config), 0),
-        Check("rows_changed_by_company", _batch_differences(runner, config), 0),
-        Check("rows_changed_by_padding", _padding_differences(runner, config), 0),
-    ]
+    parted, against_whole = _split_differences(runner, step, config)
     errors = _errors(runner, config, reference)
-    text = reference.sample(NUM_TEXT_ROWS, NUM_TEXT_TOKENS, seed=1)
+    if text is None:
+        text = reference.sample(NUM_TEXT_ROWS, NUM_TEXT_TOKENS, seed=1)
     expected_logits, found_logits = _text_logits(text, runner, reference, config)
     expected, found = (_nats(logits, text) for logits in (expected_logits, found_logits))
-    agreement = float((expected_logits.argmax(-1) == found_logits.argmax(-1)).mean())
-    facts = {
+    errors.add(found_logits, expected_logits)
+    prompts = np.ascontiguousarray(text[:NUM_DECODES, :NUM_PROMPT_TOKENS])
+    tokens, margins = reference.greedy(prompts, NUM_DECODED_TOKENS)
+    return {
+        "rows_changed_by_chunks_or_steps": parted,
+        "rows_changed_by_company": _batch_differences(runner, config),
+        "rows_changed_by_padding": _padding_differences(runner, config),
+        "worst_error": errors.worst,
         "mean_error": errors.mean,
-        "argmax_agreement": agreement,
+        "worst_step_against_whole": against_whole.worst,
+        "mean_step_against_whole": against_whole.mean,
+        "argmax_agreement": float((expected_logits.argmax(-1) == found_logits.argmax(-1)).mean()),
+        **decode_figures(tokens, margins, _greedy(runner, step, prompts, config)),
+        "rise_of_nats_per_token": found / expected - 1,
         "nats_per_token": found,
         "pytorch_nats_per_token": expected,
     }
-    if set_name == "int8":
-        checks.append(Check("rise_of_nats_per_token", found / expected - 1, INT8_NATS_TOLERANCE))
-        facts["worst_error"] = errors.worst
-    else:
-        checks.append(Check("worst_error", errors.worst, FP32_TOLERANCE))
-    return Report(set_name, tuple(checks), facts)
+
+
+def _greedy(runner: SequenceRunner, step: StepRunner, prompts: Ids, config: LanguageModelConfig) -> Ids:
+    """The likeliest token again and again after prompts [batch, time], int64 [batch, NUM_DECODED_TOKENS]."""
+    state = np.zeros((len(prompts), config.recurrent.state_size), np.float32)
+    lengths = np.full(len(prompts), prompts.shape[1], np.int32)
+    read = runner.run("advance", {"ids": prompts, "lengths": lengths, "state": state})
+    for slot, row in enumerate(read["new_state"]):
+        step.put(slot, row)
+    tokens = [read["logits"].argmax(axis=1)]
+    parents = np.arange(len(prompts))
+    while len(tokens) < NUM_DECODED_TOKENS:
+        tokens.append(step.step(tokens[-1], parents).argmax(axis=1))
+    return np.stack(tokens, axis=1)
 
 
 def _errors(runner: SequenceRunner, config: LanguageModelConfig, reference: LanguageModelReference) -> Errors:
@@ -97,9 +118,14 @@ def _errors(runner: SequenceRunner, config: LanguageModelConfig, reference: Lang
     return errors
 
 
-def _split_differences(runner: SequenceRunner, step: StepRunner, config: LanguageModelConfig) -> int:
-    """Rows whose logits or state change when the same ids go in chunks, or one by one through `step`."""
+def _split_differences(runner: SequenceRunner, step: StepRunner, config: LanguageModelConfig) -> tuple[int, Errors]:
+    """The same ids in one piece, in chunks, and one by one through `step`.
+
+    Returns:
+        The number of rows whose logits or state change, and how far the single steps are from the whole.
+    """
     differing = 0
+    errors = Errors()
     for ids, lengths in ragged_batches(config, seed=1):
         if int(lengths.min()) != ids.shape[1]:
             continue  # chunks of ragged rows are compared through _batch_differences and _padding_differences
@@ -116,10 +142,12 @@ def _split_differences(runner: SequenceRunner, step: StepRunner, config: Languag
         for slot, row in enumerate(state):
             step.put(slot, row)
         for column in range(ids.shape[1]):
-            logits = step.step(np.ascontiguousarray(ids[:, column]), parents)
-        states = np.stack([step.get(slot) for slot in range(len(ids))])
-        differing += _rows_that_differ(whole, {"logits": logits, "new_state": states})
-    return differing
+            logits = step.step(np.ascontiguousarray(ids[:, column]), parents).copy()
+        stepped = {"logits": logits, "new_state": np.stack([step.get(slot) for slot in range(len(ids))])}
+        differing += _rows_that_differ(whole, stepped)
+        for name, value in stepped.items():
+            errors.add(value, whole[name])
+    return differing, errors
 
 
 def _batch_differences(runner: SequenceRunner, config: LanguageModelConfig) -> int:

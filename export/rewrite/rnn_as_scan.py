@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from export.onnx_graph import OnnxGraph
+from export.rewrite.pruning import prune
 
 
 def rnn_as_scan(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -36,11 +37,7 @@ def rnn_as_scan(model: onnx.ModelProto) -> onnx.ModelProto:
         graph.initializer.extend(piece.initializer)
     del graph.node[:]
     graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used or _is_inside(nodes, tensor.name)]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    return model
+    return prune(model)
 
 
 def _rewritten(
@@ -119,9 +116,3 @@ def _scan(
         scan_output_directions=[int(is_reverse)],
     )
     return final, outputs
-
-
-def _is_inside(nodes: list[onnx.NodeProto], name: str) -> bool:
-    """Whether a body of one of the nodes names the value."""
-    bodies = [attribute.g for node in nodes for attribute in node.attribute if attribute.HasField("g")]
-    return any(name in inner.input for body in bodies for inner in body.node)

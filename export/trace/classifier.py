@@ -10,14 +10,13 @@ import copy
 import onnx
 import torch
 
-from export.rewrite.rnn_as_scan import rnn_as_scan
 from export.trace.recurrent import OnnxRecurrentStack
 from export.trace.torch_export import traced
 from models.network.classifier import Classifier
 
 
 def classifier_graphs(model: Classifier) -> dict[str, onnx.ModelProto]:
-    """Trace the graph.
+    """Trace the graph with the recurrent operators in it; export.rewrite makes graph sets of it.
 
     Args:
         model: the trained model; it is copied and left as it is.
@@ -31,4 +30,4 @@ def classifier_graphs(model: Classifier) -> dict[str, onnx.ModelProto]:
     ids = torch.zeros(batch, time, dtype=torch.int64)
     lengths = torch.tensor([time, 1], dtype=torch.int32)
     inputs = {"ids": (ids, {0: "batch", 1: "time"}), "lengths": (lengths, {0: "batch"})}
-    return {"classify": rnn_as_scan(traced(model, inputs, ["logits"]))}
+    return {"classify": traced(model, inputs, ["logits"])}

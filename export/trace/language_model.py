@@ -12,7 +12,6 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.rewrite.rnn_as_scan import rnn_as_scan
 from export.trace.recurrent import OnnxRecurrentStack
 from export.trace.torch_export import traced
 from models.network.language_model import LanguageModel
@@ -54,7 +53,7 @@ class _Score(_Advance):
 
 
 def language_model_graphs(model: LanguageModel) -> dict[str, onnx.ModelProto]:
-    """Trace the three graphs.
+    """Trace the three graphs with the recurrent operators in them; export.rewrite makes graph sets of them.
 
     Args:
         model: the trained model; it is copied and left as it is.
@@ -70,9 +69,8 @@ def language_model_graphs(model: LanguageModel) -> dict[str, onnx.ModelProto]:
     sequence = {"ids": (ids, _IDS), "lengths": (lengths, _ROWS), "state": (state, _STATE)}
     one = {"token": (ids[:, 0].clone(), _ROWS), "state": (state, _STATE)}
     outputs = ["logits", "new_state"]
-    graphs = {
+    return {
         "advance": traced(_Advance(model), sequence, outputs),
         "step": traced(_Step(model), one, outputs),
         "score": traced(_Score(model), sequence, outputs),
     }
-    return {name: rnn_as_scan(graph) for name, graph in graphs.items()}

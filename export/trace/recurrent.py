@@ -136,6 +136,6 @@ class OnnxRecurrentStack(nn.Module):
             )
             outputs, *after = layer(outputs, states, lengths)
             for part, values in enumerate(after):
-                final[part].extend(values.unbind(0))
+                final[part].extend(values.unbind(0) if directions > 1 else (values.squeeze(0),))
         new_state = torch.cat([column for part in final for column in part], dim=1)
         return outputs.transpose(0, 1), new_state

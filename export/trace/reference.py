@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from models.bundle import Bundle
 from models.network.classifier import Classifier
@@ -43,6 +43,20 @@ class LanguageModelReference:
         with torch.inference_mode():
             logits, new_state = self._model(torch.from_numpy(ids), torch.from_numpy(state), torch.from_numpy(lengths))
         return logits.numpy(), new_state.numpy()
+
+    def greedy(self, prompts: Ids, num_tokens: int) -> tuple[Ids, Floats]:
+        """The likeliest token again and again after prompts int64 [batch, time].
+
+        Returns:
+            tokens int64 [batch, num_tokens], and how far the second logit lay behind, float32 [batch, num_tokens].
+        """
+        with torch.inference_mode():
+            logits, state = self._model(torch.from_numpy(prompts), self._model.recurrent.zero_state(len(prompts)))
+            best = [_best_two(logits[:, -1])]
+            while len(best) < num_tokens:
+                logits, state = self._model(best[-1][0].unsqueeze(1), state)
+                best.append(_best_two(logits[:, 0]))
+        return _stacked(best)
 
     def sample(self, num_rows: int, num_tokens: int, seed: int) -> Ids:
         """Text that the model writes itself, int64 [num_rows, num_tokens]: what it is likely to meet when it serves."""
@@ -104,6 +118,30 @@ class TranslatorReference:
         all_logits, all_attention = stacked
         return Translated(memory.numpy(), keys.numpy(), first.numpy(), all_logits, state.numpy(), all_attention)
 
+    def whole(self, ids: Ids, lengths: Lengths, targets: Ids) -> Floats:
+        """Logits [batch, time, V] of all target positions at once, as in training."""
+        with torch.inference_mode():
+            arrays = (torch.from_numpy(array) for array in (ids, lengths, targets))
+            logits: Floats = self._model(*arrays).numpy()
+        return logits
+
+    def greedy(self, ids: Ids, lengths: Lengths, start_id: int, num_tokens: int) -> tuple[Ids, Floats]:
+        """The likeliest token again and again from start_id, for each source.
+
+        Returns:
+            tokens int64 [batch, num_tokens], and how far the second logit lay behind, float32 [batch, num_tokens].
+        """
+        with torch.inference_mode():
+            of_sources = torch.from_numpy(lengths)
+            memory, keys, state = self._model.encode(torch.from_numpy(ids), of_sources)
+            token = torch.full((len(ids),), start_id)
+            best: list[tuple[Tensor, Tensor]] = []
+            while len(best) < num_tokens:
+                logits, state, _ = self._model.step(token, state, memory, keys, of_sources)
+                best.append(_best_two(logits))
+                token = best[-1][0]
+        return _stacked(best)
+
     def sample(self, ids: Ids, lengths: Lengths, num_tokens: int, seed: int) -> Ids:
         """Targets that the model writes itself, int64 [batch, num_tokens], from a random first token."""
         generator = torch.Generator().manual_seed(seed)
@@ -134,3 +172,14 @@ class ClassifierReference:
         with torch.inference_mode():
             logits: Floats = self._model(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
         return logits
+
+
+def _best_two(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest token of each row of [batch, V], and how far the second lies behind."""
+    values, tokens = logits.topk(min(2, logits.shape[1]), dim=1)
+    return tokens[:, 0], values[:, 0] - values[:, -1]
+
+
+def _stacked(best: list[tuple[Tensor, Tensor]]) -> tuple[Ids, Floats]:
+    tokens, margins = (torch.stack(column, dim=1).numpy() for column in zip(*best, strict=True))
+    return tokens, margins

@@ -14,7 +14,6 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.rewrite.rnn_as_scan import rnn_as_scan
 from export.trace.recurrent import OnnxRecurrentStack
 from export.trace.torch_export import traced
 from models.network.translator import Translator
@@ -41,7 +40,7 @@ class _Step(nn.Module):
 
 
 def translator_graphs(model: Translator) -> dict[str, onnx.ModelProto]:
-    """Trace the two graphs.
+    """Trace the two graphs with the recurrent operators in them; export.rewrite makes graph sets of them.
 
     Args:
         model: the trained model; it is copied and left as it is.
@@ -59,7 +58,7 @@ def translator_graphs(model: Translator) -> dict[str, onnx.ModelProto]:
     rows, positions = {0: "batch"}, {0: "batch", 1: "source"}
     memory = torch.zeros(batch, source, config.memory_width)
     keys = torch.zeros(batch, source, config.keys_width)
-    graphs = {
+    return {
         "encode": traced(
             _Encode(model), {"ids": (ids, positions), "lengths": (lengths, rows)}, ["memory", "keys", "state"]
         ),
@@ -75,4 +74,3 @@ def translator_graphs(model: Translator) -> dict[str, onnx.ModelProto]:
             ["logits", "new_state", "attention"],
         ),
     }
-    return {name: rnn_as_scan(graph) for name, graph in graphs.items()}

@@ -33,7 +33,7 @@ def test_a_set_passes_its_own_verification_again(built_bundle: Built) -> None:
 def test_swapped_gates_fail_parity_and_are_never_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tiny_bundle(tmp_path, "lstm")
     monkeypatch.setitem(recurrent.GATE_ORDER, "lstm", (0, 1, 2, 3))
-    with pytest.raises(ParityError, match=r"worst_error is \S+, allowed 1e-05. It is not published"):
+    with pytest.raises(ParityError, match=r"worst_error is \S+, allowed 1e-05.* It is not published"):
         build_sets(bundle, ["fp32"])
     assert bundle.graph_sets == ()
     assert [path.name for path in (bundle.path / "onnx").iterdir()] == [".lock"]
@@ -82,7 +82,7 @@ def test_a_set_copied_from_another_bundle_is_refused(tmp_path: Path, built_bundl
 
 
 def test_an_unknown_set_is_answered_with_those_that_exist(built_bundle: Built) -> None:
-    with pytest.raises(ExportError, match=r"'fp8' cannot be built. Sets: fp32, int8\."):
+    with pytest.raises(ExportError, match=r"'fp8' cannot be built. Sets: fp32, int8, gpu-fp32, gpu-fp16\."):
         build_sets(built_bundle("gru"), ["fp8"])
     with pytest.raises(BundleNotFoundError, match="no graph set gpu-fp16"):
         built_bundle("gru").graph_set("gpu-fp16")

@@ -43,7 +43,7 @@ def test_a_set_that_does_not_verify_gives_exit_code_one(built_bundle: Built, tmp
     path = tiny_bundle(tmp_path, "gru").path
     wrong = export("build", str(path), "--set", "fp8")
     assert wrong.returncode == 1
-    assert "Sets: fp32, int8." in wrong.stderr
+    assert "Sets: fp32, int8, gpu-fp32, gpu-fp16." in wrong.stderr
 
 
 def test_a_file_where_a_folder_should_be_is_one_sentence(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from export.backends.golden import check_golden
-from export.backends.onnxruntime.build import open_graph_set
 from export.build import architecture_of
+from export.parity.backends import open_graphs
 from models.bundle import Bundle
 from models.config import CELL_KINDS, CellKind
 from models.errors import RunnerError
@@ -15,8 +15,10 @@ TASKS = ("generation", "translation", "sentiment")
 
 
 def answer(bundle: Bundle, set_name: str) -> np.ndarray:
-    graphs = open_graph_set(bundle.graph_set(set_name))
-    return np.array(architecture_of(bundle).golden(graphs).logits, np.float32)
+    graph_set = bundle.graph_set(set_name)
+    files = {graph: graph_set.graph(graph) for graph in graph_set.manifest.graphs}
+    opened = open_graphs("onnxruntime-cpu", set_name, files)
+    return np.array(architecture_of(bundle).golden(opened).logits, np.float32)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,13 +1,9 @@
-"""How far an exported graph may be from PyTorch, and how the distance is measured."""
+"""How distance from PyTorch is measured."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-
-FP32_TOLERANCE = 1e-5  # worst difference, relative to the largest magnitude or 1, whichever is larger
-INT8_NATS_TOLERANCE = 0.01  # share by which nats per token may rise
-INT8_PROBABILITY_TOLERANCE = 0.02  # mean difference of a class's probability
 
 
 class Errors:
@@ -34,8 +30,8 @@ class Errors:
 
     @property
     def mean(self) -> float:
-        """The mean of all differences."""
-        return self._total / self._count
+        """The mean of all differences; 0 when nothing was compared."""
+        return self._total / self._count if self._count else 0.0
 
 
 def nats(logits: Floats, targets: NDArray[np.int64], is_target: NDArray[np.bool_]) -> float:
