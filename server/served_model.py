@@ -91,6 +91,7 @@ def _with_engine(model: LoadedModel, settings: Settings, counters: EngineMetrics
                 model.steps,
                 model.sequences,
                 state_width=model.state_width,
+                vocab_size=model.tokenizer.vocab_size,
                 end_id=model.tokenizer.end_id,
                 max_rows=settings.max_rows,
                 prefill_tokens=settings.prefill_tokens,

@@ -2,16 +2,33 @@
 
 Knows tokens' texts and the options; knows nothing of models, batches or threads. It is driven by whatever makes the
 tokens, one at a time, so that a row is free before the step after its last token. Text is made when it is asked for,
-or at once where a stop string may end it.
+or at once where a stop string may end it or a place in the text is asked for.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from models.decoding.detokenizer import Detokenizer, TokenTexts
+from models.decoding.logprobs import TokenLogprob
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopFilter, StopStrings
 
 FinishReason = Literal["stop", "length"]
+
+
+class PlacedLogprob(NamedTuple):
+    """A token of the text with its log-probability.
+
+    Attributes:
+        token: as TokenTexts.shown.
+        logprob: nats.
+        top: the likeliest tokens there and their log-probabilities.
+        offset: characters of the text before the one that the token begins or goes on with.
+    """
+
+    token: str
+    logprob: float
+    top: dict[str, float]
+    offset: int
 
 
 class Continuation:
@@ -22,6 +39,7 @@ class Continuation:
         options: the request's.
         stops: the automaton of options.stop, or None when there are no stop strings.
         end_id: the end token's id, or None.
+        echo: text that comes before what is generated; stop strings are not looked for in it.
 
     Attributes:
         num_tokens: tokens generated so far, the end token counted.
@@ -35,7 +53,11 @@ class Continuation:
         "_filter",
         "_max_tokens",
         "_min_tokens",
+        "_num_made",
+        "_num_shown",
         "_pieces",
+        "_placed",
+        "_texts",
         "_unread",
         "finish_reason",
         "num_tokens",
@@ -43,15 +65,23 @@ class Continuation:
     )
 
     def __init__(
-        self, tokens: TokenTexts, options: GenerationOptions, stops: StopStrings | None, end_id: int | None
+        self,
+        tokens: TokenTexts,
+        options: GenerationOptions,
+        stops: StopStrings | None,
+        end_id: int | None,
+        echo: str = "",
     ) -> None:
+        self._texts = tokens
         self._detokenizer = Detokenizer(tokens)
         self._filter = None if stops is None else StopFilter(stops)
         self._max_tokens = options.max_tokens
         self._min_tokens = options.min_tokens
         self._end_id = end_id
         self._unread: list[int] = []  # tokens whose text nobody has needed yet
-        self._pieces: list[str] = []
+        self._pieces: list[str] = [echo] if echo else []
+        self._num_made = self._num_shown = len(echo)  # characters: of all tokens, and those of them that are certain
+        self._placed: list[PlacedLogprob] = []  # not yet taken
         self.num_tokens = 0
         self.finish_reason: FinishReason | None = None
         self.stop_reason: str | None = None
@@ -76,12 +106,33 @@ class Continuation:
             return True
         return False
 
+    def place(self, found: TokenLogprob) -> None:
+        """Keep what is known of the token that `accept` will take next; an end token has no place in the text."""
+        if found.token == self._end_id:
+            return
+        self._read()
+        shown = self._texts.shown
+        top = {shown(token): logprob for token, logprob in found.top}
+        self._placed.append(PlacedLogprob(shown(found.token), found.logprob, top, self._num_made))
+
     def take(self) -> str:
         """The text that has become certain since the last call. What it has given it never takes back."""
         self._read()
         text = "".join(self._pieces)
         self._pieces.clear()
         return text
+
+    def take_placed(self) -> tuple[PlacedLogprob, ...]:
+        """The tokens whose text `take` has begun to give since the last call, in order."""
+        if not self._placed:
+            return ()
+        if self.finish_reason == "length":  # nothing was cut off
+            num_certain = len(self._placed)
+        else:
+            num_certain = sum(placed.offset < self._num_shown for placed in self._placed)
+        placed = tuple(self._placed[:num_certain])
+        del self._placed[:num_certain]
+        return placed
 
     def _read(self) -> None:
         """Make text of the unread tokens."""
@@ -91,13 +142,20 @@ class Continuation:
         self._unread.clear()
 
     def _show(self, piece: str) -> None:
-        if self._filter is None or not piece:
-            self._pieces.append(piece)
+        if not piece:
             return
-        self._pieces.append(self._filter.push(piece, may_stop=self.num_tokens >= self._min_tokens))
+        self._num_made += len(piece)
+        if self._filter is None:
+            self._add(piece)
+            return
+        self._add(self._filter.push(piece, may_stop=self.num_tokens >= self._min_tokens))
         if self._filter.matched is not None:
             self.finish_reason = "stop"
             self.stop_reason = self._filter.matched
+
+    def _add(self, piece: str) -> None:
+        self._num_shown += len(piece)
+        self._pieces.append(piece)
 
     def _end(self, reason: FinishReason) -> None:
         """End for want of more tokens: a character cut in the middle is shown, then what a stop string held back."""
@@ -105,5 +163,5 @@ class Continuation:
         self._show(self._detokenizer.finish())
         if self.finish_reason is None:
             if self._filter is not None:
-                self._pieces.append(self._filter.finish())
+                self._add(self._filter.finish())
             self.finish_reason = reason

@@ -19,6 +19,13 @@ class TokenTexts:
         self.token_bytes = token_bytes
         self.texts = tuple(_text_or_none(content) for content in token_bytes)
 
+    def shown(self, token: int) -> str:
+        """A token by itself; one that is not whole characters as "bytes:" and its bytes, so that no two look alike."""
+        text = self.texts[token]
+        if text is not None:
+            return text
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in self.token_bytes[token])
+
 
 class Detokenizer:
     """Makes text of one sequence's tokens."""

@@ -8,6 +8,7 @@ from models.config import FrozenModel
 
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 256
+MAX_BIASES = 300
 
 
 def _stops_from(value: Any) -> tuple[str, ...]:
@@ -33,10 +34,37 @@ Stops = Annotated[
 ]
 
 
+def _biases_from(value: Any) -> dict[int, float]:
+    """An object of numbers by token id, as JSON has it. Raises ValueError in a plain sentence."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError('must be an object of token ids and biases, such as {"5": -100}')
+    if len(value) > MAX_BIASES:
+        raise ValueError(f"{len(value)} biases; at most {MAX_BIASES} are allowed")
+    biases = {}
+    for key, bias in value.items():
+        is_id = isinstance(key, int) or (isinstance(key, str) and key.isascii() and key.isdigit() and len(key) <= 9)
+        if not is_id:
+            raise ValueError(f"{ascii(key)[:40]} is not a token id; ids are 0, 1, 2, ...")
+        if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
+            raise ValueError(f"the bias of token {ascii(key)[:40]} must be a number from -100 to 100")
+        biases[int(key)] = float(bias)
+    return biases
+
+
+Biases = Annotated[
+    dict[int, float],
+    BeforeValidator(_biases_from),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}}),
+]
+
+
 class GenerationOptions(FrozenModel):
     """How to continue a prompt.
 
-    Sampling is defined in models.decoding.sampler, stop strings in models.decoding.stop_strings.
+    Sampling is defined in models.decoding.sampler, penalties in models.decoding.penalties, stop strings in
+    models.decoding.stop_strings, logprobs in models.decoding.logprobs.
     """
 
     max_tokens: Annotated[int, Field(ge=1, le=4096, description="Most tokens to generate, the end token counted.")] = (
@@ -53,11 +81,28 @@ class GenerationOptions(FrozenModel):
     min_p: Annotated[
         float, Field(ge=0, le=1, description="Drop tokens less likely than this share of the likeliest one's.")
     ] = 0.0
+    repetition_penalty: Annotated[
+        float, Field(gt=0, le=10, description="Above 1: tokens of the prompt and the answer become less likely.")
+    ] = 1.0
+    presence_penalty: Annotated[
+        float, Field(ge=-2, le=2, description="Taken from the logit of tokens that are in the answer.")
+    ] = 0.0
+    frequency_penalty: Annotated[
+        float, Field(ge=-2, le=2, description="Taken from a token's logit as often as it is in the answer.")
+    ] = 0.0
+    logit_bias: Annotated[Biases, Field(description="Added to the logits of these token ids, -100 to 100.")] = Field(
+        default_factory=dict
+    )
     stop: Annotated[Stops, Field(description="The text ends before the first of these; it is not shown.")] = ()
     n: Annotated[int, Field(ge=1, le=16, description="Continuations of each prompt.")] = 1
     seed: Annotated[
         int | None, Field(ge=0, le=2**63 - 1, description="Same seed, same answer; random if left out.")
     ] = None
+    logprobs: Annotated[
+        int | None,
+        Field(ge=0, le=20, description="Return each token's log-probability and those of so many likeliest ones."),
+    ] = None
+    echo: Annotated[bool, Field(description="Begin each text with its prompt.")] = False
 
     @field_validator("min_tokens")
     @classmethod

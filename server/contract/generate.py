@@ -39,6 +39,17 @@ class GenerateRequest(GenerationOptions):
         return value
 
 
+class TokenLogprobs(BaseModel):
+    """The tokens of a choice's text, one entry of each list for each token; the end token has none."""
+
+    tokens: Annotated[list[str], Field(description='A token inside a character is "bytes:" and its bytes.')]
+    token_logprobs: Annotated[
+        list[float], Field(description="Natural logarithms of the softmax as the model gives it.")
+    ]
+    top_logprobs: Annotated[list[dict[str, float]], Field(description="The likeliest tokens there.")]
+    text_offset: Annotated[list[int], Field(description="Characters of the text, the echo included, before the token.")]
+
+
 class GenerateChoice(BaseModel):
     """One continuation; in a stream, what is new of it."""
 
@@ -48,6 +59,7 @@ class GenerateChoice(BaseModel):
         Literal["stop", "length"] | None, Field(description="Why it ended; null while a stream goes on.")
     ]
     stop_reason: Annotated[str | None, Field(description="The stop string that ended it; null for the end token.")]
+    logprobs: Annotated[TokenLogprobs | None, Field(description="Where they were asked for.")] = None
 
 
 class GenerateUsage(BaseModel):

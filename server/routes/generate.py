@@ -16,6 +16,7 @@ from server.contract.generate import GenerateAnswer, GenerateRequest
 from server.contract.validation import request_from
 from server.engine.generation.request import Generation
 from server.engine.generation.update import Update
+from server.errors import FieldError
 from server.routes.description import described
 from server.served_model import ServedGeneration
 from server.service import Service
@@ -99,10 +100,12 @@ class _Answering:
         # A seed that is made has 53 bits, so that clients whose numbers are floats can send it back unchanged.
         seed = secrets.randbits(53) if asked.seed is None else asked.seed
         generation = Generation(asked, seed, asked.stream)
+        _check_biases(asked, model.tokenizer.vocab_size)
         stops = StopStrings(asked.stop) if asked.stop else None
         texts, end_id = self._served.token_texts, model.tokenizer.end_id
-        for ids in prompts:
-            rows = [Continuation(texts, asked, stops, end_id) for _ in range(asked.n)]
+        for text, ids in zip(asked.prompt, prompts, strict=True):
+            echo = text if asked.echo else ""
+            rows = [Continuation(texts, asked, stops, end_id, echo) for _ in range(asked.n)]
             generation.add_prompt(ids, rows)
         return generation
 
@@ -113,6 +116,7 @@ class _Answering:
                 "text": update.text,
                 "finish_reason": update.finish_reason,
                 "stop_reason": update.stop_reason,
+                **({} if self._asked.logprobs is None else {"logprobs": _logprobs(update)}),
             }
             for update in updates
         ]
@@ -126,6 +130,24 @@ class _Answering:
             "cached_tokens": 0,
             "unknown_characters": self._num_unknown,
         }
+
+
+def _check_biases(asked: GenerateRequest, vocab_size: int) -> None:
+    """Raises FieldError for a token id that the model does not have."""
+    last = max(asked.logit_bias, default=0)
+    if last >= vocab_size:
+        message = f"logit_bias: the model has no token {last}; its ids are 0 to {vocab_size - 1}."
+        raise FieldError(message, param="logit_bias")
+
+
+def _logprobs(update: Update) -> dict[str, Any]:
+    """What is new, as OpenAI's completions have it."""
+    return {
+        "tokens": [placed.token for placed in update.logprobs],
+        "token_logprobs": [placed.logprob for placed in update.logprobs],
+        "top_logprobs": [placed.top for placed in update.logprobs],
+        "text_offset": [placed.offset for placed in update.logprobs],
+    }
 
 
 def _merged(updates: list[Update]) -> list[Update]:

@@ -28,6 +28,7 @@ class GenerationEngine(Engine[Generation, Call]):
         steps: the live states; capacity at least 2 * max_rows. Used by the engine's thread alone.
         sequences: runs `advance`.
         state_width: D.
+        vocab_size: V.
         end_id: the end token's id, or None.
         max_rows: rows stepped together.
         prefill_tokens: prompt tokens read in one call.
@@ -42,6 +43,7 @@ class GenerationEngine(Engine[Generation, Call]):
         sequences: SequenceRunner,
         *,
         state_width: int,
+        vocab_size: int,
         end_id: int | None,
         max_rows: int,
         prefill_tokens: int,
@@ -55,7 +57,7 @@ class GenerationEngine(Engine[Generation, Call]):
             )
         self._sequences = sequences
         self._initial_state = np.zeros(state_width, np.float32)
-        self._batch = Batch(steps, Sampler(end_id), self._initial_state)
+        self._batch = Batch(steps, Sampler(end_id), self._initial_state, vocab_size)
         self._scheduler: Scheduler[Prompt] = Scheduler(
             max_rows=max_rows, prefill_tokens=prefill_tokens, prefill_share=prefill_share
         )
@@ -121,13 +123,16 @@ class GenerationEngine(Engine[Generation, Call]):
     def _step(self, call: Step[Prompt]) -> None:
         """Give each row a token, and post what is new."""
         started = time.perf_counter()
-        tokens = self._batch.step(call)
+        tokens, logprobs = self._batch.step(call)
         self._observer.stepped(len(tokens), time.perf_counter() - started)
         if tokens.min() < 0:
             for i in np.flatnonzero(tokens < 0):
                 self._fail_not_finite(call.rows[i].sequence.owner.generation)
         if call.is_rearranged:
             self._takers = [_taker(row) for row in call.rows]
+        for number, found in logprobs.items():
+            row = call.rows[number]
+            row.sequence.owner.continuations[row.choice].place(found)
         for row, (accept, is_streamed), token in zip(call.rows, self._takers, tokens.tolist(), strict=True):
             if token >= 0 and (accept(token) or is_streamed):
                 self._tell(row)
@@ -149,7 +154,8 @@ class GenerationEngine(Engine[Generation, Call]):
         elif not text:
             return
         index = prompt.first_index + row.choice
-        update = Update(index, text, finish_reason, continuation.stop_reason, continuation.num_tokens)
+        logprobs = continuation.take_placed()
+        update = Update(index, text, finish_reason, continuation.stop_reason, continuation.num_tokens, logprobs)
         self._delivery.post(generation.mailbox, update)
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from models.decoding.continuation import FinishReason
+from models.decoding.continuation import FinishReason, PlacedLogprob
 
 
 class Update(NamedTuple):
@@ -14,6 +14,7 @@ class Update(NamedTuple):
         finish_reason: None while it goes on.
         stop_reason: the stop string that ended it, or None.
         num_tokens: tokens generated so far.
+        logprobs: of the tokens whose text is new, where they are wanted.
     """
 
     choice: int
@@ -21,7 +22,8 @@ class Update(NamedTuple):
     finish_reason: FinishReason | None
     stop_reason: str | None
     num_tokens: int
+    logprobs: tuple[PlacedLogprob, ...] = ()
 
     def after(self, before: "Update") -> "Update":
         """Both as one: an update and the one before it, of the same continuation."""
-        return self._replace(text=before.text + self.text)
+        return self._replace(text=before.text + self.text, logprobs=before.logprobs + self.logprobs)

@@ -3,7 +3,26 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from models.decoding.options import GenerationOptions
+
+
+def penalised(
+    logits: Sequence[np.float32], prompt: Sequence[int], answer: Sequence[int], options: GenerationOptions
+) -> list[np.float32]:
+    """The logits after penalties and biases, token by token, in float32."""
+    changed = []
+    repetition, frequency, presence = map(
+        np.float32, (options.repetition_penalty, options.frequency_penalty, options.presence_penalty)
+    )
+    for token, logit in enumerate(logits):
+        if token in prompt or token in answer:
+            logit = logit / repetition if logit > 0 else logit * repetition
+        logit = logit - frequency * np.float32(answer.count(token))
+        logit = logit - (presence if token in answer else np.float32(0))
+        changed.append(logit + np.float32(options.logit_bias.get(token, 0)))
+    return changed
 
 
 def probabilities(logits: Sequence[float], options: GenerationOptions) -> list[float]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from server.contract.generate import GenerateAnswer
-from tests.server.running import BYTES, Running, fake_model, running
+from tests.server.running import BYTES, CHARACTERS, Running, fake_model, running
 
 MIXED: list[dict[str, Any]] = [{}, {"top_k": 5}, {"top_p": 0.8}, {"temperature": 0}, {"stop": ["e", "to"]}]
 UNENDING = {"max_tokens": 4096, "min_tokens": 4096}
@@ -43,7 +43,11 @@ def whole_of(events: list[Any]) -> dict[str, Any]:
         for choice in event["choices"]:
             before = choices.get(choice["index"], {"text": "", "finish_reason": None})
             assert before["finish_reason"] is None
-            choices[choice["index"]] = {**choice, "text": before["text"] + choice["text"]}
+            joined = {**choice, "text": before["text"] + choice["text"]}
+            if "logprobs" in choice:
+                earlier = before.get("logprobs") or {name: [] for name in choice["logprobs"]}
+                joined["logprobs"] = {name: earlier[name] + new for name, new in choice["logprobs"].items()}
+            choices[choice["index"]] = joined
     return {**parsed[-1], "choices": [choices[index] for index in sorted(choices)]}
 
 
@@ -93,6 +97,10 @@ def test_choices_of_prompt_p_sample_k_have_index_p_n_k_and_are_those_of_the_prom
         {"temperature": 0},
         {"prompt": ["one prompt in a list"]},
         {"max_tokens": 1},
+        {"echo": True, "stop": "to"},
+        {"logprobs": 2},
+        {"logprobs": 0, "stop": ["a", "生存", "\ufffd"], "echo": True, "n": 2},
+        {"repetition_penalty": 1.5, "presence_penalty": 1, "logit_bias": {"3": 5}},
     ],
 )
 def test_a_stream_is_the_whole_answer_in_pieces(server: Running, bytes_server: Running, fields: dict[str, Any]) -> None:
@@ -108,6 +116,35 @@ def test_a_stop_string_ends_the_text_and_is_named(server: Running) -> None:
     choice = server.generate(**asked, stop=[stop, "never!!"])["choices"][0]
     assert choice["text"] == plain[:10]
     assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", stop)
+
+
+def test_logprobs_place_each_token_in_the_text(server: Running, bytes_server: Running) -> None:
+    for where in (server, bytes_server):
+        asked = {"prompt": "to be", "max_tokens": 50, "min_tokens": 50, "seed": 5, "logprobs": 3, "echo": True}
+        choice = where.generate(**asked)["choices"][0]
+        found = choice["logprobs"]
+        assert len({len(found[name]) for name in found}) == 1
+        assert choice["text"].startswith("to be")
+        assert found["text_offset"][0] == 5
+        assert found["text_offset"] == sorted(found["text_offset"])
+        for token, logprob, top, offset in zip(*found.values(), strict=True):
+            if not token.startswith("bytes:"):
+                # Bytes of no character, which random text has, wait as U+FFFD for the token that follows them.
+                assert 0 <= choice["text"].find(token, offset) - offset <= (0 if where is server else 3)
+            assert logprob <= 0
+            assert len(top) == 3
+            assert list(top.values()) == sorted(top.values(), reverse=True)
+            assert logprob == top.get(token, logprob)
+
+
+def test_a_forbidden_token_is_not_chosen_and_a_favoured_one_is(server: Running) -> None:
+    asked = {"prompt": "to be", "max_tokens": 30, "min_tokens": 30, "seed": 5}
+    a = CHARACTERS.encode("a")[0]
+    assert set(server.generate(**asked, logit_bias={str(a): 100})["choices"][0]["text"]) == {"a"}
+    often = server.generate(**asked, temperature=2)["choices"][0]["text"]
+    letter = max(often, key=often.count)
+    banned = {str(CHARACTERS.encode(letter)[0]): -100}
+    assert letter not in server.generate(**asked, temperature=2, logit_bias=banned)["choices"][0]["text"]
 
 
 def test_unknown_characters_are_counted_and_all_unknown_is_refused(server: Running, bytes_server: Running) -> None:
@@ -147,10 +184,19 @@ BAD_FIELDS: list[tuple[dict[str, Any], str | None, str]] = [
     ({"prompt": "a", "stream": 1}, "stream", "field_invalid"),
     ({"prompt": ["a", "b"], "stream": True}, "stream", "field_invalid"),
     ({"prompt": "a", "model": 3}, "model", "field_invalid"),
-    ({"prompt": "a", "logprobs": 3}, "logprobs", "field_unknown"),
+    ({"prompt": "a", "logprobs": 21}, "logprobs", "field_invalid"),
     ({"prompt": "a", "session": "x"}, "session", "field_unknown"),
-    ({"prompt": "a", "echo": True}, "echo", "field_unknown"),
-    ({"prompt": "a", "repetition_penalty": 1.2}, "repetition_penalty", "field_unknown"),
+    ({"prompt": "a", "echo": 1}, "echo", "field_invalid"),
+    ({"prompt": "a", "repetition_penalty": 0}, "repetition_penalty", "field_invalid"),
+    ({"prompt": "a", "presence_penalty": 2.1}, "presence_penalty", "field_invalid"),
+    ({"prompt": "a", "frequency_penalty": -3}, "frequency_penalty", "field_invalid"),
+    ({"prompt": "a", "logit_bias": [1]}, "logit_bias", "field_invalid"),
+    ({"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias", "field_invalid"),
+    ({"prompt": "a", "logit_bias": {"-1": 1}}, "logit_bias", "field_invalid"),
+    ({"prompt": "a", "logit_bias": {"1": 101}}, "logit_bias", "field_invalid"),
+    ({"prompt": "a", "logit_bias": {"1": True}}, "logit_bias", "field_invalid"),
+    ({"prompt": "a", "logit_bias": {str(i): 1 for i in range(301)}}, "logit_bias", "field_invalid"),
+    ({"prompt": "a", "logit_bias": {"9999": 1}}, "logit_bias", "field_invalid"),
 ]
 
 

@@ -1,6 +1,7 @@
 """An engine over the fake model in an event loop of its own, and the same answers made plainly, one at a time."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
+from models.decoding.logprobs import TokenLogprob
 from models.decoding.options import GenerationOptions
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
@@ -17,6 +19,7 @@ from models.decoding.stop_strings import StopStrings
 from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.request import Generation
 from server.engine.generation.update import Update
+from tests.models.decoding.plain_sampler import penalised
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import (
     STATE_WIDTH,
@@ -57,6 +60,7 @@ async def rig(max_rows: int = 8, prefill_tokens: int = 64) -> AsyncIterator[Rig]
         steps,
         sequences,
         state_width=STATE_WIDTH,
+        vocab_size=VOCAB_SIZE,
         end_id=END,
         max_rows=max_rows,
         prefill_tokens=prefill_tokens,
@@ -105,10 +109,20 @@ def plainly(prompt: list[int], options: GenerationOptions, seed: int, choice: in
     continuation = continuation_of(options)
     row = SamplingRows(sampling_row(options, seed=seed, choice=choice, position=len(prompt)))
     token, sampler = prompt[-1], Sampler(END)
+    answer: list[int] = []
     while True:
         state = fake_next_state(state, np.array([token]))
-        token = int(sampler.choose(fake_logits(state, VOCAB_SIZE), row)[0])
+        logits = fake_logits(state, VOCAB_SIZE)
+        changed = np.array([penalised(list(logits[0]), prompt, answer, options)], np.float32)
+        token = int(sampler.choose(changed, row)[0])
+        answer.append(token)
         row.advance()
+        if options.logprobs is not None:
+            log_sum = math.log(sum(math.exp(logit) for logit in logits[0].tolist()))
+            ranked = sorted(range(VOCAB_SIZE), key=lambda i: (-logits[0, i], i))[: options.logprobs]
+            top = tuple((i, float(logits[0, i]) - log_sum) for i in ranked)
+            continuation.place(TokenLogprob(token, float(logits[0, token]) - log_sum, top))
         if continuation.accept(token):
             reasons = continuation.finish_reason, continuation.stop_reason
-            return Update(choice, continuation.take(), *reasons, continuation.num_tokens)
+            text, logprobs = continuation.take(), continuation.take_placed()
+            return Update(choice, text, *reasons, continuation.num_tokens, logprobs)
