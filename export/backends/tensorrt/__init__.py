@@ -1,0 +1,1 @@
+"""TensorRT 11 on an NVIDIA GPU."""
