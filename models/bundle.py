@@ -9,7 +9,7 @@
 Core files never change once published. Loading checks every hash and names the file that is wrong. No pickle anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,8 +27,10 @@ from models.errors import BundleCorruptError
 from models.graph_set import SETS, GraphSet
 from models.state_row import RowEntry
 from models.store import Store
-from models.tokenizer import Tokenizer, TokenizerKind
+from models.tokenizer import END_TOKEN, Tokenizer
+from models.tokenizer_kind import ReadingKind, TokenizerKind
 from models.translator_config import TranslatorConfig
+from models.wrapped_config import WrappedConfig
 
 RECORD = "bundle.json"
 WEIGHTS = "weights.safetensors"
@@ -42,10 +44,11 @@ LanguageCode = Annotated[str, Field(pattern="^[a-z]{2}$")]
 class TokenizerRecord(FrozenModel):
     """What a reader of bundle.json wants to know of tokenizer.json."""
 
-    kind: TokenizerKind
+    kind: TokenizerKind | ReadingKind
     vocab_size: int
     unknown_id: int | None
     end_id: int | None
+    end_token: str = END_TOKEN
 
 
 class Languages(FrozenModel):
@@ -112,7 +115,11 @@ class Bundle:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer."""
-        return Tokenizer.from_json((self.path / TOKENIZER).read_text(encoding="utf-8"))
+        return Tokenizer.from_json(
+            (self.path / TOKENIZER).read_text(encoding="utf-8"),
+            end_token=self.record.tokenizer.end_token,
+            only_reads=self.config.task == "sentiment",
+        )
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Parameters by the name that PyTorch gives them, as float32 whatever the file holds."""
@@ -151,6 +158,7 @@ def publish(
     languages: Languages | None = None,
     labels: Sequence[str] | None = None,
     half: bool = False,
+    complete: Callable[[Bundle], None] = lambda _: None,
 ) -> Bundle:
     """Write the next version of a model, whole or not at all.
 
@@ -166,6 +174,8 @@ def publish(
         languages: of a translator; nothing else has them.
         labels: of a classifier, one for each class, all different; nothing else has them.
         half: store the weights as float16 (what is exported and served is then computed from the rounded ones).
+        complete: called with the bundle before it gets its place in the store, to add graph sets; what it raises keeps
+            the bundle from being published.
 
     Returns:
         The published bundle, opened.
@@ -193,27 +203,31 @@ def publish(
                 "vocab_size": tokenizer.vocab_size,
                 "unknown_id": tokenizer.unknown_id,
                 "end_id": tokenizer.end_id,
+                "end_token": tokenizer.end_token,
             },
             "languages": None if languages is None else languages.model_dump(),
             "labels": None if labels is None else list(labels),
             "state_width": config.state_size,
-            "memory_width": config.memory_width if isinstance(config, TranslatorConfig) else None,
-            "keys_width": config.keys_width if isinstance(config, TranslatorConfig) else None,
+            "memory_width": config.memory_width if isinstance(config, TranslatorConfig | WrappedConfig) else None,
+            "keys_width": config.keys_width if isinstance(config, TranslatorConfig | WrappedConfig) else None,
             "row": [entry.model_dump() for entry in state_row(config)],
             "metrics": metrics,
             "provenance": provenance,
             "files": {file: file_sha256(folder / file) for file in (WEIGHTS, TOKENIZER, CARD)},
         }
         write_durably(folder / RECORD, as_json(sealed(record)))
+        complete(Bundle(folder))
     return Bundle(target)
 
 
 def _check_facts(config: ArchitectureConfig, languages: Languages | None, labels: Sequence[str] | None) -> None:
     """Raises ValueError unless a translator has languages, a classifier its labels, and nothing else has either."""
-    if isinstance(config, TranslatorConfig) != (languages is not None):
+    if (config.task == "translation") != (languages is not None):
         raise ValueError(f"languages belong to a translator, which must have them; this is a {config.architecture}")
-    if isinstance(config, ClassifierConfig) != (labels is not None):
+    if (config.task == "sentiment") != (labels is not None):
         raise ValueError(f"labels belong to a classifier, which must have them; this is a {config.architecture}")
-    is_wrong = labels is not None and (len(set(labels)) != len(labels) or not all(labels))
-    if isinstance(config, ClassifierConfig) and labels is not None and (is_wrong or len(labels) != config.num_classes):
+    if labels is None or not isinstance(config, ClassifierConfig | WrappedConfig):
+        return
+    is_wrong = len(set(labels)) != len(labels) or not all(labels)
+    if is_wrong or len(labels) != config.num_classes:
         raise ValueError(f"{config.num_classes} classes need as many different labels; got {list(labels)}")

@@ -3,23 +3,34 @@
 Two kinds: character-level with <unk>, and byte-level BPE (Sennrich et al. 2016 over bytes, so nothing is unknown).
 In both, text is the concatenation of each token's bytes, which is what lets a stream be detokenised token by token.
 The input is normalised to NFC; byte-level BPE for a classifier, which writes no text, may also read everything in lower
-case. Knows nothing of models or files on disk.
+case. A tokenizer made elsewhere may mark the ends of a text by tokens of its own, and one that only reads (a
+classifier's) may be of any kind. Knows nothing of models or files on disk.
 
-"<unk>" and "<eos>" are ids, not text: a user who types the five characters "<eos>" gets five (or so) ordinary tokens.
+"<unk>", "<eos>" and other marks are ids, not text: a user who types the five characters "<eos>" gets five (or so)
+ordinary tokens.
 """
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Self
 
 from tokenizers import Regex, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers.models import BPE, WordLevel
 
 from models.errors import TokenizerError
+from models.tokenizer_kind import (
+    Description,
+    ReadingKind,
+    TokenizerKind,
+    is_lowercase,
+    kind_of,
+    why_text_is_changed,
+    why_text_is_lost,
+)
 
-TokenizerKind = Literal["character", "byte-bpe"]
 UNKNOWN_TOKEN = "<unk>"
 END_TOKEN = "<eos>"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
@@ -28,22 +39,41 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 class Tokenizer:
     """A trained tokenizer.
 
+    Args:
+        backend: the library's; it is not to be used otherwise. Its padding is switched off, and, where text is
+            written, its truncation too: the server has limits of its own.
+        end_token: the token that ends a text.
+        only_reads: whether ids never become text, so that any kind will do.
+
     Attributes:
-        kind: "character" or "byte-bpe".
+        kind: "character" or "byte-bpe", or another where it only reads.
         vocab_size: V, the number of ids.
+        end_token: as given.
         unknown_id: the id of <unk>, or None (byte-level BPE has none).
-        end_id: the id of <eos>, or None when the training text had no document ends.
+        end_id: the id of the end token, or None when the training text had no document ends.
         is_lowercase: whether text is read in lower case, so that its case cannot come back.
+
+    Raises:
+        TokenizerError: text is not a concatenation of token bytes, and is to be written.
     """
 
-    def __init__(self, backend: BackendTokenizer) -> None:
+    def __init__(self, backend: BackendTokenizer, *, end_token: str = END_TOKEN, only_reads: bool = False) -> None:
+        backend.no_padding()
+        if not only_reads:
+            backend.no_truncation()
+        backend.encode_special_tokens = True  # marks that a user types are text
         self._backend = backend
-        description = json.loads(backend.to_str())
-        self.is_lowercase: bool = _is_lowercase(description)
-        self.kind: TokenizerKind = _kind_of(description)
+        self._description: Description = json.loads(backend.to_str())
+        wrong = why_text_is_changed(self._description) or why_text_is_lost(self._description, end_token)
+        if wrong is not None and not only_reads:
+            raise TokenizerError(wrong)
+        self.is_lowercase: bool = is_lowercase(self._description)
+        self.kind: TokenizerKind | ReadingKind = kind_of(self._description, end_token)
         self.vocab_size: int = backend.get_vocab_size()
-        self.unknown_id: int | None = backend.token_to_id(UNKNOWN_TOKEN) if self.kind == "character" else None
-        self.end_id: int | None = backend.token_to_id(END_TOKEN)
+        self.end_token = end_token
+        unknown = self._description["model"].get("unk_token") or UNKNOWN_TOKEN
+        self.unknown_id: int | None = backend.token_to_id(unknown) if self.kind == "character" else None
+        self.end_id: int | None = backend.token_to_id(end_token)
 
     @classmethod
     def character(cls, texts: Iterable[str], *, end_token: bool = False) -> Self:
@@ -99,8 +129,8 @@ class Tokenizer:
         return cls(BackendTokenizer.from_str(json.dumps(plain)))
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Load what `to_json` gave.
+    def from_json(cls, text: str, *, end_token: str = END_TOKEN, only_reads: bool = False) -> Self:
+        """Load what `to_json` gave, or another program's tokenizer.json; arguments as for the class.
 
         Raises:
             TokenizerError: it is not a tokenizer file, or not of a kind whose text is a concatenation of token bytes.
@@ -109,7 +139,7 @@ class Tokenizer:
             backend = BackendTokenizer.from_str(text)
         except Exception as error:  # the library raises bare Exception for a bad file
             raise TokenizerError(f"tokenizer.json cannot be read: {error}") from None
-        return cls(backend)
+        return cls(backend, end_token=end_token, only_reads=only_reads)
 
     def to_json(self) -> str:
         """The tokenizer as the text of a tokenizer.json file."""
@@ -117,14 +147,14 @@ class Tokenizer:
         return text
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text.
+        """Token ids of a text, with the marks around it that the tokenizer puts there; may be none.
 
         Raises:
             TokenizerError: the text holds a lone surrogate, which is not text.
         """
         try:
             # Of the library's ways to encode, the batch one lets other threads run meanwhile.
-            (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=False)
+            (encoding,) = self._backend.encode_batch_fast([text])
         except (UnicodeEncodeError, TypeError):
             raise TokenizerError(f"text {ascii(text)[:80]} holds a lone surrogate; send valid Unicode.") from None
         ids: list[int] = encoding.ids
@@ -136,56 +166,40 @@ class Tokenizer:
 
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
-        """The bytes that each id adds to the text. <eos> adds none; <unk> adds U+FFFD."""
+        """The bytes that each id adds to the text. <eos> and other marks add none; <unk> adds U+FFFD.
+
+        Raises:
+            TokenizerError: an id has no token, or a token of byte-level BPE is not made of bytes.
+        """
         by_id = {i: token for token, i in self._backend.get_vocab().items()}
         byte_of = _byte_of_character() if self.kind == "byte-bpe" else {}
+        added = {item["id"]: item for item in self._description.get("added_tokens") or []}
 
         def content(i: int) -> bytes:
-            if i == self.end_id:
-                return b""
             if i == self.unknown_id:
                 return REPLACEMENT
-            if self.kind == "character":
+            if i == self.end_id or (i in added and added[i]["special"]):
+                return b""
+            if i not in by_id:
+                raise TokenizerError(
+                    f"tokenizer has {self.vocab_size} tokens but none with id {i}; number them from 0."
+                )
+            if self.kind == "character" or i in added:
                 return by_id[i].encode()
-            return bytes(byte_of[character] for character in by_id[i])
+            try:
+                return bytes(byte_of[character] for character in by_id[i])
+            except KeyError:
+                raise TokenizerError(f"tokenizer token {i} {by_id[i]!r} is not made of bytes, as BPE's are.") from None
 
         return tuple(content(i) for i in range(self.vocab_size))
 
     @cached_property
     def max_characters_per_token(self) -> int:
         """The most characters of input that one token can stand for, for a length bound before tokenizing."""
+        if self.kind not in ("character", "byte-bpe") or self._description.get("truncation"):
+            return sys.maxsize
         longest = 1 if self.kind == "character" else max(len(content) for content in self.token_bytes)
         return 4 * longest  # NFC joins at most 4 code points into one, as in U+1F82
-
-
-def _is_lowercase(description: dict[str, Any]) -> bool:
-    """Raises TokenizerError when text is normalised beyond NFC and lower case."""
-    normalizer = description.get("normalizer") or {"type": "none"}
-    names = [item["type"] for item in normalizer.get("normalizers", [normalizer])]
-    if names == ["NFC", "Lowercase"]:
-        return True
-    if names in (["none"], ["NFC"]):
-        return False
-    raise TokenizerError(
-        f"tokenizer normalizer {', '.join(names)} changes text beyond NFC and lower case; allowed: none, NFC, or NFC "
-        "and Lowercase in this order."
-    )
-
-
-def _kind_of(description: dict[str, Any]) -> TokenizerKind:
-    """Raises TokenizerError when text is not a concatenation of token bytes."""
-    model = description["model"]["type"]
-    pre = description.get("pre_tokenizer") or {}
-    if model == "WordLevel" and pre.get("type") == "Split" and pre.get("pattern") == {"Regex": r"[\s\S]"}:
-        return "character"
-    if model == "BPE" and pre.get("type") == "ByteLevel":
-        if pre.get("add_prefix_space"):
-            raise TokenizerError("tokenizer adds a space before the text; train it with add_prefix_space=False.")
-        return "byte-bpe"
-    raise TokenizerError(
-        f"tokenizer of model {model} with pre-tokenizer {pre.get('type', 'none')} is not supported; "
-        "allowed: character-level (WordLevel over single characters) and byte-level BPE."
-    )
 
 
 def _byte_of_character() -> dict[str, int]:

@@ -8,11 +8,8 @@ import structlog
 from export.backends.golden import check_golden, classifier_answer, language_model_answer, translator_answer
 from export.backends.runner import StepRunner
 from models.bundle import Bundle
-from models.classifier_config import ClassifierConfig
-from models.config import LanguageModelConfig
 from models.errors import BundleCorruptError, BundleError, BundleNotFoundError, ConfigError, RnnserveError, RunnerError
 from models.store import Store
-from models.translator_config import TranslatorConfig
 from server.backends import BACKEND, CPU_SETS, open_generation, open_sentiment, open_translation
 from server.engine.generation.scheduler import CHUNK
 from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
@@ -82,12 +79,12 @@ def _load_best_set(store: Store, name: str, settings: Settings) -> LoadedModel:
 
 def _load_set(bundle: Bundle, name: str, settings: Settings) -> LoadedModel:
     """Open one graph set, check its golden vector and warm it up. Raises RnnserveError."""
-    match bundle.config:
-        case LanguageModelConfig():
+    match bundle.config.task:
+        case "generation":
             return _generation(bundle, name, settings)
-        case TranslatorConfig():
+        case "translation":
             return _translation(bundle, name, settings)
-        case ClassifierConfig():
+        case "sentiment":
             return _sentiment(bundle, name, settings)
 
 

@@ -37,7 +37,7 @@ async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -
         Each text's ids, at least one.
 
     Raises:
-        FieldError: a text is too long.
+        FieldError: a text is too long, or nothing of it is left for the model to read.
     """
     for i, text in enumerate(texts):
         least = -(-len(text) // tokenizer.max_characters_per_token)
@@ -50,6 +50,10 @@ async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -
     for i, ids in enumerate(all_ids):
         if len(ids) > limit.tokens:
             raise _too_long(texts, i, str(len(ids)), limit)
+        if not ids:
+            raise FieldError(
+                f"{_name(limit.field, texts, i)} holds nothing that the model's tokenizer knows.", param=limit.field
+            )
     return all_ids
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.config import FrozenModel, Size
-from models.tokenizer import TokenizerKind
+from models.tokenizer_kind import TokenizerKind
 
 ScheduleKind = Literal["one-cycle", "cosine", "constant"]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]

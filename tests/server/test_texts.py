@@ -1,7 +1,11 @@
 import asyncio
 
 import pytest
+from tokenizers import Tokenizer as BackendTokenizer
+from tokenizers import normalizers, pre_tokenizers
+from tokenizers.models import WordPiece
 
+from models.tokenizer import Tokenizer
 from server.errors import FieldError
 from server.texts import Limit, num_unknown_of, read_texts
 from tests.server.running import BYTES, CHARACTERS
@@ -30,3 +34,13 @@ def test_the_limit_is_on_each_text() -> None:
     words = r"prompt 1 has 4 tokens; at most 3 are allowed \(RNNSERVE_MAX_PROMPT_TOKENS\)"
     with pytest.raises(FieldError, match=words):
         asyncio.run(read_texts(["abc", "abcd"], CHARACTERS, limit(3)))
+
+
+def test_a_text_of_which_the_tokenizer_knows_nothing_is_refused_by_its_place() -> None:
+    backend = BackendTokenizer(WordPiece({"[UNK]": 0, "good": 1}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = Tokenizer(backend, only_reads=True)
+    assert asyncio.run(read_texts(["Good", "x" * 5000], tokenizer, limit(1))) == [[1], [0]]
+    with pytest.raises(FieldError, match="prompt 1 holds nothing that the model's tokenizer knows"):
+        asyncio.run(read_texts(["good", " \n"], tokenizer, limit(1)))
