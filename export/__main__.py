@@ -1,6 +1,7 @@
 """The export command line: `python -m export build|verify|inspect BUNDLE`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -74,10 +75,8 @@ def module(
     from export.trace.module.command import export_to_file
 
     console = Console(stderr=True)
-    for table in export_to_file(
-        reference, weights, inputs, output, ranges or (), names, lambda line: console.print(line, markup=False)
-    ):
-        Console().print(table)
+    say = partial(console.print, markup=False)
+    Console().print(export_to_file(reference, weights, inputs, output, ranges or (), names, say))
 
 
 def _table(report: Report) -> Table:

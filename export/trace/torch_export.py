@@ -88,9 +88,12 @@ def _check_axes(model: onnx.ModelProto, inputs: Mapping[str, tuple[Tensor, Dynam
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the exporter's talk about itself (torchvision missing, its own deprecated calls) from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -99,4 +102,5 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

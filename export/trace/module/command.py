@@ -8,7 +8,7 @@ from rich.table import Table
 from export.trace.module.export import export_module, write_graph
 from export.trace.module.inputs import input_spec_from_text, value_range_from_text
 from export.trace.module.source import load_module
-from export.trace.module.tables import exported_tables
+from export.trace.module.table import exported_table
 from models.errors import ExportError
 
 
@@ -20,7 +20,7 @@ def export_to_file(
     ranges: Sequence[str] = (),
     names: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> list[Table]:
+) -> Table:
     """Load, export, check and write a user's module.
 
     Args:
@@ -33,7 +33,7 @@ def export_to_file(
         say: told what is being done, a line at a time.
 
     Returns:
-        The report as tables.
+        The report as a table.
 
     Raises:
         ExportError: anything does not fit; nothing is written.
@@ -45,4 +45,4 @@ def export_to_file(
     exported = export_module(load_module(reference, weights), specs, ranges=drawn, outputs=names, say=say)
     for path in write_graph(exported.model, output):
         say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    return list(exported_tables(reference, exported))
+    return exported_table(reference, exported)

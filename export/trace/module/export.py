@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from export.backends.onnxruntime.build import open_session
 from export.census import census
+from export.parity.limits import CPU_BACKEND, FP32_TOLERANCE
+from export.report import Check, Report
 from export.trace.module.draw import Drawing, Sizes, new_drawing
 from export.trace.module.exportable import copied
 from export.trace.module.inputs import InputSpec, ValueRange
@@ -48,6 +50,15 @@ class Exported:
     operators: Counter[str]
     parity: ModuleParity
     notes: tuple[str, ...]
+
+    def report(self, name: str) -> Report:
+        """The comparison as a report under a name: one check for each output."""
+        checks = tuple(
+            Check(f"worst_error of {errors.name}", errors.worst, FP32_TOLERANCE) for errors in self.parity.outputs
+        )
+        facts = {f"mean_error of {errors.name}": errors.mean for errors in self.parity.outputs}
+        facts["compared_batches"] = float(len(self.parity.compared))
+        return Report(name, CPU_BACKEND, checks, facts, notes=self.notes)
 
 
 def export_module(

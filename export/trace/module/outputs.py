@@ -7,11 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from export.trace.module.python_values import python_values
 from models.errors import ExportError, UnsupportedModelError
 
 
 class FlatOutputs(nn.Module):
-    """A module whose forward gives a tuple of tensors, whatever the held one gives."""
+    """A module to be traced, whose forward gives a tuple of tensors, whatever the held one gives."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -19,7 +20,9 @@ class FlatOutputs(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """As the held module's; the return value flattened."""
-        return tuple(tensor for _, tensor in named_tensors(self.module(*inputs)))
+        with python_values():
+            value = self.module(*inputs)
+        return tuple(tensor for _, tensor in named_tensors(value))
 
 
 def named_tensors(value: Any) -> list[tuple[str, Tensor]]:

@@ -2,7 +2,8 @@
 
 PyTorch's exporter knows no packed sequence. `pack_padded_sequence`, `pack_sequence`, `pad_packed_sequence` and
 `PackedSequence` themselves stay as they are, wherever a user has imported them from; only the two kernels that they
-call, `torch._VF._pack_padded_sequence` and `torch._VF._pad_packed_sequence`, are replaced while a module is traced.
+call, `torch._VF._pack_padded_sequence` and `torch._VF._pad_packed_sequence`, are replaced while a module is traced (and
+the kernel of pad_sequence, which pack_sequence calls).
 
 A packed tensor [sum of lengths, ...] is made as PyTorch makes it, so a user's forward may read `.data` and put other
 values in a PackedSequence. Beside it the padded tensor is remembered, and recurrent layers and pad_packed_sequence take
@@ -11,13 +12,15 @@ that; what nobody asked for is removed from the graph afterwards.
 The longest length is taken to be the padded time: PyTorch cuts the rest off, a graph does not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true, sym_eq
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols, statically_known_true, sym_eq
 from torch.nn.utils.rnn import PackedSequence
 
 from models.errors import UnsupportedModelError
@@ -49,22 +52,30 @@ class Packing:
 
 
 class Packings:
-    """The packed batches of one trace, found again by the very tensors that a PackedSequence holds."""
+    """The packed batches of one trace, found again by the very tensors that a PackedSequence holds.
+
+    Attributes:
+        totals: the symbols that stand for sums of lengths.
+    """
 
     def __init__(self) -> None:
         # The tensors are kept with what is known of them, so that no other can get their id.
         self._packings: dict[int, tuple[Tensor, Packing]] = {}
         self._padded: dict[int, tuple[Tensor, Tensor]] = {}
+        self.totals: set[Any] = set()
 
     @contextmanager
     def in_place_of_kernels(self) -> Iterator[None]:
         """While open, torch packs and pads through this."""
-        kernels = vars(torch._VF)  # empty until now: it hands names on to the kernels
+        kernels = vars(torch._VF)  # without these names until now: it hands them on to the kernels
         kernels.update(_pack_padded_sequence=self._pack, _pad_packed_sequence=self._pad)
+        pad_sequence = torch._C._nn.pad_sequence
+        torch._C._nn.pad_sequence = _pad_sequence
         try:
             yield
         finally:
             del kernels["_pack_padded_sequence"], kernels["_pad_packed_sequence"]
+            torch._C._nn.pad_sequence = pad_sequence
 
     def padded(self, sequence: PackedSequence) -> tuple[Tensor, Tensor]:
         """A packed batch as a padded one.
@@ -106,7 +117,10 @@ class Packings:
     def _pack(self, values: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
         padded = values.transpose(0, 1) if batch_first else values
         is_valid = torch.arange(padded.shape[0]).unsqueeze(1) < lengths.unsqueeze(0)
-        packing = Packing(lengths, is_valid, is_valid.flatten().nonzero().squeeze(1))
+        places = is_valid.flatten().nonzero().squeeze(1)
+        torch._check(places.shape[0] >= 1)  # type: ignore[no-untyped-call]  # every row holds something, which code over packed data may rely on
+        self.totals |= free_unbacked_symbols(places.shape[0])
+        packing = Packing(lengths, is_valid, places)
         batch_sizes = is_valid.sum(1)
         self._packings[id(batch_sizes)] = (batch_sizes, packing)
         return self._remembered(packing.packed(padded), padded), batch_sizes
@@ -128,3 +142,15 @@ class Packings:
             rest = padded.new_full((total_length - time, *padded.shape[1:]), padding_value)
             padded = torch.cat([padded, rest])
         return (padded.transpose(0, 1) if batch_first else padded), packing.lengths
+
+
+def _pad_sequence(
+    sequences: Sequence[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
+) -> Tensor:
+    """torch._C._nn.pad_sequence, with the longest of dynamic axes kept dynamic."""
+    longest = reduce(torch.sym_max, [sequence.shape[0] for sequence in sequences])
+    padded = []
+    for sequence in sequences:
+        rest = sequence.new_full((longest - sequence.shape[0], *sequence.shape[1:]), padding_value)
+        padded.append(torch.cat([rest, sequence] if padding_side == "left" else [sequence, rest]))
+    return torch.stack(padded, dim=0 if batch_first else 1)

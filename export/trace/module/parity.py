@@ -5,18 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.parity.limits import FP32_TOLERANCE
 from export.trace.module.draw import Drawing, Sizes
 from export.trace.module.outputs import named_tensors
 from export.trace.module.source import described
 from models.errors import ExportError, ParityError
 
 Array = NDArray[Any]
-
-TOLERANCE = 1e-5  # worst difference, relative to the largest magnitude or 1, whichever is larger
 
 
 @dataclass
@@ -69,12 +69,14 @@ def compare(
         seed: of the random inputs.
 
     Raises:
-        ParityError: an output differs by more than TOLERANCE, in shape or dtype, or the runtime fails; the message
+        ParityError: an output differs by more than FP32_TOLERANCE, in shape or dtype, or the runtime fails; the message
             names the output and the sizes.
         ExportError: PyTorch takes none of the sizes.
     """
     parity = ModuleParity([OutputErrors(name) for name in outputs])
     generator = torch.Generator().manual_seed(seed)
+    quiet = ort.RunOptions()
+    quiet.log_severity_level = 4  # what fails is said below
     for sizes in drawing.checked_sizes(example):
         for is_full in (False, True) if drawing.has_lengths() else (False,):
             inputs = drawing.draw(sizes, generator, is_full=is_full)
@@ -84,7 +86,7 @@ def compare(
                 parity.refused.append((sizes, described(error)))
                 break
             try:
-                found = session.run(list(outputs), {name: value.numpy() for name, value in inputs.items()})
+                found = session.run(list(outputs), {name: value.numpy() for name, value in inputs.items()}, quiet)
             except Exception as error:
                 raise ParityError(
                     f"ONNX Runtime fails at {sizes_as_text(sizes)}, where PyTorch answers: {described(error)}. "
@@ -137,10 +139,10 @@ def _add(errors: OutputErrors, found: Array, expected: Array, sizes: Sizes) -> N
         )
     error = difference(found, expected)
     worst = float(error.max(initial=0.0))
-    if not worst <= TOLERANCE:
+    if not worst <= FP32_TOLERANCE:
         raise ParityError(
             f"Output {errors.name} differs from PyTorch by {worst:.3g} {where} (shape {list(found.shape)}), allowed "
-            f"{TOLERANCE:g}, relative to the largest magnitude or 1. Something in the forward was decided while "
+            f"{FP32_TOLERANCE:g}, relative to the largest magnitude or 1. Something in the forward was decided while "
             "tracing (an if on a size or a value, a number made of a tensor). Nothing is written."
         )
     errors.worst = max(errors.worst, worst)

@@ -95,12 +95,23 @@ def load_weights(module: nn.Module, path: Path) -> None:
         )
 
 
-def described(error: BaseException) -> str:
-    """An exception of the user's code in one line, with the last place in a file that is not torch's own."""
-    text = " ".join(str(error).split()) or "no message"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
+def described(error: BaseException, *, is_brief: bool = False) -> str:
+    """An exception of the user's code in one line, with the last place in a file that is not torch's own.
+
+    Args:
+        error: the exception.
+        is_brief: keep its first line only; the tracer goes on for pages.
+    """
+    lines = str(error).strip().splitlines() or ["no message"]
+    text = " ".join((lines[0] if is_brief else " ".join(lines)).split())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename)]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text if len(text) <= 600 else text[:600] + ' ...'}{place}"
+
+
+def is_machinery(filename: str) -> bool:
+    """Whether a file is an installed library's, Python's or export's own, and so not where a user would look."""
+    return any(part in filename for part in ("site-packages", "/lib/python3", "<frozen", "/export/trace/"))
 
 
 def _imported(name: str) -> ModuleType:

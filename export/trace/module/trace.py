@@ -5,20 +5,26 @@ without values; then translated. What Python decides while it runs is decided fo
 fails, a loop over a dynamic axis would freeze it and is refused.
 """
 
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from traceback import FrameSummary
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols, is_concrete_int
 
 from export.onnx_graph import OPSET
 from export.rewrite.rnn_as_scan import rnn_as_scan
 from export.trace.module.exportable import exportable
 from export.trace.module.outputs import FlatOutputs
 from export.trace.module.packing import Packings
-from export.trace.module.source import described
+from export.trace.module.source import described, is_machinery
 from export.trace.torch_export import DynamicAxes, finished, quiet
-from models.errors import ExportError
+from models.errors import ExportError, UnsupportedModelError
 
 # Part of PyTorch's message -> what it means for the user, and the way round.
 _EXPLANATIONS = (
@@ -59,12 +65,14 @@ def trace_module(
     values = tuple(value for value, _ in examples.values())
     with torch.no_grad(), quiet():
         try:
-            with packings.in_place_of_kernels():
+            with packings.in_place_of_kernels(), redirect_stderr(io.StringIO()):  # it prints half-made graphs there
                 program = torch.export.export(flat, values, dynamic_shapes=(dynamic,), strict=False)
         except ExportError:
             raise
         except Exception as error:
             raise ExportError(_explained(module, error)) from error
+        _check_frozen(program, examples)
+        _check_packed(program, packings, outputs)
         try:
             translated = torch.onnx.export(
                 program,
@@ -78,15 +86,54 @@ def trace_module(
         except torch.onnx.errors.OnnxExporterError as error:
             cause = error.__cause__ or error
             raise ExportError(
-                f"PyTorch cannot translate {type(module).__name__} to ONNX: {described(cause)}. An operator without an "
-                "ONNX counterpart is named there; write it with others."
+                f"PyTorch cannot translate {type(module).__name__} to ONNX: {described(cause, is_brief=True)}. "
+                "An operator without an ONNX counterpart is named there; write it with others."
             ) from error
     assert translated is not None
     return rnn_as_scan(finished(translated.model_proto, examples))
 
 
+def _check_frozen(program: torch.export.ExportedProgram, examples: Mapping[str, tuple[Tensor, DynamicAxes]]) -> None:
+    """Refuse a program in which an axis that is to be dynamic has become a number, and say where that happened."""
+    names = program.graph_signature.user_inputs
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    for name, (input_name, (_, axes)) in zip(names, examples.items(), strict=True):
+        for axis, axis_name in axes.items():
+            size = values[name].shape[axis]
+            if is_concrete_int(size):
+                raise ExportError(
+                    f"Axis {axis} ({axis_name}) of input {input_name} was frozen to {size}"
+                    f"{_place_of_freezing(values[name], int(size))}. A Python loop over it, len(), unpacking or int() "
+                    "of its size does that: a graph cannot repeat a step an unknown number of times. Use nn.LSTM, "
+                    f"nn.GRU or nn.RNN for a cell in a loop, x.size({axis}) for len(x), tensors for lists of rows, or "
+                    "declare the axis as a number in --input."
+                )
+
+
+def _check_packed(program: torch.export.ExportedProgram, packings: Packings, outputs: Sequence[str]) -> None:
+    """Refuse outputs with the axis of packed data: rows of equal length are in no order that could be relied on."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    for name, output in zip(program.graph_signature.user_outputs, outputs, strict=True):
+        value = values.get(str(name))
+        if isinstance(value, Tensor) and free_unbacked_symbols(value.shape) & packings.totals:
+            raise UnsupportedModelError(
+                f"Output {output} has one row for each element of a PackedSequence, in an order that is PyTorch's own "
+                "where rows are equally long. Return pad_packed_sequence(packed)[0] and the lengths."
+            )
+
+
+def _place_of_freezing(value: Any, size: int) -> str:
+    """Where in the user's code a size became a number, as PyTorch recorded it; "" when it did not."""
+    for guard in value.fake_mode.shape_env.guards:
+        place = guard.sloc.framework_loc
+        is_users = isinstance(place, FrameSummary) and not is_machinery(place.filename)
+        if is_users and str(guard.expr).startswith("Eq(") and str(guard.expr).endswith(f", {size})"):
+            return f" in {Path(place.filename).name}, line {place.lineno} ({place.line})"
+    return ""
+
+
 def _explained(module: nn.Module, error: Exception) -> str:
-    message = f"PyTorch cannot trace {type(module).__name__}: {described(error)}"
+    message = f"PyTorch cannot trace {type(module).__name__}: {described(error, is_brief=True)}"
     for signs, explanation in _EXPLANATIONS:
         if any(sign in str(error) for sign in signs):
             return f"{message}. That is: {explanation}"

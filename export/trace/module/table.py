@@ -1,17 +1,16 @@
-"""What was exported, as tables for the screen: inputs, outputs with their error, operators."""
-
-from collections.abc import Iterator
+"""What was exported, as a table for the screen: inputs, outputs with their error, operators."""
 
 import onnx
 from rich.markup import escape
 from rich.table import Table
 
+from export.parity.limits import FP32_TOLERANCE
 from export.trace.module.export import Exported
-from export.trace.module.parity import TOLERANCE, sizes_as_text
+from export.trace.module.parity import sizes_as_text
 
 
-def exported_tables(title: str, exported: Exported) -> Iterator[Table]:
-    """Two tables and the notes.
+def exported_table(title: str, exported: Exported) -> Table:
+    """Inputs, outputs with their errors, and below them operators, compared sizes and notes.
 
     Args:
         title: what was exported.
@@ -30,15 +29,14 @@ def exported_tables(title: str, exported: Exported) -> Iterator[Table]:
             escape(shapes[errors.name]),
             f"{errors.worst:.2g}",
             f"{errors.mean:.2g}",
-            f"{TOLERANCE:g}",
+            f"{FP32_TOLERANCE:g}",
         )
+    operators = ", ".join(f"{count} {operator}" for operator, count in exported.operators.most_common())
     compared = dict.fromkeys(sizes_as_text(sizes) for sizes in exported.parity.compared)
-    table.caption = escape("\n".join((f"Compared with PyTorch at: {'; '.join(compared)}.", *exported.notes)))
-    yield table
-    operators = Table("operator", "nodes", title="operators", title_justify="left")
-    for operator, count in exported.operators.most_common():
-        operators.add_row(operator, str(count))
-    yield operators
+    table.caption = escape(
+        "\n".join((f"operators: {operators}", f"compared with PyTorch at {'; '.join(compared)}", *exported.notes))
+    )
+    return table
 
 
 def _shape(value: onnx.ValueInfoProto) -> str:
