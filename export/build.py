@@ -10,13 +10,14 @@ from export.architectures.language_model import LanguageModelArchitecture
 from export.architectures.translator import TranslatorArchitecture
 from export.census import check_census
 from export.parity.backends import OpenGraphs, open_graphs
+from export.parity.diagnosis.diagnose import faults_of
 from export.parity.limits import CPU_BACKEND, limits_of, notes_on
 from export.report import Report, judged
 from export.weights_file import save_graphs
 from models.bundle import Bundle
 from models.classifier_config import ClassifierConfig
 from models.config import LanguageModelConfig
-from models.errors import ExportError, ParityError
+from models.errors import ExportError, ParityError, RunnerError
 from models.graph_set import SETS, new_graph_set
 from models.translator_config import TranslatorConfig
 
@@ -66,7 +67,7 @@ def _build_set(bundle: Bundle, architecture: Architecture, name: str, say: Calla
         save_graphs(folder, graphs)
         say(f"{name}: verifying against PyTorch")
         files = {graph: folder / f"{graph}.onnx" for graph in graphs}
-        report, opened = verified(architecture, name, files)
+        report, opened = verified(bundle, architecture, name, files)
         if not report.is_passed:
             raise ParityError(f"{report.failure()} It is not published.")
         seal(
@@ -103,10 +104,11 @@ def verify_set(
     """
     graph_set = bundle.graph_set(name)
     files = {graph: graph_set.graph(graph) for graph in graph_set.manifest.graphs}
-    return verified(architecture or architecture_of(bundle), name, files, backend, texts)[0]
+    return verified(bundle, architecture or architecture_of(bundle), name, files, backend, texts)[0]
 
 
 def verified(
+    bundle: Bundle,
     architecture: Architecture,
     name: str,
     files: Mapping[str, Path],
@@ -115,7 +117,10 @@ def verified(
 ) -> tuple[Report, OpenGraphs]:
     """Look for faults in a set's files, then run them and measure.
 
+    A set with faults is measured too, unless they keep it from running.
+
     Args:
+        bundle: the model.
         architecture: the bundle's.
         name: of the set.
         files: graph name -> ONNX file.
@@ -125,9 +130,15 @@ def verified(
     Returns:
         What was found, and the opened graphs.
     """
+    faults = faults_of(bundle, name, files, architecture.relu_states)
     opened = open_graphs(backend, name, files)
-    figures = architecture.figures(opened, texts)
-    report = judged(name, backend, figures, limits_of(name, backend), notes=notes_on(name, backend))
+    try:
+        figures = architecture.figures(opened, texts)
+    except (RunnerError, ValueError, IndexError):  # shapes that do not fit, which the faults explain
+        if not faults:
+            raise
+        figures = {}
+    report = judged(name, backend, figures, limits_of(name, backend), faults=faults, notes=notes_on(name, backend))
     return report, opened
 
 

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from export.backends.golden import NUM_TOKENS
 from export.parity.backends import OpenGraphs
@@ -27,6 +28,9 @@ class Architecture(Protocol):
             opened: by any backend.
             texts: token ids of a user's texts (export.parity.texts); None for random tokens and what the model writes.
         """
+
+    def relu_states(self) -> list[NDArray[np.float32]]:
+        """Of a model with ReLU layers, each layer's positive states in PyTorch, float32 [any]."""
 
     def golden(self, opened: OpenGraphs) -> Golden:
         """The answer of open graphs that every machine must reproduce."""

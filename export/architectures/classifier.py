@@ -3,7 +3,9 @@
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from export.architectures.architecture import golden_ids
 from export.backends.golden import classifier_answer
@@ -46,6 +48,10 @@ class ClassifierArchitecture:
     def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
         """See Architecture.figures."""
         return verify_classifier(opened.sequences(), self._config, ClassifierReference(self._model), texts)
+
+    def relu_states(self) -> list[NDArray[np.float32]]:
+        """See Architecture.relu_states."""
+        return ClassifierReference(self._model).relu_states()
 
     def golden(self, opened: OpenGraphs) -> Golden:
         """See Architecture.golden."""

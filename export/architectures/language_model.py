@@ -3,7 +3,9 @@
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from export.architectures.architecture import golden_ids
 from export.backends.golden import language_model_answer
@@ -52,6 +54,10 @@ class LanguageModelArchitecture:
         text = None if texts is None else rows_of_text(texts)
         reference = LanguageModelReference(self._model)
         return verify_language_model(opened.sequences(), step, self._config, reference, text)
+
+    def relu_states(self) -> list[NDArray[np.float32]]:
+        """See Architecture.relu_states."""
+        return LanguageModelReference(self._model).relu_states()
 
     def golden(self, opened: OpenGraphs) -> Golden:
         """See Architecture.golden."""

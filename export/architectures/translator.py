@@ -3,7 +3,9 @@
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from export.architectures.architecture import golden_ids
 from export.backends.golden import translator_answer
@@ -51,6 +53,10 @@ class TranslatorArchitecture:
         step = opened.attention_steps(_VERIFY_SLOTS, self._config.state_size)
         reference = TranslatorReference(self._model)
         return verify_translator(opened.sequences(), step, self._config, reference, self._end_id, texts)
+
+    def relu_states(self) -> list[NDArray[np.float32]]:
+        """See Architecture.relu_states."""
+        return TranslatorReference(self._model).relu_states()
 
     def golden(self, opened: OpenGraphs) -> Golden:
         """See Architecture.golden."""

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.trace.relu_states import relu_states
 from models.bundle import Bundle
 from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
@@ -71,6 +72,12 @@ class LanguageModelReference:
                 token = torch.multinomial(logits[:, 0].softmax(-1), 1, generator=generator)[:, 0]
                 tokens.append(token)
         return torch.stack(tokens, dim=1).numpy()
+
+    def relu_states(self) -> list[Floats]:
+        """Of each layer its positive states while it reads its own text, float32 [any]."""
+        with torch.inference_mode():
+            embedded = self._model.embedding(torch.from_numpy(self.sample(8, 64, seed=2)))
+        return relu_states(self._model.recurrent, embedded)
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,15 @@ class TranslatorReference:
                 tokens.append(token)
         return torch.stack(tokens, dim=1).numpy()
 
+    def relu_states(self) -> list[Floats]:
+        """Of each encoder and decoder layer its positive states over random tokens, float32 [any]; no vector is fed."""
+        config = self._model.config
+        ids = _random_ids(config.vocab_size)
+        with torch.inference_mode():
+            read, written = self._model.source_embedding(ids), self._model.target_embedding(ids)
+            written = torch.nn.functional.pad(written, (0, config.decoder.input_size - written.shape[2]))
+        return relu_states(self._model.encoder, read) + relu_states(self._model.decoder, written)
+
 
 class ClassifierReference:
     """Answers in numpy arrays.
@@ -172,6 +188,17 @@ class ClassifierReference:
         with torch.inference_mode():
             logits: Floats = self._model(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
         return logits
+
+    def relu_states(self) -> list[Floats]:
+        """Of each layer its positive states over random tokens, float32 [any]."""
+        with torch.inference_mode():
+            embedded = self._model.embedding(_random_ids(self._model.config.vocab_size))
+        return relu_states(self._model.recurrent, embedded)
+
+
+def _random_ids(vocab_size: int) -> Tensor:
+    """Eight rows of 64 tokens."""
+    return torch.randint(vocab_size, (8, 64), generator=torch.Generator().manual_seed(2))
 
 
 def _best_two(logits: Tensor) -> tuple[Tensor, Tensor]:

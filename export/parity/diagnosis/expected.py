@@ -1,0 +1,110 @@
+"""The bundle's weight matrices as graphs may hold them: what each is called, its gates, its segments of columns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.quantize.embedding import has_table
+from models.classifier_config import ClassifierConfig
+from models.config import CellKind, LanguageModelConfig, RecurrentConfig
+from models.translator_config import TranslatorConfig
+
+Floats = NDArray[np.float32]
+KnownConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig
+
+# PyTorch's gate blocks by their letters in the ONNX operators, and the order in which a set holds them.
+GATES: dict[CellKind, str] = {"lstm": "ifco", "gru": "rzh", "rnn-tanh": "-", "rnn-relu": "-"}
+ONNX_ORDER: dict[CellKind, str] = {"lstm": "iofc", "gru": "zrh", "rnn-tanh": "-", "rnn-relu": "-"}
+INT8_ORDER: dict[CellKind, str] = {"lstm": "ifoc", "gru": "rzh", "rnn-tanh": "-", "rnn-relu": "-"}
+
+
+@dataclass(frozen=True)
+class ExpectedWeight:
+    """A matrix that a product of a graph may hold.
+
+    Attributes:
+        name: for messages: the PyTorch names of its parameters.
+        segments: float32 [rows, columns] each, side by side; in int8 each may have a scale of its own.
+        gates: letters of its blocks of rows in PyTorch's order; "" when it has no gates.
+        order: the same letters as the set holds them.
+    """
+
+    name: str
+    segments: tuple[Floats, ...]
+    gates: str = ""
+    order: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.segments[0]), sum(segment.shape[1] for segment in self.segments)
+
+    def arranged(self) -> tuple[Floats, ...]:
+        """The segments with their gates in the set's order."""
+        if len(self.gates) < 2:
+            return self.segments
+        return tuple(
+            np.concatenate([np.split(segment, len(self.gates))[self.gates.index(gate)] for gate in self.order])
+            for segment in self.segments
+        )
+
+
+def expected_weights(config: KnownConfig, weights: dict[str, Floats], set_name: str) -> Iterator[ExpectedWeight]:
+    """Every matrix of the bundle, whole and in the parts and joins that graphs hold.
+
+    Args:
+        config: the architecture.
+        weights: float32 parameters by PyTorch name.
+        set_name: decides the order of gates.
+    """
+    recurrent: set[str] = set()
+    for prefix, stack, embedding, token_width in _stacks(config):
+        order = (INT8_ORDER if set_name == "int8" else ONNX_ORDER)[stack.kind]
+        for layer in range(stack.num_layers):
+            for suffix in ("", "_reverse")[: stack.num_directions]:
+                names = [f"{prefix}.layers.{part}_l{layer}{suffix}" for part in ("weight_ih", "weight_hh", "bias_ih")]
+                recurrent.update(names)
+                gates = GATES[stack.kind].strip("-")
+                wx, wh = weights[names[0]], weights[names[1]]
+                bounds = [token_width] if layer == 0 and token_width < wx.shape[1] else []
+                parts = tuple(np.split(wx, bounds, axis=1))
+                yield ExpectedWeight(names[0], parts, gates, order)
+                yield ExpectedWeight(names[1], (wh,), gates, order)
+                yield ExpectedWeight(f"{names[0]} and {names[1]}", (*parts, wh), gates, order)
+                if layer == 0 and set_name == "int8" and has_table(weights[embedding], parts[0]):
+                    bias = _token_bias(stack.kind, weights, f"{prefix}.layers", suffix)
+                    table = weights[embedding] @ parts[0].T + bias
+                    yield ExpectedWeight(f"{names[0]} times {embedding}", (table.T.copy(),), gates, order)
+                for part in parts if len(parts) > 1 else ():
+                    yield ExpectedWeight(f"a part of {names[0]}", (part,), gates, order)
+    memory = config.memory_width if isinstance(config, TranslatorConfig) else 0
+    for name, weight in weights.items():
+        if weight.ndim == 2 and name not in recurrent:
+            segments = np.split(weight, [memory], axis=1) if name == "combine.weight" else [weight]
+            yield ExpectedWeight(name, tuple(segments))
+
+
+def _stacks(config: KnownConfig) -> list[tuple[str, RecurrentConfig, str, int]]:
+    """(prefix, stack, name of the embedding that it reads, that embedding's width) of each stack."""
+    match config:
+        case LanguageModelConfig() | ClassifierConfig():
+            return [("recurrent", config.recurrent, "embedding.weight", config.embedding_size)]
+        case TranslatorConfig():
+            target = "source_embedding.weight" if config.shared_embeddings else "target_embedding.weight"
+            width = config.embedding_size
+            return [
+                ("encoder", config.encoder, "source_embedding.weight", width),
+                ("decoder", config.decoder, target, width),
+            ]
+
+
+def _token_bias(kind: CellKind, weights: dict[str, Floats], prefix: str, suffix: str) -> Floats:
+    """The bias that an int8 table of layer 0 holds: both, but for a GRU's b_hh of the candidate."""
+    input_bias, state_bias = (weights[f"{prefix}.{name}_l0{suffix}"] for name in ("bias_ih", "bias_hh"))
+    if kind == "gru":
+        state_bias = state_bias.copy()
+        state_bias[2 * len(state_bias) // 3 :] = 0
+    total: Floats = input_bias + state_bias
+    return total
