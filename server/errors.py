@@ -12,7 +12,8 @@ RequestError (models.errors)
     ├── OverloadedError        429  every permit of the model is taken
     ├── InternalError          500  a bug of ours
     ├── EngineError            500  the model failed while it ran
-    └── UnavailableError       503  loading or draining
+    ├── UnavailableError       503  loading or draining
+    └── DeadlineError          504  the request took longer than it may
 
 The status is in one table below. A message gives the name, the value, what is allowed, and what to do.
 """
@@ -126,6 +127,12 @@ class UnavailableError(ApiError):
     usual_code = "unavailable"
 
 
+class DeadlineError(ApiError):
+    """The request took longer than it may."""
+
+    usual_code = "deadline_exceeded"
+
+
 STATUS: dict[type[ApiError], int] = {
     BadJsonError: 400,
     ModelNotFoundError: 404,
@@ -137,6 +144,7 @@ STATUS: dict[type[ApiError], int] = {
     InternalError: 500,
     EngineError: 500,
     UnavailableError: 503,
+    DeadlineError: 504,
 }
 
 

@@ -3,9 +3,13 @@
 Labels are few and bounded: `model` is always the id of a loaded model or empty, never what a client wrote.
 """
 
+import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from server.engine.times import Times
+from server.errors import ClientGoneError, DeadlineError
 
 DURATION_BUCKETS = tuple(round(1e-5 * 1.5**i, 9) for i in range(36))  # 10 us, each 1.5 times the one before, to 15 s
 SIZE_BUCKETS = tuple(2**i for i in range(13))  # 1, 2, 4 ... 4096
@@ -77,6 +81,40 @@ class Metrics:
             buckets=DURATION_BUCKETS,
             registry=self.registry,
         )
+        self._queue_duration = Histogram(
+            "rnnserve_queue_duration_seconds",
+            "From the request's head to the first call that works on it.",
+            ["model"],
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._first_token = Histogram(
+            "rnnserve_time_to_first_token_seconds",
+            "From the request's head to its first token.",
+            ["model"],
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._per_token = Histogram(
+            "rnnserve_time_per_token_seconds",
+            "Between the tokens of an answer after its first, the mean; several texts count as one.",
+            ["model"],
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._cancellations = Counter(
+            "rnnserve_requests_cancelled",
+            "Requests whose work was dropped before its end: client_gone, deadline, or error.",
+            ["model", "reason"],
+            registry=self.registry,
+        )
+        self._padding = Histogram(
+            "rnnserve_padding_ratio",
+            "Share of padding in each call that reads texts.",
+            ["model"],
+            buckets=tuple(i / 20 for i in range(1, 20)),
+            registry=self.registry,
+        )
         self._engine_info = Info(
             "rnnserve_engine", "What runs each model.", ["model", "backend", "precision"], registry=self.registry
         )
@@ -103,6 +141,11 @@ class Metrics:
             self._batch_size.labels(model),
             self._step_duration.labels(model),
             self._prefill_duration.labels(model),
+            self._queue_duration.labels(model),
+            self._first_token.labels(model),
+            self._per_token.labels(model),
+            self._padding.labels(model),
+            {reason: self._cancellations.labels(model, reason) for reason in ("client_gone", "deadline", "error")},
         )
 
     def watch(
@@ -132,16 +175,46 @@ class EngineMetrics:
         batch_size: Histogram,
         step_duration: Histogram,
         prefill_duration: Histogram,
+        queue_duration: Histogram,
+        first_token: Histogram,
+        per_token: Histogram,
+        padding: Histogram,
+        cancellations: dict[str, Counter],
     ) -> None:
         self.prompt_tokens = prompt_tokens
         self._generated_tokens = generated_tokens
         self._batch_size = batch_size
         self._step_duration = step_duration
         self._prefill_duration = prefill_duration
+        self._queue_duration = queue_duration
+        self._first_token = first_token
+        self._per_token = per_token
+        self._padding = padding
+        self._cancellations = cancellations
 
-    def read(self, num_tokens: int, seconds: float) -> None:  # noqa: ARG002 - the number is in prompt_tokens
+    def ended(self, started: float, times: Times, num_tokens: int) -> None:
+        """A request was answered.
+
+        Args:
+            started: its arrival, by time.perf_counter.
+            times: what the engine has noted.
+            num_tokens: tokens of its answer, all texts together.
+        """
+        self._queue_duration.observe(times.began - started)
+        if times.first_token:
+            self._first_token.observe(times.first_token - started)
+            if num_tokens > 1:
+                self._per_token.observe((time.perf_counter() - times.first_token) / (num_tokens - 1))
+
+    def cancelled(self, error: BaseException) -> None:
+        """A request's work was dropped because of this."""
+        reasons = {ClientGoneError: "client_gone", DeadlineError: "deadline", GeneratorExit: "client_gone"}
+        self._cancellations[reasons.get(type(error), "error")].inc()
+
+    def read(self, num_tokens: int, num_padded: int, seconds: float) -> None:
         """See Observer."""
         self._prefill_duration.observe(seconds)
+        self._padding.observe(1 - num_tokens / num_padded)
 
     def stepped(self, num_rows: int, seconds: float) -> None:
         """See Observer."""
@@ -149,7 +222,8 @@ class EngineMetrics:
         self._batch_size.observe(num_rows)
         self._step_duration.observe(seconds)
 
-    def classified(self, num_rows: int, seconds: float) -> None:
+    def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
         """See Observer."""
+        self._padding.observe(1 - num_tokens / num_padded)
         self._batch_size.observe(num_rows)
         self._step_duration.observe(seconds)

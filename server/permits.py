@@ -1,12 +1,18 @@
 """How many requests one model has inside the server at once. Belongs to the event loop: no locks."""
 
+import math
+
 from server.errors import OverloadedError
 
-RETRY_AFTER_SECONDS = 1
+_MOST_RETRY_AFTER = 60  # seconds
+_SHARE_OF_LAST = 0.1  # of the latest request in the running mean
 
 
 class Permits:
     """Permits of one model; a request holds one from before its prompt is tokenized until its answer is sent.
+
+    A client that is refused is told when to come again: after as long as the requests inside take to make room for it
+    and for those that were refused before it, if all go on as the latest ones did.
 
     Args:
         model: the model's id, for the message.
@@ -19,6 +25,8 @@ class Permits:
     def __init__(self, model: str, limit: int) -> None:
         self._model = model
         self._limit = limit
+        self._mean_seconds = 0.0  # that a permit is held
+        self._num_refused = 0  # and not yet made room for
         self.num_taken = 0
 
     def take(self) -> None:
@@ -28,13 +36,23 @@ class Permits:
             OverloadedError: all are taken.
         """
         if self.num_taken >= self._limit:
+            self._num_refused += 1
+            seconds = self._retry_after()
             raise OverloadedError(
                 f"Model {self._model} is full: {self._limit} requests are running or waiting. "
-                f"Try again in {RETRY_AFTER_SECONDS} s, or raise RNNSERVE_MAX_REQUESTS.",
-                headers={"retry-after": str(RETRY_AFTER_SECONDS)},
+                f"Try again in {seconds} s, or raise RNNSERVE_MAX_REQUESTS.",
+                headers={"retry-after": str(seconds)},
             )
         self.num_taken += 1
 
-    def give_back(self) -> None:
-        """Give one back."""
+    def give_back(self, seconds: float) -> None:
+        """Give one back that was held for so many seconds."""
         self.num_taken -= 1
+        self._num_refused = max(0, self._num_refused - 1)
+        share = _SHARE_OF_LAST if self._mean_seconds else 1.0
+        self._mean_seconds += share * (seconds - self._mean_seconds)
+
+    def _retry_after(self) -> int:
+        """Whole seconds, at least 1: HTTP knows no fractions."""
+        expected = self._num_refused * self._mean_seconds / self._limit
+        return min(max(1, math.ceil(expected)), _MOST_RETRY_AFTER)

@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     max_requests: int = Field(
         default=96, ge=1, description="Requests inside the server at once, per model; one more is answered 429."
     )
+    request_timeout_ms: int = Field(
+        default=60_000,
+        ge=1,
+        le=600_000,
+        description="How long a request may take that does not say so (x-request-timeout-ms); then it is answered 504.",
+    )
     max_rows: int = Field(
         default=64,
         ge=1,

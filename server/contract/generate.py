@@ -72,7 +72,7 @@ class GenerateUsage(BaseModel):
 
 
 class GenerateAnswer(BaseModel):
-    """The answer; a stream's events have this shape, and its last one alone has `usage`."""
+    """The answer; a stream's events have this shape, and its last one alone has `usage` and `timings`."""
 
     id: str
     model: Annotated[str, Field(description="name/version of the model that answered.")]

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from server.engine.delivery import Delivery, Mailbox
+from server.engine.times import Times
 from server.errors import ApiError, EngineError, UnavailableError
 
 log = structlog.get_logger()
@@ -24,14 +25,14 @@ log = structlog.get_logger()
 class Observer(Protocol):
     """Who counts what an engine does. Called in the engine's thread."""
 
-    def read(self, num_tokens: int, seconds: float) -> None:
-        """A prefill or encode call read so many tokens."""
+    def read(self, num_tokens: int, num_padded: int, seconds: float) -> None:
+        """A prefill or encode call read so many tokens, or with the padding between them so many."""
 
     def stepped(self, num_rows: int, seconds: float) -> None:
         """A decoding step gave so many rows a token; choosing the tokens is in the time."""
 
-    def classified(self, num_rows: int, seconds: float) -> None:
-        """A call classified so many texts."""
+    def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
+        """A call classified so many texts; tokens as of `read`."""
 
 
 class EngineRequest(Protocol):
@@ -40,6 +41,10 @@ class EngineRequest(Protocol):
     @property
     def mailbox(self) -> Mailbox[Any]:
         """Where its news go."""
+
+    @property
+    def times(self) -> Times:
+        """When what happened to it."""
 
 
 Request = TypeVar("Request", bound=EngineRequest)

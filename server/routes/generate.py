@@ -85,6 +85,7 @@ class _Answering:
                 event = self._answer(generation, updates)
                 if len(ended) == self._asked.n:
                     event["usage"] = self._usage(ended)
+                    event["timings"] = self._record.timings(generation.times)
                 yield event
 
     def _working(self) -> AbstractAsyncContextManager[Generation]:

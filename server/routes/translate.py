@@ -93,7 +93,10 @@ class _Answering:
                         is_over = True
                         pieces.append(text.finish())
                         entry = self._entry(0, progress.results)
-                        usage = {"usage": self._usage([progress.results])}
+                        usage = {
+                            "usage": self._usage([progress.results]),
+                            "timings": self._record.timings(translation.times),
+                        }
                 if is_over or any(pieces):
                     yield self._answer([entry | {"text": "".join(pieces)}]) | usage
 

@@ -9,6 +9,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.engine.times import Times
 from server.errors import ApiError, ClientGoneError, InternalError
 from server.metrics import Metrics
 from server.transport.answers import JsonAnswer, error_answer
@@ -32,6 +33,8 @@ class Record:
         error: the code of the error it was answered with, or empty.
         prompt_tokens: tokens read.
         completion_tokens: tokens made.
+        started: its arrival, by time.perf_counter.
+        times: what the engine has noted, once a whole answer is there.
     """
 
     request_id: str
@@ -41,6 +44,17 @@ class Record:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     started: float = field(default_factory=time.perf_counter)
+    times: Times | None = None
+
+    def timings(self, times: Times) -> dict[str, float]:
+        """Milliseconds since the request's arrival: before its first call, from there to now, and both."""
+        now = time.perf_counter()
+        seconds = {
+            "queue_time": times.began - self.started,
+            "inference_time": now - times.began,
+            "total_time": now - self.started,
+        }
+        return {name: round(value * 1000, 3) for name, value in seconds.items()}
 
 
 def record_of(request: Request) -> Record:
@@ -75,7 +89,7 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = [*message["headers"], header, *_timing_headers(record)]
             await send(message)
 
         try:
@@ -111,6 +125,14 @@ class Access:
                 completion_tokens=record.completion_tokens,
                 ms=round(seconds * 1000, 2),
             )
+
+
+def _timing_headers(record: Record) -> list[tuple[bytes, bytes]]:
+    """x-queue-time, x-inference-time and x-total-time, of a whole answer."""
+    if record.times is None:
+        return []
+    timings = record.timings(record.times)
+    return [(f"x-{name.replace('_', '-')}".encode(), str(value).encode()) for name, value in timings.items()]
 
 
 def _request_id(scope: Scope) -> str:

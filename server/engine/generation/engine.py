@@ -16,6 +16,7 @@ from server.engine.generation.batch import Batch
 from server.engine.generation.request import Generation, Prompt
 from server.engine.generation.scheduler import Prefill, Row, Scheduler, Sequence, Step
 from server.engine.generation.update import Update
+from server.engine.times import note_began, note_first_token
 
 Call = Prefill[Prompt] | Step[Prompt]
 
@@ -112,23 +113,27 @@ class GenerationEngine(Engine[Generation, Call]):
         lengths = np.array([chunk.stop - chunk.start for chunk in call.chunks], np.int32)
         ids = np.zeros((len(lengths), lengths.max()), np.int64)
         prompts = [chunk.sequence.owner for chunk in call.chunks]
+        note_began(prompt.generation.times for prompt in prompts)
         for row, chunk, prompt in zip(ids, call.chunks, prompts, strict=True):
             row[: chunk.stop - chunk.start] = prompt.tokens[chunk.start : chunk.stop]
         states = [self._initial_state if prompt.state is None else prompt.state for prompt in prompts]
         outputs = self._sequences.run("advance", {"ids": ids, "lengths": lengths, "state": np.stack(states)})
         for prompt, state in zip(prompts, outputs["new_state"], strict=True):
             prompt.state = state.copy()
-        self._observer.read(int(lengths.sum()), time.perf_counter() - started)
+        self._observer.read(int(lengths.sum()), ids.size, time.perf_counter() - started)
 
     def _step(self, call: Step[Prompt]) -> None:
         """Give each row a token, and post what is new."""
         started = time.perf_counter()
+        if call.is_rearranged:
+            note_began(row.sequence.owner.generation.times for row in call.rows)
         tokens, logprobs = self._batch.step(call)
         self._observer.stepped(len(tokens), time.perf_counter() - started)
         if tokens.min() < 0:
             for i in np.flatnonzero(tokens < 0):
                 self._fail_not_finite(call.rows[i].sequence.owner.generation)
         if call.is_rearranged:
+            note_first_token(row.sequence.owner.generation.times for row in call.rows)
             self._takers = [_taker(row) for row in call.rows]
         for number, found in logprobs.items():
             row = call.rows[number]

@@ -10,6 +10,7 @@ from models.decoding.options import GenerationOptions
 from server.engine.delivery import Mailbox
 from server.engine.generation.scheduler import Sequence
 from server.engine.generation.update import Update
+from server.engine.times import Times
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +44,7 @@ class Generation:
         mailbox: where its news go.
         sequences: the engine's.
         num_open: continuations that go on; the engine's.
+        times: the engine's.
     """
 
     options: GenerationOptions
@@ -52,6 +54,7 @@ class Generation:
     mailbox: Mailbox[Update] = field(default_factory=Mailbox)
     sequences: list[Sequence[Prompt]] = field(default_factory=list)
     num_open: int = 0
+    times: Times = field(default_factory=Times)
 
     def add_prompt(self, tokens: list[int], continuations: list[Continuation]) -> None:
         """Add a prompt of at least one token and its continuations, one for each of the n choices."""

@@ -11,6 +11,7 @@ from export.backends.runner import SequenceRunner
 from server.engine.engine import Engine, Observer
 from server.engine.sentiment.request import Classification, Verdict
 from server.engine.sentiment.scheduler import Classify, Scheduler, Text
+from server.engine.times import note_began
 
 Owner = tuple[Classification, int]
 
@@ -73,10 +74,11 @@ class SentimentEngine(Engine[Classification, Classify[Owner]]):
 
     def _perform(self, call: Classify[Owner]) -> None:
         started = time.perf_counter()
+        note_began(text.owner[0].times for text in call.texts)
         ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in call.texts])
         logits = self._sequences.run("classify", {"ids": ids, "lengths": lengths})["logits"]
         rows = _softmax(logits)
-        self._observer.classified(len(rows), time.perf_counter() - started)
+        self._observer.classified(len(rows), int(lengths.sum()), ids.size, time.perf_counter() - started)
         for text, row in zip(call.texts, rows, strict=True):
             request, index = text.owner
             if request not in self._open:  # it failed by another of its texts

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from server.engine.delivery import Mailbox
 from server.engine.sentiment.scheduler import Text
+from server.engine.times import Times
 
 
 class Verdict(NamedTuple):
@@ -28,9 +29,11 @@ class Classification:
         mailbox: where its news go.
         waiting: the engine's.
         num_open: texts that have no verdict; the engine's.
+        times: the engine's.
     """
 
     texts: list[list[int]]
     mailbox: Mailbox[Verdict] = field(default_factory=Mailbox)
     waiting: list[Text[tuple["Classification", int]]] = field(default_factory=list)
     num_open: int = 0
+    times: Times = field(default_factory=Times)

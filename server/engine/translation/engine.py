@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from export.backends.padding import padded
 from export.backends.runner import AttentionStepRunner, SequenceRunner
 from server.engine.engine import Engine, Observer
+from server.engine.times import note_began, note_first_token
 from server.engine.translation.batch import Batch, Rows
 from server.engine.translation.request import Encoded, Progress, Source, Translation
 from server.engine.translation.scheduler import Encode, Scheduler, Step, Text
@@ -91,18 +92,21 @@ class TranslationEngine(Engine[Translation, Call]):
 
     def _encode(self, call: Encode[Source]) -> None:
         started = time.perf_counter()
+        note_began(text.owner.translation.times for text in call.texts)
         ids, lengths = padded([text.owner.tokens for text in call.texts])
         outputs = self._sequences.run("encode", {"ids": ids, "lengths": lengths})
         for row, text in enumerate(call.texts):
             # Copies, so that a long neighbour's array does not stay in memory for a short text.
             memory = {name: outputs[name][row, : text.num_tokens].copy() for name in ("memory", "keys")}
             text.owner.encoded = Encoded(memory, outputs["state"][row].copy())
-        self._observer.read(int(lengths.sum()), time.perf_counter() - started)
+        self._observer.read(int(lengths.sum()), ids.size, time.perf_counter() - started)
 
     def _step(self, call: Step[Source]) -> None:
         """Feed every search, let each choose, and post what is new."""
         started = time.perf_counter()
         found = self._batch.step([text.owner for text in call.texts])
+        if call.num_joining:
+            note_first_token(text.owner.translation.times for text in call.texts)
         num_rows = 0
         for text, rows in zip(call.texts, found, strict=True):
             num_rows += len(rows.attention)

@@ -11,6 +11,7 @@ from export.backends.runner import Array
 from models.decoding.beam_search import BeamSearch, Hypothesis
 from models.decoding.options import TranslationOptions
 from server.engine.delivery import Mailbox
+from server.engine.times import Times
 from server.engine.translation.scheduler import Text
 
 
@@ -73,6 +74,7 @@ class Translation:
         mailbox: where its news go.
         texts: the engine's.
         num_open: sources whose search goes on; the engine's.
+        times: the engine's.
     """
 
     options: TranslationOptions
@@ -82,6 +84,7 @@ class Translation:
     mailbox: Mailbox[Progress] = field(default_factory=Mailbox)
     texts: list[Text[Source]] = field(default_factory=list)
     num_open: int = 0
+    times: Times = field(default_factory=Times)
 
     def add_source(self, tokens: list[int], end_id: int) -> None:
         """Add a source.

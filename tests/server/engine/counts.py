@@ -9,11 +9,11 @@ class Counts:
     steps: list[int] = field(default_factory=list)
     classified_rows: list[int] = field(default_factory=list)
 
-    def read(self, num_tokens: int, seconds: float) -> None:
+    def read(self, num_tokens: int, num_padded: int, seconds: float) -> None:
         self.read_tokens += num_tokens
 
     def stepped(self, num_rows: int, seconds: float) -> None:
         self.steps.append(num_rows)
 
-    def classified(self, num_rows: int, seconds: float) -> None:
+    def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
         self.classified_rows.append(num_rows)
