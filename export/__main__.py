@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from export.report import Report, raise_if_failed
-from models.errors import RnnserveError
+from models.errors import BackendMissingError, RnnserveError
 
 app = typer.Typer(
     help="Export trained bundles to ONNX graph sets, verified against PyTorch.",
@@ -89,13 +89,33 @@ def _table(report: Report) -> Table:
     return table
 
 
+@app.command()
+def tensorrt(
+    bundle: BundlePath,
+    sets: SetNames = None,
+    max_batch: Annotated[int, typer.Option("--max-batch", help="Rows together; the server's --max-rows.")] = 64,
+    max_length: Annotated[int, typer.Option("--max-length", help="Longest source or text, in tokens.")] = 1024,
+) -> None:
+    """Build TensorRT engines of the gpu- sets into this machine's cache; exit code 3 without TensorRT or a GPU."""
+    from export.backends.tensorrt.profiles import Limits
+    from export.build import bundle_at
+    from export.tensorrt.command import build_for_tensorrt
+    from export.tensorrt.progress_bar import progress_bar
+
+    console = Console(stderr=True)
+    with progress_bar(console) as tell:
+        limits = Limits(max_batch=max_batch, max_length=max_length)
+        for path in build_for_tensorrt(bundle_at(bundle), sets, limits, say=console.print, tell=tell):
+            Console().print(str(path), soft_wrap=True, highlight=False)
+
+
 def main() -> None:
-    """Run the command line; an error of ours is one sentence and exit code 1."""
+    """Run the command line; an error of ours is one sentence and exit code 1, or 3 for a backend that is not here."""
     try:
         app()
     except (RnnserveError, OSError) as error:
         Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        sys.exit(3 if isinstance(error, BackendMissingError) else 1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ RnnserveError
 │   ├── UnsupportedModelError  the model has a part that cannot be exported
 │   └── ParityError          an exported graph does not answer as PyTorch does
 ├── RunnerError              a graph failed while it ran
+│   └── BackendMissingError  this machine lacks a backend's libraries or hardware
 └── RequestError             a request cannot be answered (server.errors lists these and their HTTP statuses)
 
 The message of each says the name, the value received, what is allowed, and what to do.
@@ -59,6 +60,10 @@ class ParityError(ExportError):
 
 class RunnerError(RnnserveError):
     """A graph failed while it ran."""
+
+
+class BackendMissingError(RunnerError):
+    """This machine lacks a backend's libraries or hardware."""
 
 
 class RequestError(RnnserveError):

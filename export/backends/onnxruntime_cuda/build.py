@@ -11,7 +11,7 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from export.backends.onnxruntime_cuda.gather_model import gather_model
-from models.errors import RunnerError
+from models.errors import BackendMissingError, RunnerError
 from models.graph_set import GraphSet
 
 PROVIDER = "CUDAExecutionProvider"
@@ -78,8 +78,8 @@ def open_graph_set(graph_set: GraphSet, *, device: Device, graphs: Iterable[str]
         graphs: which graphs; None for all.
 
     Raises:
-        RunnerError: the provider is missing, the runtime refuses a file, a node would run on the CPU, or the set is for
-            another backend.
+        BackendMissingError: the provider is missing.
+        RunnerError: the runtime refuses a file, a node would run on the CPU, or the set is for another backend.
     """
     if device.type == "cuda" and graph_set.name == "int8":
         raise RunnerError("Graph set int8 is for the CPU alone (CUDA multiplies no 8-bit integers); use gpu-fp16.")
@@ -101,11 +101,12 @@ def open_session(model: Path | bytes, device: Device, *, is_captured: bool = Fal
         is_captured: runs are recorded as CUDA graphs and replayed; shapes and addresses must not change then.
 
     Raises:
-        RunnerError: the provider is missing, the runtime refuses the model, or a node would run on the CPU.
+        BackendMissingError: the provider is missing.
+        RunnerError: the runtime refuses the model, or a node would run on the CPU.
     """
     if device.type == "cuda" and PROVIDER not in ort.get_available_providers():
         present = ", ".join(ort.get_available_providers())
-        raise RunnerError(
+        raise BackendMissingError(
             f"ONNX Runtime {ort.__version__} has no {PROVIDER} here; it has {present}. On a machine with an NVIDIA GPU "
             "install onnxruntime-gpu instead of onnxruntime (extra gpu instead of cpu)."
         )
@@ -133,10 +134,10 @@ def check_providers(device: Device, providers: Iterable[str]) -> None:
     """Refuse a session that was opened without its provider: the runtime then takes the CPU and only prints a warning.
 
     Raises:
-        RunnerError: it was.
+        BackendMissingError: it was.
     """
     if device.type == "cuda" and PROVIDER not in providers:
-        raise RunnerError(
+        raise BackendMissingError(
             f"ONNX Runtime {ort.__version__} cannot start {PROVIDER} here and took {', '.join(providers)}. It needs an "
             "NVIDIA GPU with its driver, CUDA 13 and cuDNN 9 (extra gpu installs the libraries); its own message is "
             "printed above."

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from models.errors import RunnerError
+from models.errors import BackendMissingError
 
 _INSTALL = "Install the extra tensorrt (pip install '.[tensorrt]') on a machine with an NVIDIA GPU."
 
@@ -27,21 +27,21 @@ def this_gpu() -> Gpu:
     """The GPU that TensorRT would use.
 
     Raises:
-        RunnerError: TensorRT or a GPU is missing; one sentence says which and what to do.
+        BackendMissingError: TensorRT or a GPU is missing; one sentence says which and what to do.
     """
     try:
         import tensorrt as trt
     except (ImportError, OSError) as error:
-        raise RunnerError(f"TensorRT is not installed here ({error}). {_INSTALL}") from error
+        raise BackendMissingError(f"TensorRT is not installed here ({error}). {_INSTALL}") from error
     try:
         from cuda.bindings import runtime as cudart
     except (ImportError, OSError) as error:
-        raise RunnerError(f"cuda-python is not installed here ({error}). {_INSTALL}") from error
+        raise BackendMissingError(f"cuda-python is not installed here ({error}). {_INSTALL}") from error
     properties = _properties(cudart)
     try:
         trt.Runtime(trt.Logger(trt.Logger.ERROR))
     except TypeError as error:  # the library's factory gave nothing
-        raise RunnerError(f"TensorRT {trt.__version__} cannot start here ({error}). {_INSTALL}") from error
+        raise BackendMissingError(f"TensorRT {trt.__version__} cannot start here ({error}). {_INSTALL}") from error
     name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
     return Gpu(name=name.rstrip("\0"), architecture=f"sm{properties.major}{properties.minor}", tensorrt=trt.__version__)
 
@@ -50,7 +50,7 @@ def why_unavailable() -> str | None:
     """One sentence on why this machine cannot run TensorRT, or None where it can."""
     try:
         this_gpu()
-    except RunnerError as error:
+    except BackendMissingError as error:
         return str(error)
     return None
 
@@ -60,8 +60,10 @@ def _properties(cudart: Any) -> Any:
     status, count = cudart.cudaGetDeviceCount()
     if status != success or not count:
         reason = cudart.cudaGetErrorString(status)[1].decode() if status != success else "there is none"
-        raise RunnerError(f"TensorRT needs an NVIDIA GPU, and CUDA finds none here: {reason}. {_INSTALL}")
+        raise BackendMissingError(f"TensorRT needs an NVIDIA GPU, and CUDA finds none here: {reason}. {_INSTALL}")
     status, properties = cudart.cudaGetDeviceProperties(0)
     if status != success:
-        raise RunnerError(f"CUDA does not answer about the GPU: {cudart.cudaGetErrorString(status)[1].decode()}.")
+        raise BackendMissingError(
+            f"CUDA does not answer about the GPU: {cudart.cudaGetErrorString(status)[1].decode()}."
+        )
     return properties

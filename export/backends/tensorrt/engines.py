@@ -129,8 +129,8 @@ def found_plans(graph_set: GraphSet, task: Task, widths: Widths, bundle_sha256: 
     """The engines of a set, by graph, from this machine's cache.
 
     Raises:
-        RunnerError: TensorRT or a GPU is missing, or an engine is: it was never built, or something that it depends on
-            has changed since.
+        BackendMissingError: TensorRT or a GPU is missing.
+        RunnerError: an engine is missing: it was never built, or something that it depends on has changed since.
     """
     gpu = this_gpu()
     cache = EngineCache(bundle_sha256, gpu)

@@ -1,0 +1,79 @@
+"""`python -m export tensorrt BUNDLE`: check the graphs, build the engines that this machine's cache lacks."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+
+from export.backends.tensorrt.availability import this_gpu, why_unavailable
+from export.backends.tensorrt.engine_cache import EngineCache
+from export.backends.tensorrt.engines import Tell, build_engines, planned
+from export.backends.tensorrt.profiles import SERVED, Limits, Widths
+from export.tensorrt.operators import check_operators
+from models.bundle import Bundle
+from models.errors import BackendMissingError, BundleNotFoundError, ExportError
+
+GPU_SETS = ("gpu-fp16", "gpu-fp32")
+
+
+def build_for_tensorrt(
+    bundle: Bundle,
+    sets: Sequence[str] | None = None,
+    limits: Limits | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    tell: Tell = lambda *_: None,
+) -> list[Path]:
+    """Build the TensorRT engines of a bundle's gpu- sets, where the machine's cache lacks them.
+
+    Args:
+        bundle: the model.
+        sets: of GPU_SETS; None for those that the bundle has.
+        limits: the most that is asked of the engines; None for what a server asks by default.
+        say: told what is done, a line at a time.
+        tell: told of each build's progress.
+
+    Returns:
+        The engines' files.
+
+    Raises:
+        ExportError: a set is not for a GPU, or TensorRT refuses a graph.
+        UnsupportedModelError: a graph holds what TensorRT does not do; found before anything is built.
+        BundleNotFoundError: the bundle has no such set.
+        BackendMissingError: TensorRT or a GPU is missing; graphs that are there have been checked before.
+    """
+    missing = why_unavailable()
+    if missing is not None and not sets and not set(GPU_SETS) & set(bundle.graph_sets):
+        raise BackendMissingError(missing)
+    names = _wanted(bundle, sets)
+    opened = {name: bundle.graph_set(name) for name in names}
+    for name, graph_set in opened.items():
+        for graph in SERVED[bundle.record.task]:
+            say(f"{name} {graph}: checking operators")
+            check_operators(f"{graph} of set {name}", onnx.load(str(graph_set.graph(graph))))
+    gpu = this_gpu()
+    say(f"{gpu.name} ({gpu.architecture}), TensorRT {gpu.tensorrt}")
+    record = bundle.record
+    widths = Widths(record.state_width, record.memory_width or 0, record.keys_width or 0)
+    cache = EngineCache(record.sha256, gpu)
+    paths: list[Path] = []
+    for graph_set in opened.values():
+        asked = limits or Limits()
+        plans = planned(graph_set, record.task, widths, asked, gpu)
+        paths += build_engines(plans, cache, widths, asked, say=say, tell=tell)
+    return paths
+
+
+def _wanted(bundle: Bundle, sets: Sequence[str] | None) -> list[str]:
+    names = list(sets or (name for name in GPU_SETS if name in bundle.graph_sets))
+    wrong = [name for name in names if name not in GPU_SETS]
+    if wrong:
+        raise ExportError(
+            f"Graph set {ascii(wrong[0])[:80]} is not for TensorRT. Sets that are: {', '.join(GPU_SETS)}."
+        )
+    if not names:
+        raise BundleNotFoundError(
+            f"{bundle.path} has no graph set for TensorRT. Build one: "
+            f"python -m export build {bundle.path} --set gpu-fp16"
+        )
+    return names
