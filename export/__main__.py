@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from export.report import Report, raise_if_failed
+from export.report import raise_if_failed
+from export.report_table import report_table
 from models.errors import BackendMissingError, RnnserveError
 
 app = typer.Typer(
@@ -32,21 +32,35 @@ def build(bundle: BundlePath, sets: SetNames = None) -> None:
 
     console = Console(stderr=True)
     for report in build_sets(bundle_at(bundle), sets or DEFAULT_SETS, lambda line: console.print(line)):
-        Console().print(_table(report))
+        Console().print(report_table(report))
 
 
 @app.command()
-def verify(bundle: BundlePath, sets: SetNames = None) -> None:
+def verify(
+    bundle: BundlePath,
+    sets: SetNames = None,
+    backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime-cpu",
+    text: Annotated[
+        Path | None, typer.Option("--text", help="A UTF-8 file to measure with, beside what the model writes itself.")
+    ] = None,
+) -> None:
     """Check published graph sets against PyTorch and against themselves; exit code 1 if any check fails."""
-    from export.build import bundle_at, verify_set
+    from export.build import architecture_of, bundle_at, verify_set
+    from export.parity.record import write_record
+    from export.parity.texts import texts_of_file
 
     opened = bundle_at(bundle)
     names = sets or list(opened.graph_sets)
     if not names:
         raise RnnserveError(f"{bundle} has no graph set. Build one: python -m export build {bundle}")
-    reports = [verify_set(opened, name) for name in names]
-    for report in reports:
-        Console().print(_table(report))
+    texts = None if text is None else texts_of_file(text, opened)
+    architecture = architecture_of(opened)
+    reports = []
+    for name in names:
+        report = verify_set(opened, name, backend, texts, architecture)
+        Console().print(report_table(report))
+        Console().print(f"written to {write_record(opened, report)}", markup=False, highlight=False, soft_wrap=True)
+        reports.append(report)
     raise_if_failed(reports)
 
 
@@ -77,16 +91,6 @@ def module(
     console = Console(stderr=True)
     say = partial(console.print, markup=False)
     Console().print(export_to_file(reference, weights, inputs, output, ranges or (), names, say))
-
-
-def _table(report: Report) -> Table:
-    table = Table("check", "measured", "allowed", "", title=f"graph set {report.set}", title_justify="left")
-    for check in report.checks:
-        verdict = "[green]pass" if check.is_passed else "[red]FAIL"
-        table.add_row(check.name, f"{check.measured:.3g}", f"{check.limit:g}", verdict)
-    for fact, value in report.facts.items():
-        table.add_row(fact, f"{value:.4g}", "", "")
-    return table
 
 
 @app.command()

@@ -11,7 +11,7 @@ from models.bundle import Bundle
 
 
 def bundle_tables(bundle: Bundle) -> Iterator[Table]:
-    """Architecture, state row, metrics, and two tables for each graph set."""
+    """Architecture and metrics, the state row where there is one, and three tables for each graph set."""
     record = bundle.record
     facts = _table(f"{bundle.id} ({record.task})", "field", "value")
     for field, value in bundle.config.model_dump().items():
@@ -22,10 +22,11 @@ def bundle_tables(bundle: Bundle) -> Iterator[Table]:
     for file in record.files:
         facts.add_row(file, _size((bundle.path / file).stat().st_size))
     yield facts
-    row = _table(f"state row, {record.state_width} numbers", "part", "offset", "size")
-    for entry in record.row:
-        row.add_row(entry.name, str(entry.offset), str(entry.size))
-    yield row
+    if record.row:
+        row = _table(f"state row, {record.state_width} numbers", "part", "offset", "size")
+        for entry in record.row:
+            row.add_row(entry.name, str(entry.offset), str(entry.size))
+        yield row
     for name in bundle.graph_sets:
         graph_set = bundle.graph_set(name)
         total = sum(file.stat().st_size for file in graph_set.path.iterdir())
@@ -36,7 +37,10 @@ def bundle_tables(bundle: Bundle) -> Iterator[Table]:
             counts = ", ".join(f"{count} {operator}" for operator, count in census(model).most_common())
             shapes.add_row(graph, _values(model.graph.input), _values(model.graph.output))
             operators.add_row(graph, counts)
-        yield from (shapes, operators)
+        measured = _table(f"measured when {name} was built", "figure", "value")
+        for name_of_figure, value in graph_set.manifest.parity.items():
+            measured.add_row(name_of_figure, f"{value:.4g}")
+        yield from (shapes, operators, measured)
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -58,6 +58,11 @@ def _load(store: Store, name: str, settings: Settings) -> LoadedModel:
 def _load_best_set(store: Store, name: str, settings: Settings) -> LoadedModel:
     """Load the set that is asked for, or the best that works here. Raises RnnserveError, OSError, ValueError."""
     bundle = Bundle(store.resolve(name))
+    if settings.set and settings.set not in CPU_SETS:
+        raise ConfigError(
+            f"RNNSERVE_SET (--set) is {settings.set}, which is for GPUs; this server computes on {BACKEND}, which runs "
+            f"{' and '.join(CPU_SETS)}. {bundle.path} has: {', '.join(bundle.graph_sets) or 'no graph set'}."
+        )
     wanted = (settings.set,) if settings.set else tuple(name for name in CPU_SETS if name in bundle.graph_sets)
     if not wanted:
         raise BundleNotFoundError(

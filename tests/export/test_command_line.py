@@ -1,11 +1,15 @@
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from models.bundle import Bundle
 from models.config import CellKind
-from tests.tiny_models import tiny_bundle
+from tests.export.parity.damaged import damage, node_of
+from tests.tiny_models import tiny_bundle, tiny_classifier_bundle
 
 Built = Callable[[CellKind], Bundle]
 
@@ -26,6 +30,28 @@ def test_build_verify_inspect_one_after_the_other(tmp_path: Path) -> None:
     assert inspected.returncode == 0, inspected.stderr
     for part in ("state row, 80 numbers", "graph set int8", "advance", "ids: int64[batch,time]", "MatMulInteger"):
         assert part in inspected.stdout
+
+
+def test_verify_says_where_it_wrote_and_names_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RNNSERVE_CACHE", str(tmp_path / "cache"))
+    bundle = tiny_classifier_bundle(tmp_path / "store", "gru")
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat\non the mat\n")
+    built = export("build", str(bundle.path), "--set", "gpu-fp32")
+    assert built.returncode == 0, built.stderr
+    assert "This is a format check" in built.stdout
+    verified = export("verify", str(bundle.path), "--text", str(text))
+    assert verified.returncode == 0, verified.stderr
+    (record,) = (tmp_path / "cache").rglob("verify-gpu-fp32-onnxruntime-cpu.json")
+    assert f"written to {record}" in verified.stdout
+    damage(bundle, "gpu-fp32", "classify", lambda model: node_of(model, "GRU").attribute.pop())
+    damaged = export("verify", str(bundle.path))
+    assert damaged.returncode == 1
+    assert "misses linear_before_reset=1" in damaged.stderr
+    assert json.loads(record.read_text())["is_passed"] is False
+    inspected = export("inspect", str(bundle.path))
+    assert "state row" not in inspected.stdout
+    assert "measured when gpu-fp32 was built" in inspected.stdout
 
 
 def test_an_error_is_one_sentence_and_exit_code_one(tmp_path: Path) -> None:

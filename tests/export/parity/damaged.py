@@ -27,7 +27,8 @@ def damage(bundle: Bundle, set_name: str, graph: str, change: Callable[[onnx.Mod
 
 def node_of(model: onnx.ModelProto, operator: str) -> onnx.NodeProto:
     """The first node of a kind in the main graph."""
-    return next(node for node in model.graph.node if node.op_type == operator)
+    found: onnx.NodeProto = next(node for node in model.graph.node if node.op_type == operator)
+    return found
 
 
 def replace(model: onnx.ModelProto, name: str, change: Callable[[Floats], Floats]) -> None:
