@@ -73,7 +73,7 @@ def translations(bundle: Bundle, set_name: str, sources: Sequence[str], options:
     rows = [[*tokenizer.encode(source), end_id] for source in sources]
     results = [""] * len(rows)
     for indices in in_order([(len(row),) for row in rows], MAX_ROWS // options.beam_size):
-        request = Translation(options, is_streamed=False, keeps_attention=False)
+        request = Translation(options, seed=0, is_streamed=False, keeps_attention=False)
         for i in indices.tolist():
             request.add_source(rows[i], end_id)
         ids, lengths = padded([source.tokens for source in request.sources])

@@ -27,6 +27,19 @@ class Candidates(NamedTuple):
         """The first `count` of rows start .. stop-1."""
         return type(self)(self.ids[start:stop, :count], self.log_probabilities[start:stop, :count])
 
+    def with_chosen(self, rows: NDArray[np.int64], tokens: NDArray[np.int64], logits: NDArray[np.float32]) -> Self:
+        """The same with other tokens, of any likelihood, in the first place of some rows.
+
+        Args:
+            rows: int64 [m].
+            tokens: int64 [m].
+            logits: float32 [n, V], which the candidates were found in.
+        """
+        ids, log_probabilities = self.ids.copy(), self.log_probabilities.copy()
+        log_probabilities[rows, 0] += logits[rows, tokens] - logits[rows, ids[rows, 0]]
+        ids[rows, 0] = tokens
+        return type(self)(ids, log_probabilities)
+
 
 def top_candidates(logits: NDArray[np.float32], count: int) -> Candidates:
     """The likeliest tokens of each row.

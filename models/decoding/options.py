@@ -116,7 +116,7 @@ class GenerationOptions(FrozenModel):
 class TranslationOptions(FrozenModel):
     """How to translate a text.
 
-    The search and its score are defined in models.decoding.beam_search.
+    The search and its score are defined in models.decoding.beam_search, sampling in models.decoding.sampler.
     """
 
     beam_size: Annotated[
@@ -132,6 +132,12 @@ class TranslationOptions(FrozenModel):
     alternatives: Annotated[
         int, Field(ge=0, description="Further translations to return, at most beam_size - 1, the best first.")
     ] = 0
+    temperature: Annotated[
+        float, Field(ge=0, le=10, description="Above 0 tokens are drawn, with beam_size 1; 0 takes the likeliest.")
+    ] = 0.0
+    top_k: Annotated[int, Field(ge=0, description="As for generation.")] = 0
+    top_p: Annotated[float, Field(gt=0, le=1, description="As for generation.")] = 1.0
+    seed: Annotated[int | None, Field(ge=0, le=2**63 - 1, description="As for generation.")] = None
     max_tokens: Annotated[
         int | None,
         Field(ge=1, le=1024, description="Most tokens of the translation, the end token counted; 2 x source + 20."),
@@ -142,6 +148,22 @@ class TranslationOptions(FrozenModel):
     alignment: Annotated[bool, Field(description="Return how much each target token attends to each source token.")] = (
         False
     )
+
+    @field_validator("temperature", "top_k", "top_p", "seed")
+    @classmethod
+    def _a_beam_of_one_is_sampled(cls, value: Any, info: ValidationInfo) -> Any:
+        beam_size = info.data.get("beam_size")  # absent when it was itself wrong
+        assert info.field_name is not None
+        if beam_size is not None and beam_size > 1 and value != cls.model_fields[info.field_name].default:
+            raise ValueError(f"goes with beam_size 1, not {beam_size}; send beam_size 1, or leave it out")
+        return value
+
+    @property
+    def sampling(self) -> GenerationOptions | None:
+        """How tokens are drawn; None where the likeliest are taken."""
+        if not self.temperature:
+            return None
+        return GenerationOptions(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
     @field_validator("alternatives")
     @classmethod

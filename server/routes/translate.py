@@ -1,5 +1,6 @@
 """POST /v1/translate: from a checked request to an answer or a stream of events."""
 
+import secrets
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
@@ -121,7 +122,8 @@ class _Answering:
                 f"{limit.tokens} are allowed ({limit.setting}). Send fewer texts.",
                 param="alignment",
             )
-        translation = Translation(asked, asked.stream, asked.alignment or self._unknown_id is not None)
+        seed = secrets.randbits(53) if asked.seed is None else asked.seed
+        translation = Translation(asked, seed, asked.stream, asked.alignment or self._unknown_id is not None)
         for text, ids in zip(asked.text, texts, strict=True):
             needs_pieces = asked.alignment or self._unknown_id is not None
             self._sources.append(source_pieces(text, ids, model.tokenizer) if needs_pieces else [])

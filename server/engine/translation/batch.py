@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from export.backends.runner import AttentionStepRunner
 from models.decoding.candidates import Candidates, top_candidates
+from models.decoding.sampler import Sampler
+from models.decoding.sampling_rows import SamplingRows
 from server.engine.translation.request import Source
 
 
@@ -33,6 +35,7 @@ class Batch:
 
     def __init__(self, runner: AttentionStepRunner) -> None:
         self._runner = runner
+        self._sampler = Sampler(None)
         self.clear()
 
     def clear(self) -> None:
@@ -71,6 +74,7 @@ class Batch:
         self._num_rows = len(logits)
         candidates = top_candidates(logits, max(source.search.num_candidates for source in sources))
         is_finite = np.isfinite(candidates.log_probabilities[:, 0])
+        candidates = self._drawn(candidates, logits, sources, counts)
         are_all_finite = bool(is_finite.all())
         attention = self._runner.attention
         self._parents.clear()
@@ -88,6 +92,19 @@ class Batch:
             self._first[source] = start
             start = stop
         return found
+
+    def _drawn(
+        self, candidates: Candidates, logits: NDArray[np.float32], sources: list[Source], counts: list[int]
+    ) -> Candidates:
+        """The candidates with what the searches that draw their tokens have drawn."""
+        drawing = [(i, source.sampling) for i, source in enumerate(sources) if source.sampling is not None]
+        if not drawing:
+            return candidates
+        table = np.concatenate([row for _, row in drawing])
+        table["position"] += [sources[i].search.num_tokens for i, _ in drawing]
+        rows = np.cumsum([0, *counts])[[i for i, _ in drawing]]  # one row each
+        tokens = self._sampler.choose(np.ascontiguousarray(logits[rows]), SamplingRows(table))
+        return candidates.with_chosen(rows, tokens, logits)
 
     def moved(self, source: Source, parents: NDArray[np.int64]) -> None:
         """Where a search's next rows continue from.

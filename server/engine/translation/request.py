@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from export.backends.runner import Array
 from models.decoding.beam_search import BeamSearch, Hypothesis
 from models.decoding.options import TranslationOptions
+from models.decoding.sampling_rows import sampling_row
 from server.engine.delivery import Mailbox
 from server.engine.times import Times
 from server.engine.translation.scheduler import Text
@@ -52,6 +53,7 @@ class Source:
         tokens: its ids, the end token last.
         number: its place in the request.
         search: the hypotheses.
+        sampling: how its tokens are drawn, dtype ROW [1], at its first position; None where the likeliest are taken.
         encoded: from the encode call until its first step; the engine's.
     """
 
@@ -59,6 +61,7 @@ class Source:
     tokens: list[int]
     number: int
     search: BeamSearch
+    sampling: NDArray[np.void] | None = None
     encoded: Encoded | None = None
 
 
@@ -68,6 +71,7 @@ class Translation:
 
     Attributes:
         options: its options.
+        seed: of what is drawn, given or made.
         is_streamed: whether tokens are told as they come; for beams of 1.
         keeps_attention: whether results and streamed tokens carry their attention.
         sources: filled in once.
@@ -78,6 +82,7 @@ class Translation:
     """
 
     options: TranslationOptions
+    seed: int
     is_streamed: bool
     keeps_attention: bool
     sources: list[Source] = field(default_factory=list)
@@ -94,4 +99,7 @@ class Translation:
             end_id: the end token's id.
         """
         search = BeamSearch(self.options, end_id=end_id, source_length=len(tokens), keep_attention=self.keeps_attention)
-        self.sources.append(Source(self, tokens, len(self.sources), search))
+        drawing = self.options.sampling
+        # The same numbers for every source, so that a text among others is translated as it is alone.
+        sampling = None if drawing is None else sampling_row(drawing, seed=self.seed, choice=0, position=0)
+        self.sources.append(Source(self, tokens, len(self.sources), search, sampling))

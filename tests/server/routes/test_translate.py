@@ -53,6 +53,18 @@ def test_the_answer_has_the_shape_of_the_contract(translator: Running) -> None:
     assert 1 <= answer["usage"]["target_tokens"] <= 9
 
 
+def test_a_seed_gives_the_same_sampled_translation_again_alone_and_among_others(translator: Running) -> None:
+    asked = {"beam_size": 1, "temperature": 2, "max_tokens": 40, "seed": 8}
+    alone = translator.translate(text="to be", **asked)
+    assert without_id(alone) == without_id(translator.translate(text="to be", **asked))
+    among = translator.translate(text=["or not", "to be"], **asked)
+    assert among["translations"][1] == alone["translations"][0]
+    others = {
+        translator.translate(text="to be", **{**asked, "seed": seed})["translations"][0]["text"] for seed in range(3)
+    }
+    assert len(others | {alone["translations"][0]["text"]}) > 1
+
+
 @pytest.mark.parametrize("fields", [{}, {"beam_size": 1}, {"beam_size": 7, "coverage_penalty": 0.5, "alternatives": 6}])
 def test_the_translations_are_those_of_a_search_by_itself(translator: Running, fields: dict[str, Any]) -> None:
     fields = {"max_tokens": 12, "replace_unknown": False, **fields}
@@ -137,7 +149,16 @@ def test_unknown_words_are_replaced_by_what_they_attend_to_unless_told_otherwise
     assert seen
 
 
-@pytest.mark.parametrize("fields", [{}, {"max_tokens": 1}, {"alignment": True}, {"text": ["one in a list"]}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"max_tokens": 1},
+        {"alignment": True},
+        {"text": ["one in a list"]},
+        {"temperature": 1.5, "seed": 3, "top_k": 9},
+    ],
+)
 def test_a_stream_is_the_whole_answer_in_pieces(
     translator: Running, bytes_translator: Running, fields: dict[str, Any]
 ) -> None:
@@ -185,9 +206,12 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"text": "a", "target": "de"}, "target", "languages_not_served"),
     ({"text": "a", "model": "translator", "source": "zh", "target": "en"}, "source", "languages_not_served"),
     ({"text": "a", "model": 3}, "model", "field_invalid"),
-    ({"text": "a", "temperature": 1}, "temperature", "field_unknown"),
-    ({"text": "a", "top_k": 1}, "top_k", "field_unknown"),
-    ({"text": "a", "seed": 1}, "seed", "field_unknown"),
+    ({"text": "a", "temperature": 1}, "temperature", "field_invalid"),  # beam_size is 4
+    ({"text": "a", "beam_size": 2, "top_k": 1}, "top_k", "field_invalid"),
+    ({"text": "a", "beam_size": 4, "seed": 1}, "seed", "field_invalid"),
+    ({"text": "a", "beam_size": 1, "temperature": 11}, "temperature", "field_invalid"),
+    ({"text": "a", "beam_size": 1, "top_p": 0}, "top_p", "field_invalid"),
+    ({"text": "a", "beam_size": 1, "seed": -1}, "seed", "field_invalid"),
     ({"text": "a", "prompt": "a"}, "prompt", "field_unknown"),
 ]
 

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 from models.decoding.beam_search import BeamSearch, Hypothesis
+from models.decoding.candidates import Candidates
 from models.decoding.options import TranslationOptions
+from models.decoding.sampler import Sampler
+from models.decoding.sampling_rows import SamplingRows, sampling_row
 from server.engine.translation.engine import TranslationEngine
 from server.engine.translation.request import Progress, Translation
 from tests.server.engine.counts import Counts
@@ -60,7 +64,7 @@ async def rig(max_rows: int = 16, encode_tokens: int = 256) -> AsyncIterator[Rig
 
 
 def translation_of(sources: list[list[int]], options: TranslationOptions, *, is_streamed: bool = False) -> Translation:
-    translation = Translation(options, is_streamed, keeps_attention=True)
+    translation = Translation(options, options.seed or 0, is_streamed, keeps_attention=True)
     for tokens in sources:
         translation.add_source([*tokens, END], END)
     return translation
@@ -97,15 +101,26 @@ def plainly(tokens: list[int], options: TranslationOptions) -> list[Hypothesis]:
     runner.put(0, encoded["state"][0], {name: encoded[name][0, :length] for name in ("memory", "keys")})
     search = BeamSearch(options, end_id=END, source_length=length)
     parents = np.zeros(1, np.int64)
+    drawing = options.sampling
+    rows = None if drawing is None else sampling_row(drawing, seed=options.seed or 0, choice=0, position=0)
     while not search.is_over:
         logits = runner.step(search.tokens, parents)
-        parents = search.advance(logits, runner.attention)
+        if rows is not None:
+            token = int(Sampler(None).choose(logits, SamplingRows(rows))[0])
+            rows["position"] += 1
+            log_p = np.float32(logits[0, token] - logits[0].max()) - np.log(np.exp(logits[0] - logits[0].max()).sum())
+            found = Candidates(np.array([[token]]), np.array([[log_p]], np.float32))
+            parents = search.extend(found, runner.attention)
+        else:
+            parents = search.advance(logits, runner.attention)
     return search.results()
 
 
 def same(found: list[list[Hypothesis]], sources: list[list[int]], options: TranslationOptions) -> None:
     for results, tokens in zip(found, sources, strict=True):
         expected = plainly(tokens, options)
-        assert [it[:3] for it in results] == [it[:3] for it in expected]
+        assert [(it.ids, it.finish_reason) for it in results] == [(it.ids, it.finish_reason) for it in expected]
+        scores = [it.score for it in expected]
+        assert [it.score for it in results] == (pytest.approx(scores, rel=1e-5) if options.sampling else scores)
         for one, other in zip(results, expected, strict=True):
             assert np.array_equal(one.attention, other.attention)

@@ -14,8 +14,13 @@ UNENDING: dict[str, Any] = {"max_tokens": 1000, "length_penalty": 5.0, "beam_siz
 
 
 def some_options(rng: np.random.Generator, most: int = 16) -> dict[str, Any]:
-    beam_size = min(int(rng.choice([1, 1, 2, 4, 4, 7, 16])), most)
-    return {
+    beam_size = min(int(rng.choice([1, 1, 1, 2, 4, 4, 7, 16])), most)
+    drawing: dict[str, Any] = {}
+    if beam_size == 1 and rng.random() < 0.6:
+        drawing = {"temperature": float(rng.choice([0.5, 2])), "seed": int(rng.integers(99))}
+        drawing |= {"top_k": int(rng.integers(0, 9))} if rng.random() < 0.3 else {}
+        drawing |= {"top_p": float(rng.uniform(0.3, 1))} if rng.random() < 0.3 else {}
+    return drawing | {
         "beam_size": beam_size,
         "length_penalty": float(rng.choice([0, 1, 2.5])),
         "coverage_penalty": float(rng.choice([0, 0, 0.4])),
