@@ -43,18 +43,22 @@ def verify(
     text: Annotated[
         Path | None, typer.Option("--text", help="A UTF-8 file to measure with, beside what the model writes itself.")
     ] = None,
+    reference: Annotated[
+        str | None, typer.Option("--module", metavar="FILE:NAME", help="The code of a wrapped bundle.")
+    ] = None,
 ) -> None:
     """Check published graph sets against PyTorch and against themselves; exit code 1 if any check fails."""
     from export.build import architecture_of, bundle_at, verify_set
     from export.parity.record import write_record
     from export.parity.texts import texts_of_file
+    from export.wrap.command import architecture_with_code
 
     opened = bundle_at(bundle)
     names = sets or list(opened.graph_sets)
     if not names:
         raise RnnserveError(f"{bundle} has no graph set. Build one: python -m export build {bundle}")
     texts = None if text is None else texts_of_file(text, opened)
-    architecture = architecture_of(opened)
+    architecture = architecture_of(opened) if reference is None else architecture_with_code(opened, reference)
     reports = []
     for name in names:
         report = verify_set(opened, name, backend, texts, architecture)
@@ -91,6 +95,33 @@ def module(
     console = Console(stderr=True)
     say = partial(console.print, markup=False)
     Console().print(export_to_file(reference, weights, inputs, output, ranges or (), names, say))
+
+
+@app.command()
+def wrap(
+    reference: Annotated[str, typer.Argument(metavar="FILE:NAME", help="A class or function that gives the module.")],
+    task: Annotated[str, typer.Option(help="generation, translation or sentiment.")],
+    tokenizer: Annotated[Path, typer.Option(help="The tokenizer.json that the model was trained with.")],
+    to: Annotated[Path, typer.Option(metavar="STORE/NAME", help="Where the bundle goes, as its next version.")],
+    weights: Annotated[Path | None, typer.Option(help="A safetensors file of the module.")] = None,
+    labels: Annotated[str, typer.Option(help="Of a classifier: its classes in order, with commas.")] = "",
+    source: Annotated[str | None, typer.Option(help="Of a translator: what it reads, such as en.")] = None,
+    target: Annotated[str | None, typer.Option(help="Of a translator: what it writes, such as zh.")] = None,
+    end_token: Annotated[str | None, typer.Option(help="What ends a text, where it is not <eos>.")] = None,
+    start_token: Annotated[
+        str | None, typer.Option(help="Of a translator: what its decoder reads first, if not the end token.")
+    ] = None,
+) -> None:
+    """Make a bundle that the server takes of a model trained elsewhere, say my_file:MyLM; see docs/wrap.md."""
+    from export.wrap.command import wrap_to_store
+
+    console = Console(stderr=True)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    facts = {"source": source, "target": target, "end_token": end_token, "start_token": start_token}
+    wrapped = wrap_to_store(reference, task, tokenizer, to, weights, {"labels": labels, **facts}, say)
+    for report in wrapped.reports:
+        Console().print(report_table(report))
+    Console().print(str(wrapped.bundle.path), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -8,7 +8,8 @@ from export.architectures.architecture import Architecture
 from export.architectures.classifier import ClassifierArchitecture
 from export.architectures.language_model import LanguageModelArchitecture
 from export.architectures.translator import TranslatorArchitecture
-from export.census import check_census
+from export.architectures.wrapped import WrappedArchitecture
+from export.census import census, check_census
 from export.parity.backends import OpenGraphs, open_graphs
 from export.parity.diagnosis.diagnose import faults_of
 from export.parity.limits import CPU_BACKEND, limits_of, notes_on
@@ -20,6 +21,7 @@ from models.config import LanguageModelConfig
 from models.errors import ExportError, ParityError, RunnerError
 from models.graph_set import SETS, new_graph_set
 from models.translator_config import TranslatorConfig
+from models.wrapped_config import WrappedConfig
 
 DEFAULT_SETS = ("fp32", "int8")  # what a CPU runs; the gpu sets are built when they are asked for
 
@@ -45,7 +47,7 @@ def build_sets(
     if unknown:
         raise ExportError(f"Graph set {ascii(unknown[0])[:80]} cannot be built. Sets: {', '.join(SETS)}.")
     architecture = architecture_of(bundle)
-    return [_build_set(bundle, architecture, name, say) for name in sets]
+    return [build_set(bundle, architecture, name, say) for name in sets]
 
 
 def architecture_of(bundle: Bundle) -> Architecture:
@@ -57,12 +59,22 @@ def architecture_of(bundle: Bundle) -> Architecture:
             return TranslatorArchitecture(bundle, config)
         case ClassifierConfig() as config:
             return ClassifierArchitecture(bundle, config)
+        case WrappedConfig() as config:
+            return WrappedArchitecture(bundle, config)
 
 
-def _build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callable[[str], None]) -> Report:
+def build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callable[[str], None]) -> Report:
+    """One set of build_sets, by an architecture that is at hand.
+
+    The operators of a user's own module are its own; whether one breaks a promise is measured.
+    """
     say(f"{name}: writing graphs")
     graphs, notes = architecture.graphs(name)
-    counts = {graph: dict(check_census(graph, proto, name)) for graph, proto in graphs.items()}
+    is_wrapped = isinstance(bundle.config, WrappedConfig)
+    counts = {
+        graph: dict(census(proto) if is_wrapped else check_census(graph, proto, name))
+        for graph, proto in graphs.items()
+    }
     with new_graph_set(bundle.graph_set_path(name)) as (folder, seal):
         save_graphs(folder, graphs)
         say(f"{name}: verifying against PyTorch")

@@ -1,0 +1,1 @@
+"""A user's torch module behind the graphs of one task."""

@@ -1,0 +1,1 @@
+"""A model trained elsewhere as a bundle that the server takes: checks, card, command. Torch-free."""

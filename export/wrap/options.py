@@ -1,0 +1,72 @@
+"""What a user asks `python -m export wrap` for, checked before anything is loaded."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.architecture import Task
+from models.bundle import Languages
+from models.errors import ConfigError
+from models.store import checked_name
+
+TASKS: tuple[Task, ...] = ("generation", "translation", "sentiment")
+
+
+@dataclass(frozen=True)
+class WrapOptions:
+    """Everything about the model that its code and weights do not say.
+
+    Attributes:
+        reference: FILE:NAME of a class or function that gives the module.
+        task: what it does.
+        tokenizer: a tokenizer.json.
+        to: STORE/NAME, where the bundle goes.
+        weights: a safetensors file; None for those that the module comes with.
+        labels: of a classifier, by class.
+        source: of a translator, the language it reads, ISO 639-1.
+        target: of a translator, the language it writes.
+        end_token: what ends a text, where the tokenizer has it.
+        start_token: of a translator, what its decoder reads first, if that is not the end token.
+    """
+
+    reference: str
+    task: Task
+    tokenizer: Path
+    to: Path
+    weights: Path | None = None
+    labels: tuple[str, ...] = ()
+    source: str | None = None
+    target: str | None = None
+    end_token: str | None = None
+    start_token: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(f"--task {self.task!r} is not a task. Tasks: {', '.join(TASKS)}.")
+        checked_name(self.to.name)
+        if self.task == "sentiment" and not self.labels:
+            raise ConfigError("--labels is missing: name the classes in their order, --labels negative,positive")
+        if self.task != "sentiment" and self.labels:
+            raise ConfigError(f"--labels goes with --task sentiment, not {self.task}; leave it out.")
+        if len(set(self.labels)) != len(self.labels) or not all(self.labels):
+            raise ConfigError(f"--labels {','.join(self.labels)} names a class twice or not at all.")
+        for flag, value in (("--source", self.source), ("--target", self.target)):
+            if self.task == "translation" and (value is None or not re.fullmatch("[a-z]{2}", value)):
+                raise ConfigError(f"{flag} {value} is not a language as two letters (ISO 639-1), such as {flag} en")
+            if self.task != "translation" and value is not None:
+                raise ConfigError(f"{flag} goes with --task translation, not {self.task}; leave it out.")
+        if self.task != "translation" and self.start_token is not None:
+            raise ConfigError(
+                f"--start-token goes with --task translation, not {self.task}. What stands in front of every text is "
+                "the tokenizer's to add (tokenizer.post_processor)."
+            )
+        if self.task == "sentiment" and self.end_token is not None:
+            raise ConfigError(
+                "--end-token goes with generation and translation. What a classifier's texts end with is the "
+                "tokenizer's to add (tokenizer.post_processor)."
+            )
+
+    @property
+    def languages(self) -> Languages | None:
+        """Of a translator."""
+        return Languages(source=self.source, target=self.target) if self.source and self.target else None
