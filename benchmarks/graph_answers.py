@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from export.backends.opening import CPU, open_set
 from export.backends.padding import padded
 from export.build import build_sets
 from models.bundle import RECORD, Bundle
 from models.decoding.options import TranslationOptions
 from models.store import Store
-from server.backends import open_sentiment, open_translation
 from server.engine.translation.batch import Batch
 from server.engine.translation.request import Encoded, Translation
 from training.buckets import in_order
@@ -66,10 +66,8 @@ def translations(bundle: Bundle, set_name: str, sources: Sequence[str], options:
     tokenizer = bundle.tokenizer
     end_id = tokenizer.end_id
     assert end_id is not None, "a translator's tokenizer has an end token"
-    steps, sequences = open_translation(
-        bundle.graph_set(set_name), state_width=bundle.record.state_width, capacity=2 * MAX_ROWS, threads=1
-    )
-    batch = Batch(steps)
+    opened = open_set(CPU, bundle, set_name)
+    batch, sequences = Batch(opened.attention_steps(2 * MAX_ROWS)), opened.sequences()
     rows = [[*tokenizer.encode(source), end_id] for source in sources]
     results = [""] * len(rows)
     for indices in in_order([(len(row),) for row in rows], MAX_ROWS // options.beam_size):
@@ -104,7 +102,7 @@ def class_logits(bundle: Bundle, set_name: str, texts: Sequence[str]) -> NDArray
         BundleError: the set is missing or not what its manifest says.
         RunnerError: the graph failed.
     """
-    sequences = open_sentiment(bundle.graph_set(set_name), threads=1)
+    sequences = open_set(CPU, bundle, set_name).sequences()
     rows = [bundle.tokenizer.encode(text) for text in texts]
     logits = np.zeros((len(rows), len(bundle.record.labels or [])), np.float32)
     for indices in in_order([(len(row),) for row in rows], TEXTS):

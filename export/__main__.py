@@ -129,18 +129,20 @@ def tensorrt(
     bundle: BundlePath,
     sets: SetNames = None,
     max_batch: Annotated[int, typer.Option("--max-batch", help="Rows together; the server's --max-rows.")] = 64,
-    max_length: Annotated[int, typer.Option("--max-length", help="Longest source or text, in tokens.")] = 1024,
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", help="Longest source (default 1024) or text (default 8192), in tokens."),
+    ] = None,
 ) -> None:
     """Build TensorRT engines of the gpu- sets into this machine's cache; exit code 3 without TensorRT or a GPU."""
-    from export.backends.tensorrt.profiles import Limits
     from export.build import bundle_at
     from export.tensorrt.command import build_for_tensorrt
     from export.tensorrt.progress_bar import progress_bar
 
     console = Console(stderr=True)
     with progress_bar(console) as tell:
-        limits = Limits(max_batch=max_batch, max_length=max_length)
-        for path in build_for_tensorrt(bundle_at(bundle), sets, limits, say=console.print, tell=tell):
+        opened = bundle_at(bundle)
+        for path in build_for_tensorrt(opened, sets, max_batch, max_length, say=console.print, tell=tell):
             Console().print(str(path), soft_wrap=True, highlight=False)
 
 

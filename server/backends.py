@@ -1,41 +1,87 @@
-"""The one place that says which backend runs a graph set. Everything else knows the interfaces alone."""
+"""Which backend and graph set a model is loaded with. How they are opened, export.backends.opening knows.
 
-from export.backends.onnxruntime.attention_run import OnnxAttentionStepRunner
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
-from export.backends.runner import AttentionStepRunner, SequenceRunner, StepRunner
-from models.graph_set import GraphSet
+Asked for a set or a backend, the server takes it. `auto`: what `python -m export bench` recorded on this machine, else
+the GPU's backends where they are here, else the CPU's. One choice holds for a model as long as it is loaded.
+"""
 
-CPU_SETS = ("int8", "fp32")  # what this machine can run, best first
-BACKEND = "onnxruntime-cpu"
+from functools import cached_property
+
+import structlog
+
+from export.backends.choice import Choice, read_choice
+from export.backends.opening import BACKENDS, CPU, CUDA, SETS, TENSORRT, why_unavailable
+from models.bundle import Bundle
+from models.errors import BackendMissingError, BundleNotFoundError, ConfigError
+from server.settings import Settings
+
+log = structlog.get_logger()
+
+AUTO = "auto"
+# wanted -> what is tried, in this order: TensorRT gives way where it is missing, ONNX Runtime on a GPU does not
+_TRIED = {AUTO: BACKENDS, TENSORRT: BACKENDS, CUDA: (CUDA,), CPU: (CPU,)}
 
 
-def open_generation(
-    graph_set: GraphSet, *, state_width: int, capacity: int, threads: int
-) -> tuple[StepRunner, SequenceRunner]:
-    """The runners of a language model's graph set.
+class Backends:
+    """What this server may compute on. Each backend is asked once whether it is here.
 
     Args:
-        graph_set: opened and verified.
-        state_width: D.
-        capacity: slots of the step runner.
-        threads: threads inside one operator.
+        settings: `backend` and `set`.
 
     Raises:
-        RunnerError: the runtime refuses the set.
+        ConfigError: the backend that is wanted does not run the set that is wanted.
     """
-    graphs = open_graph_set(graph_set, threads=threads, graphs=("advance", "step"))
-    return OnnxStepRunner(graphs, capacity, state_width), OnnxSequenceRunner(graphs)
 
+    def __init__(self, settings: Settings) -> None:
+        self._wanted = settings.backend
+        self._set = settings.set
+        if self._wanted != AUTO and self._set and self._set not in SETS[self._wanted]:
+            raise ConfigError(
+                f"RNNSERVE_SET (--set) is {self._set}, and RNNSERVE_BACKEND (--backend) is {self._wanted}, which runs "
+                f"{' and '.join(SETS[self._wanted])}. Leave one of the two out."
+            )
 
-def open_translation(
-    graph_set: GraphSet, *, state_width: int, capacity: int, threads: int
-) -> tuple[AttentionStepRunner, SequenceRunner]:
-    """The runners of a translator's graph set; as `open_generation`."""
-    graphs = open_graph_set(graph_set, threads=threads, graphs=("encode", "step"))
-    return OnnxAttentionStepRunner(graphs, capacity, state_width), OnnxSequenceRunner(graphs)
+    def choices(self, bundle: Bundle) -> list[Choice]:
+        """What the bundle can be loaded with, best first.
 
+        Raises:
+            BackendMissingError: the machine lacks what is wanted.
+            BundleNotFoundError: the bundle has no graph set for what is here.
+        """
+        here = [name for name in _TRIED[self._wanted] if name not in self._missing]
+        if not here:
+            raise BackendMissingError(self._missing[self._wanted])
+        if self._set:
+            runs = [name for name in here if self._set in SETS[name]]
+            if not runs:
+                raise BackendMissingError(self._sentence(bundle))
+            return [Choice(name, self._set) for name in runs]
+        found = [Choice(name, it) for name in here for it in SETS[name] if it in bundle.graph_sets]
+        if not found:
+            sets = list(dict.fromkeys(it for name in here for it in SETS[name]))
+            raise BundleNotFoundError(
+                f"{bundle.path} has no graph set that this machine runs ({', '.join(sets)}). "
+                f"Build them: python -m export build {bundle.path}"
+            )
+        recorded = read_choice(bundle.record.sha256) if self._wanted == AUTO else None
+        return sorted(found, key=lambda choice: choice != recorded)  # the recorded one first, the others as they are
 
-def open_sentiment(graph_set: GraphSet, *, threads: int) -> SequenceRunner:
-    """The runner of a classifier's graph set; as `open_generation`."""
-    return OnnxSequenceRunner(open_graph_set(graph_set, threads=threads, graphs=("classify",)))
+    @cached_property
+    def _missing(self) -> dict[str, str]:
+        """Backend -> why it is not here; said once."""
+        reasons = {name: why_unavailable(name) for name in _TRIED[self._wanted]}
+        missing = {name: reason for name, reason in reasons.items() if reason is not None}
+        instead = next((name for name in reasons if name not in missing), None)
+        if self._wanted in missing and instead:
+            log.warning("backend not here", backend=self._wanted, instead=instead, reason=missing[self._wanted])
+        elif missing and instead == CPU:
+            log.info("no GPU backend here", instead=CPU, reasons=list(missing.values()))
+        return missing
+
+    def _sentence(self, bundle: Bundle) -> str:
+        here = [name for name in _TRIED[self._wanted] if name not in self._missing]
+        runs = list(dict.fromkeys(it for name in here for it in SETS[name]))
+        return (
+            f"RNNSERVE_SET (--set) is {self._set}, which is for GPUs; this server computes on {' and '.join(here)}, "
+            f"which runs {' and '.join(runs)}. {bundle.path} has: {', '.join(bundle.graph_sets) or 'no graph set'}. "
+            f"{' '.join(self._missing.values())}"
+        )

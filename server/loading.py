@@ -5,12 +5,15 @@ from typing import Any
 import numpy as np
 import structlog
 
+from export.backends.buckets import buckets_up_to
+from export.backends.choice import Choice
 from export.backends.golden import check_golden, classifier_answer, language_model_answer, translator_answer
+from export.backends.opening import CPU, OpenSet, open_set
 from export.backends.runner import StepRunner
 from models.bundle import Bundle
 from models.errors import BundleCorruptError, BundleError, BundleNotFoundError, ConfigError, RnnserveError, RunnerError
 from models.store import Store
-from server.backends import BACKEND, CPU_SETS, open_generation, open_sentiment, open_translation
+from server.backends import Backends
 from server.engine.generation.scheduler import CHUNK
 from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
 from server.settings import Settings
@@ -28,11 +31,12 @@ def load_models(settings: Settings) -> list[LoadedModel]:
         RnnserveError: a named model cannot be loaded, or none can; the message says which and why.
     """
     store = Store(settings.store)
+    backends = Backends(settings)
     names = settings.models or tuple(store.names())
     loaded: list[LoadedModel] = []
     for name in names:
         try:
-            loaded.append(_load(store, name, settings))
+            loaded.append(_load(store, name, settings, backends))
         except RnnserveError as error:
             if settings.models:
                 raise
@@ -45,110 +49,103 @@ def load_models(settings: Settings) -> list[LoadedModel]:
     return loaded
 
 
-def _load(store: Store, name: str, settings: Settings) -> LoadedModel:
+def _load(store: Store, name: str, settings: Settings, backends: Backends) -> LoadedModel:
     """Load one model. Raises RnnserveError."""
     try:
-        return _load_best_set(store, name, settings)
+        return _load_best(store, name, settings, backends)
     except (OSError, ValueError, RecursionError) as error:
         raise BundleCorruptError(
             f"Model {name} in {settings.store} cannot be read: {type(error).__name__}: {error}. Publish it again."
         ) from error
 
 
-def _load_best_set(store: Store, name: str, settings: Settings) -> LoadedModel:
-    """Load the set that is asked for, or the best that works here. Raises RnnserveError, OSError, ValueError."""
+def _load_best(store: Store, name: str, settings: Settings, backends: Backends) -> LoadedModel:
+    """Load what is asked for, or the best that works here. Raises RnnserveError, OSError, ValueError."""
     bundle = Bundle(store.resolve(name))
-    if settings.set and settings.set not in CPU_SETS:
-        raise ConfigError(
-            f"RNNSERVE_SET (--set) is {settings.set}, which is for GPUs; this server computes on {BACKEND}, which runs "
-            f"{' and '.join(CPU_SETS)}. {bundle.path} has: {', '.join(bundle.graph_sets) or 'no graph set'}."
-        )
-    wanted = (settings.set,) if settings.set else tuple(name for name in CPU_SETS if name in bundle.graph_sets)
-    if not wanted:
-        raise BundleNotFoundError(
-            f"{bundle.path} has no graph set that this machine runs ({', '.join(CPU_SETS)}). "
-            f"Build them: python -m export build {bundle.path}"
-        )
-    for graph_set, fallback in zip(wanted, [*wanted[1:], None], strict=True):
+    choices = backends.choices(bundle)
+    for choice, fallback in zip(choices, [*choices[1:], None], strict=True):
         try:
-            model = _load_set(bundle, graph_set, settings)
+            model = _load_choice(bundle, choice, settings)
         except (BundleError, ConfigError, RunnerError) as error:
             if fallback is None:
                 raise
-            log.warning("graph set not used", model=name, set=graph_set, instead=fallback, reason=str(error))
+            log.warning("graph set not used", model=name, set=str(choice), instead=str(fallback), reason=str(error))
         else:
-            log.info("model loaded", model=model.id, set=graph_set, backend=model.backend)
+            log.info("model loaded", model=model.id, set=choice.set, backend=choice.backend)
             return model
-    raise AssertionError("the last set either loads or raises")
+    raise AssertionError("the last choice either loads or raises")
 
 
-def _load_set(bundle: Bundle, name: str, settings: Settings) -> LoadedModel:
+def _load_choice(bundle: Bundle, choice: Choice, settings: Settings) -> LoadedModel:
     """Open one graph set, check its golden vector and warm it up. Raises RnnserveError."""
+    opened = open_set(choice.backend, bundle, choice.set, threads=settings.threads)
     match bundle.config.task:
         case "generation":
-            return _generation(bundle, name, settings)
+            return _generation(bundle, choice, opened, settings)
         case "translation":
-            return _translation(bundle, name, settings)
+            return _translation(bundle, choice, opened, settings)
         case "sentiment":
-            return _sentiment(bundle, name, settings)
+            return _sentiment(bundle, choice, opened, settings)
 
 
-def _generation(bundle: Bundle, name: str, settings: Settings) -> GenerationModel:
-    graph_set = bundle.graph_set(name)
-    golden = graph_set.manifest.golden
+def _generation(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settings) -> GenerationModel:
+    golden = opened.graph_set.manifest.golden
     width = bundle.record.state_width
-    steps, sequences = open_generation(
-        graph_set, state_width=width, capacity=2 * settings.max_rows, threads=settings.threads
-    )
-    check_golden(name, golden, language_model_answer(steps, golden.ids, width))
+    steps, sequences = opened.steps(2 * settings.max_rows), opened.sequences()
+    check_golden(choice.set, golden, language_model_answer(steps, golden.ids, width))
     zeros = np.zeros((1, width), np.float32)
     sequences.run(
         "advance", {"ids": np.zeros((1, CHUNK), np.int64), "lengths": np.array([CHUNK], np.int32), "state": zeros}
     )
     steps.put(0, zeros[0])
-    _warm_up(steps, settings.max_rows)
-    return GenerationModel(**_facts(bundle, name), state_width=width, steps=steps, sequences=sequences)
+    _warm_up(steps, choice, settings.max_rows)
+    return GenerationModel(**_facts(bundle, choice), state_width=width, steps=steps, sequences=sequences)
 
 
-def _translation(bundle: Bundle, name: str, settings: Settings) -> TranslationModel:
+def _translation(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settings) -> TranslationModel:
     languages, end_id = bundle.record.languages, bundle.tokenizer.end_id
     if languages is None or end_id is None:
         raise BundleCorruptError(f"{bundle.path}: a translator has languages and a tokenizer with an end token.")
-    graph_set = bundle.graph_set(name)
-    golden = graph_set.manifest.golden
-    steps, sequences = open_translation(
-        graph_set,
-        state_width=bundle.record.state_width,
-        capacity=2 * settings.max_rows,
-        threads=settings.threads,
-    )
-    check_golden(name, golden, translator_answer(sequences, steps, golden.ids))
-    _warm_up(steps, settings.max_rows)
+    _check_length(opened, "max_source_tokens", settings.max_source_tokens)
+    golden = opened.graph_set.manifest.golden
+    steps, sequences = opened.attention_steps(2 * settings.max_rows), opened.sequences()
+    check_golden(choice.set, golden, translator_answer(sequences, steps, golden.ids))
+    _warm_up(steps, choice, settings.max_rows)
     return TranslationModel(
-        **_facts(bundle, name), languages=languages, end_id=end_id, steps=steps, sequences=sequences
+        **_facts(bundle, choice), languages=languages, end_id=end_id, steps=steps, sequences=sequences
     )
 
 
-def _sentiment(bundle: Bundle, name: str, settings: Settings) -> SentimentModel:
-    graph_set = bundle.graph_set(name)
-    golden = graph_set.manifest.golden
-    sequences = open_sentiment(graph_set, threads=settings.threads)
-    check_golden(name, golden, classifier_answer(sequences, golden.ids))
-    return SentimentModel(**_facts(bundle, name), labels=bundle.record.labels or [], sequences=sequences)
+def _sentiment(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settings) -> SentimentModel:
+    _check_length(opened, "max_sentiment_tokens", settings.max_sentiment_tokens)
+    golden = opened.graph_set.manifest.golden
+    sequences = opened.sequences()
+    check_golden(choice.set, golden, classifier_answer(sequences, golden.ids))
+    return SentimentModel(**_facts(bundle, choice), labels=bundle.record.labels or [], sequences=sequences)
 
 
-def _warm_up(steps: StepRunner, num_rows: int) -> None:
-    """Step a full batch from slot 0, which holds a state."""
-    steps.step(np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64))
+def _check_length(opened: OpenSet, setting: str, longest: int) -> None:
+    """Raises ConfigError where the graphs were built for shorter texts than the server admits."""
+    if opened.max_length is not None and opened.max_length < longest:
+        raise ConfigError(
+            f"RNNSERVE_{setting.upper()} is {longest}, and the engines were built for {opened.max_length}. Lower it, "
+            f"or build them for more: python -m export tensorrt BUNDLE --max-length {longest}"
+        )
 
 
-def _facts(bundle: Bundle, precision: str) -> dict[str, Any]:
+def _warm_up(steps: StepRunner, choice: Choice, num_rows: int) -> None:
+    """Step a full batch from slot 0, which holds a state; on a GPU a batch of each size that is recorded there."""
+    for size in (num_rows,) if choice.backend == CPU else buckets_up_to(num_rows):
+        steps.step(np.zeros(size, np.int64), np.zeros(size, np.int64))
+
+
+def _facts(bundle: Bundle, choice: Choice) -> dict[str, Any]:
     """What models of all tasks have, as arguments."""
     return {
         "name": bundle.path.parent.name,  # the folder is what the store and requests call it
         "version": int(bundle.path.name),
         "tokenizer": bundle.tokenizer,
-        "precision": precision,
-        "backend": BACKEND,
+        "precision": choice.set,
+        "backend": choice.backend,
         "metrics": bundle.record.metrics,
     }

@@ -39,7 +39,14 @@ class Settings(BaseSettings):
         default=(), description='Models to load: "name" (highest version) or "name/2", commas between. Default: all.'
     )
     set: Literal["fp32", "int8", "gpu-fp32", "gpu-fp16"] | None = Field(
-        default=None, description="Graph set to run. Default: int8 where a model has it, else fp32."
+        default=None,
+        description="Graph set to run. Default: the best that the backend runs of those that a model has; on a CPU "
+        "int8, else fp32.",
+    )
+    backend: Literal["auto", "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt"] = Field(
+        default="auto",
+        description="What computes. auto: what `python -m export bench` recorded on this machine for a model, else a "
+        "GPU's where they are here, else onnxruntime-cpu. tensorrt gives way to ONNX Runtime where it is missing.",
     )
     default_generation: str | None = Field(
         default=None, description="Model of generation requests that name none, when several are loaded."

@@ -5,21 +5,23 @@ from pathlib import Path
 
 import onnx
 
+from export.backends.opening import SETS, TENSORRT, widths_of
 from export.backends.tensorrt.availability import this_gpu, why_unavailable
 from export.backends.tensorrt.engine_cache import EngineCache
 from export.backends.tensorrt.engines import Tell, build_engines, planned
-from export.backends.tensorrt.profiles import SERVED, Limits, Widths
+from export.backends.tensorrt.profiles import MAX_LENGTHS, SERVED, Limits
 from export.tensorrt.operators import check_operators
 from models.bundle import Bundle
 from models.errors import BackendMissingError, BundleNotFoundError, ExportError
 
-GPU_SETS = ("gpu-fp16", "gpu-fp32")
+GPU_SETS = SETS[TENSORRT]
 
 
 def build_for_tensorrt(
     bundle: Bundle,
     sets: Sequence[str] | None = None,
-    limits: Limits | None = None,
+    max_batch: int = 64,
+    max_length: int | None = None,
     *,
     say: Callable[[str], None] = lambda _: None,
     tell: Tell = lambda *_: None,
@@ -29,7 +31,8 @@ def build_for_tensorrt(
     Args:
         bundle: the model.
         sets: of GPU_SETS; None for those that the bundle has.
-        limits: the most that is asked of the engines; None for what a server asks by default.
+        max_batch: rows that are stepped, or sequences that are read, together.
+        max_length: tokens of the longest source or text; None for what a server admits by default.
         say: told what is done, a line at a time.
         tell: told of each build's progress.
 
@@ -53,14 +56,13 @@ def build_for_tensorrt(
             check_operators(f"{graph} of set {name}", onnx.load(str(graph_set.graph(graph))))
     gpu = this_gpu()
     say(f"{gpu.name} ({gpu.architecture}), TensorRT {gpu.tensorrt}")
-    record = bundle.record
-    widths = Widths(record.state_width, record.memory_width or 0, record.keys_width or 0)
+    record, widths = bundle.record, widths_of(bundle)
     cache = EngineCache(record.sha256, gpu)
+    limits = Limits(max_batch=max_batch, max_length=MAX_LENGTHS[record.task] if max_length is None else max_length)
     paths: list[Path] = []
     for graph_set in opened.values():
-        asked = limits or Limits()
-        plans = planned(graph_set, record.task, widths, asked, gpu)
-        paths += build_engines(plans, cache, widths, asked, say=say, tell=tell)
+        plans = planned(graph_set, record.task, widths, limits, gpu)
+        paths += build_engines(plans, cache, widths, limits, say=say, tell=tell)
     return paths
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from export.backends.onnxruntime.build import open_graph_set
 from export.backends.onnxruntime.run import OnnxSequenceRunner
+from export.backends.opening import open_set
 from export.backends.padding import padded
 from models.bundle import Bundle
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
 from models.digest import as_json, sealed
 from models.errors import RunnerError
-from server.backends import open_translation
 from server.loaded_model import SentimentModel, TranslationModel
 from server.loading import load_models
 from server.settings import Settings
@@ -62,8 +62,8 @@ def test_an_int8_set_that_computes_otherwise_here_gives_way_to_fp32(store: Path,
 @pytest.mark.parametrize("graph_set", SETS)
 def test_translations_over_http_are_those_of_the_graphs_with_nothing_around_them(store: Path, graph_set: Any) -> None:
     bundle = Bundle(store / "translation" / "1")
-    width = bundle.record.state_width
-    steps, sequences = open_translation(bundle.graph_set(graph_set), state_width=width, capacity=32, threads=1)
+    opened = open_set("onnxruntime-cpu", bundle, graph_set)
+    steps, sequences = opened.attention_steps(32), opened.sequences()
     end = bundle.tokenizer.end_id
     assert end is not None
     with running(*load_models(Settings(store=store, set=graph_set, models=("translation",)))) as server:

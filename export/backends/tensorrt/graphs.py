@@ -23,6 +23,10 @@ class TensorrtGraphs:
         widths: the bundle's.
         bundle_sha256: of the bundle's record.
 
+    Attributes:
+        graph_set: as it was given.
+        max_length: tokens of the longest source or text; None for a language model, whose text has no end.
+
     Raises:
         RunnerError: TensorRT, a GPU or an engine is missing.
     """
@@ -31,7 +35,9 @@ class TensorrtGraphs:
         plans, self.limits = found_plans(graph_set, task, widths, bundle_sha256)
         from export.backends.tensorrt.engine import Engine
 
+        self.graph_set = graph_set
         self._widths = widths
+        self.max_length: int | None = None if task == "generation" else self.limits.max_length
         self.engines = {graph: Engine(f"{graph_set.name} {graph}", plan) for graph, plan in plans.items()}
 
     def sequences(self) -> SequenceRunner:

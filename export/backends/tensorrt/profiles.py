@@ -16,6 +16,7 @@ Shape = tuple[int, ...]
 CHUNK = 32  # prompt tokens that the server reads in one call
 _SHORT = 128  # sequences up to this length have a profile of their own
 # The graphs that the server runs.
+MAX_LENGTHS = {"generation": CHUNK, "translation": 1024, "sentiment": 8192}  # what the server admits by default
 SERVED = {"generation": ("step", "advance"), "translation": ("step", "encode"), "sentiment": ("classify",)}
 
 

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from export.backends.device import VARIABLE
 from export.backends.tensorrt.availability import why_unavailable
-from export.backends.tensorrt.profiles import Limits
 from export.build import build_sets
 from export.tensorrt.command import build_for_tensorrt
 from export.tensorrt.progress_bar import progress_bar
@@ -22,7 +21,7 @@ from tests.export.backends.tensorrt.fake_gpu import FakeGpu
 from tests.export.backends.tensorrt.fake_tensorrt import fake_gpu
 from tests.tiny_models import tiny_bundle
 
-SMALL = Limits(max_batch=4, max_length=32)
+SMALL = 4  # rows
 
 
 @pytest.fixture(scope="module")
