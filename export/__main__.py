@@ -1,5 +1,6 @@
 """The export command line: `python -m export build|verify|inspect BUNDLE`."""
 
+import os
 import sys
 from functools import partial
 from pathlib import Path

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from export.architectures.architecture import golden_ids
 from export.backends.golden import language_model_answer
 from export.parity.backends import OpenGraphs
-from export.parity.language_model import verify_language_model
+from export.parity.language_model import NUM_TEXT_ROWS, NUM_TEXT_TOKENS, verify_language_model
 from export.parity.texts import rows_of_text
 from export.quantize.language_model import QuantizedLanguageModel
 from export.rewrite.graph_sets import graph_set_from_traced
@@ -51,9 +51,13 @@ class LanguageModelArchitecture:
     def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
         """See Architecture.figures."""
         step = opened.steps(_VERIFY_SLOTS, self._config.state_size)
-        text = None if texts is None else rows_of_text(texts)
-        reference = LanguageModelReference(self._model)
-        return verify_language_model(opened.sequences(), step, self._config, reference, text)
+        text = self._own_text if texts is None else rows_of_text(texts)
+        return verify_language_model(opened.sequences(), step, self._config, LanguageModelReference(self._model), text)
+
+    @cached_property
+    def _own_text(self) -> NDArray[np.int64]:
+        """What the model writes itself, for all sets: int64 [16, 160]."""
+        return LanguageModelReference(self._model).sample(NUM_TEXT_ROWS, NUM_TEXT_TOKENS, seed=1)
 
     def relu_states(self) -> list[NDArray[np.float32]]:
         """See Architecture.relu_states."""

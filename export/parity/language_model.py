@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 SHAPES = ((1, 1), (1, 7), (2, 2), (5, 7), (5, 64), (33, 3))  # batch, time
 CHUNK_SIZES = (1, 7, 16)
-NUM_TEXT_ROWS = 16
+NUM_TEXT_ROWS = 16  # of text that the model writes itself
 NUM_TEXT_TOKENS = 160
 NUM_DECODES = 8  # rows of the text whose beginning is continued, the likeliest token each time
 NUM_PROMPT_TOKENS = 16
@@ -45,7 +45,7 @@ def verify_language_model(
     step: StepRunner,
     config: LanguageModelConfig,
     reference: LanguageModelReference,
-    text: Ids | None = None,
+    text: Ids,
 ) -> dict[str, float]:
     """Measure one graph set.
 
@@ -54,15 +54,13 @@ def verify_language_model(
         step: over step, with at least 2 x 33 slots.
         config: the architecture.
         reference: PyTorch's answers from the same weights.
-        text: int64 [rows, time], a user's; None for what the model writes itself.
+        text: int64 [rows, time], a user's, or what the model writes itself.
 
     Returns:
         Figures by name; what they may be is in export.parity.limits.
     """
     parted, against_whole = _split_differences(runner, step, config)
     errors = _errors(runner, config, reference)
-    if text is None:
-        text = reference.sample(NUM_TEXT_ROWS, NUM_TEXT_TOKENS, seed=1)
     expected_logits, found_logits = _text_logits(text, runner, reference, config)
     expected, found = (_nats(logits, text) for logits in (expected_logits, found_logits))
     errors.add(found_logits, expected_logits)

@@ -1,4 +1,6 @@
-"""Nodes and constants whose results nobody takes, removed. Every rewrite ends with it."""
+"""Nodes and constants whose results nobody takes, removed: after a rewrite, or where fewer outputs are wanted."""
+
+from collections.abc import Mapping
 
 import onnx
 
@@ -28,6 +30,26 @@ def prune(model: onnx.ModelProto) -> onnx.ModelProto:
         del field[:]
         field.extend(copies)
     return model
+
+
+def with_outputs(model: onnx.ModelProto, names: Mapping[str, str]) -> onnx.ModelProto:
+    """A copy of a model with some of its outputs, under other names.
+
+    Args:
+        model: left as it is.
+        names: output -> its new name, in the new order.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    outputs = {value.name: value for value in model.graph.output}
+    del copy.graph.output[:]
+    for old, new in names.items():
+        copy.graph.output.append(outputs[old])
+        copy.graph.output[-1].name = new
+    for node in copy.graph.node:
+        for field in (node.input, node.output):
+            field[:] = [names.get(name, name) for name in field]
+    return prune(copy)
 
 
 def names_taken(node: onnx.NodeProto) -> set[str]:

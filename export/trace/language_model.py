@@ -12,6 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.rewrite.pruning import with_outputs
 from export.trace.recurrent import OnnxRecurrentStack
 from export.trace.torch_export import traced
 from models.network.language_model import LanguageModel
@@ -21,8 +22,8 @@ _IDS = {0: "batch", 1: "time"}
 _ROWS = {0: "batch"}
 
 
-class _Advance(nn.Module):
-    """Logits after each row's last token, and the state there."""
+class _Read(nn.Module):
+    """Logits at every position, after each row's last token, and the state there."""
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__()
@@ -31,25 +32,17 @@ class _Advance(nn.Module):
         config = model.config
         self.top = slice((config.num_layers - 1) * config.hidden_size, config.num_layers * config.hidden_size)
 
-    def forward(self, ids: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        _, new_state = self.recurrent(self.embedding(ids), state, lengths)
-        return self.head(new_state[:, self.top]), new_state
+    def forward(self, ids: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        outputs, new_state = self.recurrent(self.embedding(ids), state, lengths)
+        return self.head(outputs), self.head(new_state[:, self.top]), new_state
 
 
-class _Step(_Advance):
+class _Step(_Read):
     """One token for each row; the same kernel over one time step."""
 
-    def forward(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, token: Tensor, state: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         _, new_state = self.recurrent(self.embedding(token).unsqueeze(1), state)
         return self.head(new_state[:, self.top]), new_state
-
-
-class _Score(_Advance):
-    """Logits at every position."""
-
-    def forward(self, ids: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, new_state = self.recurrent(self.embedding(ids), state, lengths)
-        return self.head(outputs), new_state
 
 
 def language_model_graphs(model: LanguageModel) -> dict[str, onnx.ModelProto]:
@@ -68,9 +61,9 @@ def language_model_graphs(model: LanguageModel) -> dict[str, onnx.ModelProto]:
     lengths = torch.tensor([time, 1], dtype=torch.int32)
     sequence = {"ids": (ids, _IDS), "lengths": (lengths, _ROWS), "state": (state, _STATE)}
     one = {"token": (ids[:, 0].clone(), _ROWS), "state": (state, _STATE)}
-    outputs = ["logits", "new_state"]
+    read = traced(_Read(model), sequence, ["every", "last", "new_state"])  # tracing takes a second; both are in it
     return {
-        "advance": traced(_Advance(model), sequence, outputs),
-        "step": traced(_Step(model), one, outputs),
-        "score": traced(_Score(model), sequence, outputs),
+        "advance": with_outputs(read, {"last": "logits", "new_state": "new_state"}),
+        "step": traced(_Step(model), one, ["logits", "new_state"]),
+        "score": with_outputs(read, {"every": "logits", "new_state": "new_state"}),
     }
