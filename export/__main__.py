@@ -147,6 +147,37 @@ def tensorrt(
             Console().print(str(path), soft_wrap=True, highlight=False)
 
 
+@app.command()
+def bench(
+    bundle: BundlePath,
+    sets: SetNames = None,
+    backends: Annotated[list[str] | None, typer.Option("--backend", help="What computes. Repeat for several.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed in each case.")] = 9,
+    picture: Annotated[Path | None, typer.Option(help="A .png or .svg file; default beside the record.")] = None,
+) -> None:
+    """Time every backend and graph set that runs here, and record the fastest for the server's backend auto."""
+    from export.bench.command import bench as timed
+    from export.bench.picture import draw
+    from export.build import bundle_at
+
+    console = Console(stderr=True)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    found = timed(bundle_at(bundle), backends, sets, rounds=rounds, say=say)
+    Console().print(found.table())
+    if sets or backends:
+        say("not recorded: only what was asked for was timed")
+    else:
+        record = found.record()
+        picture = picture or record.with_suffix(".png")
+        say(f"chosen: {found.choice}; recorded in {record}")
+    if picture is not None:
+        try:
+            draw(found, picture)
+            say(f"picture: {picture}")
+        except BackendMissingError as error:
+            say(str(error))
+
+
 def main() -> None:
     """Run the command line; an error of ours is one sentence and exit code 1, or 3 for a backend that is not here."""
     # PyTorch's threads spin while they wait for each other: two beside a busy process are 4 times slower than one.

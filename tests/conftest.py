@@ -1,10 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
+from export.backends.device import VARIABLE
 from export.build import build_sets
 from models.bundle import Bundle
 from models.config import CellKind
@@ -14,6 +15,14 @@ torch.set_num_threads(1)  # small models; a second thread only waits when the ma
 
 
 MAKERS = {"generation": tiny_bundle, "translation": tiny_translator_bundle, "sentiment": tiny_classifier_bundle}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty cache: no test sees, or leaves, what was measured or built on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
