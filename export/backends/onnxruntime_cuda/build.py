@@ -139,8 +139,7 @@ def check_providers(device: Device, providers: Iterable[str]) -> None:
     if device.type == "cuda" and PROVIDER not in providers:
         raise BackendMissingError(
             f"ONNX Runtime {ort.__version__} cannot start {PROVIDER} here and took {', '.join(providers)}. It needs an "
-            "NVIDIA GPU with its driver, CUDA 13 and cuDNN 9 (extra gpu installs the libraries); its own message is "
-            "printed above."
+            "NVIDIA GPU with its driver, CUDA 13 and cuDNN 9 (see docs/gpu.md); its own message is printed above."
         )
 
 
