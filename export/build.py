@@ -106,12 +106,14 @@ def verify_set(
     Args:
         bundle: the model.
         name: of the set.
-        backend: what runs the graphs, one of export.parity.backends.BACKENDS.
+        backend: what runs the graphs, one of export.backends.opening.BACKENDS.
         texts: token ids of a user's texts (export.parity.texts), measured beside random ones.
         architecture: the bundle's, where it is at hand.
 
     Raises:
         BundleError: the set is missing or its files are not what the manifest says.
+        ExportError: no such backend.
+        BackendMissingError: the backend is not on this machine.
         RunnerError: the runtime refuses a graph.
     """
     graph_set = bundle.graph_set(name)
@@ -143,7 +145,7 @@ def verified(
         What was found, and the opened graphs.
     """
     faults = faults_of(bundle, name, files, architecture.relu_states)
-    opened = open_graphs(backend, name, files)
+    opened = open_graphs(backend, bundle, name, files)
     try:
         figures = architecture.figures(opened, texts)
     except (RunnerError, ValueError, IndexError):  # shapes that do not fit, which the faults explain

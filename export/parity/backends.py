@@ -1,9 +1,10 @@
-"""What runs the graphs that are verified: backends by name, each a function from files to runners.
+"""What runs the graphs that are verified.
 
-The measuring knows runners alone (export.backends.runner). To verify on another backend, add its opener to BACKENDS.
+The measuring knows runners alone (export.backends.runner). On the CPU every set runs, from files that need not be
+published yet; any other backend opens a published set as the server does (export.backends.opening).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -13,10 +14,15 @@ import onnx
 from export.backends.onnxruntime.attention_run import OnnxAttentionStepRunner
 from export.backends.onnxruntime.build import Graphs, open_session
 from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
+from export.backends.opening import BACKENDS, OpenSet, open_set, why_unavailable
 from export.backends.runner import AttentionStepRunner, SequenceRunner, StepRunner
 from export.parity.limits import CPU_BACKEND
+from export.parity.stepped_score import SteppedScore
 from export.rewrite.half_emulated import half_emulated
-from models.errors import ExportError
+from models.bundle import Bundle
+from models.errors import BackendMissingError, ExportError
+
+_SCORED_ROWS = 66  # more than any batch that is scored
 
 
 class OpenGraphs(Protocol):
@@ -30,9 +36,6 @@ class OpenGraphs(Protocol):
 
     def attention_steps(self, capacity: int, state_width: int) -> AttentionStepRunner:
         """Over a translator's `step`."""
-
-
-Opener = Callable[[str, Mapping[str, Path]], OpenGraphs]
 
 
 class OnnxRuntimeCpu:
@@ -68,21 +71,54 @@ class OnnxRuntimeCpu:
         return OnnxAttentionStepRunner(self._graphs, capacity, state_width)
 
 
-BACKENDS: dict[str, Opener] = {CPU_BACKEND: OnnxRuntimeCpu}
-
-
-def open_graphs(backend: str, set_name: str, files: Mapping[str, Path]) -> OpenGraphs:
-    """Open a set's files with a backend.
+class Served:
+    """A set as the server opens it, on any backend.
 
     Args:
-        backend: one of BACKENDS.
-        set_name: the graph set.
+        bundle: the model.
+        opened: by export.backends.opening.
+    """
+
+    def __init__(self, bundle: Bundle, opened: OpenSet) -> None:
+        self._is_generation = bundle.record.task == "generation"
+        self._opened = opened
+
+    def sequences(self) -> SequenceRunner:
+        """See OpenGraphs.sequences; a language model's `score` is made of steps."""
+        sequences = self._opened.sequences()
+        return SteppedScore(sequences, self._opened.steps(_SCORED_ROWS)) if self._is_generation else sequences
+
+    def steps(self, capacity: int, state_width: int) -> StepRunner:
+        """See OpenGraphs.steps."""
+        assert state_width > 0, "a language model has a state"
+        return self._opened.steps(capacity)
+
+    def attention_steps(self, capacity: int, state_width: int) -> AttentionStepRunner:
+        """See OpenGraphs.attention_steps."""
+        assert state_width > 0, "a translator's decoder has a state"
+        return self._opened.attention_steps(capacity)
+
+
+def open_graphs(backend: str, bundle: Bundle, set_name: str, files: Mapping[str, Path]) -> OpenGraphs:
+    """Open a set with a backend.
+
+    Args:
+        backend: one of export.backends.opening.BACKENDS.
+        bundle: the model.
+        set_name: the graph set; for any backend but the CPU's it is published.
         files: graph name -> ONNX file.
 
     Raises:
         ExportError: no such backend.
-        RunnerError: the backend is missing here or refuses a graph.
+        BackendMissingError: it is not on this machine.
+        ConfigError: it does not run such a set.
+        RunnerError: it refuses a graph.
     """
+    if backend == CPU_BACKEND:
+        return OnnxRuntimeCpu(set_name, files)
     if backend not in BACKENDS:
         raise ExportError(f"Backend {ascii(backend)[:80]} cannot verify. Backends: {', '.join(BACKENDS)}.")
-    return BACKENDS[backend](set_name, files)
+    missing = why_unavailable(backend)
+    if missing is not None:
+        raise BackendMissingError(missing)
+    return Served(bundle, open_set(backend, bundle, set_name))

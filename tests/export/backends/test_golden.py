@@ -17,7 +17,7 @@ TASKS = ("generation", "translation", "sentiment")
 def answer(bundle: Bundle, set_name: str) -> np.ndarray:
     graph_set = bundle.graph_set(set_name)
     files = {graph: graph_set.graph(graph) for graph in graph_set.manifest.graphs}
-    opened = open_graphs("onnxruntime-cpu", set_name, files)
+    opened = open_graphs("onnxruntime-cpu", bundle, set_name, files)
     return np.array(architecture_of(bundle).golden(opened).logits, np.float32)
 
 
