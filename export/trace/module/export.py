@@ -22,7 +22,7 @@ from export.trace.module.outputs import output_names
 from export.trace.module.parity import ModuleParity, compare, difference, eager_answers, sizes_as_text
 from export.trace.module.refusals import refuse_unsupported
 from export.trace.module.source import described
-from export.trace.module.trace import trace_module
+from export.trace.module.trace import traced_module
 from export.weights_file import save_graphs
 from models.digest import write_durably
 from models.errors import ExportError
@@ -95,12 +95,14 @@ def export_module(
     names = output_names([name for name, _ in answers], outputs, [spec.name for spec in inputs])
     say(f"tracing {type(module).__name__} at {sizes_as_text(sizes)}")
     examples = {spec.name: (example[spec.name], spec.dynamic_axes) for spec in inputs}
-    model = trace_module(module, examples, names)
+    traced = traced_module(module, examples, names)
+    model = traced.model
     say("comparing with PyTorch at other sizes")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         write_graph(model, path)
-        parity = compare(reference, open_session(path), drawing, sizes, names)
+        checked = drawing.checked_sizes(sizes, traced.bounds)
+        parity = compare(reference, open_session(path), drawing, checked, names)
     notes = [f"PyTorch itself refuses {sizes_as_text(refused)} ({reason})." for refused, reason in parity.refused]
     if drawing.is_sorted:
         notes.append("lengths must go from long to short: the module packs with enforce_sorted=True.")

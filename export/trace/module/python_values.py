@@ -1,7 +1,7 @@
-"""Two things that users write and PyTorch's tracer cannot follow, answered so that it can.
+"""Things that users write and PyTorch's tracer cannot follow, answered so that it can.
 
-`lengths.tolist()` handed to pack_padded_sequence: a list that remembers its tensor. `parameter.data` in an init_hidden:
-the same tensor, detached. And lengths that are made of sizes, as pack_sequence does, stay sizes.
+`lengths.tolist()` or `.numpy()` handed to pack_padded_sequence: a list that remembers its tensor. `parameter.data` in
+an init_hidden: the same tensor, detached. And lengths that are made of sizes, as pack_sequence does, stay sizes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +27,9 @@ class TracedList(list[int]):
 
     def _refuse(self) -> NoReturn:
         raise UnsupportedModelError(
-            "The forward reads numbers out of tensor.tolist(), which a graph cannot: its values are known only when it "
-            "runs. Hand the list to pack_padded_sequence only, or keep the tensor: x.size(1) for max(lengths), "
-            "masks and torch.where for the rest."
+            "The forward reads numbers out of tensor.tolist() or .numpy(), which a graph cannot: its values "
+            "are known only when it runs. Hand the list to pack_padded_sequence only, or keep the tensor: x.size(1) "
+            "for max(lengths), masks and torch.where for the rest."
         )
 
     def __iter__(self) -> Iterator[int]:
@@ -66,6 +66,8 @@ class _Functions(TorchFunctionMode):
         options = kwargs or {}
         if func == _DATA:
             return args[0].detach()
+        if func is Tensor.numpy:
+            return TracedList(args[0])
         if func in (torch.as_tensor, torch.tensor) and args:
             values = args[0]
             if isinstance(values, TracedList):

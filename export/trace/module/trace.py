@@ -6,8 +6,9 @@ fails, a loop over a dynamic axis would freeze it and is refused.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import FrameSummary
 from typing import Any
@@ -30,8 +31,9 @@ from models.errors import ExportError, UnsupportedModelError
 _EXPLANATIONS = (
     (
         ("data-dependent", "Could not guard", "unbacked"),
-        "the forward makes a Python number of a tensor's values (int(), .item(), .tolist(), max() of lengths, or an "
-        "if), which a graph cannot. Take sizes from shapes (x.size(1) for lengths.max()) and choose with torch.where.",
+        "the forward makes a Python number of a tensor's values (int(), .item(), max() of lengths, an if or an "
+        "assert), which a graph cannot. Take sizes from shapes (x.size(1) for lengths.max()) and choose with "
+        "torch.where.",
     ),
     (
         ("was assigned during export", "attributes", "mutat"),
@@ -41,9 +43,30 @@ _EXPLANATIONS = (
 )
 
 
+@dataclass(frozen=True)
+class Traced:
+    """A traced module.
+
+    Attributes:
+        model: opset 20, every named axis symbolic, weights inside.
+        bounds: dynamic axis -> the least and the most that the traced path of the forward is for; None: no most. The
+            least is never below 2, because PyTorch takes a size of 1 for a case of its own.
+    """
+
+    model: onnx.ModelProto
+    bounds: dict[str, tuple[int, int | None]]
+
+
 def trace_module(
     module: nn.Module, examples: Mapping[str, tuple[Tensor, DynamicAxes]], outputs: Sequence[str]
 ) -> onnx.ModelProto:
+    """As traced_module, the model alone."""
+    return traced_module(module, examples, outputs).model
+
+
+def traced_module(
+    module: nn.Module, examples: Mapping[str, tuple[Tensor, DynamicAxes]], outputs: Sequence[str]
+) -> Traced:
     """Trace a user's module; it stays as it is.
 
     Args:
@@ -51,9 +74,6 @@ def trace_module(
         examples: name -> (example, axis -> name of the dynamic axis). Sizes of different axes should differ, and
             be above 1.
         outputs: names for the flattened return value, in order.
-
-    Returns:
-        The model, opset 20, every named axis symbolic, weights inside.
 
     Raises:
         UnsupportedModelError: the module holds a part that cannot be exported.
@@ -90,24 +110,46 @@ def trace_module(
                 "An operator without an ONNX counterpart is named there; write it with others."
             ) from error
     assert translated is not None
-    return rnn_as_scan(finished(translated.model_proto, examples))
+    return Traced(rnn_as_scan(finished(translated.model_proto, examples)), _bounds(program, examples))
+
+
+def _input_sizes(
+    program: torch.export.ExportedProgram, examples: Mapping[str, tuple[Tensor, DynamicAxes]]
+) -> Iterator[tuple[str, int, Any, Any]]:
+    """Each dynamic axis of each input: the input's name, the axis, its traced size, the traced tensor."""
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    for name, (input_name, (_, axes)) in zip(program.graph_signature.user_inputs, examples.items(), strict=True):
+        for axis in axes:
+            yield input_name, axis, values[name].shape[axis], values[name]
+
+
+def _bounds(
+    program: torch.export.ExportedProgram, examples: Mapping[str, tuple[Tensor, DynamicAxes]]
+) -> dict[str, tuple[int, int | None]]:
+    bounds: dict[str, tuple[int, int | None]] = {}
+    for name, axis, size, _ in _input_sizes(program, examples):
+        constraint = program.range_constraints.get(size.node.expr)
+        if constraint is None:
+            continue
+        axis_name = examples[name][1][axis]
+        low, high = bounds.get(axis_name, (2, None))
+        if str(constraint.upper).isdigit():  # else infinite
+            high = int(constraint.upper) if high is None else min(high, int(constraint.upper))
+        bounds[axis_name] = (max(low, int(constraint.lower)), high)
+    return bounds
 
 
 def _check_frozen(program: torch.export.ExportedProgram, examples: Mapping[str, tuple[Tensor, DynamicAxes]]) -> None:
     """Refuse a program in which an axis that is to be dynamic has become a number, and say where that happened."""
-    names = program.graph_signature.user_inputs
-    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
-    for name, (input_name, (_, axes)) in zip(names, examples.items(), strict=True):
-        for axis, axis_name in axes.items():
-            size = values[name].shape[axis]
-            if is_concrete_int(size):
-                raise ExportError(
-                    f"Axis {axis} ({axis_name}) of input {input_name} was frozen to {size}"
-                    f"{_place_of_freezing(values[name], int(size))}. A Python loop over it, len(), unpacking or int() "
-                    "of its size does that: a graph cannot repeat a step an unknown number of times. Use nn.LSTM, "
-                    f"nn.GRU or nn.RNN for a cell in a loop, x.size({axis}) for len(x), tensors for lists of rows, or "
-                    "declare the axis as a number in --input."
-                )
+    for name, axis, size, value in _input_sizes(program, examples):
+        if is_concrete_int(size):
+            raise ExportError(
+                f"Axis {axis} ({examples[name][1][axis]}) of input {name} was frozen to {size}"
+                f"{_place_of_freezing(value, int(size))}. A Python loop over it, len(), unpacking or int() "
+                "of its size does that: a graph cannot repeat a step an unknown number of times. Use nn.LSTM, "
+                f"nn.GRU or nn.RNN for a cell in a loop, x.size({axis}) for len(x), tensors for lists of rows, or "
+                "declare the axis as a number in --input."
+            )
 
 
 def _check_packed(program: torch.export.ExportedProgram, packings: Packings, outputs: Sequence[str]) -> None:

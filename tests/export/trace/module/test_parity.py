@@ -11,7 +11,7 @@ from export.trace import recurrent
 from export.trace.module import export
 from export.trace.module.packing import Packings
 from export.trace.module.parity import difference
-from export.trace.module.trace import trace_module
+from export.trace.module.trace import traced_module
 from tests.export.trace.module.command_line import MODULES, failure, run_module
 
 X = ("x:float32[batch,time,8]",)
@@ -57,19 +57,27 @@ def test_a_branch_on_a_size_is_found_at_that_size(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_branch_far_from_the_traced_size_is_found_at_its_bound(tmp_path: Path) -> None:
+    message = failure(run_module("refused:cuts_long_inputs", WITH_LENGTHS, tmp_path / "my.onnx"))
+    assert message.startswith("ParityError: Output output differs from PyTorch by ")
+    assert "at batch=1, time=101" in message
+    allowed = run_module("refused:cuts_long_inputs", WITH_LENGTHS, tmp_path / "my.onnx", "--range", "time:1..100")
+    assert allowed.exception is None
+
+
 def test_a_runtime_failure_is_a_parity_error_with_the_sizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    trace = trace_module
+    trace = traced_module
 
     def broken(*arguments: object) -> object:
-        model = trace(*arguments)  # type: ignore[arg-type]
-        (lstm,) = (node for node in model.graph.node if node.op_type == "LSTM")
+        traced = trace(*arguments)  # type: ignore[arg-type]
+        (lstm,) = (node for node in traced.model.graph.node if node.op_type == "LSTM")
         (hidden,) = (attribute for attribute in lstm.attribute if attribute.name == "hidden_size")
         hidden.i = 5
-        return model
+        return traced
 
-    monkeypatch.setattr(export, "trace_module", broken)
+    monkeypatch.setattr(export, "traced_module", broken)
     message = failure(run_module("stacks:NotANumber", X, tmp_path / "my.onnx"))
     assert message.startswith("ParityError: ONNX Runtime fails at batch=1, time=1, where PyTorch answers: ")
     assert "Actual:{1,24,8}" in message

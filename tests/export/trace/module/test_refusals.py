@@ -42,7 +42,7 @@ def _in_the_modules_folder(monkeypatch: pytest.MonkeyPatch) -> None:
             ("Axis 0 (batch) of input x was frozen to 3 in refused.py", "x.size(0) for len(x)"),
         ),
         ("reads_a_value", WITH_LENGTHS, ("(refused.py, line", "a Python number of a tensor's values", "x.size(1)")),
-        ("reads_a_list", WITH_LENGTHS, ("numbers out of tensor.tolist()", "x.size(1) for max(lengths)")),
+        ("reads_a_list", WITH_LENGTHS, ("numbers out of tensor.tolist() or .numpy()", "x.size(1) for max(lengths)")),
         ("returns_a_number", WITH_LENGTHS, ("Output width is int, not a tensor",)),
         ("returns_nothing", WITH_LENGTHS, ("returns no tensor",)),
         ("noisy", WITH_LENGTHS, ("gives another output for the same inputs", "random numbers")),
