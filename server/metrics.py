@@ -115,6 +115,24 @@ class Metrics:
             buckets=tuple(i / 20 for i in range(1, 20)),
             registry=self.registry,
         )
+        self._cache_queries = Counter(
+            "rnnserve_state_cache_queries",
+            "Prompt tokens looked up in the cache of states.",
+            ["model"],
+            registry=self.registry,
+        )
+        self._cache_hits = Counter(
+            "rnnserve_state_cache_hits",
+            "Of these, tokens that need not be read again.",
+            ["model"],
+            registry=self.registry,
+        )
+        self._cache_bytes = Gauge(
+            "rnnserve_state_cache_bytes", "Bytes that cached states take.", ["model"], registry=self.registry
+        )
+        self._cache_evictions = Gauge(
+            "rnnserve_state_cache_evictions", "States dropped for want of room.", ["model"], registry=self.registry
+        )
         self._engine_info = Info(
             "rnnserve_engine", "What runs each model.", ["model", "backend", "precision"], registry=self.registry
         )
@@ -145,8 +163,15 @@ class Metrics:
             self._first_token.labels(model),
             self._per_token.labels(model),
             self._padding.labels(model),
+            self._cache_queries.labels(model),
+            self._cache_hits.labels(model),
             {reason: self._cancellations.labels(model, reason) for reason in ("client_gone", "deadline", "error")},
         )
+
+    def watch_cache(self, model: str, num_bytes: Callable[[], int], num_evicted: Callable[[], int]) -> None:
+        """Show a model's cache of states; the functions are called when metrics are read."""
+        self._cache_bytes.labels(model).set_function(num_bytes)
+        self._cache_evictions.labels(model).set_function(num_evicted)
 
     def watch(
         self,
@@ -179,6 +204,8 @@ class EngineMetrics:
         first_token: Histogram,
         per_token: Histogram,
         padding: Histogram,
+        cache_queries: Counter,
+        cache_hits: Counter,
         cancellations: dict[str, Counter],
     ) -> None:
         self.prompt_tokens = prompt_tokens
@@ -190,6 +217,8 @@ class EngineMetrics:
         self._first_token = first_token
         self._per_token = per_token
         self._padding = padding
+        self._cache_queries = cache_queries
+        self._cache_hits = cache_hits
         self._cancellations = cancellations
 
     def ended(self, started: float, times: Times, num_tokens: int) -> None:
@@ -215,6 +244,11 @@ class EngineMetrics:
         """See Observer."""
         self._prefill_duration.observe(seconds)
         self._padding.observe(1 - num_tokens / num_padded)
+
+    def looked_up(self, num_known: int, num_tokens: int) -> None:
+        """See Observer."""
+        self._cache_queries.inc(num_tokens)
+        self._cache_hits.inc(num_known)
 
     def stepped(self, num_rows: int, seconds: float) -> None:
         """See Observer."""

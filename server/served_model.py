@@ -8,6 +8,7 @@ from models.architecture import Task
 from models.decoding.detokenizer import TokenTexts
 from server.engine.engine import Engine
 from server.engine.generation.engine import GenerationEngine
+from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.sentiment.engine import SentimentEngine
 from server.engine.translation.engine import TranslationEngine
 from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
@@ -69,7 +70,7 @@ def served_model(
     model: LoadedModel, settings: Settings, metrics: Metrics, loop: asyncio.AbstractEventLoop
 ) -> ServedModel:
     """Give a model an engine, started, whose news go to the loop."""
-    served = _with_engine(model, settings, metrics.engine_metrics(model.id))
+    served = _with_engine(model, settings, metrics)
     metrics.watch(
         model.id,
         backend=model.backend,
@@ -82,10 +83,13 @@ def served_model(
     return served
 
 
-def _with_engine(model: LoadedModel, settings: Settings, counters: EngineMetrics) -> ServedModel:
+def _with_engine(model: LoadedModel, settings: Settings, metrics: Metrics) -> ServedModel:
+    counters = metrics.engine_metrics(model.id)
     permits = Permits(model.id, settings.max_requests)
     match model:
         case GenerationModel():
+            cache = PrefixCache(settings.prefix_cache_bytes)
+            metrics.watch_cache(model.id, lambda: cache.num_bytes, lambda: cache.num_evicted)
             generation = GenerationEngine(
                 model.id,
                 model.steps,
@@ -96,6 +100,7 @@ def _with_engine(model: LoadedModel, settings: Settings, counters: EngineMetrics
                 max_rows=settings.max_rows,
                 prefill_tokens=settings.prefill_tokens,
                 prefill_share=settings.prefill_share,
+                cache=cache,
                 observer=counters,
             )
             return ServedGeneration(model, generation, permits, counters, TokenTexts(model.tokenizer.token_bytes))

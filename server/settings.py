@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     prefill_tokens: int = Field(
         default=512, ge=32, description="Prompt tokens read in one call, between decoding steps."
     )
+    prefix_cache_bytes: int = Field(
+        default=64 << 20,
+        ge=0,
+        description="Bytes that the states of prompts read may take, per model, so that the same beginning is not read "
+        "again; 0 keeps none.",
+    )
     prefill_share: float = Field(
         default=0.5,
         gt=0,

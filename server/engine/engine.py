@@ -28,6 +28,9 @@ class Observer(Protocol):
     def read(self, num_tokens: int, num_padded: int, seconds: float) -> None:
         """A prefill or encode call read so many tokens, or with the padding between them so many."""
 
+    def looked_up(self, num_known: int, num_tokens: int) -> None:
+        """Of a prompt's tokens that are to be read, so many are known already."""
+
     def stepped(self, num_rows: int, seconds: float) -> None:
         """A decoding step gave so many rows a token; choosing the tokens is in the time."""
 

@@ -73,7 +73,7 @@ class _Answering:
             while len(ended) < len(generation.prompts) * self._asked.n:
                 ended += await generation.mailbox.take()
             ended.sort(key=lambda update: update.choice)
-            return self._answer(generation, ended) | {"usage": self._usage(ended)}
+            return self._answer(generation, ended) | {"usage": self._usage(generation, ended)}
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """The events of a stream. Raises ApiError."""
@@ -84,7 +84,7 @@ class _Answering:
                 ended += [update for update in updates if update.finish_reason is not None]
                 event = self._answer(generation, updates)
                 if len(ended) == self._asked.n:
-                    event["usage"] = self._usage(ended)
+                    event["usage"] = self._usage(generation, ended)
                     event["timings"] = self._record.timings(generation.times)
                 yield event
 
@@ -123,12 +123,12 @@ class _Answering:
         ]
         return {"id": self._id, "model": self._served.id, "seed": generation.seed, "choices": choices}
 
-    def _usage(self, ended: list[Update]) -> dict[str, int]:
+    def _usage(self, generation: Generation, ended: list[Update]) -> dict[str, int]:
         self._record.completion_tokens = sum(update.num_tokens for update in ended)
         return {
             "prompt_tokens": self._record.prompt_tokens,
             "completion_tokens": self._record.completion_tokens,
-            "cached_tokens": 0,
+            "cached_tokens": generation.num_cached,
             "unknown_characters": self._num_unknown,
         }
 

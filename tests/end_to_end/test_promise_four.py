@@ -39,14 +39,20 @@ def mixed_requests(seed: int) -> list[dict[str, Any]]:
         if draw.random() < 0.3:
             request["stop"] = draw.choice(["e", ["ab", "\n"], ". "])
         if draw.random() < 0.2:
+            request["repetition_penalty"] = draw.choice([0.8, 1.3])
+            request["frequency_penalty"] = draw.choice([0, 0.5])
+        if draw.random() < 0.2:
+            request["logprobs"] = draw.randint(0, 5)
+        if draw.random() < 0.2:
             request["min_tokens"] = draw.randint(0, request["max_tokens"])
         requests.append(request)
     return requests
 
 
 def essence(answer: dict[str, Any]) -> tuple[Any, ...]:
-    """What must not change: everything but the request's id."""
-    return answer["model"], answer["seed"], answer["choices"], answer["usage"]
+    """What must not change: everything but the request's id, and which tokens the cache knew."""
+    usage = {name: count for name, count in answer["usage"].items() if name != "cached_tokens"}
+    return answer["model"], answer["seed"], answer["choices"], usage
 
 
 async def all_at_once(url: str, requests: list[dict[str, Any]]) -> list[httpx.Response]:

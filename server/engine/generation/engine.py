@@ -13,6 +13,7 @@ from export.backends.runner import SequenceRunner, StepRunner
 from models.decoding.sampler import Sampler
 from server.engine.engine import Engine, Observer
 from server.engine.generation.batch import Batch
+from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation, Prompt
 from server.engine.generation.scheduler import Prefill, Row, Scheduler, Sequence, Step
 from server.engine.generation.update import Update
@@ -34,6 +35,7 @@ class GenerationEngine(Engine[Generation, Call]):
         max_rows: rows stepped together.
         prefill_tokens: prompt tokens read in one call.
         prefill_share: share of the time for reading prompts while rows are being decoded.
+        cache: states of prompts; used by the engine's thread alone.
         observer: who counts.
     """
 
@@ -49,6 +51,7 @@ class GenerationEngine(Engine[Generation, Call]):
         max_rows: int,
         prefill_tokens: int,
         prefill_share: float,
+        cache: PrefixCache,
         observer: Observer,
     ) -> None:
         super().__init__(name)
@@ -62,6 +65,7 @@ class GenerationEngine(Engine[Generation, Call]):
         self._scheduler: Scheduler[Prompt] = Scheduler(
             max_rows=max_rows, prefill_tokens=prefill_tokens, prefill_share=prefill_share
         )
+        self._cache = cache
         self._observer = observer
         self._takers: list[tuple[Callable[[int], bool], bool]] = []  # of the rows of the last step
 
@@ -77,7 +81,10 @@ class GenerationEngine(Engine[Generation, Call]):
 
     def _begin(self, request: Generation) -> None:
         for prompt in request.prompts:
-            sequence = Sequence(prompt, len(prompt.tokens), len(prompt.continuations), request)
+            num_known, prompt.state = self._cache.find(prompt.tokens[:-1])
+            request.num_cached += num_known
+            self._observer.looked_up(num_known, len(prompt.tokens) - 1)
+            sequence = Sequence(prompt, len(prompt.tokens), len(prompt.continuations), request, num_known)
             request.sequences.append(sequence)
             request.num_open += sequence.num_rows
             self._scheduler.add(sequence)
@@ -118,8 +125,9 @@ class GenerationEngine(Engine[Generation, Call]):
             row[: chunk.stop - chunk.start] = prompt.tokens[chunk.start : chunk.stop]
         states = [self._initial_state if prompt.state is None else prompt.state for prompt in prompts]
         outputs = self._sequences.run("advance", {"ids": ids, "lengths": lengths, "state": np.stack(states)})
-        for prompt, state in zip(prompts, outputs["new_state"], strict=True):
+        for prompt, chunk, state in zip(prompts, call.chunks, outputs["new_state"], strict=True):
             prompt.state = state.copy()
+            self._cache.put(prompt.tokens[: chunk.stop], prompt.state)
         self._observer.read(int(lengths.sum()), ids.size, time.perf_counter() - started)
 
     def _step(self, call: Step[Prompt]) -> None:

@@ -22,7 +22,8 @@ class Prompt:
         tokens: int64 [length], its ids.
         first_index: the index in the answer of its first choice.
         continuations: one for each choice.
-        state: float32 [D], after the tokens that are prefilled; None before the first and once all rows have it.
+        state: float32 [D], after the tokens that are prefilled, not to be changed; None before the first and once all
+            rows have it.
     """
 
     generation: "Generation"
@@ -43,6 +44,7 @@ class Generation:
         prompts: filled in once.
         mailbox: where its news go.
         sequences: the engine's.
+        num_cached: tokens of its prompts that were known already; the engine's.
         num_open: continuations that go on; the engine's.
         times: the engine's.
     """
@@ -53,6 +55,7 @@ class Generation:
     prompts: list[Prompt] = field(default_factory=list)
     mailbox: Mailbox[Update] = field(default_factory=Mailbox)
     sequences: list[Sequence[Prompt]] = field(default_factory=list)
+    num_cached: int = 0
     num_open: int = 0
     times: Times = field(default_factory=Times)
 

@@ -17,6 +17,7 @@ from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.decoding.stop_strings import StopStrings
 from server.engine.generation.engine import GenerationEngine
+from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
 from server.engine.generation.update import Update
 from tests.models.decoding.plain_sampler import penalised
@@ -52,7 +53,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(max_rows: int = 8, prefill_tokens: int = 64) -> AsyncIterator[Rig]:
+async def rig(max_rows: int = 8, prefill_tokens: int = 64, cache_bytes: int = 1 << 20) -> AsyncIterator[Rig]:
     steps, sequences = FakeStepRunner(2 * max_rows, VOCAB_SIZE), FakeSequenceRunner(VOCAB_SIZE)
     counts = Counts()
     engine = GenerationEngine(
@@ -65,6 +66,7 @@ async def rig(max_rows: int = 8, prefill_tokens: int = 64) -> AsyncIterator[Rig]
         max_rows=max_rows,
         prefill_tokens=prefill_tokens,
         prefill_share=0.5,
+        cache=PrefixCache(cache_bytes),
         observer=counts,
     )
     engine.start(asyncio.get_running_loop())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.decoding.options import GenerationOptions
+from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.update import Update
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.generation.harness import VOCAB_SIZE, Rig, answer, generation_of, plainly, rig
@@ -283,6 +284,7 @@ def test_a_runner_with_too_few_slots_is_refused() -> None:
                     max_rows=2,
                     prefill_tokens=32,
                     prefill_share=0.5,
+                    cache=PrefixCache(0),
                     observer=running.counts,
                 )
 

@@ -1,0 +1,105 @@
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.engine.generation.prefix_cache import PrefixCache
+from server.engine.generation.scheduler import CHUNK
+from tests.server.engine.generation.harness import VOCAB_SIZE, answer, rig
+from tests.server.engine.generation.test_engine import expected, same, some_options, some_prompt
+
+WIDTH = 3
+LENGTHS = st.sampled_from([1, 2, 31, 32, 33, 63, 64, 65, 100])
+
+
+def tokens_of(length: int, variant: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """The variants differ from token 40 on."""
+    tokens = np.arange(length, dtype=np.int64)
+    tokens[40:] += 1000 * variant
+    return tokens
+
+
+def state_of(tokens: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.float32]]":
+    return np.full(WIDTH, hash(tokens.tobytes()) % 10_007, np.float32)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["put", "find"]), LENGTHS, st.integers(0, 2)), max_size=80),
+    st.sampled_from([0, 1, 700, 2500, 10_000, 10**6]),
+)
+def test_what_is_found_is_a_beginning_with_its_own_state_and_the_budget_holds(
+    events: list[tuple[str, int, int]], max_bytes: int
+) -> None:
+    cache = PrefixCache(max_bytes)
+    put: dict[bytes, int] = {}
+    for what, length, variant in events:
+        tokens = tokens_of(length, variant)
+        if what == "put":
+            cache.put(tokens, state_of(tokens))
+            put[tokens.tobytes()] = length
+        else:
+            found, state = cache.find(tokens)
+            if state is not None:
+                assert tokens[:found].tobytes() in put
+                np.testing.assert_array_equal(state, state_of(tokens[:found]))
+                assert found == length or found % CHUNK == 0
+            if max_bytes == 10**6:  # nothing has been dropped: the longest there is
+                known = [n for n in range(1, length + 1) if n == length or n % CHUNK == 0]
+                assert found == max((n for n in known if tokens[:n].tobytes() in put), default=0)
+        assert cache.num_bytes <= max_bytes
+        assert cache.num_bytes == len(cache) * (WIDTH * 4 + 600)
+
+
+def test_the_longest_unused_goes_first_and_leaves_nothing_behind() -> None:
+    cache = PrefixCache(3 * (WIDTH * 4 + 600))
+    prompts = [np.array([i], np.int64) for i in range(5)]
+    for tokens in prompts[:3]:
+        cache.put(tokens, state_of(tokens))
+    cache.find(prompts[0])
+    cache.put(prompts[3], state_of(prompts[3]))
+    assert [cache.find(tokens)[0] for tokens in prompts[:4]] == [1, 0, 1, 1]
+    assert cache.num_evicted == 1
+    assert len(cache._root.children) == 3
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2000, 1 << 20])
+def test_a_hit_gives_the_answer_of_a_miss(cache_bytes: int) -> None:
+    rng = np.random.default_rng(3)
+    stem: list[int] = rng.integers(1, VOCAB_SIZE, 100).tolist()
+    prompts = [stem[:n] for n in (1, 2, 31, 32, 33, 34, 64, 65, 66, 97, 100)] + [stem[:40] + some_prompt(rng)]
+
+    async def main() -> int:
+        async with rig(max_rows=6, cache_bytes=cache_bytes) as running:
+            for round_ in range(3):
+                tasks = []
+                for number, prompt in enumerate(prompts):
+                    options = some_options(rng)
+                    generation = running.submit(prompt, seed=number + round_, **options)
+                    tasks.append((asyncio.create_task(answer(generation)), prompt, options, number + round_))
+                for task, prompt, options, seed in tasks:
+                    same(await task, expected([prompt], options, seed))
+            return running.counts.known_tokens
+
+    known = asyncio.run(main())
+    assert (known > 1000) == (cache_bytes == 1 << 20)
+    assert (known == 0) == (cache_bytes == 0)
+
+
+def test_a_prompt_that_is_known_whole_is_not_read_again_and_its_last_token_is_applied_once() -> None:
+    prompt = list(range(1, 19)) * 5
+
+    async def main() -> None:
+        async with rig() as running:
+            first = running.submit(prompt, seed=1, max_tokens=9, n=3)
+            one = await answer(first)
+            num_calls = len(running.sequences.calls)
+            second = running.submit(prompt, seed=1, max_tokens=9, n=3)
+            assert await answer(second) == one
+            assert len(running.sequences.calls) == num_calls
+            assert (first.num_cached, second.num_cached) == (0, len(prompt) - 1)
+
+    asyncio.run(main())
