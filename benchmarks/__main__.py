@@ -1,10 +1,16 @@
-"""`python -m benchmarks [step] [http] [quality]`: run the benchmarks, all by default."""
+"""`python -m benchmarks [step] [precision] [http] [quality]`: run the benchmarks, all by default."""
 
 import sys
+from collections.abc import Callable
 
-from benchmarks import over_http, quality, step
+from benchmarks import over_http, precision, quality, step
 
-ALL = {"step": step.main, "http": over_http.main, "quality": quality.main}
+ALL: dict[str, Callable[[], None]] = {
+    "step": step.main,
+    "precision": precision.main,
+    "http": over_http.main,
+    "quality": quality.main,
+}
 
 
 def main() -> None:

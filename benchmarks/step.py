@@ -1,6 +1,9 @@
-"""One decoding step, bare: PyTorch eager, the fp32 graph, the int8 graph, for every cell kind (2 layers of 512).
+"""One decoding step, bare: PyTorch eager, every fp32 graph, the int8 graph, for every cell kind (2 layers of 512).
 
-`read` is one time step inside the int8 `advance` over a chunk of 32, as prompts are read.
+The fp32 graphs are the three that the same model can become, each with and without the runtime's graph optimisations:
+the set fp32; `products`, the loop-free step of gpu-fp32; `operator`, with the ONNX operator as traced (for an LSTM or
+GRU the same as fp32). int8 is held against the fastest of them. `read` is one time step inside the int8 `advance` over
+a chunk of 32, as prompts are read.
 
 Random weights: speed does not depend on them. The variants take turns, round after round, and a ratio is the median of
 the rounds' ratios, so a machine that slows down slows all of them.
@@ -10,18 +13,20 @@ the rounds' ratios, so a machine that slows down slows all of them.
 
 import json
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
+from benchmarks.rounds import Times, fastest, in_turn, ratio
 from export.backends.onnxruntime.build import Graphs, open_session
 from export.backends.onnxruntime.run import OnnxStepRunner
 from export.quantize.language_model import QuantizedLanguageModel
@@ -33,9 +38,12 @@ from models.network.language_model import LanguageModel
 
 BATCHES = (1, 8, 64)
 ROUNDS = 9
+SECONDS = 0.03  # of each variant in a round
 VOCAB_SIZE = 66
 CHUNK = 32
-RATIOS = ("fp32_over_int8", "pytorch_over_int8", "int8_over_read", "runner_over_int8")
+PLAIN = ", not optimised"
+FP32 = [f"{name}{suffix}" for name in ("fp32", "products", "operator") for suffix in ("", PLAIN)]
+LEAST = {"rnn-tanh": 1.5, "rnn-relu": 1.5}  # fastest fp32 / int8 at batch 1; 2 for the others and at batch 64
 
 
 def main() -> None:
@@ -46,9 +54,12 @@ def main() -> None:
         "batch",
         "PyTorch us",
         "fp32 us",
+        "fastest fp32 us",
         "int8 us",
         "int8 read us",
         "fp32 / int8",
+        "fastest / int8",
+        "target",
         "PyTorch / int8",
         "int8 / read",
         "runner / bare",
@@ -56,75 +67,104 @@ def main() -> None:
     table = Table(*columns, title="One step, 2 x 512, one thread", title_justify="left")
     results: list[dict[str, Any]] = []
     for kind in CELL_KINDS:
+        model = _Model(kind)
         for batch in BATCHES:
-            times = _rounds(_variants(kind, batch))
-            times["read"] = [microseconds / CHUNK for microseconds in times["read"]]
-            row = {"cell": kind, "batch": batch, **{f"{name}_us": median(values) for name, values in times.items()}}
-            for name, over in (("fp32", "int8"), ("pytorch", "int8"), ("int8", "read"), ("runner", "int8")):
-                row[f"{name}_over_{over}"] = median(a / b for a, b in zip(times[name], times[over], strict=True))
+            row = _measured(kind, batch, in_turn(model.variants(batch), ROUNDS, SECONDS))
             results.append(row)
             table.add_row(
                 kind,
                 str(batch),
-                *(f"{row[f'{name}_us']:.0f}" for name in ("pytorch", "fp32", "int8", "read")),
-                *(f"{row[key]:.2f}" for key in RATIOS),
+                *(f"{row[key]:.0f}" for key in ("pytorch_us", "fp32_us")),
+                f"{row['fastest_us']:.0f} {row['fastest']}",
+                *(f"{row[key]:.0f}" for key in ("int8_us", "read_us")),
+                *(f"{row[key]:.2f}" for key in ("fp32_over_int8", "fastest_over_int8")),
+                f"{row['target']:g}{'' if row['is_met'] else ' MISSED'}",
+                *(f"{row[key]:.2f}" for key in ("pytorch_over_int8", "int8_over_read", "runner_over_int8")),
             )
-    Console(width=130).print(table)
+    Console(width=170).print(table)
     print(json.dumps({"benchmark": "step", "machine": machine(), "results": results}))
 
 
-def _variants(kind: CellKind, batch: int) -> dict[str, Callable[[], object]]:
-    """Functions that make one step each: PyTorch, both graphs bare, and the int8 graph through the server's runner."""
-    torch.manual_seed(0)
-    config = LanguageModelConfig(vocab_size=VOCAB_SIZE, embedding_size=256, kind=kind, hidden_size=512, num_layers=2)
-    model = LanguageModel(config).eval()
-    weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
-    sessions: dict[str, Any] = {}
-    for name, graphs in (
-        ("fp32", graph_set_from_traced("fp32", language_model_graphs(model))),
-        ("int8", QuantizedLanguageModel(config, weights).graphs()),
-    ):
-        with tempfile.TemporaryDirectory() as folder:
-            save_graphs(Path(folder), graphs)
-            sessions[name] = open_session(Path(folder) / "step.onnx")
-            sessions[f"{name} advance"] = open_session(Path(folder) / "advance.onnx")
-    generator = np.random.default_rng(0)
-    token = generator.integers(VOCAB_SIZE, size=batch)
-    state = generator.uniform(0, 0.5, (batch, config.recurrent.state_size)).astype(np.float32)
-    runner = OnnxStepRunner(Graphs("int8", {"step": sessions["int8"]}), 2 * batch, state.shape[1])
-    for slot, row in enumerate(state):
-        runner.put(slot, row)
-    parents = np.arange(batch)
-    ids, torch_state = torch.from_numpy(token)[:, None], torch.from_numpy(state)
-
-    def eager() -> None:
-        with torch.inference_mode():
-            model(ids, torch_state)
-
-    feeds = {"token": token, "state": state}
-    chunk = {"ids": np.tile(token[:, None], CHUNK), "lengths": np.full(batch, CHUNK, np.int32), "state": state}
+def _measured(kind: CellKind, batch: int, times: Times) -> dict[str, Any]:
+    times["read"] = [microseconds / CHUNK for microseconds in times["read"]]
+    best = fastest(times, FP32)
+    target = LEAST.get(kind, 2.0) if batch == 1 else 2.0
+    over = ratio(times, best, "int8")
     return {
-        "pytorch": eager,
-        "fp32": lambda: sessions["fp32"].run(None, feeds),
-        "int8": lambda: sessions["int8"].run(None, feeds),
-        "read": lambda: sessions["int8 advance"].run(None, chunk),
-        "runner": lambda: runner.step(token, parents),
+        "cell": kind,
+        "batch": batch,
+        **{f"{name}_us": median(values) for name, values in times.items()},
+        "fastest": best,
+        "fastest_us": median(times[best]),
+        "fp32_over_int8": ratio(times, "fp32", "int8"),
+        "fastest_over_int8": over,
+        "target": target,
+        "is_met": over >= target,
+        "pytorch_over_int8": ratio(times, "pytorch", "int8"),
+        "int8_over_read": ratio(times, "int8", "read"),
+        "runner_over_int8": ratio(times, "runner", "int8"),
     }
 
 
-def _rounds(variants: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Microseconds for one call of each variant in each round."""
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    counts: dict[str, int] = {}
-    for name, call in variants.items():
-        started = time.perf_counter()
-        for _ in range(5):
-            call()
-        counts[name] = max(5, int(0.03 / ((time.perf_counter() - started) / 5)))
-    for _ in range(ROUNDS):
-        for name, call in variants.items():
-            started = time.perf_counter()
-            for _ in range(counts[name]):
-                call()
-            times[name].append((time.perf_counter() - started) / counts[name] * 1e6)
-    return times
+class _Model:
+    """One cell kind with all its graphs open."""
+
+    def __init__(self, kind: CellKind) -> None:
+        torch.manual_seed(0)
+        self._config = LanguageModelConfig(
+            vocab_size=VOCAB_SIZE, embedding_size=256, kind=kind, hidden_size=512, num_layers=2
+        )
+        self._model = LanguageModel(self._config).eval()
+        weights = {name: value.detach().numpy() for name, value in self._model.named_parameters()}
+        traced = language_model_graphs(self._model)
+        sets = {
+            "fp32": graph_set_from_traced("fp32", traced),
+            "products": graph_set_from_traced("gpu-fp32", traced),
+            "operator": traced,
+            "int8": QuantizedLanguageModel(self._config, weights).graphs(),
+        }
+        self._sessions: dict[str, Any] = {}
+        for name, graphs in sets.items():
+            self._open(name, graphs)
+
+    def _open(self, name: str, graphs: dict[str, onnx.ModelProto]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            save_graphs(Path(folder), {graph: graphs[graph] for graph in ("step", "advance")})
+            self._sessions[name] = open_session(Path(folder) / "step.onnx")
+            if name == "int8":
+                self._sessions["advance"] = open_session(Path(folder) / "advance.onnx")
+                return
+            options = ort.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.log_severity_level = 3
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            path = str(Path(folder) / "step.onnx")
+            self._sessions[f"{name}{PLAIN}"] = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def variants(self, batch: int) -> dict[str, Callable[[], object]]:
+        """Functions that make one step each: PyTorch, all graphs bare, and int8 through the server's runner."""
+        generator = np.random.default_rng(0)
+        token = generator.integers(VOCAB_SIZE, size=batch)
+        state = generator.uniform(0, 0.5, (batch, self._config.recurrent.state_size)).astype(np.float32)
+        runner = OnnxStepRunner(Graphs("int8", {"step": self._sessions["int8"]}), 2 * batch, state.shape[1])
+        for slot, row in enumerate(state):
+            runner.put(slot, row)
+        parents = np.arange(batch)
+        ids, torch_state = torch.from_numpy(token)[:, None], torch.from_numpy(state)
+
+        def eager() -> None:
+            with torch.inference_mode():
+                self._model(ids, torch_state)
+
+        feeds = {"token": token, "state": state}
+        chunk = {"ids": np.tile(token[:, None], CHUNK), "lengths": np.full(batch, CHUNK, np.int32), "state": state}
+        return {
+            "pytorch": eager,
+            **{name: _call(self._sessions[name], feeds) for name in (*FP32, "int8")},
+            "read": _call(self._sessions["advance"], chunk),
+            "runner": lambda: runner.step(token, parents),
+        }
+
+
+def _call(session: Any, feeds: dict[str, Any]) -> Callable[[], object]:
+    return lambda: session.run(None, feeds)
