@@ -90,7 +90,16 @@ def drawn(inputs: tuple[str, ...], batch: int, time: int, *, is_sorted: bool) ->
     return values
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)
+LONG = (attending.SelfAttention, stepping.Window)  # like others, so left to the long run
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.make.__name__, marks=[pytest.mark.slow] if case.make in LONG else [])
+        for case in CASES
+    ],
+)
 def test_the_command_exports_it_and_it_answers_as_pytorch_does(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
