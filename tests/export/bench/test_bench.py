@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from export.__main__ import bench as command
 from export.backends.choice import Choice, read_choice
 from export.backends.device import VARIABLE
 from export.backends.opening import CPU, CUDA, open_set, why_unavailable
@@ -81,7 +82,11 @@ def test_what_was_measured_is_recorded_and_the_server_takes_it(built_bundle: Bui
     path = found.record()
     assert read_choice(bundle.record.sha256) == found.choice
     assert f'"set": "{found.choice.set}"' in path.read_text()
-    (model,) = load_models(Settings(store=bundle.path.parent.parent, models=("gru",), max_rows=4))
+    (model,) = load_models(
+        Settings(
+            store=bundle.path.parent.parent, models=(bundle.path.parent.name + "/" + bundle.path.name,), max_rows=4
+        )
+    )
     assert (model.backend, model.precision) == (found.choice.backend, found.choice.set)
 
 
@@ -114,13 +119,20 @@ def test_wrong_names_and_missing_backends_are_said(built_bundle: Built, tmp_path
         bench(tiny_bundle(tmp_path, "gru"))
 
 
+def test_what_was_asked_for_by_name_is_not_recorded(
+    built_bundle: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(built_bundle("gru", "sentiment").path, sets=["fp32"], rounds=1, picture=tmp_path / "bench.svg")
+    assert "not recorded" in capsys.readouterr().err
+    assert (tmp_path / "bench.svg").is_file()
+    assert not (tmp_path / "cache").exists()
+
+
 def test_the_command_shows_a_table_and_says_what_it_chose(built_bundle: Built, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "export", "bench", str(built_bundle("gru").path), "--rounds", "1"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
+    arguments = [sys.executable, "-m", "export", "bench", str(built_bundle("gru", "sentiment").path), "--rounds", "1"]
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
     assert done.returncode == 0, done.stderr
-    assert "step 64" in done.stdout
+    assert "classify 64 x 64" in done.stdout
     assert "int8 on onnxruntime-cpu" in done.stdout
     assert "chosen: " in done.stderr
     assert len(list((tmp_path / "cache").rglob("bench.png"))) == 1
-    done = subprocess.run([*command, "--set", "fp32"], check=False, capture_output=True, text=True)
-    assert "not recorded" in done.stderr
