@@ -19,7 +19,7 @@ class CudaAttentionStepRunner:
     """An AttentionStepRunner over ONNX Runtime on an NVIDIA GPU.
 
     The memories of the rows lie side by side, padded to one of few lengths. They are gathered anew only when a row asks
-    another source than in the step before, and uploaded anew when the padded length changes. Not thread-safe: it
+    another source than in the step before; each padded length has a place of its own, where its last sources stay. Not thread-safe: it
     belongs to one engine thread.
 
     Args:
@@ -37,7 +37,6 @@ class CudaAttentionStepRunner:
         self._states = DeviceRows(graphs.gather, graphs.device, capacity, (state_width,))
         self._sources = SourceTable(capacity)
         self._memories: dict[int, _Memories] = {}  # by padded length
-        self._length = 0  # the padded length of the last step
 
     def put(self, slot: int, row: Floats, memory: Mapping[str, Array] | None = None) -> None:
         """See StepRunner.put."""
@@ -73,9 +72,6 @@ class CudaAttentionStepRunner:
         length = length_bucket(max(source.length for source in asked))
         if length not in self._memories:
             self._memories[length] = _Memories(self._graphs, self.capacity, length, asked[0])
-        if length != self._length:  # what lies there is of an earlier time
-            self._memories[length].clear()
-            self._length = length
         return self._memories[length]
 
 
@@ -90,10 +86,6 @@ class _Memories:
             for name, width in self._widths.items()
         }
         self._laid: list[Source] = []  # whose memory lies in each row
-
-    def clear(self) -> None:
-        """Forget what lies here."""
-        self._laid = []
 
     def laid(self, asked: list[Source], bucket: int) -> dict[str, Place]:
         """Lay the memories of the rows side by side; where they lie so already, nothing is done."""
