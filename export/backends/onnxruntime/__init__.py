@@ -1,1 +1,1 @@
-"""ONNX Runtime, CPU (and CUDA later)."""
+"""ONNX Runtime on the CPU."""

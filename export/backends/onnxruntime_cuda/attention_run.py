@@ -19,8 +19,8 @@ class CudaAttentionStepRunner:
     """An AttentionStepRunner over ONNX Runtime on an NVIDIA GPU.
 
     The memories of the rows lie side by side, padded to one of few lengths. They are gathered anew only when a row asks
-    another source than in the step before; each padded length has a place of its own, where its last sources stay. Not thread-safe: it
-    belongs to one engine thread.
+    another source than in the step before; each padded length has a place of its own, where its last sources stay. Not
+    thread-safe: it belongs to one engine thread.
 
     Args:
         graphs: an open set with the graph `step`.
