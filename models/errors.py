@@ -63,7 +63,7 @@ class RunnerError(RnnserveError):
 
 
 class BackendMissingError(RunnerError):
-    """This machine lacks a backend's libraries or hardware."""
+    """A backend's libraries or hardware are missing on this machine."""
 
 
 class RequestError(RnnserveError):
