@@ -153,3 +153,16 @@ def test_a_record_that_is_no_record_is_named(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(BundleCorruptError, match=r"bundle\.json"):
         Bundle(path.parent)
+
+
+def test_a_bundle_that_cannot_be_completed_is_not_published(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
+
+    def refuse(other: Bundle) -> None:
+        assert other.record.version == 2
+        raise BundleCorruptError("no graphs")
+
+    facts = {"config": bundle.config, "weights": dict(bundle.weights()), "tokenizer": bundle.tokenizer}
+    with pytest.raises(BundleCorruptError, match="no graphs"):
+        publish(Store(tmp_path), "gru", **facts, card="", metrics={}, provenance={}, complete=refuse)  # type: ignore[arg-type]
+    assert Store(tmp_path).versions("gru") == [1]

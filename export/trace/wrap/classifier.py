@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.trace.module.trace import trace_module
-from export.trace.wrap.calls import called, rows_by_length
+from export.trace.wrap.calls import called, rows_by_length, traced_for
 from export.trace.wrap.refused_logits import check_logits
 from models.errors import UnsupportedModelError
 
@@ -57,7 +56,7 @@ class UserClassifier(nn.Module):
         ids = torch.zeros(3, 23, dtype=torch.int64)
         lengths = torch.tensor([23, 7, 1], dtype=torch.int32)
         inputs = {"ids": (ids, {0: "batch", 1: "time"}), "lengths": (lengths, {0: "batch"})}
-        return {"classify": trace_module(self, inputs, ["logits"])}
+        return {"classify": traced_for(self.module, self, "classify", inputs, ["logits"])}
 
 
 def user_classifier(module: nn.Module, vocab_size: int) -> UserClassifier:

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.trace.module.trace import trace_module
-from export.trace.wrap.calls import called, rows_by_length
+from export.trace.wrap.calls import called, rows_by_length, traced_for
 from export.trace.wrap.refused_logits import check_logits
 from export.trace.wrap.states import StateLayout, state_layout
 from models.errors import ExportError, UnsupportedModelError
@@ -72,11 +71,11 @@ class UserLanguageModel(nn.Module):
         one = {"token": (ids[:, 0].clone(), of_rows), "state": (row, of_rows)}
         outputs = ["logits", "new_state"]
         graphs = {
-            "advance": trace_module(_Advance(self), sequence, outputs),
-            "step": trace_module(_Step(self), one, outputs),
+            "advance": traced_for(self.module, _Advance(self), "advance", sequence, outputs),
+            "step": traced_for(self.module, _Step(self), "step", one, outputs),
         }
         if self.has_positions:
-            graphs["score"] = trace_module(self, sequence, outputs)
+            graphs["score"] = traced_for(self.module, self, "score", sequence, outputs)
         return graphs
 
 

@@ -23,7 +23,6 @@ from models.network.recurrent import RecurrentStack
 
 TOLERANCE = 1e-5  # relative to the largest magnitude or 1
 _CELLS: dict[type[nn.Module], CellKind] = {nn.LSTMCell: "lstm", nn.GRUCell: "gru"}
-_WITHOUT_WEIGHTS = (nn.Dropout, nn.Identity, nn.AlphaDropout, nn.Dropout1d)
 
 
 class NotNativeError(Exception):
@@ -139,7 +138,7 @@ def _parts(module: nn.Module) -> _Parts:
                 stacks.append((_kind_of_cell(part), part.hidden_size, False, [_layer(part, "", part.weight_hh)]))
             case nn.Linear():
                 linears.append(part)
-            case _ if not isinstance(part, _WITHOUT_WEIGHTS) and list(part.parameters(recurse=False)):
+            case _ if list(part.parameters(recurse=False)):
                 raise NotNativeError(f"{name or 'the module itself'} ({type(part).__name__}) has weights of its own")
     _fit(len(embeddings) == 1, f"it has {len(embeddings)} embeddings")
     _fit(bool(stacks), "it has no recurrent layer")
@@ -173,6 +172,7 @@ def _layer(part: nn.Module, suffix: str, weight_hh: Tensor) -> _Layer:
 def _kind_of_cell(cell: nn.RNNCellBase) -> CellKind:
     if isinstance(cell, nn.RNNCell):
         return "rnn-relu" if cell.nonlinearity == "relu" else "rnn-tanh"
+    _fit(type(cell) in _CELLS, f"{type(cell).__name__} is a cell of its own")
     return _CELLS[type(cell)]
 
 
@@ -238,8 +238,10 @@ def _ragged(vocab_size: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
+    """Of what logits [rows, classes] say; a module may give them normalised, with log_softmax."""
     if found.shape != expected.shape:
         return float("inf")
+    found, expected = found.log_softmax(-1), expected.log_softmax(-1)
     return float((found - expected).abs().max()) / max(1.0, float(expected.abs().max()))
 
 

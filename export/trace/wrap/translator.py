@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.trace.module.trace import trace_module
-from export.trace.wrap.calls import called, rows_by_length
+from export.trace.wrap.calls import called, rows_by_length, traced_for
 from export.trace.wrap.refused_logits import check_logits
 from export.trace.wrap.states import StateLayout, state_layout
 from models.errors import ExportError, UnsupportedModelError
@@ -84,8 +83,8 @@ class UserTranslator(nn.Module):
             "lengths": (lengths, of_rows),
         }
         return {
-            "encode": trace_module(_Encode(self), sources, ["memory", "keys", "state"]),
-            "step": trace_module(_Step(self), one, ["logits", "new_state", "attention"]),
+            "encode": traced_for(self.module, _Encode(self), "encode", sources, ["memory", "keys", "state"]),
+            "step": traced_for(self.module, _Step(self), "step", one, ["logits", "new_state", "attention"]),
         }
 
 

@@ -150,7 +150,7 @@ def _native(user: UserModel) -> tuple[Native | None, str]:
             case UserTranslator():
                 return None, "a translator is always wrapped"
     except NotNativeError as error:
-        return None, f"{name} is not one embedding, one recurrent stack and a linear head, because {error}"
+        return None, f"{name} is none of our networks (one embedding, one recurrent stack, a linear head): {error}"
     return native, f"{name} is an embedding, a recurrent stack and a linear head, and answers as ours does"
 
 

@@ -42,6 +42,15 @@ def test_a_cell_in_a_loop() -> None:
     assert (config.kind, config.num_layers) == ("rnn-relu", 1)
 
 
+def test_logits_that_are_normalised_already() -> None:
+    class LogLM(user_modules.PlainLM):
+        def forward(self, ids: torch.Tensor, lengths: torch.Tensor, h: object = None, c: object = None) -> object:
+            logits, h, c = super().forward(ids, lengths, h, c)
+            return logits.log_softmax(-1), h, c
+
+    assert language_model(LogLM()).config.kind == "lstm"
+
+
 @pytest.mark.parametrize(
     ("module", "pooling"),
     [

@@ -68,7 +68,7 @@ def test_a_residual_model_is_wrapped_with_its_nested_states_in_one_row(tmp_path:
     found, said = wrapped(tmp_path, "ResidualLM", "generation", weights=weights)
     bundle = found.bundle
     assert said[0].startswith(
-        "wrapped: ResidualLM is not one embedding, one recurrent stack and a linear head, because"
+        "wrapped: ResidualLM is none of our networks (one embedding, one recurrent stack, a linear"
     )
     assert "norm (LayerNorm) has weights of its own" in said[0]
     assert [(entry.name, entry.offset, entry.size) for entry in bundle.record.row] == [

@@ -1,0 +1,36 @@
+from typing import Any
+
+import pytest
+
+from models.architecture import state_row
+from models.config import checked
+from models.errors import ConfigError
+from models.wrapped_config import WrappedConfig
+
+GENERATION: dict[str, Any] = {
+    "task": "generation",
+    "vocab_size": 30,
+    "state": [{"name": "h", "shape": [2, 8]}, {"name": "seen", "shape": []}],
+}
+
+
+def test_the_row_holds_every_part_in_order() -> None:
+    config = checked(WrappedConfig, GENERATION, "a test")
+    assert [(entry.name, entry.offset, entry.size) for entry in state_row(config)] == [("h", 0, 16), ("seen", 16, 1)]
+    assert config.state_size == 17
+    assert WrappedConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"state": []}, "for generation has state"),
+        ({"memory_width": 4}, r"for generation has state; wrong: \['memory_width'\]"),
+        ({"task": "translation"}, "has keys_width, memory_width, state; wrong"),
+        ({"task": "sentiment", "num_classes": 2}, "for sentiment has num_classes; wrong"),
+        ({"state": [{"name": "h", "shape": [0]}]}, "greater than or equal to 1"),
+    ],
+)
+def test_fields_of_another_task_are_refused(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        checked(WrappedConfig, GENERATION | change, "a test")
