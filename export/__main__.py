@@ -1,4 +1,4 @@
-"""The export command line: `python -m export build|verify|inspect BUNDLE`."""
+"""The export command line: `python -m export build|verify|inspect|module|wrap|tensorrt|bench`."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from export.report_table import report_table
 from models.errors import BackendMissingError, RnnserveError
 
 app = typer.Typer(
-    help="Export trained bundles to ONNX graph sets, verified against PyTorch.",
+    help="Make verified ONNX graphs and TensorRT engines of trained recurrent models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -70,13 +70,20 @@ def verify(
 
 
 @app.command()
-def inspect(bundle: BundlePath) -> None:
+def inspect(
+    bundle: BundlePath,
+    picture: Annotated[Path | None, typer.Option(help="Draw each graph's operators: a .png or .svg file.")] = None,
+) -> None:
     """Show a bundle: architecture, state row, metrics, and each set's graphs, shapes, operators and sizes."""
     from export.build import bundle_at
+    from export.census_picture import draw_census
     from export.inspection import bundle_tables
 
-    for table in bundle_tables(bundle_at(bundle)):
+    opened = bundle_at(bundle)
+    for table in bundle_tables(opened):
         Console().print(table)
+    if picture is not None:
+        draw_census(opened, picture)
 
 
 @app.command()

@@ -62,9 +62,9 @@ class _Writer:
         if node.op_type in RECURRENT:
             for index in (1, 2):
                 node.input[index] = self._widened(node.input[index])
-        elif node.op_type == "Gather" and self._is_matrix(node.input[0]):
-            table, result = self._weight(node.input[0]), node.output[0]
-            node.input[0], node.output[0] = table, f"{result}.half"
+        elif node.op_type in ("Gather", "Transpose") and self._is_matrix(node.input[0]):  # rows, or a weight turned
+            weight, result = self._weight(node.input[0]), node.output[0]
+            node.input[0], node.output[0] = weight, f"{result}.half"
             self.nodes.append(node)
             self._cast(f"{result}.half", result, TensorProto.FLOAT)
             self._halves[result] = f"{result}.half"

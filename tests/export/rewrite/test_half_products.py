@@ -56,6 +56,17 @@ def test_the_emulation_rounds_as_numpy_does() -> None:
     assert np.abs(found - exact).max() > 1e-5
 
 
+def test_a_weight_that_the_graph_turns_is_stored_as_float16_too() -> None:
+    model = network(uniform(8, 6), uniform(5, 6))
+    model.graph.node[2].input[1] = "turned"
+    model.graph.node.insert(0, helper.make_node("Transpose", ["last"], ["turned"], name="turn", perm=[1, 0]))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
+    plain = run(model, {"x": uniform(3, 8)})["logits"]
+    halved = half_products(model)
+    assert {tensor.name for tensor in halved.graph.initializer} == {"weight.half", "last.half", "bias"}
+    np.testing.assert_allclose(run(half_emulated(halved), {"x": uniform(3, 8)})["logits"], plain, atol=1e-2)
+
+
 def test_a_weight_beyond_float16_is_refused_by_name() -> None:
     weight = uniform(8, 6)
     weight[2, 3] = 1e5

@@ -1,0 +1,67 @@
+"""What a bundle's graphs are made of, as a picture: operators by family. Needs matplotlib (extra train)."""
+
+from pathlib import Path
+
+import onnx
+
+from export.census import census
+from models.bundle import Bundle
+from models.errors import BackendMissingError
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "recurrent operators": ("LSTM", "GRU", "RNN"),
+    "loops": ("Scan", "Loop"),
+    "products": ("MatMul", "Gemm"),
+    "integer products": ("MatMulInteger",),
+    "rounding and types": ("QuantizeLinear", "DequantizeLinear", "Cast"),
+    "elementwise": ("Add", "Mul", "Sub", "Div", "Neg", "Sigmoid", "Tanh", "Relu", "Softmax", "Where", "Less", "Exp",
+                    "GreaterOrEqual", "Min", "Max", "Clip", "Not", "And", "Equal"),
+}  # fmt: skip
+OTHERS = "moving data"
+COLOURS = ("#4c72b0", "#c44e52", "#55a868", "#8172b3", "#ccb974", "#64b5cd", "#bbbbbb")
+
+
+def families(model: onnx.ModelProto) -> dict[str, int]:
+    """How many operators of each family a graph holds, bodies included."""
+    counts = census(model)
+    found = {family: sum(counts.pop(name, 0) for name in names) for family, names in FAMILIES.items()}
+    return found | {OTHERS: counts.total()}
+
+
+def draw_census(bundle: Bundle, path: Path) -> None:
+    """Write a picture with a bar for each graph of each set.
+
+    Args:
+        bundle: its graph sets are drawn.
+        path: the file; its ending (.png, .svg) says the format.
+
+    Raises:
+        BackendMissingError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BackendMissingError(
+            f"A picture needs matplotlib, which is not installed ({error}). Install the extra train."
+        ) from error
+    sets = [bundle.graph_set(name) for name in bundle.graph_sets]
+    bars = {
+        f"{graph_set.name}  {graph}": families(onnx.load(str(graph_set.graph(graph)), load_external_data=False))
+        for graph_set in sets
+        for graph in graph_set.manifest.graphs
+    }
+    figure = Figure(figsize=(9, 1.2 + 0.32 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    left = [0] * len(bars)
+    for family, colour in zip((*FAMILIES, OTHERS), COLOURS, strict=True):
+        widths = [counts[family] for counts in bars.values()]
+        if any(widths):
+            drawn = axes.barh(list(bars), widths, left=left, label=family, color=colour)
+            axes.bar_label(drawn, [str(width or "") for width in widths], label_type="center", fontsize=7)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel("operators")
+    axes.set_title(f"What the graphs of {bundle.id} are made of", fontsize=10)
+    axes.legend(fontsize=8, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,25 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from export.census import census
+from export.census_picture import draw_census, families
+from models.bundle import Bundle
+from models.config import CellKind
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_every_operator_is_in_the_picture_once(
+    built_bundle: Callable[[CellKind], Bundle], ending: str, tmp_path: Path
+) -> None:
+    bundle = built_bundle("lstm")
+    for name in bundle.graph_sets:
+        graph_set = bundle.graph_set(name)
+        for graph in graph_set.manifest.graphs:
+            model = onnx.load(str(graph_set.graph(graph)), load_external_data=False)
+            assert sum(families(model).values()) == census(model).total()
+    path = tmp_path / f"operators.{ending}"
+    draw_census(bundle, path)
+    assert path.read_bytes().startswith(b"\x89PNG" if ending == "png" else b"<?xml")
