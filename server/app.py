@@ -14,6 +14,7 @@ from server.routes.generate import generate_router
 from server.routes.models import models_router
 from server.routes.operations import operations_router
 from server.routes.sentiment import sentiment_router
+from server.routes.sessions import sessions_router
 from server.routes.translate import translate_router
 from server.service import Loader, Service
 from server.settings import Settings
@@ -50,7 +51,7 @@ def create_app(settings: Settings | None = None, load: Loader = load_models) -> 
     )
     app.state.service = service
     app.add_middleware(Access, metrics=service.metrics)
-    tasks = (generate_router, translate_router, sentiment_router)
+    tasks = (generate_router, sessions_router, translate_router, sentiment_router)
     for router in (*tasks, models_router, operations_router):
         app.include_router(router(service))
     app.include_router(docs_router(app))

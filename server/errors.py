@@ -5,11 +5,15 @@ RequestError (models.errors)
 └── ApiError
     ├── BadJsonError           400  the body is not JSON in UTF-8
     ├── ModelNotFoundError     404  no such model is loaded
+    ├── SessionNotFoundError   404  no such session, or no longer
     ├── RouteNotFoundError     404  no such path
     ├── MethodNotAllowedError  405  the path does not take that method
+    ├── SessionBusyError       409  another request uses the session
+    ├── SessionConflictError   409  the server cannot continue or sign that session
     ├── BodyTooLargeError      413  the body is over the limit
     ├── FieldError             422  the JSON is not an object, or a field is wrong
-    ├── OverloadedError        429  every permit of the model is taken
+    ├── SessionStateError      422  the bytes are not a session's state that this server has signed
+    ├── OverloadedError        429  every permit of the model is taken, or every session
     ├── InternalError          500  a bug of ours
     ├── EngineError            500  the model failed while it ran
     ├── UnavailableError       503  loading or draining
@@ -81,6 +85,12 @@ class ModelNotFoundError(ApiError):
     usual_code = "model_not_found"
 
 
+class SessionNotFoundError(ApiError):
+    """No such session, or no longer."""
+
+    usual_code = "session_not_found"
+
+
 class RouteNotFoundError(ApiError):
     """No such path."""
 
@@ -91,6 +101,18 @@ class MethodNotAllowedError(ApiError):
     """The path does not take that method."""
 
     usual_code = "method_not_allowed"
+
+
+class SessionBusyError(ApiError):
+    """Another request uses the session."""
+
+    usual_code = "session_busy"
+
+
+class SessionConflictError(ApiError):
+    """The server cannot continue or sign that session."""
+
+    usual_code = "session_conflict"
 
 
 class BodyTooLargeError(ApiError):
@@ -105,8 +127,14 @@ class FieldError(ApiError):
     usual_code = "field_invalid"
 
 
+class SessionStateError(ApiError):
+    """The bytes are not a session's state that this server has signed."""
+
+    usual_code = "session_state_invalid"
+
+
 class OverloadedError(ApiError):
-    """Every permit of the model is taken."""
+    """Every permit of the model is taken, or every session."""
 
     usual_code = "overloaded"
 
@@ -136,10 +164,14 @@ class DeadlineError(ApiError):
 STATUS: dict[type[ApiError], int] = {
     BadJsonError: 400,
     ModelNotFoundError: 404,
+    SessionNotFoundError: 404,
     RouteNotFoundError: 404,
     MethodNotAllowedError: 405,
+    SessionBusyError: 409,
+    SessionConflictError: 409,
     BodyTooLargeError: 413,
     FieldError: 422,
+    SessionStateError: 422,
     OverloadedError: 429,
     InternalError: 500,
     EngineError: 500,

@@ -20,6 +20,7 @@ class LoadedModel:
         precision: the graph set that runs.
         backend: what runs it.
         metrics: as measured after training.
+        bundle_sha256: the bundle's record's, which identifies it.
         sequences: runs the graphs that take whole sequences.
     """
 
@@ -31,6 +32,7 @@ class LoadedModel:
     precision: str
     backend: str
     metrics: dict[str, float]
+    bundle_sha256: str
     sequences: SequenceRunner
 
     @property

@@ -148,4 +148,5 @@ def _facts(bundle: Bundle, choice: Choice) -> dict[str, Any]:
         "precision": choice.set,
         "backend": choice.backend,
         "metrics": bundle.record.metrics,
+        "bundle_sha256": bundle.record.sha256,
     }

@@ -4,7 +4,7 @@ Labels are few and bounded: `model` is always the id of a loaded model or empty,
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
@@ -133,6 +133,14 @@ class Metrics:
         self._cache_evictions = Gauge(
             "rnnserve_state_cache_evictions", "States dropped for want of room.", ["model"], registry=self.registry
         )
+        self._sessions = Gauge("rnnserve_sessions", "Sessions kept.", registry=self.registry)
+        self._session_bytes = Gauge("rnnserve_session_bytes", "Bytes that sessions take.", registry=self.registry)
+        self._session_evictions = Counter(
+            "rnnserve_session_evictions",
+            "Sessions that went by themselves: expired, or for the budget of number or bytes.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._engine_info = Info(
             "rnnserve_engine", "What runs each model.", ["model", "backend", "precision"], registry=self.registry
         )
@@ -172,6 +180,18 @@ class Metrics:
         """Show a model's cache of states; the functions are called when metrics are read."""
         self._cache_bytes.labels(model).set_function(num_bytes)
         self._cache_evictions.labels(model).set_function(num_evicted)
+
+    def watch_sessions(
+        self, num_sessions: Callable[[], int], num_bytes: Callable[[], int], reasons: Iterable[str]
+    ) -> dict[str, Counter]:
+        """Show the sessions; the functions are called when metrics are read.
+
+        Returns:
+            For each reason why a session goes by itself, its counter.
+        """
+        self._sessions.set_function(num_sessions)
+        self._session_bytes.set_function(num_bytes)
+        return {reason: self._session_evictions.labels(reason) for reason in reasons}
 
     def watch(
         self,

@@ -13,6 +13,7 @@ from server.loaded_model import LoadedModel
 from server.metrics import Metrics
 from server.registry import Registry
 from server.served_model import ServedGeneration, ServedModel, ServedSentiment, ServedTranslation, served_model
+from server.sessions.sessions import Sessions
 from server.settings import Settings
 
 log = structlog.get_logger()
@@ -33,11 +34,13 @@ class Service:
         failure: why loading failed, a sentence.
         failed: set when it has.
         num_requests: requests of a task that have begun and are not answered.
+        sessions: the conversations that are kept.
     """
 
     def __init__(self, settings: Settings, load: Loader) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.sessions = Sessions(settings, self.metrics)
         self.phase: Phase = "loading"
         self.failure: str | None = None
         self.failed = asyncio.Event()
@@ -99,11 +102,12 @@ class Service:
             self.phase = "draining"
             await self._loading
             await self._stop_engines()
+            await self.sessions.close()
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new requests, and wait for the running ones for so long at most; then end those that remain.
 
-        When it returns every request has been given its last word.
+        When it returns every request has been given its last word, and sessions are written.
         """
         self.phase = "draining"
         if self.num_requests and grace_seconds:
@@ -112,6 +116,7 @@ class Service:
         if self.num_requests:
             log.warning("grace period over", requests=self.num_requests)
         await self._stop_engines()
+        await self.sessions.close()
 
     async def _load_all(self) -> None:
         try:
@@ -140,6 +145,13 @@ class Service:
             except RnnserveError as error:
                 self._fail(f"RNNSERVE_DEFAULT_{kind.task.upper()}: {error}")
                 return
+        try:
+            await self.sessions.open([item for item in served if isinstance(item, ServedGeneration)])
+        except OSError as error:
+            self._fail(f"RNNSERVE_SESSION_DIR: {error}. Give a folder that can be written to.")
+            return
+        if self.phase != "loading":  # it was stopped meanwhile
+            return
         self.phase = "ready"
         log.info("ready", models=[item.id for item in served])
 

@@ -8,14 +8,15 @@ import difflib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
 
 from models.errors import ConfigError
 
 PREFIX = "RNNSERVE_"
+MOST_TTL_SECONDS = 30 * 24 * 3600
 # Variables with the prefix that are not the server's: data sets, the machine's cache, development.
 _OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API", "RNNSERVE_CONTAINER_ENGINE"}
 
@@ -107,6 +108,31 @@ class Settings(BaseSettings):
         default=8192, ge=1, description="Longest text to classify, in tokens; over it 422."
     )
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Longest request body, in bytes; over it 413.")
+    max_sessions: int = Field(
+        default=1000, ge=1, description="Sessions kept; for one more, the one unused longest goes."
+    )
+    session_bytes: int = Field(
+        default=256 << 20, ge=1 << 16, description="Bytes that sessions may take; over it, those unused longest go."
+    )
+    session_ttl_seconds: int = Field(
+        default=3600, ge=1, le=MOST_TTL_SECONDS, description="How long a session is kept unused, where it does not say."
+    )
+    max_session_tokens: int = Field(
+        default=131_072,
+        ge=1,
+        description="Longest session, in tokens, the answer's max_tokens counted; over it 422. To be moved between "
+        "servers its state, 4 bytes a token, must fit RNNSERVE_MAX_BODY_BYTES.",
+    )
+    session_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Secret of at least 16 characters that signs the states of sessions, the same on all servers that "
+        "they move between. Give it as a variable: flags can be seen by others.",
+    )
+    session_dir: Path | None = Field(
+        default=None,
+        description="Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY.",
+    )
     threads: int = Field(default=1, ge=1, le=64, description="Threads inside one operator of the runtime.")
     send_timeout_seconds: float = Field(
         default=30.0, gt=0, description="How long the reader of a stream may take nothing before it is dropped."
@@ -114,6 +140,15 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(
         default=30.0, ge=0, description="How long running requests may take to finish after SIGTERM."
     )
+
+    @model_validator(mode="after")
+    def _written_sessions_are_signed(self) -> Self:
+        if self.session_dir is not None and self.session_key is None:
+            raise ValueError(
+                "RNNSERVE_SESSION_DIR needs RNNSERVE_SESSION_KEY: what is written there is signed, and read again only "
+                "if it is. Make a key once: openssl rand -hex 32"
+            )
+        return self
 
 
 def settings_from(arguments: Sequence[str]) -> Settings:
@@ -138,7 +173,12 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         for item in error.errors(include_url=False):
             name = "_".join(str(part) for part in item["loc"])
             flag, variable = f"--{name.replace('_', '-')}", PREFIX + name.upper()
-            lines.append(f"{flag} ({variable}): {item['msg']} (got {ascii(item['input'])[:80]})")
+            if not item["loc"]:
+                lines.append(item["msg"].removeprefix("Value error, "))
+            elif name == "session_key":  # is shown nowhere
+                lines.append(f"{flag} ({variable}): {item['msg']}")
+            else:
+                lines.append(f"{flag} ({variable}): {item['msg']} (got {ascii(item['input'])[:80]})")
         raise ConfigError("; ".join(lines)) from None
     except SettingsError as error:
         raise ConfigError(str(error)) from None

@@ -11,6 +11,7 @@ from models.decoding.detokenizer import Detokenizer, TokenTexts
 from models.decoding.logprobs import TokenLogprob
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopFilter, StopStrings
+from models.decoding.whole_tokens import num_whole_tokens
 
 FinishReason = Literal["stop", "length"]
 
@@ -53,12 +54,14 @@ class Continuation:
         "_filter",
         "_max_tokens",
         "_min_tokens",
+        "_num_echoed",
         "_num_made",
+        "_num_read",
         "_num_shown",
         "_pieces",
         "_placed",
         "_texts",
-        "_unread",
+        "_tokens",
         "finish_reason",
         "num_tokens",
         "stop_reason",
@@ -78,8 +81,10 @@ class Continuation:
         self._max_tokens = options.max_tokens
         self._min_tokens = options.min_tokens
         self._end_id = end_id
-        self._unread: list[int] = []  # tokens whose text nobody has needed yet
+        self._tokens: list[int] = []  # all but the end token
+        self._num_read = 0  # of them; the text of the others nobody has needed yet
         self._pieces: list[str] = [echo] if echo else []
+        self._num_echoed = len(echo)
         self._num_made = self._num_shown = len(echo)  # characters: of all tokens, and those of them that are certain
         self._placed: list[PlacedLogprob] = []  # not yet taken
         self.num_tokens = 0
@@ -96,7 +101,7 @@ class Continuation:
         if token == self._end_id:
             self._end("stop")
             return True
-        self._unread.append(token)
+        self._tokens.append(token)
         if self._filter is not None:
             self._read()
             if self.finish_reason is not None:
@@ -134,12 +139,18 @@ class Continuation:
         del self._placed[:num_certain]
         return placed
 
+    def whole_tokens(self) -> list[int]:
+        """Once it has ended: the tokens that its text holds whole, without the end token (see num_whole_tokens)."""
+        if self.stop_reason is None:  # nothing was cut off
+            return self._tokens
+        return self._tokens[: num_whole_tokens(self._texts, self._tokens, self._num_shown - self._num_echoed)]
+
     def _read(self) -> None:
         """Make text of the unread tokens."""
         push = self._detokenizer.push
-        for token in self._unread:
+        for token in self._tokens[self._num_read :]:
             self._show(push(token))
-        self._unread.clear()
+        self._num_read = len(self._tokens)
 
     def _show(self, piece: str) -> None:
         if not piece:

@@ -45,9 +45,14 @@ class Detokenizer:
         self._pending = content[num_used:]
         return decoded
 
+    @property
+    def unfinished(self) -> str:
+        """What `finish` would give now."""
+        return utf_8_decode(self._pending, "replace", True)[0]
+
     def finish(self) -> str:
         """What remains when no token follows: U+FFFD for a character that was not completed."""
-        decoded, _ = utf_8_decode(self._pending, "replace", True)
+        decoded = self.unfinished
         self._pending = b""
         return decoded
 

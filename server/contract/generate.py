@@ -26,9 +26,22 @@ class GenerateRequest(GenerationOptions):
 
     model: Annotated[str | None, Field(description='"name" (highest version) or "name/2".')] = None
     prompt: Annotated[Prompts, Field(description="The text to continue, or several.")]
+    session: Annotated[
+        str | None, Field(description="Go on in this session, and keep what is said in it; one prompt, n 1.")
+    ] = None
     stream: Annotated[bool, Field(description="Send text as it is generated, as server-sent events; one prompt.")] = (
         False
     )
+
+    @field_validator("session")
+    @classmethod
+    def _a_session_has_one_row(cls, value: str | None, info: ValidationInfo) -> str | None:
+        prompts, n = info.data.get("prompt", ()), info.data.get("n", 1)  # absent when wrong themselves
+        if value is not None and (len(prompts) > 1 or n > 1):
+            raise ValueError(
+                f"a session takes one prompt and n 1, not {len(prompts)} and {n}; fork it to go on in several ways"
+            )
+        return value
 
     @field_validator("stream")
     @classmethod

@@ -58,6 +58,9 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
     content = operation.get("requestBody", {}).get("content", {})
     for media in content.values():
         schema = media["schema"]
+        if "properties" not in schema:
+            yield f"<p>The body is {escape(schema.get('format', 'any'))}.</p>"
+            continue
         required = schema.get("required", [])
         yield "<table><tr><th>field</th><th>type and range</th><th>default</th><th>what it does</th></tr>"
         for name, field in schema["properties"].items():

@@ -1,11 +1,12 @@
 """POST /v1/generate: from a checked request to an answer or a stream of events."""
 
+import contextlib
 import secrets
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -16,10 +17,12 @@ from server.contract.generate import GenerateAnswer, GenerateRequest
 from server.contract.validation import request_from
 from server.engine.generation.request import Generation
 from server.engine.generation.update import Update
-from server.errors import FieldError
+from server.errors import FieldError, shown
 from server.routes.description import described
 from server.served_model import ServedGeneration
 from server.service import Service
+from server.sessions.reading import point_after
+from server.sessions.sessions import SessionUse
 from server.texts import Limit, num_unknown_of, read_texts
 from server.transport.access import Record, record_of
 from server.transport.answers import JsonAnswer
@@ -33,7 +36,11 @@ def generate_router(service: Service) -> APIRouter:
     """The routes of text generation."""
     router = APIRouter(tags=["generation"])
 
-    @router.post("/v1/generate", summary="Continue a text", **described(GenerateRequest, GenerateAnswer, _EXAMPLE))
+    @router.post(
+        "/v1/generate",
+        summary="Continue a text",
+        **described(GenerateRequest, GenerateAnswer, _EXAMPLE, statuses=(409,)),
+    )
     async def generate(request: Request) -> Response:
         """Continuations of one prompt or several, whole or as a stream of events; `seed` makes them repeatable."""
         record = record_of(request)
@@ -41,7 +48,7 @@ def generate_router(service: Service) -> APIRouter:
         body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
         registry = service.registry
         asked = request_from(GenerateRequest, body)
-        served = registry.find(ServedGeneration, asked.model)
+        served = registry.find(ServedGeneration, _model_of(service, asked))
         record.model = served.id
         answering = _Answering(service, served, request, record, asked)
         if asked.stream:
@@ -65,6 +72,7 @@ class _Answering:
         self._asked = asked
         self._id = f"gen-{uuid.uuid4().hex}"
         self._num_unknown = 0
+        self._use: SessionUse | None = None
 
     async def whole(self) -> dict[str, Any]:
         """The whole answer. Raises ApiError."""
@@ -73,6 +81,7 @@ class _Answering:
             while len(ended) < len(generation.prompts) * self._asked.n:
                 ended += await generation.mailbox.take()
             ended.sort(key=lambda update: update.choice)
+            await self._keep(generation)
             return self._answer(generation, ended) | {"usage": self._usage(generation, ended)}
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
@@ -84,12 +93,26 @@ class _Answering:
                 ended += [update for update in updates if update.finish_reason is not None]
                 event = self._answer(generation, updates)
                 if len(ended) == self._asked.n:
+                    await self._keep(generation)
                     event["usage"] = self._usage(generation, ended)
                     event["timings"] = self._record.timings(generation.times)
                 yield event
 
-    def _working(self) -> AbstractAsyncContextManager[Generation]:
-        return working(self._service, self._served, self._request, self._record, self._generation)
+    @contextlib.asynccontextmanager
+    async def _working(self) -> AsyncIterator[Generation]:
+        """The engine's work; with a session, its use around it. Raises ApiError."""
+        with contextlib.ExitStack() as stack:
+            if self._asked.session is not None:
+                self._use = stack.enter_context(self._service.sessions.using(self._asked.session))
+            async with working(
+                self._service, self._served, self._request, self._record, self._generation
+            ) as generation:
+                yield generation
+
+    async def _keep(self, generation: Generation) -> None:
+        """The answer is whole: a session goes on from its end. Raises ApiError."""
+        if self._use is not None:
+            self._use.finish(await point_after(self._served, generation))
 
     async def _generation(self) -> Generation:
         """What the engine works on. Raises FieldError."""
@@ -107,7 +130,13 @@ class _Answering:
         for text, ids in zip(asked.prompt, prompts, strict=True):
             echo = text if asked.echo else ""
             rows = [Continuation(texts, asked, stops, end_id, echo) for _ in range(asked.n)]
-            generation.add_prompt(ids, rows)
+            if self._use is None:
+                generation.add_prompt(ids, rows)
+            else:
+                self._use.check_room(len(ids) + asked.max_tokens)
+                point = self._use.point
+                tokens = np.concatenate([point.tokens.astype(np.int64), np.array(ids, np.int64)])
+                generation.resume(tokens, rows[0], point.row, point.num_read)
         return generation
 
     def _answer(self, generation: Generation, updates: list[Update]) -> dict[str, Any]:
@@ -131,6 +160,18 @@ class _Answering:
             "cached_tokens": generation.num_cached,
             "unknown_characters": self._num_unknown,
         }
+
+
+def _model_of(service: Service, asked: GenerateRequest) -> str | None:
+    """The model that a request names, by its session if not by itself. Raises SessionNotFoundError, FieldError."""
+    if asked.session is None:
+        return asked.model
+    session = service.sessions.find(asked.session)
+    if asked.model is not None and service.registry.find(ServedGeneration, asked.model).id != session.model:
+        raise FieldError(
+            f"model: the session belongs to {session.model}, not {shown(asked.model)}. Leave model out.", param="model"
+        )
+    return session.model
 
 
 def _check_biases(asked: GenerateRequest, vocab_size: int) -> None:

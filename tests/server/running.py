@@ -34,6 +34,7 @@ def fake_model(
         precision="fp32",
         backend="fake",
         metrics={"nats_per_token": 1.5},
+        bundle_sha256=f"{name}/{version}",
         steps=FakeStepRunner(2 * max_rows, tokenizer.vocab_size),
         sequences=FakeSequenceRunner(tokenizer.vocab_size),
     )
@@ -58,6 +59,7 @@ def fake_translator(
         precision="int8",
         backend="fake",
         metrics={"bleu": 20.5},
+        bundle_sha256=f"{name}/{version}",
         steps=FakeAttentionStepRunner(2 * max_rows, tokenizer.vocab_size),
         sequences=FakeSequenceRunner(tokenizer.vocab_size),
     )
@@ -72,6 +74,7 @@ def fake_classifier(name: str = "classifier", version: int = 1, tokenizer: Token
         precision="fp32",
         backend="fake",
         metrics={"accuracy": 0.9},
+        bundle_sha256=f"{name}/{version}",
         sequences=FakeSequenceRunner(tokenizer.vocab_size),
     )
 

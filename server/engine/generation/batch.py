@@ -69,6 +69,14 @@ class Batch:
             self._parents = np.arange(len(self._tokens))
         return Chosen(self._tokens, self._logprobs(logits) if self._num_top else {})
 
+    def state(self, place: int) -> NDArray[np.float32]:
+        """A copy of a row's state, float32 [D]: it has read all of the row's tokens but the one chosen last.
+
+        Args:
+            place: the row's index in the last step.
+        """
+        return self._runner.get(place)
+
     def _logprobs(self, logits: NDArray[np.float32]) -> dict[int, TokenLogprob]:
         rows = [row for row in self._num_top if self._tokens[row] >= 0]
         found = token_logprobs(logits[rows], self._tokens[rows], [self._num_top[row] for row in rows])
@@ -85,7 +93,7 @@ class Batch:
             if id(prompt) not in slots:
                 slots[id(prompt)] = free + len(slots)
                 self._runner.put(slots[id(prompt)], self._initial_state if prompt.state is None else prompt.state)
-            if row.sequence.num_joined == row.sequence.num_rows:
+            if row.sequence.num_joined == row.sequence.num_rows and not prompt.keeps_state:
                 prompt.state = None
         self._tokens = np.concatenate(
             [self._tokens[staying], np.array([row.sequence.owner.tokens[-1] for row in joining], np.int64)]

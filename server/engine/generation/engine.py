@@ -81,10 +81,12 @@ class GenerationEngine(Engine[Generation, Call]):
 
     def _begin(self, request: Generation) -> None:
         for prompt in request.prompts:
-            num_known, prompt.state = self._cache.find(prompt.tokens[:-1])
-            request.num_cached += num_known
-            self._observer.looked_up(num_known, len(prompt.tokens) - 1)
-            sequence = Sequence(prompt, len(prompt.tokens), len(prompt.continuations), request, num_known)
+            num_read = prompt.num_read
+            if not num_read:
+                num_read, prompt.state = self._cache.find(prompt.tokens[:-1])
+                request.num_cached += num_read
+                self._observer.looked_up(num_read, len(prompt.tokens) - 1)
+            sequence = Sequence(prompt, len(prompt.tokens), len(prompt.continuations), request, num_read)
             request.sequences.append(sequence)
             request.num_open += sequence.num_rows
             self._scheduler.add(sequence)
@@ -127,7 +129,8 @@ class GenerationEngine(Engine[Generation, Call]):
         outputs = self._sequences.run("advance", {"ids": ids, "lengths": lengths, "state": np.stack(states)})
         for prompt, chunk, state in zip(prompts, call.chunks, outputs["new_state"], strict=True):
             prompt.state = state.copy()
-            self._cache.put(prompt.tokens[: chunk.stop], prompt.state)
+            if not prompt.num_read:
+                self._cache.put(prompt.tokens[: chunk.stop], prompt.state)
         self._observer.read(int(lengths.sum()), ids.size, time.perf_counter() - started)
 
     def _step(self, call: Step[Prompt]) -> None:
@@ -160,6 +163,9 @@ class GenerationEngine(Engine[Generation, Call]):
         text = continuation.take()
         finish_reason = continuation.finish_reason
         if finish_reason is not None:
+            if prompt.keeps_state:
+                assert row.place is not None
+                prompt.last_state = self._batch.state(row.place)
             self._scheduler.finish(row)
             generation.num_open -= 1
             if generation.num_open == 0:

@@ -24,6 +24,10 @@ class Prompt:
         continuations: one for each choice.
         state: float32 [D], after the tokens that are prefilled, not to be changed; None before the first and once all
             rows have it.
+        num_read: tokens that `state` has read when the request is submitted; such a prompt is not looked up among
+            those read before, and not kept with them.
+        keeps_state: whether `state`, after all tokens but the last, is left there for the caller; for one row.
+        last_state: float32 [D], if it is kept: after the row's tokens but the last one that it chose; set by its end.
     """
 
     generation: "Generation"
@@ -31,6 +35,9 @@ class Prompt:
     first_index: int
     continuations: list[Continuation]
     state: NDArray[np.float32] | None = None
+    num_read: int = 0
+    keeps_state: bool = False
+    last_state: NDArray[np.float32] | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -63,3 +70,26 @@ class Generation:
         """Add a prompt of at least one token and its continuations, one for each of the n choices."""
         first_index = len(self.prompts) * self.options.n
         self.prompts.append(Prompt(self, np.array(tokens, np.int64), first_index, continuations))
+
+    def resume(
+        self,
+        tokens: NDArray[np.int64],
+        continuation: Continuation,
+        state: NDArray[np.float32] | None = None,
+        num_read: int = 0,
+    ) -> Prompt:
+        """Add one prompt for one row, the beginning of which may have been read, and whose states are kept.
+
+        Args:
+            tokens: int64 [length], all of it from the first token of the text on, at least one more than num_read.
+            continuation: of the row.
+            state: float32 [D], not to be changed, after the first num_read tokens.
+            num_read: 0 begins anew.
+
+        Returns:
+            The prompt.
+        """
+        first_index = len(self.prompts) * self.options.n
+        prompt = Prompt(self, tokens, first_index, [continuation], state if num_read else None, num_read, True)
+        self.prompts.append(prompt)
+        return prompt
