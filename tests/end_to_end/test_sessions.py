@@ -1,7 +1,9 @@
 """Sessions between real server processes: moved, refused elsewhere, and written at SIGTERM for the next process."""
 
 import json
+import re
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -135,3 +137,34 @@ def test_after_sigterm_the_next_process_goes_on(
         answer = generated(server, **TURNS[1], seed=1, session=session)
         assert answer == generated(server, **TURNS[1], seed=1, session=fork)
         assert list((tmp_path / "sessions").iterdir()) == []
+
+
+def test_the_documents_commands_give_what_it_says(tmp_path: Path) -> None:
+    document = Path("docs/sessions.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```(?:\n\n```json\n(.*?)```)?", document, re.DOTALL)
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(
+                real_server(
+                    Path("artifacts"), "--models", "shakespeare-char", log=tmp_path / f"{name}.log", environment=KEY
+                )
+            )
+            for name in ("first", "second")
+        )
+        commands = "set -euo pipefail\n" + "\necho @@@@\n".join(block for block, _ in blocks)
+        for port, server in ((8000, first), (8001, second)):
+            commands = commands.replace(f"localhost:{port}", server.url)
+        run = subprocess.run(["bash", "-c", commands], cwd=tmp_path, check=True, capture_output=True, text=True)
+        said = generated(second, session="moved", prompt="\nJULIET:", max_tokens=40, seed=4)
+        state_there = state(second, "moved")
+    found = [part.strip().replace("}{", "}\n{").split("\n") for part in run.stdout.split("@@@@")]
+    for lines, (_, documented) in zip(found, blocks, strict=True):
+        answers = [json.loads(line) for line in lines]
+        assert not any("error" in answer for answer in answers), answers
+        if documented:
+            expected, last = json.loads(documented), answers[-1]
+            varying = {"id": last["id"], "expires": last["expires"]}
+            assert last == expected | varying
+    assert len(found) == 3
+    assert said["text"]
+    assert len(state_there) < 20_000

@@ -141,11 +141,21 @@ def check_that_streamed_is_whole(server: Running) -> None:
     sessions = created(server), created(server)
     for seed, turn in enumerate(TURNS):
         whole = server.generate(**turn, seed=seed, session=sessions[0])
-        events = streamed(server, **turn, seed=seed, session=sessions[1])  # at once after the last: never busy
+        events = streamed(server, **turn, seed=seed, session=sessions[1])
         assert without_id(whole) == without_id(whole_of(events))
         first, second = (point(server, session) for session in sessions)
         assert first.tokens.tobytes() == second.tokens.tobytes()
         assert first.row.tobytes() == second.row.tobytes()
+
+
+def test_the_session_has_changed_and_is_free_before_the_answer_is_there(server: Running) -> None:
+    session = created(server)
+    for number in range(1, 21):
+        asked = {"prompt": "ab", "max_tokens": 3, "min_tokens": 3, "session": session, "stream": True}
+        with server.client.stream("POST", "/v1/generate", json=asked) as stream:
+            next(line for line in stream.iter_lines() if "usage" in line)
+            found = server.service.sessions.find(session)
+            assert (found.is_busy, len(found.held.tokens)) == (False, 5 * number)
 
 
 def test_a_session_takes_one_prompt_one_choice_and_its_own_model() -> None:
