@@ -112,7 +112,7 @@ class _Answering:
     async def _keep(self, generation: Generation) -> None:
         """The answer is whole: a session goes on from its end. Raises ApiError."""
         if self._use is not None:
-            self._use.finish(await point_after(self._served, generation))
+            self._use.finish(await point_after(self._served, generation, self._use.point))
 
     async def _generation(self) -> Generation:
         """What the engine works on. Raises FieldError."""

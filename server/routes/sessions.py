@@ -151,17 +151,17 @@ async def _rewound(service: Service, request: Request, record: Record, use: Sess
         raise FieldError(f"to: the session has {len(point.tokens)} tokens, fewer than {to}.", param="to")
     if to == len(point.tokens):
         return point
-    tokens = point.tokens[:to].copy()
-    if to <= 1:
-        return Point(tokens, Point.beginning(len(point.row)).row)
+    known = point.nearest(max(to - 1, 0))
+    if known.num_read >= to - 1:
+        return point.rewound(to, known.row)
     served = service.registry.find(ServedGeneration, use.session.model)
 
     async def prepare() -> Generation:
-        return reading(served, tokens)
+        return reading(served, point.tokens[:to], known.row, known.num_read)
 
     async with working(service, served, request, record, prepare) as generation:
         await generation.mailbox.take()
-        return Point(tokens, state_of(served, generation))
+        return point.rewound(to, state_of(served, generation))
 
 
 def _described(session: Session[Point]) -> SessionAnswer:

@@ -49,7 +49,7 @@ def state_of(served: ServedGeneration, generation: Generation) -> NDArray[np.flo
     return np.zeros(served.model.state_width, np.float32) if prompt.state is None else prompt.state
 
 
-async def point_after(served: ServedGeneration, generation: Generation) -> Point:
+async def point_after(served: ServedGeneration, generation: Generation, before: Point) -> Point:
     """Where a session stands after a call that has ended, its answer whole.
 
     Of an answer that ended by its length the runner holds the state already. Otherwise the end token, or what a stop
@@ -58,6 +58,7 @@ async def point_after(served: ServedGeneration, generation: Generation) -> Point
     Args:
         served: the model.
         generation: of one prompt by `Generation.resume`; its last update has been taken from its mailbox.
+        before: where the session stood.
 
     Raises:
         ApiError: the request failed meanwhile: its time was over, its client left, or the engine stopped.
@@ -74,7 +75,7 @@ async def point_after(served: ServedGeneration, generation: Generation) -> Point
     else:
         again = reading(served, tokens, prompt.state, len(prompt.tokens) - 1, generation.mailbox)
         row = await state_read(served, again)
-    return Point(tokens.astype(np.int32), row)
+    return before.extended(tokens.astype(np.int32), row)
 
 
 async def state_read(served: ServedGeneration, generation: Generation) -> NDArray[np.float32]:

@@ -161,6 +161,7 @@ class Sessions:
         if found <= most:
             most, setting, unit = self._settings.session_bytes, "RNNSERVE_SESSION_BYTES", "bytes"
             found = point.num_bytes + (num_tokens - len(point.tokens)) * point.tokens.itemsize
+            found += 0 if num_tokens == len(point.tokens) else point.row.nbytes  # of a mark
         if found > most:
             raise FieldError(
                 f"session: with this prompt and answer it may have {found} {unit}; at most {most} are allowed "

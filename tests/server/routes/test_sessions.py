@@ -214,11 +214,26 @@ def test_after_a_rewind_the_session_is_as_it_was(server: Running) -> None:
 
 
 def test_a_rewind_reads_from_the_nearest_state_that_is_known(own: Running) -> None:
-    session = created(own)
-    own.generate(prompt="abcd" * 50, max_tokens=10, min_tokens=10, session=session)
-    num_calls = len(own.sequences.calls)
-    own.post(f"/v1/sessions/{session}/rewind", to=150)
-    assert own.sequences.calls[num_calls:] == [(21,)]  # 128 of the 149 were cached
+    """The ends of the latest calls are known, and what the engine keeps of prompts."""
+    session, ends, states = created(own), [], []
+    for _ in range(12):
+        own.generate(prompt="abcd" * 40, max_tokens=10, min_tokens=10, session=session)
+        ends.append(len(point(own, session).tokens))
+        states.append(point(own, session).row)
+    for to, num_read in (
+        (ends[-1], 0),
+        (ends[-1] - 1, ends[-1] - 2 - (ends[-2] - 1)),
+        (ends[-2], 0),
+        (ends[3] + 5, 5),
+        (ends[3], 0),
+        (ends[2], ends[2] - 1 - 128),  # more than eight calls ago; of the first prompt 128 tokens are cached
+        (140, 11),
+    ):
+        num_calls = len(own.sequences.calls)
+        assert own.post(f"/v1/sessions/{session}/rewind", to=to)["tokens"] == to
+        assert sum(sum(lengths) for lengths in own.sequences.calls[num_calls:]) == num_read, to
+        if to in ends:
+            assert point(own, session).row.tobytes() == states[ends.index(to)].tobytes()
 
 
 def test_while_one_request_uses_a_session_others_are_told(own: Running) -> None:

@@ -58,7 +58,7 @@ async def converse(rig: Rig, seed: int) -> None:
         (found,) = await answer(generation)
         whole = [*point.tokens.tolist(), *prompt]
         same([found], [plainly(whole, options, seed + turn, 0)])
-        point = await point_after(served(rig), generation)
+        point = await point_after(served(rig), generation, point)
         assert point.tokens[: len(whole)].tolist() == whole
         made = text_of(point.tokens[len(whole) :])
         assert made == found.text if found.stop_reason is None else found.text.startswith(made)
@@ -111,7 +111,7 @@ def test_an_answer_read_again_in_vain_leaves_nothing_behind_in_the_engine() -> N
             await answer(generation)
             assert generation.prompts[0].continuations[0].finish_reason == "stop"
             where.sequences.gate = threading.Event()
-            task = asyncio.create_task(point_after(served(where), generation))
+            task = asyncio.create_task(point_after(served(where), generation, Point.beginning(STATE_WIDTH)))
             await asyncio.sleep(0.05)
             generation.mailbox.put(DeadlineError("over"))
             with pytest.raises(DeadlineError):
