@@ -49,3 +49,15 @@ def test_a_variable_that_means_nothing_is_refused_with_the_one_that_was_meant(mo
         ConfigError, match=r"Variable 'RNNSERVE_MAX_ROW' is not a setting\. Did you mean RNNSERVE_MAX_ROWS"
     ):
         settings_from([])
+
+
+def test_a_folder_for_sessions_needs_a_key_and_the_key_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"^RNNSERVE_SESSION_DIR needs RNNSERVE_SESSION_KEY: .*openssl rand"):
+        settings_from(["--session-dir", "somewhere"])
+    monkeypatch.setenv(PREFIX + "SESSION_KEY", "my secret")
+    with pytest.raises(ConfigError, match=r"RNNSERVE_SESSION_KEY.*at least 16") as caught:
+        settings_from([])
+    assert "my secret" not in str(caught.value)
+    monkeypatch.setenv(PREFIX + "SESSION_KEY", "my secret of 16 letters")
+    settings = settings_from(["--session-dir", "somewhere"])
+    assert "my secret" not in repr(settings)
