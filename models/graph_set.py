@@ -67,6 +67,8 @@ class GraphSet:
             )
         self.path = path
         self.manifest = checked(Manifest, read_sealed(path / MANIFEST), str(path / MANIFEST))
+        if self.manifest.set != path.name:
+            raise BundleCorruptError(f"{path} is the graph set {self.manifest.set} under another name; rename it back.")
         if self.manifest.bundle_sha256 != bundle_sha256:
             raise BundleCorruptError(f"{path} was built from another bundle; build it again from this one.")
         check_files(path, self.manifest.files)

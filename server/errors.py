@@ -181,12 +181,12 @@ STATUS: dict[type[ApiError], int] = {
 
 
 def shown(value: object) -> str:
-    """A value from outside as it may stand in a message: ASCII, at most MAX_SHOWN characters, null as in JSON."""
+    """A value from outside as it may stand in a message: ASCII, at most MAX_SHOWN characters, as JSON has it."""
     if isinstance(value, str):
         return ascii(value[:MAX_SHOWN])[:MAX_SHOWN]
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
     try:
+        return json.dumps(value)[:MAX_SHOWN]
+    except TypeError:  # not of JSON: a value of our own
         return ascii(value)[:MAX_SHOWN]
     except RecursionError:
         return f"a deeply nested {type(value).__name__}"

@@ -49,6 +49,8 @@ def _biases_from(value: Any) -> dict[int, float]:
             raise ValueError(f"{ascii(key)[:40]} is not a token id; ids are 0, 1, 2, ...")
         if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
             raise ValueError(f"the bias of token {ascii(key)[:40]} must be a number from -100 to 100")
+        if int(key) in biases:
+            raise ValueError(f"token {int(key)} has two biases; keep one of them")
         biases[int(key)] = float(bias)
     return biases
 
@@ -155,7 +157,8 @@ class TranslationOptions(FrozenModel):
         beam_size = info.data.get("beam_size")  # absent when it was itself wrong
         assert info.field_name is not None
         if beam_size is not None and beam_size > 1 and value != cls.model_fields[info.field_name].default:
-            raise ValueError(f"goes with beam_size 1, not {beam_size}; send beam_size 1, or leave it out")
+            name = info.field_name
+            raise ValueError(f"tokens are drawn with beam_size 1, and it is {beam_size}; send 1, or no {name}")
         return value
 
     @property

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from models.decoding.options import GenerationOptions
 
+_LEAST_REPETITION = 1e-6  # one below it counts as this, so that quotients of logits do not overflow
+
 
 @dataclass(eq=False, slots=True)
 class PenaltyRow:
@@ -49,7 +51,7 @@ def penalty_row(options: GenerationOptions, prompt: NDArray[np.int64], vocab_siz
         prompt: int64 [length], its token ids.
         vocab_size: V; every id of options.logit_bias is below it.
     """
-    values = (options.repetition_penalty, options.frequency_penalty, options.presence_penalty)
+    values = (max(options.repetition_penalty, _LEAST_REPETITION), options.frequency_penalty, options.presence_penalty)
     if values == (1.0, 0.0, 0.0) and not options.logit_bias:
         return None
     seen = np.zeros(vocab_size, np.bool_)

@@ -78,11 +78,12 @@ class TranslateUsage(BaseModel):
 
 
 class TranslateAnswer(BaseModel):
-    """The answer; a stream's events have this shape, and its last one alone has `usage`."""
+    """The answer; a stream's events have this shape, and its last one alone has `usage` and `timings`."""
 
     id: str
     model: Annotated[str, Field(description="name/version of the model that answered.")]
     source: Annotated[str, Field(description="Language translated from.")]
     target: Annotated[str, Field(description="Language translated to.")]
+    seed: Annotated[int | None, Field(description="Where tokens were drawn: with it they can be had again.")] = None
     translations: Annotated[list[TranslationAnswer], Field(description="In the order of the texts.")]
     usage: TranslateUsage

@@ -6,9 +6,21 @@ from typing import Any
 from pydantic import BaseModel
 
 from server.contract.error import ErrorAnswer
+from server.deadline import HEADER, MOST_MS
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer} for status in (400, 404, 413, 422, 429, 500, 503)
+}
+
+_TIMEOUT = {
+    "name": HEADER,
+    "in": "header",
+    "description": "Milliseconds that the request may take; then it is answered 504 and its work stops.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_MS},
+}
+_TIMES = {
+    f"x-{name}-time": {"description": f"Milliseconds, {what}.", "schema": {"type": "number"}}
+    for name, what in (("queue", "before its first call"), ("inference", "from there on"), ("total", "both together"))
 }
 
 
@@ -18,6 +30,7 @@ def described(
     example: dict[str, Any] | None = None,
     *,
     statuses: Iterable[int] = (),
+    is_timed: bool = False,
 ) -> dict[str, Any]:
     """Arguments for a route whose body the framework does not read.
 
@@ -26,11 +39,17 @@ def described(
         answer: the body of status 200.
         example: a request worth trying.
         statuses: of errors that other tasks' routes do not have.
+        is_timed: whether a client may say how long it takes, and is told what it took.
     """
     errors = dict(_ERRORS)
     errors.update({status: {"model": ErrorAnswer} for status in statuses})
-    arguments: dict[str, Any] = {"responses": {200: {"model": answer}, **errors}}
+    if is_timed:
+        errors[504] = {"model": ErrorAnswer}
+    told = {"headers": _TIMES} if is_timed else {}
+    arguments: dict[str, Any] = {"responses": {200: {"model": answer, **told}, **errors}}
     if request is not None:
         content = {"application/json": {"schema": request.model_json_schema(), "example": example}}
         arguments["openapi_extra"] = {"requestBody": {"required": True, "content": content}}
+        if is_timed:
+            arguments["openapi_extra"]["parameters"] = [_TIMEOUT]
     return arguments

@@ -25,7 +25,11 @@ def sentiment_router(service: Service) -> APIRouter:
     """The route of sentiment."""
     router = APIRouter(tags=["sentiment"])
 
-    @router.post("/v1/sentiment", summary="Classify a text", **described(SentimentRequest, SentimentAnswer, _EXAMPLE))
+    @router.post(
+        "/v1/sentiment",
+        summary="Classify a text",
+        **described(SentimentRequest, SentimentAnswer, _EXAMPLE, is_timed=True),
+    )
     async def sentiment(request: Request) -> Response:
         """The likeliest label of each text and its probability; with `all_scores`, every label's."""
         record = record_of(request)

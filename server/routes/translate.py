@@ -33,7 +33,11 @@ def translate_router(service: Service) -> APIRouter:
     """The route of translation."""
     router = APIRouter(tags=["translation"])
 
-    @router.post("/v1/translate", summary="Translate a text", **described(TranslateRequest, TranslateAnswer, _EXAMPLE))
+    @router.post(
+        "/v1/translate",
+        summary="Translate a text",
+        **described(TranslateRequest, TranslateAnswer, _EXAMPLE, is_timed=True),
+    )
     async def translate(request: Request) -> Response:
         """Translations by greedy or beam search, with other answers and the attention on request, or a stream."""
         record = record_of(request)
@@ -65,6 +69,7 @@ class _Answering:
         self._asked = asked
         self._id = f"tra-{uuid.uuid4().hex}"
         self._unknown_id = served.model.tokenizer.unknown_id if asked.replace_unknown else None
+        self._seed: dict[str, int] = {}  # where tokens are drawn
         self._sources: list[list[str]] = []  # what each text's tokens stand for
 
     async def whole(self) -> dict[str, Any]:
@@ -123,6 +128,7 @@ class _Answering:
                 param="alignment",
             )
         seed = secrets.randbits(53) if asked.seed is None else asked.seed
+        self._seed = {} if asked.sampling is None else {"seed": seed}
         translation = Translation(asked, seed, asked.stream, asked.alignment or self._unknown_id is not None)
         for text, ids in zip(asked.text, texts, strict=True):
             needs_pieces = asked.alignment or self._unknown_id is not None
@@ -140,6 +146,7 @@ class _Answering:
             "model": self._served.id,
             "source": languages.source,
             "target": languages.target,
+            **self._seed,
             "translations": entries,
         }
 

@@ -35,3 +35,16 @@ def test_the_examples_are_requests_that_are_allowed_and_are_shown(server: Runnin
         example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
         request_from(kind, json.dumps(example).encode())
         assert json.dumps(example, ensure_ascii=False) in text
+
+
+def test_what_a_request_may_take_and_took_is_described(server: Running) -> None:
+    paths = server.client.get("/openapi.json").json()["paths"]
+    page = server.client.get("/docs").text
+    for path in ("/v1/generate", "/v1/translate", "/v1/sentiment"):
+        operation = paths[path]["post"]
+        (header,) = operation["parameters"]
+        assert (header["name"], header["schema"]["maximum"]) == ("x-request-timeout-ms", 600_000)
+        assert "504" in operation["responses"]
+        assert "x-queue-time" in operation["responses"]["200"]["headers"]
+    assert "x-request-timeout-ms (integer &gt;= 1 &lt;= 600000)" in page
+    assert "x-total-time" in page

@@ -148,6 +148,13 @@ def test_a_forbidden_token_is_not_chosen_and_a_favoured_one_is(server: Running) 
     assert letter not in server.generate(**asked, temperature=2, logit_bias=banned)["choices"][0]["text"]
 
 
+@pytest.mark.parametrize("penalty", [5e-324, 1e-38, 10])
+def test_the_ends_of_a_penaltys_range_are_answered(server: Running, penalty: float) -> None:
+    asked = {"prompt": "to be", "max_tokens": 20, "min_tokens": 20, "repetition_penalty": penalty}
+    for temperature in (0, 1):
+        assert len(server.generate(**asked, temperature=temperature)["choices"][0]["text"]) == 20
+
+
 def test_unknown_characters_are_counted_and_all_unknown_is_refused(server: Running, bytes_server: Running) -> None:
     answer = server.generate(prompt="to 😀 be 😀", max_tokens=1)
     assert answer["usage"]["unknown_characters"] == 2
@@ -196,6 +203,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str | None, str]] = [
     ({"prompt": "a", "logit_bias": {"x": 1}}, "logit_bias", "field_invalid"),
     ({"prompt": "a", "logit_bias": {"-1": 1}}, "logit_bias", "field_invalid"),
     ({"prompt": "a", "logit_bias": {"1": 101}}, "logit_bias", "field_invalid"),
+    ({"prompt": "a", "logit_bias": {"1": 1, "01": 2}}, "logit_bias", "field_invalid"),
     ({"prompt": "a", "logit_bias": {"1": True}}, "logit_bias", "field_invalid"),
     ({"prompt": "a", "logit_bias": {str(i): 1 for i in range(301)}}, "logit_bias", "field_invalid"),
     ({"prompt": "a", "logit_bias": {"9999": 1}}, "logit_bias", "field_invalid"),

@@ -56,6 +56,10 @@ def test_the_answer_has_the_shape_of_the_contract(translator: Running) -> None:
 def test_a_seed_gives_the_same_sampled_translation_again_alone_and_among_others(translator: Running) -> None:
     asked = {"beam_size": 1, "temperature": 2, "max_tokens": 40, "seed": 8}
     alone = translator.translate(text="to be", **asked)
+    made = translator.translate(text="to be", **{**asked, "seed": None})
+    again = translator.translate(text="to be", **{**asked, "seed": made["seed"]})
+    assert without_id(made) == without_id(again)
+    assert "seed" not in translator.translate(text="to be")
     assert without_id(alone) == without_id(translator.translate(text="to be", **asked))
     among = translator.translate(text=["or not", "to be"], **asked)
     assert among["translations"][1] == alone["translations"][0]
