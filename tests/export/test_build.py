@@ -1,4 +1,5 @@
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,16 @@ def test_a_set_copied_from_another_bundle_is_refused(tmp_path: Path, built_bundl
         (other.graph_set_path("int8") / file.name).write_bytes(file.read_bytes())
     with pytest.raises(BundleCorruptError, match="built from another bundle"):
         other.graph_set("int8")
+
+
+def test_a_set_under_another_sets_name_is_refused(built_bundle: Built, tmp_path: Path) -> None:
+    source = built_bundle("gru")
+    target = tmp_path / "store" / "x" / "1"
+    shutil.copytree(source.path, target)
+    shutil.rmtree(target / "onnx" / "fp32")
+    (target / "onnx" / "int8").rename(target / "onnx" / "fp32")
+    with pytest.raises(BundleCorruptError, match="is the graph set int8 under another name"):
+        Bundle(target).graph_set("fp32")
 
 
 def test_an_unknown_set_is_answered_with_those_that_exist(built_bundle: Built) -> None:
