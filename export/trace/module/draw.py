@@ -1,5 +1,6 @@
 """Random inputs for a user's module: sizes of the dynamic axes, ragged lengths, ids that its embeddings know."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,6 @@ _OTHER_SIZES = (1, 9, 2, 6, 13, 3, 40, 23)
 # modules that cannot take small inputs.
 _EXAMPLES = ((3, 7, 5, 11, 13), (3, 23, 19, 29, 31), (3, 67, 61, 71, 73), (3, 251, 241, 257, 263))
 INTEGERS_WITHOUT_EMBEDDING = 10
-MOST_BEYOND = 10_000  # a larger size is not tried
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,8 @@ class Drawing:
         for example in _EXAMPLES:
             yield self._sizes([example[min(index, 4)] + 2 * max(index - 4, 0) for index in range(len(self.axes))])
 
-    def checked_sizes(self, example: Sizes, bounds: Mapping[str, tuple[int, int | None]] | None = None) -> list[Sizes]:
-        """Sizes that a graph is checked with: 1 and small ones, without the traced example's.
-
-        Args:
-            example: the traced sizes.
-            bounds: axis -> the least and the most that the traced path is for; the sizes beside them are among the
-                result, because the forward decides otherwise there.
-        """
+    def checked_sizes(self, example: Sizes) -> list[Sizes]:
+        """Sizes that a graph is checked with: 1 and small ones, without the traced example's."""
         found = []
         for turn in range(len(_FIRST_SIZES)):
             numbers = [
@@ -65,10 +59,21 @@ class Drawing:
             sizes = self._sizes(numbers)
             if sizes not in found and (sizes != example or not sizes):
                 found.append(sizes)
-        for axis, (low, high) in (bounds or {}).items():
-            beyond = [size for size in (low - 1, 0 if high is None else high + 1) if 2 <= size <= MOST_BEYOND]
-            found.extend({**found[0], axis: size} for size in beyond if self._is_allowed(axis, size))
         return found
+
+    def small_sizes(self) -> Sizes:
+        """Small sizes above 1, as far as ranges allow."""
+        return self._sizes([(3, 7, 5, 11, 13)[min(index, 4)] for index in range(len(self.axes))])
+
+    def num_elements(self, sizes: Sizes) -> int:
+        """Of all inputs together."""
+        return sum(
+            math.prod(sizes[axis] if isinstance(axis, str) else axis for axis in spec.axes) for spec in self.inputs
+        )
+
+    def is_allowed(self, axis: str, size: int) -> bool:
+        """Whether an axis may have this size."""
+        return axis not in self.ranges or self.ranges[axis].low <= size <= float(self.ranges[axis].high)
 
     def draw(self, sizes: Sizes, generator: torch.Generator, *, is_full: bool = False) -> dict[str, Tensor]:
         """Random values for every input.
@@ -86,9 +91,6 @@ class Drawing:
     def has_lengths(self) -> bool:
         """Whether any input holds lengths."""
         return any(spec.is_lengths or self._is_up_to_axis(spec) for spec in self.inputs)
-
-    def _is_allowed(self, axis: str, size: int) -> bool:
-        return axis not in self.ranges or self.ranges[axis].low <= size <= float(self.ranges[axis].high)
 
     def _sizes(self, numbers: Sequence[int]) -> Sizes:
         sizes = {}

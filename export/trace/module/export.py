@@ -1,17 +1,14 @@
 """A user's module to an ONNX file, proven against PyTorch before anything is written."""
 
 import inspect
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from export.backends.onnxruntime.build import open_session
 from export.census import census
 from export.parity.limits import CPU_BACKEND, FP32_TOLERANCE
 from export.report import Check, Report
@@ -19,15 +16,14 @@ from export.trace.module.draw import Drawing, Sizes, new_drawing
 from export.trace.module.exportable import copied
 from export.trace.module.inputs import InputSpec, ValueRange
 from export.trace.module.outputs import output_names
-from export.trace.module.parity import ModuleParity, compare, difference, eager_answers, sizes_as_text
+from export.trace.module.parity import ModuleParity, check_enough, difference, eager_answers, sizes_as_text
+from export.trace.module.prove import proven
 from export.trace.module.refusals import refuse_unsupported
 from export.trace.module.source import described
-from export.trace.module.trace import traced_module
-from export.weights_file import save_graphs
-from models.digest import write_durably
+from export.trace.module.trace import Traced, traced_module
+from export.trace.module.write import write_graph as write_graph
 from models.errors import ExportError
 
-LARGE = 256 * 2**20  # bytes; a larger graph keeps its weights in a file beside it
 _UNSORTED = "sorted in decreasing order"  # how PyTorch refuses lengths with enforce_sorted=True
 
 
@@ -94,43 +90,18 @@ def export_module(
     drawing, sizes, example, answers = _example(reference, new_drawing(module, inputs, ranges))
     names = output_names([name for name, _ in answers], outputs, [spec.name for spec in inputs])
     say(f"tracing {type(module).__name__} at {sizes_as_text(sizes)}")
-    examples = {spec.name: (example[spec.name], spec.dynamic_axes) for spec in inputs}
-    traced = traced_module(module, examples, names)
+
+    def trace(at: Sizes) -> Traced:
+        values = example if at == sizes else drawing.draw(at, torch.Generator().manual_seed(0))
+        return traced_module(module, {spec.name: (values[spec.name], spec.dynamic_axes) for spec in inputs}, names)
+
+    traced, parity = proven(trace, reference, drawing, sizes, names, say)
     model = traced.model
-    say("comparing with PyTorch at other sizes")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "graph.onnx"
-        write_graph(model, path)
-        checked = drawing.checked_sizes(sizes, traced.bounds)
-        parity = compare(reference, open_session(path), drawing, checked, names)
+    check_enough(parity, drawing)
     notes = [f"PyTorch itself refuses {sizes_as_text(refused)} ({reason})." for refused, reason in parity.refused]
     if drawing.is_sorted:
         notes.append("lengths must go from long to short: the module packs with enforce_sorted=True.")
     return Exported(model, tuple(inputs), tuple(names), census(model), parity, tuple(notes))
-
-
-def write_graph(model: onnx.ModelProto, path: Path, *, large: int = LARGE) -> list[Path]:
-    """Write a graph; one larger than `large` bytes keeps its weights in PATH.data beside it.
-
-    Returns:
-        The files written.
-
-    Raises:
-        ExportError: the path does not end in .onnx, or its folder is missing.
-    """
-    if path.suffix != ".onnx":
-        raise ExportError(f"{path} does not end in .onnx.")
-    if not path.parent.is_dir():
-        raise ExportError(f"There is no folder {path.parent} to write {path.name} to.")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        if model.ByteSize() <= large:
-            write_durably(Path(folder) / path.name, model.SerializeToString())
-        else:
-            outside = onnx.ModelProto()
-            outside.CopyFrom(model)  # because weights that are written outside leave the model
-            save_graphs(Path(folder), {path.stem: outside}, f"{path.name}.data")
-        written = sorted(Path(folder).iterdir(), reverse=True)  # the weights first, so the graph never lacks them
-        return sorted(file.replace(path.parent / file.name) for file in written)
 
 
 def _check_signature(module: nn.Module, inputs: Sequence[InputSpec]) -> None:

@@ -50,6 +50,20 @@ class ModuleParity:
     compared: list[Sizes] = field(default_factory=list)
     refused: list[tuple[Sizes, str]] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, outputs: Sequence[str]) -> "ModuleParity":
+        """Of nothing compared yet."""
+        return cls([OutputErrors(name) for name in outputs])
+
+    def add(self, other: "ModuleParity") -> None:
+        """Take in what another comparison of the same outputs found."""
+        for own, more in zip(self.outputs, other.outputs, strict=True):
+            own.worst = max(own.worst, more.worst)
+            own.total += more.total
+            own.count += more.count
+        self.compared.extend(other.compared)
+        self.refused.extend(other.refused)
+
 
 def eager_answers(module: nn.Module, inputs: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
     """The user's module on copies of the inputs; names and tensors of its flattened return value."""
@@ -75,7 +89,7 @@ def compare(
             names the output and the sizes.
         ExportError: PyTorch takes none of the sizes.
     """
-    parity = ModuleParity([OutputErrors(name) for name in outputs])
+    parity = ModuleParity.of(outputs)
     generator = torch.Generator().manual_seed(seed)
     quiet = ort.RunOptions()
     quiet.log_severity_level = 4  # what fails is said below
@@ -103,6 +117,50 @@ def compare(
             "Say which sizes it takes, for instance --range time:8..40, or give the axis as a number."
         )
     return parity
+
+
+def has_answer(module: nn.Module, drawing: Drawing, sizes: Sizes) -> bool:
+    """Whether PyTorch takes inputs of these sizes."""
+    try:
+        _answered(module, drawing, sizes, torch.Generator().manual_seed(1), is_full=False)
+    except Exception:  # whatever the user's own code raises
+        return False
+    return True
+
+
+def check_enough(parity: ModuleParity, drawing: Drawing) -> None:
+    """Refuse a comparison from which PyTorch kept too much away: most sizes, or an axis of 1 that may be 1.
+
+    Raises:
+        ExportError: naming the sizes that PyTorch refuses, why, and the --range that says what inputs hold.
+    """
+    if not parity.refused:
+        return
+    taken = {sizes_as_text(sizes) for sizes in parity.compared}
+    refused = {sizes_as_text(sizes): reason for sizes, reason in parity.refused if sizes_as_text(sizes) not in taken}
+    lengths = [
+        spec.name
+        for spec in drawing.inputs
+        if spec.dtype in ("int64", "int32") and len(spec.axes) == 1 and spec.name not in drawing.ranges
+        if not spec.is_lengths
+    ]
+    never = [
+        axis
+        for axis in drawing.axes
+        if any(sizes[axis] == 1 for sizes, _ in parity.refused) and all(sizes[axis] != 1 for sizes in parity.compared)
+    ]
+    # Without such an input a size of 1 is refused for what it is, as by a convolution.
+    if len(taken) >= len(refused) and not (never and lengths):
+        return
+    told = "; ".join(f"{where} ({reason})" for where, reason in list(refused.items())[:2])
+    time = next((axis for axis in drawing.axes[1:]), "time")
+    hint = f"--range {lengths[0]}:1..{time} if it holds lengths, " if lengths else ""
+    raise ExportError(
+        f"PyTorch refuses {len(refused)} of the {len(refused) + len(taken)} sizes that the graph was to be checked "
+        f"with: {told}. {f'No {never[0]} of 1 was compared. ' if never else ''}Too little is left to tell that the "
+        f"graph is right. Say what the inputs hold: {hint}--range NAME:LO..HI for values, --range AXIS:LO..HI for "
+        "sizes."
+    )
 
 
 def _answered(
@@ -139,9 +197,7 @@ def difference(found: Array, expected: Array) -> Array:
     finite = np.abs(expected[np.isfinite(expected)])
     with np.errstate(invalid="ignore"):
         error = np.abs(found - expected) / max(1.0, float(finite.max(initial=0.0)))
-    error[np.isnan(error)] = np.inf
-    error[is_same] = 0.0
-    result: Array = error
+    result: Array = np.where(is_same, 0.0, np.where(np.isnan(error), np.inf, error))
     return result
 
 

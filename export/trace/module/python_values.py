@@ -1,7 +1,8 @@
 """Things that users write and PyTorch's tracer cannot follow, answered so that it can.
 
 `lengths.tolist()` or `.numpy()` handed to pack_padded_sequence: a list that remembers its tensor. `parameter.data` in
-an init_hidden: the same tensor, detached. And lengths that are made of sizes, as pack_sequence does, stay sizes.
+an init_hidden: the same tensor, detached. And lengths that are made of sizes, as pack_sequence does, stay sizes. The end of
+`x[:, :64]` is the smaller of 64 and the size, so that the slice is right for short and for long inputs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -76,4 +77,28 @@ class _Functions(TorchFunctionMode):
                 return torch.stack([torch.scalar_tensor(value, dtype=torch.int64) for value in values]).to(
                     options.get("dtype", torch.int64)
                 )
+        if func is Tensor.__getitem__:
+            return func(args[0], _within(args[0], args[1]))
         return func(*args, **options)
+
+
+def _within(tensor: Tensor, index: Any) -> Any:
+    """An index whose slices end inside the tensor, as x[:, :64] may not: the smaller of 64 and a dynamic size."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(part is None or isinstance(part, int | slice) for part in parts):
+        return index
+    found, axis = [], 0
+    for part in parts:
+        found.append(_slice_within(part, tensor.shape[axis]) if isinstance(part, slice) else part)
+        axis += part is not None
+    return tuple(found) if isinstance(index, tuple) else found[0]
+
+
+def _slice_within(part: slice, size: Any) -> slice:
+    if not isinstance(size, torch.SymInt) or part.step not in (None, 1):
+        return part
+    if type(part.stop) is int and part.stop > 1 and part.start in (None, 0):
+        return slice(part.start, torch.sym_min(size, part.stop))  # type: ignore[no-untyped-call]
+    if type(part.start) is int and part.start < -1 and part.stop is None:
+        return slice(torch.sym_max(size + part.start, 0), None)  # type: ignore[no-untyped-call]
+    return part

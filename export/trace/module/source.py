@@ -16,6 +16,8 @@ from torch.nn.parameter import is_lazy
 
 from models.errors import ExportError
 
+_OWN_FOLDER = f"{Path(__file__).parents[1]}/"  # export/trace
+
 
 def load_module(reference: str, weights: Path | None) -> nn.Module:
     """Make a user's module.
@@ -111,7 +113,8 @@ def described(error: BaseException, *, is_brief: bool = False) -> str:
 
 def is_machinery(filename: str) -> bool:
     """Whether a file is an installed library's, Python's or export's own, and so not where a user would look."""
-    return any(part in filename for part in ("site-packages", "/lib/python3", "<frozen", "/export/trace/"))
+    is_installed = any(part in filename for part in ("site-packages", "/lib/python3", "<frozen"))
+    return is_installed or filename.startswith(_OWN_FOLDER)
 
 
 def _imported(name: str) -> ModuleType:

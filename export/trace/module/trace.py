@@ -14,6 +14,7 @@ from traceback import FrameSummary
 from typing import Any
 
 import onnx
+import sympy  # type: ignore[import-untyped]
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols, is_concrete_int
@@ -21,6 +22,7 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols, is_conc
 from export.onnx_graph import OPSET
 from export.rewrite.rnn_as_scan import rnn_as_scan
 from export.trace.module.exportable import exportable
+from export.trace.module.guards import Guard, guards_of, users_lines
 from export.trace.module.outputs import FlatOutputs
 from export.trace.module.packing import Packings
 from export.trace.module.source import described, is_machinery
@@ -49,12 +51,11 @@ class Traced:
 
     Attributes:
         model: opset 20, every named axis symbolic, weights inside.
-        bounds: dynamic axis -> the least and the most that the traced path of the forward is for; None: no most. The
-            least is never below 2, because PyTorch takes a size of 1 for a case of its own.
+        guards: what the traced path of the forward took for granted about sizes.
     """
 
     model: onnx.ModelProto
-    bounds: dict[str, tuple[int, int | None]]
+    guards: tuple[Guard, ...]
 
 
 def trace_module(
@@ -85,7 +86,8 @@ def traced_module(
     values = tuple(value for value, _ in examples.values())
     with torch.no_grad(), quiet():
         try:
-            with packings.in_place_of_kernels(), redirect_stderr(io.StringIO()):  # it prints half-made graphs there
+            # PyTorch prints half-made graphs to stderr.
+            with packings.in_place_of_kernels(), users_lines(), redirect_stderr(io.StringIO()):
                 program = torch.export.export(flat, values, dynamic_shapes=(dynamic,), strict=False)
         except ExportError:
             raise
@@ -110,7 +112,7 @@ def traced_module(
                 "An operator without an ONNX counterpart is named there; write it with others."
             ) from error
     assert translated is not None
-    return Traced(rnn_as_scan(finished(translated.model_proto, examples)), _bounds(program, examples))
+    return Traced(rnn_as_scan(finished(translated.model_proto, examples)), _guards(program, examples))
 
 
 def _input_sizes(
@@ -123,20 +125,15 @@ def _input_sizes(
             yield input_name, axis, values[name].shape[axis], values[name]
 
 
-def _bounds(
+def _guards(
     program: torch.export.ExportedProgram, examples: Mapping[str, tuple[Tensor, DynamicAxes]]
-) -> dict[str, tuple[int, int | None]]:
-    bounds: dict[str, tuple[int, int | None]] = {}
-    for name, axis, size, _ in _input_sizes(program, examples):
-        constraint = program.range_constraints.get(size.node.expr)
-        if constraint is None:
-            continue
-        axis_name = examples[name][1][axis]
-        low, high = bounds.get(axis_name, (2, None))
-        if str(constraint.upper).isdigit():  # else infinite
-            high = int(constraint.upper) if high is None else min(high, int(constraint.upper))
-        bounds[axis_name] = (max(low, int(constraint.lower)), high)
-    return bounds
+) -> tuple[Guard, ...]:
+    symbols, env = {}, None
+    for name, axis, size, value in _input_sizes(program, examples):
+        env = value.fake_mode.shape_env
+        if isinstance(size.node.expr, sympy.Symbol):
+            symbols[size.node.expr] = examples[name][1][axis]
+    return () if env is None else guards_of(env, symbols)
 
 
 def _check_frozen(program: torch.export.ExportedProgram, examples: Mapping[str, tuple[Tensor, DynamicAxes]]) -> None:

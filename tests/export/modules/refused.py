@@ -171,11 +171,6 @@ def branches_on_size() -> nn.Module:
     return Forward(lambda lstm, x, _lengths: lstm(x)[0] * (2 if x.size(1) == 1 else 1))
 
 
-def cuts_long_inputs() -> nn.Module:
-    """Right at every size that is usually tried, and wrong above a hundred steps."""
-    return Forward(lambda lstm, x, _lengths: lstm(x[:, :100] if x.size(1) > 100 else x)[0].sum(1))
-
-
 def fails() -> nn.Module:
     raise RuntimeError("no such corpus")
 
