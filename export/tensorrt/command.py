@@ -8,8 +8,9 @@ import onnx
 from export.backends.opening import SETS, TENSORRT, widths_of
 from export.backends.tensorrt.availability import this_gpu, why_unavailable
 from export.backends.tensorrt.engine_cache import EngineCache
-from export.backends.tensorrt.engines import Tell, build_engines, planned
+from export.backends.tensorrt.engines import build_engines, planned
 from export.backends.tensorrt.profiles import MAX_LENGTHS, SERVED, Limits
+from export.backends.tensorrt.tell import Tell
 from export.tensorrt.operators import check_operators
 from models.bundle import Bundle
 from models.errors import BackendMissingError, BundleNotFoundError, ExportError

@@ -12,10 +12,10 @@ from typing import SupportsBytes, cast
 
 import tensorrt as trt
 
-from export.backends.tensorrt.engines import Tell
 from export.backends.tensorrt.messages import MessageFile
 from export.backends.tensorrt.profiles import Profile
 from export.backends.tensorrt.progress import Progress
+from export.backends.tensorrt.tell import Tell
 from models.errors import ExportError
 
 WORKSPACE = 1 << 30  # bytes of scratch memory that a kernel may ask for

@@ -9,11 +9,11 @@ from export.backends.buckets import buckets_up_to
 from export.backends.tensorrt.availability import Gpu, this_gpu
 from export.backends.tensorrt.engine_cache import EngineCache, EngineName, engine_digest
 from export.backends.tensorrt.profiles import SERVED, Limits, Profile, Range, Widths, profiles_of
+from export.backends.tensorrt.tell import Tell
 from models.architecture import Task
 from models.errors import RunnerError
 from models.graph_set import GraphSet
 
-Tell = Callable[[str, int, int], None]  # a build's phase, steps done, steps in all
 GATHER = "gather"  # the engine that picks rows, beside the graphs of a set with a step
 WEIGHTS = "weights.bin"
 

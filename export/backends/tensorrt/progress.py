@@ -5,7 +5,7 @@ from typing import SupportsInt
 
 import tensorrt as trt
 
-from export.backends.tensorrt.engines import Tell
+from export.backends.tensorrt.tell import Tell
 
 
 class Progress(trt.IProgressMonitor):
