@@ -4,6 +4,8 @@ An answer may not depend on other rows, on padding, or on how a text is cut; wit
 does in the last bit is told.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,19 +18,26 @@ Lengths = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 SHAPES = ((1, 1), (2, 2), (5, 17), (4, 40), (17, 9))  # batch, longest text
+# Long texts, read only to be compared with PyTorch: a forward may decide by a size that the short ones never reach.
+LONG_SHAPES = ((2, 130), (12, 300))
 CHUNK_SIZES = (1, 7, 16)
 NUM_TARGETS = 4
 
 
-def ragged_texts(vocab_size: int, seed: int) -> list[list[list[int]]]:
-    """Random texts for every shape in SHAPES, one of them as long as the shape says."""
+def ragged_texts(vocab_size: int, seed: int, shapes: Iterable[tuple[int, int]] = SHAPES) -> list[list[list[int]]]:
+    """Random texts for every shape, one of them as long as the shape says."""
     generator = np.random.default_rng(seed)
     batches = []
-    for batch, longest in SHAPES:
+    for batch, longest in shapes:
         lengths = generator.integers(1, longest + 1, size=batch)
         lengths[generator.integers(batch)] = longest
         batches.append([generator.integers(vocab_size, size=length).tolist() for length in lengths])
     return batches
+
+
+def within(shapes: Iterable[tuple[int, int]], longest: int | None) -> list[tuple[int, int]]:
+    """Shapes whose texts are no longer than a tokenizer lets them be; None where it does not cut."""
+    return [(batch, time if longest is None else min(time, longest)) for batch, time in shapes]
 
 
 def unpadded(texts: list[list[int]]) -> tuple[Ids, Lengths]:

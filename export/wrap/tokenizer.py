@@ -4,6 +4,7 @@ A classifier's may be of any kind and is used as it is: marks around a text and 
 each token's bytes must join to the text; truncation is off, and marks may only stand in front.
 """
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -63,6 +64,12 @@ def start_id_of(tokenizer: Tokenizer, path: Path, start_token: str | None) -> in
         return None
     found: int | None = BackendTokenizer.from_file(str(path)).token_to_id(start_token)
     return found
+
+
+def truncation_of(tokenizer: Tokenizer) -> int | None:
+    """Where a tokenizer cuts texts, in tokens; None where it does not."""
+    truncation = json.loads(tokenizer.to_json()).get("truncation")
+    return None if truncation is None else int(truncation["max_length"])
 
 
 def _check_end(path: Path, task: Task, tokenizer: Tokenizer, backend: BackendTokenizer, given: str | None) -> None:

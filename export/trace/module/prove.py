@@ -15,6 +15,10 @@ from export.trace.module.trace import Traced
 from export.trace.module.write import write_graph
 from models.errors import ExportError, ParityError
 
+_WAY_ROUND = (
+    "Promise sizes with --range AXIS:LO..HI, or write it without the branch (torch.where, clamp, a mask, a slice)."
+)
+
 
 class GuardError(ParityError):
     """The graph is wrong where a guard does not hold.
@@ -36,7 +40,7 @@ def proven(
     outputs: Sequence[str],
     say: Callable[[str], None] = lambda _: None,
     *,
-    way_round: str = "Promise sizes with --range AXIS:LO..HI",
+    way_round: str = _WAY_ROUND,
     is_checked_before: bool = False,
 ) -> tuple[Traced, ModuleParity]:
     """A trace that answers as the module does at every size that was found to matter.
@@ -123,7 +127,6 @@ def _with_cause(
 def _named(error: ParityError, guard: Guard, sizes: Sizes, way_round: str) -> GuardError:
     return GuardError(
         f"{error} The forward asks whether {guard.text}{guard.place}, and the trace keeps one answer: at "
-        f"{sizes_as_text(sizes)} it is another. {way_round}, or write it without the branch (torch.where, clamp, "
-        "a mask).",
+        f"{sizes_as_text(sizes)} it is another. {way_round}",
         guard,
     )

@@ -1,7 +1,7 @@
 """Things that users write and PyTorch's tracer cannot follow, answered so that it can.
 
 `lengths.tolist()` or `.numpy()` handed to pack_padded_sequence: a list that remembers its tensor. `parameter.data` in
-an init_hidden: the same tensor, detached. And lengths that are made of sizes, as pack_sequence does, stay sizes. The end of
+an init_hidden: the same tensor, detached. Lengths that are made of sizes, as pack_sequence does, stay sizes. The end of
 `x[:, :64]` is the smaller of 64 and the size, so that the slice is right for short and for long inputs.
 """
 

@@ -5,16 +5,25 @@ can be had for any batch, rows are sorted by length on the way in and put back o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from export.trace.module.draw import Drawing, Sizes, new_drawing
+from export.trace.module.inputs import InputSpec, ValueRange
+from export.trace.module.prove import proven
 from export.trace.module.source import described
-from export.trace.module.trace import trace_module
+from export.trace.module.trace import Traced, traced_module
 from export.trace.torch_export import DynamicAxes
 from models.errors import ExportError, RnnserveError
+
+_WAY_ROUND = (
+    "Write it without the branch (torch.where, clamp, a mask, a slice); for a classifier the tokenizer may cut texts "
+    "before that: tokenizer.enable_truncation(LENGTH)."
+)
 
 
 def called(who: str, function: Callable[..., Any], *arguments: Any, advice: str = "") -> Any:
@@ -45,17 +54,57 @@ def traced_for(
     graph: str,
     inputs: Mapping[str, tuple[Tensor, DynamicAxes]],
     outputs: Sequence[str],
+    longest: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
-    """Trace what is around a user's module; messages name the user's.
+    """Trace what is around a user's module, and compare where its answers to questions about sizes would be others.
+
+    Args:
+        module: the user's, which messages name.
+        around: to be traced; its forward takes the inputs in order.
+        graph: its name.
+        inputs: name -> (example, axis -> name of the dynamic axis).
+        outputs: names of the results.
+        longest: axis -> the most that it ever is.
 
     Raises:
+        ParityError: a branch on a size matters.
         ExportError: PyTorch cannot trace it, or its code freezes an axis.
     """
+    drawing = _drawing(module, inputs, longest or {})
+    sizes = {axes[axis]: example.shape[axis] for example, axes in inputs.values() for axis in axes}
+
+    def trace(at: Sizes) -> Traced:
+        drawn = drawing.draw(at, torch.Generator().manual_seed(0))
+        return traced_module(
+            around,
+            {name: (example if at == sizes else drawn[name], axes) for name, (example, axes) in inputs.items()},
+            outputs,
+        )
+
     try:
-        return trace_module(around, inputs, outputs)
+        traced, _ = proven(trace, around, drawing, sizes, outputs, way_round=_WAY_ROUND, is_checked_before=True)
+        return traced.model
     except ExportError as error:
         own = str(error).replace(type(around).__name__, type(module).__name__)
         raise type(error)(f"Graph {graph}: {own}") from error
+
+
+def _drawing(
+    module: nn.Module, inputs: Mapping[str, tuple[Tensor, DynamicAxes]], longest: Mapping[str, int]
+) -> Drawing:
+    """Random inputs, rows from long to short; states are zeros, which every module takes."""
+    specs = [
+        InputSpec(
+            name,
+            str(example.dtype).removeprefix("torch."),
+            tuple(axes.get(axis, size) for axis, size in enumerate(example.shape)),
+        )
+        for name, (example, axes) in inputs.items()
+    ]
+    ranges = {axis: ValueRange(1, most) for axis, most in longest.items()}
+    if "state" in inputs:
+        ranges["state"] = ValueRange(0, 0)
+    return replace(new_drawing(module, specs, ranges), is_sorted=True)
 
 
 def rows_by_length(lengths: Tensor) -> tuple[Tensor, Tensor]:

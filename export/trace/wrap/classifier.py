@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.trace.wrap.calls import called, rows_by_length, traced_for
+from export.trace.wrap.longest import SERVED, check_longest
 from export.trace.wrap.refused_logits import check_logits
 from models.errors import UnsupportedModelError
 
@@ -27,10 +28,12 @@ class UserClassifier(nn.Module):
     Args:
         module: the user's.
         num_logits: how many it gives, 1 for two classes.
+        longest: where the tokenizer cuts texts, in tokens; None where it does not.
     """
 
-    def __init__(self, module: nn.Module, num_logits: int) -> None:
+    def __init__(self, module: nn.Module, num_logits: int, longest: int | None = None) -> None:
         super().__init__()
+        self.longest = longest
         self.module = module
         self.num_logits = num_logits
 
@@ -56,15 +59,17 @@ class UserClassifier(nn.Module):
         ids = torch.zeros(3, 23, dtype=torch.int64)
         lengths = torch.tensor([23, 7, 1], dtype=torch.int32)
         inputs = {"ids": (ids, {0: "batch", 1: "time"}), "lengths": (lengths, {0: "batch"})}
-        return {"classify": traced_for(self.module, self, "classify", inputs, ["logits"])}
+        longest = {} if self.longest is None else {"time": self.longest}
+        return {"classify": traced_for(self.module, self, "classify", inputs, ["logits"], longest)}
 
 
-def user_classifier(module: nn.Module, vocab_size: int) -> UserClassifier:
+def user_classifier(module: nn.Module, vocab_size: int, longest: int | None = None) -> UserClassifier:
     """Look at what a module takes and gives.
 
     Args:
         module: the user's, in eval mode.
         vocab_size: V, of the tokenizer.
+        longest: where the tokenizer cuts texts, in tokens; None where it does not.
 
     Raises:
         ExportError: the module fails, or gives something that cannot be served; the message says which.
@@ -77,7 +82,14 @@ def user_classifier(module: nn.Module, vocab_size: int) -> UserClassifier:
     num_logits = logits.shape[1] if logits.dim() == 2 else 1
     if num_logits == 1 and _ends_in_sigmoid(module, ids):
         raise UnsupportedModelError(f"{who} gives a probability for each text. Give the logit before the sigmoid.")
-    return UserClassifier(module, num_logits)
+    check_longest(
+        who,
+        lambda length: called(who, module, torch.randint(vocab_size, (1, length)), torch.tensor([length])),
+        min(longest or SERVED["sentiment"], SERVED["sentiment"]),
+        "Make its tables long enough or clamp positions, or let the tokenizer cut texts before that: "
+        "tokenizer.enable_truncation(LENGTH).",
+    )
+    return UserClassifier(module, num_logits, longest)
 
 
 def _ends_in_sigmoid(module: nn.Module, ids: Tensor) -> bool:
@@ -98,6 +110,11 @@ class ClassifierAnswers:
 
     def __init__(self, model: UserClassifier) -> None:
         self._model = model
+
+    @property
+    def longest(self) -> int | None:
+        """Where the tokenizer cuts texts, in tokens."""
+        return self._model.longest
 
     def classify(self, ids: Ids, lengths: Lengths) -> Floats:
         """Logits, float32 [batch, C]."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.trace.wrap.calls import called, rows_by_length, traced_for
+from export.trace.wrap.longest import SERVED, check_longest
 from export.trace.wrap.refused_logits import check_logits
 from export.trace.wrap.states import StateLayout, state_layout
 from models.errors import ExportError, UnsupportedModelError
@@ -121,6 +122,13 @@ def user_language_model(module: nn.Module, vocab_size: int) -> UserLanguageModel
         )
     if logits.dim() == 3 and logits.shape[1] != 5:
         raise UnsupportedModelError(f"{who} gives logits {list(logits.shape)} for ids [3, 5]; give [batch, time, V].")
+    check_longest(
+        who,
+        lambda length: answer(1, length),
+        SERVED["generation"],
+        "Make its tables long enough, or clamp positions. Positions counted from each call's beginning are wrong "
+        "anyway: keep what was read before in a state.",
+    )
     layout = state_layout(lambda batch, time: list(answer(batch, time)[1:]), _state_names(module.forward), who)
     model = UserLanguageModel(module, layout, has_positions=logits.dim() == 3)
     _check_begins_from_zeros(model, vocab_size, who)

@@ -14,7 +14,7 @@ from export.trace.module.recurrent import KIND_OF_MODE
 from export.trace.wrap.calls import called
 from export.trace.wrap.classifier import UserClassifier
 from export.trace.wrap.language_model import UserLanguageModel
-from export.wrap.consistency import SHAPES
+from export.wrap.consistency import LONG_SHAPES, SHAPES, within
 from models.classifier_config import ClassifierConfig, PoolingKind
 from models.config import CellKind, LanguageModelConfig
 from models.network.classifier import Classifier
@@ -220,17 +220,17 @@ def _language_model_error(model: LanguageModel, user: UserLanguageModel) -> floa
 
 def _classifier_error(model: Classifier, user: UserClassifier) -> float:
     worst = 0.0
-    for ids, lengths in _ragged(model.config.vocab_size):
+    for ids, lengths in _ragged(model.config.vocab_size, user.longest):
         with torch.no_grad():
             expected = model(ids, lengths)
         worst = max(worst, _difference(called(type(user.module).__name__, user, ids, lengths), expected))
     return worst
 
 
-def _ragged(vocab_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _ragged(vocab_size: int, longest: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Random ids and lengths, from long to short, because a module may want them so."""
     generator = torch.Generator().manual_seed(0)
-    for batch, time in SHAPES:
+    for batch, time in (*SHAPES, *within(LONG_SHAPES, longest)):
         ids = torch.randint(vocab_size, (batch, time), generator=generator)
         lengths = torch.randint(1, time + 1, (batch,), generator=generator)
         lengths[0] = time

@@ -9,7 +9,7 @@ from export.parity.errors import Errors
 from export.trace.wrap.classifier import ClassifierAnswers
 from export.trace.wrap.language_model import LanguageModelAnswers
 from export.trace.wrap.translator import TranslatorAnswers
-from export.wrap.consistency import forced, ragged_texts, unpadded
+from export.wrap.consistency import LONG_SHAPES, SHAPES, forced, ragged_texts, unpadded, within
 
 Floats = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ def language_model_errors(
     errors = Errors()
     agreements = []
     for seed in range(10, 10 + NUM_TURNS):
-        for texts in ragged_texts(vocab_size, seed):
+        for texts in ragged_texts(vocab_size, seed, SHAPES if seed > 10 else (*SHAPES, *LONG_SHAPES)):
             ids, lengths = unpadded(texts)
             state = np.zeros((len(ids), state_width), np.float32)
             for _ in range(2):
@@ -54,7 +54,7 @@ def translator_errors(
     errors = Errors()
     agreements = []
     generator = np.random.default_rng(5)
-    for texts in ragged_texts(vocab_size, seed=10):
+    for texts in ragged_texts(vocab_size, 10, (*SHAPES, *LONG_SHAPES)):
         ids, lengths = padded(texts)
         targets = generator.integers(vocab_size, size=(len(texts), NUM_TARGETS))
         encoded, logits, attention, last = answers.translate(ids[:, : lengths.max()].copy(), lengths, targets)
@@ -75,7 +75,7 @@ def classifier_errors(runner: SequenceRunner, answers: ClassifierAnswers, vocab_
     """Logits; as language_model_errors."""
     errors = Errors()
     agreements = []
-    for texts in ragged_texts(vocab_size, seed=10):
+    for texts in ragged_texts(vocab_size, 10, within((*SHAPES, *LONG_SHAPES), answers.longest)):
         ids, lengths = padded(texts)
         expected = answers.classify(ids[:, : lengths.max()].copy(), lengths)
         found = runner.run("classify", {"ids": ids, "lengths": lengths})["logits"]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.trace.wrap.calls import called, rows_by_length, traced_for
+from export.trace.wrap.longest import SERVED, check_longest
 from export.trace.wrap.refused_logits import check_logits
 from export.trace.wrap.states import StateLayout, state_layout
 from models.errors import ExportError, UnsupportedModelError
@@ -145,6 +146,13 @@ def user_translator(module: Any, vocab_size: int, end_id: int, start_id: int | N
     if layout.row_from_states([new_state]).shape != (3, layout.size):
         raise UnsupportedModelError(f"{name}.step gives a state of another size than {name}.encode.")
     _check_attention(f"{name}.step", attention, lengths)
+
+    def long(source: int) -> None:
+        memory, keys, state = encoded(1, source)
+        called(f"{name}.step", module.step, torch.full((1,), end_id), state, memory, keys, torch.tensor([source]))
+
+    advice = "Make its tables long enough, or clamp positions."
+    check_longest(name, long, SERVED["translation"], advice)
     return model
 
 

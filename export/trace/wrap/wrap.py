@@ -22,7 +22,7 @@ from export.trace.wrap.translator import UserTranslator, user_translator
 from export.wrap.card import wrapped_card
 from export.wrap.changes import reason_of
 from export.wrap.options import WrapOptions
-from export.wrap.tokenizer import start_id_of, wrapped_tokenizer
+from export.wrap.tokenizer import start_id_of, truncation_of, wrapped_tokenizer
 from models.bundle import Bundle, publish
 from models.digest import file_sha256
 from models.errors import ConfigError, ExportError, ParityError
@@ -74,6 +74,7 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     native, reason = _native(user)
     reports: list[Report] = []
     if native is not None:
+        _check_guards(user)
         say(f"native: {reason}; its graphs are written from the weights")
         way, weights = "native", _arrays(dict(native.named_parameters()))
 
@@ -117,7 +118,7 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
         case "generation":
             return user_language_model(*options)
         case "sentiment":
-            return user_classifier(*options)
+            return user_classifier(*options, truncation_of(bundle.tokenizer))
         case "translation":
             return user_translator(*options, _end_id(bundle.tokenizer), config.start_id)
 
@@ -129,7 +130,7 @@ def _user_model(module: nn.Module, options: WrapOptions, tokenizer: Tokenizer, s
         case "translation":
             return user_translator(module, tokenizer.vocab_size, _end_id(tokenizer), start_id)
         case "sentiment":
-            user = user_classifier(module, tokenizer.vocab_size)
+            user = user_classifier(module, tokenizer.vocab_size, truncation_of(tokenizer))
             if user.num_classes != len(options.labels):
                 raise ConfigError(
                     f"--labels names {len(options.labels)} classes ({', '.join(options.labels)}), "
@@ -152,6 +153,20 @@ def _native(user: UserModel) -> tuple[Native | None, str]:
     except NotNativeError as error:
         return None, f"{name} is none of our networks (one embedding, one recurrent stack, a linear head): {error}"
     return native, f"{name} is an embedding, a recurrent stack and a linear head, and answers as ours does"
+
+
+def _check_guards(user: UserModel) -> None:
+    """Refuse a module that is ours at the sizes that were tried and decides otherwise at others.
+
+    Raises:
+        ParityError: a branch on a size matters.
+    """
+    try:
+        user.graphs()
+    except ParityError:
+        raise
+    except ExportError:  # it need not be traced
+        return
 
 
 def _native_sets(bundle: Bundle, say: Say) -> list[Report]:

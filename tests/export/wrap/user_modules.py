@@ -249,3 +249,41 @@ class KeylessNumbers(Numbers):
     def encode(self, ids: Tensor, lengths: Tensor) -> Any:
         memory, _, state = super().encode(ids, lengths)
         return memory, None, state
+
+
+class BranchingLM(ResidualLM):
+    """Louder where more than a hundred tokens come at once."""
+
+    def forward(self, *arguments: Any) -> Any:
+        logits, *states = super().forward(*arguments)
+        return (logits * 3 if arguments[0].size(1) > 100 else logits), *states
+
+
+class BranchingNumbers(Numbers):
+    def encode(self, ids: Tensor, lengths: Tensor) -> Any:
+        memory, keys, state = super().encode(ids, lengths)
+        return (memory * 2 if ids.size(1) > 100 else memory), keys, state
+
+
+class CountingReviews(SummingReviews):
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        logits: Tensor = super().forward(ids, lengths)
+        return logits * 3 if ids.numel() > 3000 else logits
+
+
+class CuttingReviews(SummingReviews):
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        logits: Tensor = super().forward(ids[:, :64], lengths.clamp(max=64))
+        return logits
+
+
+class PlaceReviews(SummingReviews):
+    """Knows 200 positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(200, 4)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        logits: Tensor = super().forward(ids, lengths)
+        return logits + self.places(torch.arange(ids.size(1))).mean() * 0
