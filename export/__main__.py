@@ -76,9 +76,11 @@ def inspect(
 ) -> None:
     """Show a bundle: architecture, state row, metrics, and each set's graphs, shapes, operators and sizes."""
     from export.build import bundle_at
-    from export.census_picture import draw_census
+    from export.census_picture import check_picture, draw_census
     from export.inspection import bundle_tables
 
+    if picture is not None:
+        check_picture(picture)
     opened = bundle_at(bundle)
     for table in bundle_tables(opened):
         Console().print(table)

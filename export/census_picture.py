@@ -1,12 +1,13 @@
 """What a bundle's graphs are made of, as a picture: operators by family. Needs matplotlib (extra train)."""
 
+import os
 from pathlib import Path
 
 import onnx
 
 from export.census import census
 from models.bundle import Bundle
-from models.errors import BackendMissingError
+from models.errors import BackendMissingError, ExportError
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "recurrent operators": ("LSTM", "GRU", "RNN"),
@@ -18,6 +19,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
                     "GreaterOrEqual", "Min", "Max", "Clip", "Not", "And", "Equal"),
 }  # fmt: skip
 OTHERS = "moving data"
+ENDINGS = (".png", ".svg")
 COLOURS = ("#4c72b0", "#c44e52", "#55a868", "#8172b3", "#ccb974", "#64b5cd", "#bbbbbb")
 
 
@@ -26,6 +28,18 @@ def families(model: onnx.ModelProto) -> dict[str, int]:
     counts = census(model)
     found = {family: sum(counts.pop(name, 0) for name in names) for family, names in FAMILIES.items()}
     return found | {OTHERS: counts.total()}
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a file that cannot be drawn to, before anything else is done.
+
+    Raises:
+        ExportError: its ending is not one of ENDINGS, or it cannot be written there.
+    """
+    if path.suffix not in ENDINGS:
+        raise ExportError(f"--picture {path} must end in {' or '.join(ENDINGS)}.")
+    if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ExportError(f"--picture {path} cannot be written: {path.parent} must be a folder that you may write to.")
 
 
 def draw_census(bundle: Bundle, path: Path) -> None:

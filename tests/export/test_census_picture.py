@@ -3,11 +3,14 @@ from pathlib import Path
 
 import onnx
 import pytest
+from typer.testing import CliRunner
 
+from export.__main__ import app
 from export.census import census
-from export.census_picture import draw_census, families
+from export.census_picture import check_picture, draw_census, families
 from models.bundle import Bundle
 from models.config import CellKind
+from models.errors import ExportError
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
@@ -23,3 +26,12 @@ def test_every_operator_is_in_the_picture_once(
     path = tmp_path / f"operators.{ending}"
     draw_census(bundle, path)
     assert path.read_bytes().startswith(b"\x89PNG" if ending == "png" else b"<?xml")
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"p\.xyz must end in \.png or \.svg"):
+        check_picture(tmp_path / "p.xyz")
+    with pytest.raises(ExportError, match="cannot be written"):
+        check_picture(tmp_path / "nowhere" / "p.png")
+    shown = CliRunner().invoke(app, ["inspect", str(tmp_path / "no-bundle"), "--picture", "p.xyz"])
+    assert "--picture p.xyz must end in" in str(shown.exception)
