@@ -44,6 +44,7 @@ class WrapOptions:
         if self.task not in TASKS:
             raise ConfigError(f"--task {self.task!r} is not a task. Tasks: {', '.join(TASKS)}.")
         checked_name(self.to.name)
+        _check_outside_bundles(self.to)
         if self.task == "sentiment" and not self.labels:
             raise ConfigError("--labels is missing: name the classes in their order, --labels negative,positive")
         if self.task != "sentiment" and self.labels:
@@ -51,7 +52,9 @@ class WrapOptions:
         if len(set(self.labels)) != len(self.labels) or not all(self.labels):
             raise ConfigError(f"--labels {','.join(self.labels)} names a class twice or not at all.")
         for flag, value in (("--source", self.source), ("--target", self.target)):
-            if self.task == "translation" and (value is None or not re.fullmatch("[a-z]{2}", value)):
+            if self.task == "translation" and value is None:
+                raise ConfigError(f"{flag} is missing: name the language as two letters (ISO 639-1), such as {flag} en")
+            if self.task == "translation" and value is not None and not re.fullmatch("[a-z]{2}", value):
                 raise ConfigError(f"{flag} {value} is not a language as two letters (ISO 639-1), such as {flag} en")
             if self.task != "translation" and value is not None:
                 raise ConfigError(f"{flag} goes with --task translation, not {self.task}; leave it out.")
@@ -70,3 +73,14 @@ class WrapOptions:
     def languages(self) -> Languages | None:
         """Of a translator."""
         return Languages(source=self.source, target=self.target) if self.source and self.target else None
+
+
+def _check_outside_bundles(to: Path) -> None:
+    """Refuse a place inside a published bundle, or beside its versions."""
+    for folder in to.absolute().parents:
+        versions = [path.parent for path in folder.glob("*/bundle.json") if path.parent.name.isdigit()]
+        if (folder / "bundle.json").is_file() or versions:
+            raise ConfigError(
+                f"--to {to} lies inside the published bundle {versions[0] if versions else folder}. It is STORE/NAME, "
+                "without a version: the next version is found by itself."
+            )

@@ -28,7 +28,7 @@ TRANSLATION = {"task": "translation", "source": "en", "target": "zh"}
         ({"source": "en"}, "--source goes with --task translation"),
         ({"start_token": "<s>"}, "--start-token goes with --task translation"),
         (TRANSLATION | {"target": "Chinese"}, "--target Chinese is not a language as two letters"),
-        ({"task": "translation", "source": "en"}, "--target None is not a language"),
+        ({"task": "translation", "source": "en"}, "--target is missing: name the language"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_its_flag(change: dict[str, Any], says: str) -> None:
@@ -45,3 +45,13 @@ def test_a_translator_has_its_languages() -> None:
     languages = WrapOptions(**(PLAIN | TRANSLATION)).languages
     assert languages is not None
     assert (languages.source, languages.target) == ("en", "zh")
+
+
+def test_a_place_inside_a_published_bundle_is_refused(tmp_path: Path) -> None:
+    version = tmp_path / "store" / "name" / "1"
+    version.mkdir(parents=True)
+    (version / "bundle.json").touch()
+    for to in (version, version.parent / "2", version / "inner", version.parent / "other"):
+        with pytest.raises(ConfigError, match=r"lies inside the published bundle .*name/1"):
+            WrapOptions(**(PLAIN | {"to": to}))
+    assert WrapOptions(**(PLAIN | {"to": version.parent})).to.name == "name"
