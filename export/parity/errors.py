@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ExportError
+
 Floats = NDArray[np.float32]
 
 
@@ -19,7 +21,16 @@ class Errors:
         self._count = 0
 
     def add(self, found: Floats, expected: Floats) -> None:
-        """Compare two arrays of one shape."""
+        """Compare two arrays of one shape.
+
+        Raises:
+            ExportError: their shapes differ.
+        """
+        if np.shape(found) != np.shape(expected):
+            raise ExportError(
+                f"The graphs give an array of shape {list(np.shape(found))} where the module gives "
+                f"{list(np.shape(expected))}: the code is not what the graphs were made of."
+            )
         error = np.abs(found - expected) / max(1.0, float(np.abs(expected).max()))
         if np.isfinite(error).all():
             self.worst = float(np.maximum(self.worst, error.max()))  # a NaN stays

@@ -1,5 +1,6 @@
 """`python -m export module`: from what a user writes to a file and its report."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from rich.table import Table
 
 from export.trace.module.export import export_module, write_graph
 from export.trace.module.inputs import input_spec_from_text, value_range_from_text
-from export.trace.module.source import load_module
+from export.trace.module.source import load_module, without_weights
 from export.trace.module.table import exported_table
 from models.errors import ExportError
 
@@ -38,11 +39,16 @@ def export_to_file(
     Raises:
         ExportError: anything does not fit; nothing is written.
     """
-    if output.suffix != ".onnx" or not output.parent.is_dir():
+    if output.suffix != ".onnx" or not output.parent.is_dir() or output.is_dir():
         raise ExportError(f"--output {output} must be a file that ends in .onnx, in a folder that exists.")
+    if not os.access(output.parent, os.W_OK):
+        raise ExportError(f"--output {output} cannot be written: no right to write to {output.parent}.")
     specs = [input_spec_from_text(text) for text in inputs]
     drawn = dict(value_range_from_text(text) for text in ranges)
-    exported = export_module(load_module(reference, weights), specs, ranges=drawn, outputs=names, say=say)
+    module = load_module(reference, weights)
+    if weights is None:
+        say(without_weights(reference))
+    exported = export_module(module, specs, ranges=drawn, outputs=names, say=say)
     for path in write_graph(exported.model, output):
         say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return exported_table(reference, exported)

@@ -56,7 +56,16 @@ def load_module(reference: str, weights: Path | None) -> nn.Module:
         raise ExportError(f"{reference}() gave {type(module).__name__}; it must give a torch.nn.Module.")
     if weights is not None:
         load_weights(module, weights)
+    _check_finite(module)
     return module.eval()
+
+
+def without_weights(reference: str) -> str:
+    """What to tell a user who names no file of weights."""
+    return (
+        f"No --weights was given: the weights are those that {reference} comes with, which are random unless its code "
+        "loads trained ones."
+    )
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -95,6 +104,20 @@ def load_weights(module: nn.Module, path: Path) -> None:
             f"Weights in {path} are not those of {type(module).__name__}: {'; '.join(problems)}. "
             "Save the very module that is exported."
         )
+
+
+def _check_finite(module: nn.Module) -> None:
+    """Refuse weights that hold NaN or infinity; a buffer, such as a mask, may hold infinity."""
+    for name, value in module.state_dict().items():
+        if is_lazy(value) or not value.is_floating_point():
+            continue
+        is_weight = name in dict(module.named_parameters())
+        is_bad = ~value.isfinite() if is_weight else value.isnan()
+        if bool(is_bad.any()):
+            raise ExportError(
+                f"Weight {name} of {type(module).__name__} is not finite: {int(is_bad.sum())} of its {value.numel()} "
+                "numbers are NaN or infinite, most often from a training that diverged. Take an earlier checkpoint."
+            )
 
 
 def described(error: BaseException, *, is_brief: bool = False) -> str:

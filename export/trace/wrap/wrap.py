@@ -14,7 +14,7 @@ from export.architectures.wrapped import UserModel, WrappedArchitecture
 from export.build import architecture_of, build_set
 from export.report import Report
 from export.trace.module.refusals import refuse_unsupported
-from export.trace.module.source import load_module
+from export.trace.module.source import load_module, without_weights
 from export.trace.wrap.classifier import UserClassifier, user_classifier
 from export.trace.wrap.language_model import UserLanguageModel, user_language_model
 from export.trace.wrap.native import NotNativeError, native_classifier, native_language_model
@@ -67,6 +67,8 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     """
     tokenizer = wrapped_tokenizer(options.tokenizer, options.task, options.end_token, options.start_token)
     module = load_module(options.reference, options.weights)
+    if options.weights is None:
+        say(without_weights(options.reference))
     refuse_unsupported(module)
     _check_embeddings(module, tokenizer)
     start_id = start_id_of(tokenizer, options.tokenizer, options.start_token)
@@ -116,11 +118,18 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
     options = (module, config.vocab_size)
     match config.task:
         case "generation":
-            return user_language_model(*options)
+            found: UserLanguageModel | UserTranslator = user_language_model(*options)
         case "sentiment":
             return user_classifier(*options, truncation_of(bundle.tokenizer))
         case "translation":
-            return user_translator(*options, _end_id(bundle.tokenizer), config.start_id)
+            found = user_translator(*options, _end_id(bundle.tokenizer), config.start_id)
+    own, stored = ([f"{part.name}{part.shape}" for part in parts] for parts in (found.layout.parts, config.state))
+    if [part.shape for part in found.layout.parts] != [part.shape for part in config.state]:
+        raise ExportError(
+            f"{reference} has the states {', '.join(own)}, the bundle {', '.join(stored)}: it is not the code that the "
+            "bundle was made of."
+        )
+    return found
 
 
 def _user_model(module: nn.Module, options: WrapOptions, tokenizer: Tokenizer, start_id: int | None) -> UserModel:

@@ -1,0 +1,35 @@
+"""Code and weights that are not what a bundle is made of, or are to be made of, are told by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_model
+
+from export.trace.wrap.wrap import wrap_model
+from export.wrap.command import architecture_with_code
+from models.errors import ExportError
+from tests.export.wrap import user_modules
+from tests.export.wrap.test_wrap import MODULES, options, wrapped
+
+
+def test_code_with_other_states_than_the_bundles_is_refused_with_both(tmp_path: Path) -> None:
+    bundle = wrapped(tmp_path, "ResidualLM", "generation")[0].bundle
+    with pytest.raises(
+        ExportError, match=r"FewerStatesLM has the states state\[1, 16\], the bundle state\.h\[1, 16\], "
+    ):
+        architecture_with_code(bundle, f"{MODULES}:FewerStatesLM")
+
+
+def test_random_weights_are_told(tmp_path: Path) -> None:
+    _, said = wrapped(tmp_path, "SummingReviews", "sentiment")
+    assert any(line.startswith("No --weights was given: the weights are those that") for line in said)
+
+
+def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    module = user_modules.ResidualLM()
+    with torch.no_grad():
+        module.out.bias[3] = float("nan")
+    save_model(module, str(tmp_path / "w.safetensors"))
+    with pytest.raises(ExportError, match=r"Weight out\.bias of ResidualLM is not finite: 1 of its 31 numbers"):
+        wrap_model(options(tmp_path, "ResidualLM", "generation", weights=tmp_path / "w.safetensors"))
