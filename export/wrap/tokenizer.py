@@ -40,6 +40,17 @@ def wrapped_tokenizer(path: Path, task: Task, end_token: str | None, start_token
         ) from None
     if task == "sentiment":
         return Tokenizer(backend, only_reads=True)
+    special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
+    if end_token is not None and backend.token_to_id(end_token) is None:
+        raise TokenizerError(
+            f"{path} has no token {end_token!r}, which --end-token names. Special tokens: "
+            f"{', '.join(special) or 'none'}."
+        )
+    if "Lowercase" in str(json.loads(backend.to_str()).get("normalizer")):
+        raise TokenizerError(
+            f"{path} reads everything in lower case (normalizer Lowercase); for {task} text must come back as it was. "
+            "Allowed: no normalizer, or NFC."
+        )
     try:
         tokenizer = Tokenizer(backend, end_token=end_token or END_TOKEN)
         _ = tokenizer.token_bytes

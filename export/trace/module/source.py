@@ -100,10 +100,13 @@ def load_weights(module: nn.Module, path: Path) -> None:
     if unexpected:
         problems.append(f"the module has no {_listed(sorted(unexpected))}")
     if problems:
-        raise ExportError(
-            f"Weights in {path} are not those of {type(module).__name__}: {'; '.join(problems)}. "
-            "Save the very module that is exported."
+        prefixed = unexpected and all(name.startswith("module.") for name in unexpected)
+        cause = (
+            "They were saved from DataParallel, which puts module. before every name: save_model(model.module, ...)."
+            if prefixed and not any(name.startswith("module.") for name in own)
+            else "Save the very module that is exported."
         )
+        raise ExportError(f"Weights in {path} are not those of {type(module).__name__}: {'; '.join(problems)}. {cause}")
 
 
 def _check_finite(module: nn.Module) -> None:

@@ -4,6 +4,7 @@ A module may pack with enforce_sorted=True, which PyTorch checks and a graph doe
 can be had for any batch, rows are sorted by length on the way in and put back on the way out.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,12 +19,38 @@ from export.trace.module.prove import proven
 from export.trace.module.source import described
 from export.trace.module.trace import Traced, traced_module
 from export.trace.torch_export import DynamicAxes
-from models.errors import ExportError, RnnserveError
+from models.errors import ExportError, RnnserveError, UnsupportedModelError
 
 _WAY_ROUND = (
     "Write it without the branch (torch.where, clamp, a mask, a slice); for a classifier the tokenizer may cut texts "
     "before that: tokenizer.enable_truncation(LENGTH)."
 )
+
+
+def check_arguments(who: str, method: Callable[..., Any], names: str) -> None:
+    """Refuse a method that cannot be called with what the server has for it.
+
+    Args:
+        who: the method, for the message.
+        method: it.
+        names: of the arguments, with commas.
+
+    Raises:
+        UnsupportedModelError: it takes others.
+    """
+    try:
+        inspect.signature(method).bind(*names.split(", "))
+    except TypeError as error:
+        signature = inspect.signature(method)
+        if (
+            sum(parameter.default is parameter.empty for parameter in signature.parameters.values())
+            > names.count(",") + 1
+        ):
+            return  # what else it wants is told where it is called
+        raise UnsupportedModelError(
+            f"{who}{signature} does not take ({names}): {error}. Texts of different lengths are padded to one array, "
+            "so the lengths say where each ends."
+        ) from error
 
 
 def called(who: str, function: Callable[..., Any], *arguments: Any, advice: str = "") -> Any:

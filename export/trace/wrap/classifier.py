@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.trace.wrap.calls import called, rows_by_length, traced_for
+from export.trace.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.trace.wrap.longest import SERVED, check_longest
 from export.trace.wrap.refused_logits import check_logits
 from models.errors import UnsupportedModelError
@@ -75,6 +75,7 @@ def user_classifier(module: nn.Module, vocab_size: int, longest: int | None = No
         ExportError: the module fails, or gives something that cannot be served; the message says which.
     """
     who = f"{type(module).__name__}.forward"
+    check_arguments(who, module.forward, "ids, lengths")
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(vocab_size, (17, 9), generator=generator)
     value = called(who, module, ids, torch.full((17,), 9))

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.trace.wrap.calls import called, rows_by_length, traced_for
+from export.trace.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.trace.wrap.longest import SERVED, check_longest
 from export.trace.wrap.refused_logits import check_logits
 from export.trace.wrap.states import StateLayout, state_layout
@@ -105,6 +105,7 @@ def user_language_model(module: nn.Module, vocab_size: int) -> UserLanguageModel
         ExportError: the module fails, or gives something that cannot be served; the message says which.
     """
     who = f"{type(module).__name__}.forward"
+    check_arguments(who, module.forward, "ids, lengths")
 
     def answer(batch: int, time: int) -> tuple[Any, ...]:
         ids = torch.arange(batch * time).reshape(batch, time) % vocab_size

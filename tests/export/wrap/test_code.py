@@ -8,7 +8,7 @@ from safetensors.torch import save_model
 
 from export.trace.wrap.wrap import wrap_model
 from export.wrap.command import architecture_with_code
-from models.errors import ExportError
+from models.errors import ExportError, UnsupportedModelError
 from tests.export.wrap import user_modules
 from tests.export.wrap.test_wrap import MODULES, options, wrapped
 
@@ -32,4 +32,15 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
         module.out.bias[3] = float("nan")
     save_model(module, str(tmp_path / "w.safetensors"))
     with pytest.raises(ExportError, match=r"Weight out\.bias of ResidualLM is not finite: 1 of its 31 numbers"):
+        wrap_model(options(tmp_path, "ResidualLM", "generation", weights=tmp_path / "w.safetensors"))
+
+
+def test_a_forward_without_lengths_is_told_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"LengthlessLM\.forward\(ids.* does not take \(ids, lengths\)"):
+        wrapped(tmp_path, "LengthlessLM", "generation")
+
+
+def test_weights_of_data_parallel_are_recognised_by_their_names(tmp_path: Path) -> None:
+    save_model(torch.nn.ModuleDict({"module": user_modules.ResidualLM()}), str(tmp_path / "w.safetensors"))
+    with pytest.raises(ExportError, match=r"saved from DataParallel.* save_model\(model\.module"):
         wrap_model(options(tmp_path, "ResidualLM", "generation", weights=tmp_path / "w.safetensors"))

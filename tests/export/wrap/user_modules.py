@@ -294,3 +294,8 @@ class FewerStatesLM(ResidualLM):
     def forward(self, ids: Tensor, lengths: Tensor, state: Any = None) -> Any:
         logits, states = super().forward(ids, lengths)
         return logits, states["h"]
+
+
+class LengthlessLM(StatelessLM):
+    def forward(self, ids: Tensor) -> Any:  # type: ignore[override]
+        return super().forward(ids, torch.full((len(ids),), ids.size(1)))
