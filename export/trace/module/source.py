@@ -11,7 +11,7 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from models.errors import ExportError
@@ -112,7 +112,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 def _check_finite(module: nn.Module) -> None:
     """Refuse weights that hold NaN or infinity; a buffer, such as a mask, may hold infinity."""
     for name, value in module.state_dict().items():
-        if is_lazy(value) or not value.is_floating_point():
+        if not isinstance(value, Tensor) or is_lazy(value) or not value.is_floating_point():
             continue
         is_weight = name in dict(module.named_parameters())
         is_bad = ~value.isfinite() if is_weight else value.isnan()
