@@ -67,8 +67,6 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     """
     tokenizer = wrapped_tokenizer(options.tokenizer, options.task, options.end_token, options.start_token)
     module = load_module(options.reference, options.weights)
-    if options.weights is None:
-        say(without_weights(options.reference))
     refuse_unsupported(module)
     _check_embeddings(module, tokenizer)
     start_id = start_id_of(tokenizer, options.tokenizer, options.start_token)
@@ -89,6 +87,8 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
         def complete(bundle: Bundle) -> None:
             reports.append(_wrapped_set(bundle, user, say))
 
+    if options.weights is None:
+        say(without_weights(options.reference))
     config = native.config if native is not None else _wrapped_config(options, user, tokenizer.vocab_size, start_id)
     num_parameters = sum(parameter.numel() for parameter in module.parameters())
     facts = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size} tokens", "state row": f"{config.state_size}"}
