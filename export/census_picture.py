@@ -6,8 +6,9 @@ from pathlib import Path
 import onnx
 
 from export.census import census
+from export.figure import new_figure
 from models.bundle import Bundle
-from models.errors import BackendMissingError, ExportError
+from models.errors import ExportError
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "recurrent operators": ("LSTM", "GRU", "RNN"),
@@ -52,19 +53,13 @@ def draw_census(bundle: Bundle, path: Path) -> None:
     Raises:
         BackendMissingError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendMissingError(
-            f"A picture needs matplotlib, which is not installed ({error}). Install the extra train."
-        ) from error
     sets = [bundle.graph_set(name) for name in bundle.graph_sets]
     bars = {
         f"{graph_set.name}  {graph}": families(onnx.load(str(graph_set.graph(graph)), load_external_data=False))
         for graph_set in sets
         for graph in graph_set.manifest.graphs
     }
-    figure = Figure(figsize=(9, 1.2 + 0.32 * len(bars)), layout="constrained")
+    figure = new_figure(9, 1.2 + 0.32 * len(bars))
     axes = figure.subplots()
     left = [0] * len(bars)
     for family, colour in zip((*FAMILIES, OTHERS), COLOURS, strict=True):

@@ -176,6 +176,7 @@ class Tokenizer:
         added = {item["id"]: item for item in self._description.get("added_tokens") or []}
 
         def content(i: int) -> bytes:
+            """What the id adds to a text."""
             if i == self.unknown_id:
                 return REPLACEMENT
             if i == self.end_id or (i in added and added[i]["special"]):

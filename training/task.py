@@ -70,8 +70,8 @@ class Task(Stage[R], Generic[R, C]):
         return None
 
     def start_from(self, stage: Stage[Any]) -> None:
-        """Begin from the weights of the stage that `pretraining` gave."""
-        raise NotImplementedError
+        """Begin from the weights of the stage that `pretraining` gave; a task that gives none is never asked."""
+        raise NotImplementedError(f"{type(self).__name__} gives no stage to start from")
 
     @abstractmethod
     def measure(self) -> Measured:

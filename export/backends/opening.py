@@ -135,9 +135,9 @@ class _OnCuda:
         self._width = bundle.record.state_width
 
     def sequences(self) -> SequenceRunner:
-        from export.backends.onnxruntime_cuda.run import CudaSequenceRunner
+        from export.backends.onnxruntime.run import OnnxSequenceRunner
 
-        return CudaSequenceRunner(self._graphs)
+        return OnnxSequenceRunner(self._graphs)
 
     def steps(self, capacity: int) -> StepRunner:
         from export.backends.onnxruntime_cuda.run import CudaStepRunner

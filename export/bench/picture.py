@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from export.bench.command import Bench
-from models.errors import BackendMissingError
+from export.figure import new_figure
 
 
 def draw(bench: Bench, path: Path) -> None:
@@ -16,14 +16,8 @@ def draw(bench: Bench, path: Path) -> None:
     Raises:
         BackendMissingError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendMissingError(
-            f"A picture needs matplotlib, which is not installed ({error}). Install the extra train."
-        ) from error
     cases = [str(item.case) for item in bench.measured]
-    figure = Figure(figsize=(1.6 + 1.4 * len(cases), 4), layout="constrained")
+    figure = new_figure(1.6 + 1.4 * len(cases), 4)
     axes = figure.subplots()
     width = 0.8 / len(bench.variants)
     for index, variant in enumerate(bench.variants):

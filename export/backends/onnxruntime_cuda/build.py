@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import onnxruntime as ort
 
+from export.backends.onnxruntime.build import Graphs
 from export.backends.onnxruntime_cuda.gather_model import gather_model
 from models.errors import BackendMissingError, RunnerError
 from models.graph_set import GraphSet
@@ -33,8 +34,8 @@ class Device:
     id: int = 0
 
 
-class CudaGraphs:
-    """Open sessions of one graph set.
+class CudaGraphs(Graphs):
+    """Open sessions of one graph set on a device.
 
     Attributes:
         name: the set's name.
@@ -44,20 +45,9 @@ class CudaGraphs:
     """
 
     def __init__(self, name: str, device: Device, sessions: dict[str, Any], gather: Any) -> None:
-        self.name = name
+        super().__init__(name, sessions)
         self.device = device
-        self.sessions = sessions
         self.gather = gather
-
-    def session(self, graph: str) -> Any:
-        """The session of a graph.
-
-        Raises:
-            RunnerError: it was not opened.
-        """
-        if graph not in self.sessions:
-            raise RunnerError(f"Graph {graph} is not open. Open: {', '.join(self.sessions)}.")
-        return self.sessions[graph]
 
 
 def why_unavailable(device: Device) -> str | None:

@@ -19,23 +19,6 @@ from models.errors import RunnerError
 Floats = NDArray[np.float32]
 
 
-class CudaSequenceRunner:
-    """Runs a set's sequence graphs; safe to call from several threads."""
-
-    def __init__(self, graphs: CudaGraphs) -> None:
-        self._graphs = graphs
-
-    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See SequenceRunner.run."""
-        session = self._graphs.session(graph)
-        names = [output.name for output in session.get_outputs()]
-        try:
-            values = session.run(names, dict(inputs))
-        except Exception as error:  # the runtime's own exceptions have no common base but this
-            raise RunnerError(f"Graph {graph} of set {self._graphs.name} failed: {error}") from error
-        return dict(zip(names, values, strict=True))
-
-
 class CudaStepRunner:
     """States stay on the device; a step uploads tokens and brings back logits.
 

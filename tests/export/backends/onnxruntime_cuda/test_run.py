@@ -12,7 +12,7 @@ from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
 from export.backends.onnxruntime_cuda import step_graph
 from export.backends.onnxruntime_cuda.attention_run import CudaAttentionStepRunner
 from export.backends.onnxruntime_cuda.build import Device, open_graph_set
-from export.backends.onnxruntime_cuda.run import CudaSequenceRunner, CudaStepRunner
+from export.backends.onnxruntime_cuda.run import CudaStepRunner
 from export.backends.padding import padded
 from models.bundle import Bundle
 from models.errors import RunnerError
@@ -82,7 +82,7 @@ def test_translator_rows_keep_their_sources_as_on_the_cpus_runner(built_bundle: 
     rows = []
     for length in (1, 3, 15, 16, 17, 40, 2, 33):
         ids, lengths = padded([rng.integers(bundle.config.vocab_size, size=length).tolist()])
-        encoded = CudaSequenceRunner(graphs).run("encode", {"ids": ids, "lengths": lengths})
+        encoded = OnnxSequenceRunner(graphs).run("encode", {"ids": ids, "lengths": lengths})
         expected = OnnxSequenceRunner(cpu_graphs).run("encode", {"ids": ids, "lengths": lengths})
         assert all(np.array_equal(encoded[name], expected[name]) for name in expected)
         rows.append((encoded["state"][0], {name: encoded[name][0, :length] for name in ("memory", "keys")}))
@@ -152,7 +152,7 @@ def test_the_gpu_answers_as_the_cpu(built_bundle: Built, task: str) -> None:
     memory = None
     if task == "translation":
         ids, lengths = padded([[3, 4, 5]])
-        encoded = CudaSequenceRunner(on_cpu).run("encode", {"ids": ids, "lengths": lengths})
+        encoded = OnnxSequenceRunner(on_cpu).run("encode", {"ids": ids, "lengths": lengths})
         memory = {name: encoded[name][0, :3] for name in ("memory", "keys")}
     for runner in (gpu, cpu):
         runner.put(0, np.zeros(width, np.float32), memory)
