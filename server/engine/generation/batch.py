@@ -102,8 +102,9 @@ class Batch:
             [staying, np.array([slots[id(row.sequence.owner)] for row in joining], np.int64)]
         )
         self._sampling = self._sampling.rearranged(staying, [_sampling_of(row) for row in joining])
-        kept = [self._penalties.rows[i] for i in staying.tolist()]
-        self._penalties = Penalties(kept + [self._penalty_of(row) for row in joining])
+        kept = [self._penalties.rows[i] for i in staying.tolist()] if self._penalties.rows else [None] * len(staying)
+        penalised = kept + [self._penalty_of(row) for row in joining]
+        self._penalties = Penalties(penalised if any(penalised) else [])
         wanted = ((i, row.sequence.owner.generation.options.logprobs) for i, row in enumerate(step.rows))
         self._num_top = {i: num_top for i, num_top in wanted if num_top is not None}
 

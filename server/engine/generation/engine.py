@@ -136,15 +136,15 @@ class GenerationEngine(Engine[Generation, Call]):
     def _step(self, call: Step[Prompt]) -> None:
         """Give each row a token, and post what is new."""
         started = time.perf_counter()
-        if call.is_rearranged:
-            note_began(row.sequence.owner.generation.times for row in call.rows)
+        joining = [row.sequence.owner.generation.times for row in call.joining] if call.is_rearranged else []
+        note_began(joining)
         tokens, logprobs = self._batch.step(call)
         self._observer.stepped(len(tokens), time.perf_counter() - started)
         if tokens.min() < 0:
             for i in np.flatnonzero(tokens < 0):
                 self._fail_not_finite(call.rows[i].sequence.owner.generation)
+        note_first_token(joining)
         if call.is_rearranged:
-            note_first_token(row.sequence.owner.generation.times for row in call.rows)
             self._takers = [_taker(row) for row in call.rows]
         for number, found in logprobs.items():
             row = call.rows[number]

@@ -100,6 +100,11 @@ class Step(Generic[Owner]):
     sources: list[int | None]
     is_rearranged: bool
 
+    @property
+    def joining(self) -> list[Row[Owner]]:
+        """The rows that join."""
+        return self.rows[len(self.rows) - self.sources.count(None) :]
+
 
 @dataclass(eq=False, slots=True)
 class _Group(Generic[Owner]):
