@@ -139,6 +139,10 @@ class FakeAttentionStepRunner:
     def get(self, slot: int) -> NDArray[np.float32]:
         return self._slots[slot][0].copy()
 
+    def memory_of(self, slot: int) -> Mapping[str, Array]:
+        """What the row attends to."""
+        return self._slots[slot][1]
+
     def step(self, tokens: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.gate is not None:
             assert self.gate.wait(30)

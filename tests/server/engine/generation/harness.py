@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.logprobs import TokenLogprob
 from models.decoding.options import GenerationOptions
+from models.decoding.penalties import penalty_row
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.decoding.stop_strings import StopStrings
@@ -105,17 +107,35 @@ async def answer(generation: Generation) -> list[Update]:
 
 def plainly(prompt: list[int], options: GenerationOptions, seed: int, choice: int) -> Update:
     """The same continuation, with nothing around it."""
-    state = np.zeros((1, STATE_WIDTH), np.float32)
+    return plain_run(prompt, options, seed, choice)[0]
+
+
+def plain_states(prompt: list[int]) -> list[NDArray[np.float32]]:
+    """The states before each of a prompt's tokens, [1, STATE_WIDTH] each."""
+    states = [np.zeros((1, STATE_WIDTH), np.float32)]
     for token in prompt[:-1]:
-        state = fake_next_state(state, np.array([token]))
+        states.append(fake_next_state(states[-1], np.array([token])))
+    return states
+
+
+def plain_run(
+    prompt: list[int], options: GenerationOptions, seed: int, choice: int
+) -> tuple[Update, list[tuple[NDArray[np.float32], int]]]:
+    """`plainly`, and what each step continued from and was fed: a state [STATE_WIDTH] and a token."""
+    state = plain_states(prompt)[-1]
     continuation = continuation_of(options)
     row = SamplingRows(sampling_row(options, seed=seed, choice=choice, position=len(prompt)))
     token, sampler = prompt[-1], Sampler(END)
+    has_penalties = penalty_row(options, np.array(prompt), VOCAB_SIZE) is not None
     answer: list[int] = []
+    steps = []
     while True:
+        steps.append((state[0], token))
         state = fake_next_state(state, np.array([token]))
         logits = fake_logits(state, VOCAB_SIZE)
-        changed = np.array([penalised(list(logits[0]), prompt, answer, options)], np.float32)
+        changed = (
+            np.array([penalised(list(logits[0]), prompt, answer, options)], np.float32) if has_penalties else logits
+        )
         token = int(sampler.choose(changed, row)[0])
         answer.append(token)
         row.advance()
@@ -127,4 +147,4 @@ def plainly(prompt: list[int], options: GenerationOptions, seed: int, choice: in
         if continuation.accept(token):
             reasons = continuation.finish_reason, continuation.stop_reason
             text, logprobs = continuation.take(), continuation.take_placed()
-            return Update(choice, text, *reasons, continuation.num_tokens, logprobs)
+            return Update(choice, text, *reasons, continuation.num_tokens, logprobs), steps
