@@ -8,6 +8,7 @@ run alone, and to nobody else.
 
 import asyncio
 import contextlib
+import random
 import threading
 import time
 from collections import Counter, defaultdict
@@ -29,7 +30,7 @@ from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 
 Key = Hashable
 Verdict = Literal["works", "fails", "fails late", "is broken"]  # the last: some rows' numbers are not finite
-VERDICTS: list[Verdict] = ["works", "works", "works", "works", "fails", "fails late", "is broken"]
+VERDICTS: list[Verdict] = [*["works"] * 10, "fails", "fails late", *["is broken"] * 3]
 PATIENCE = 20.0  # seconds until something that should happen counts as lost
 
 
@@ -198,13 +199,14 @@ class EngineMachine(RuleBasedStateMachine):
         self._silence = contextlib.ExitStack()
         self._silence.enter_context(capture_logs())  # tracebacks of failures that are meant
 
-    def submit(self, case: Case) -> None:
-        """Give the engine a request."""
-        self.cases.append(case)
-        for key in case.keys:
-            self._owners[key].append(case)
-        self._collectors.append(self.loop.create_task(self._collect(case)))
-        self.engine.submit(case.request)
+    def submit(self, *cases: Case) -> None:
+        """Give the engine requests, one right after the other."""
+        for case in cases:
+            self.cases.append(case)
+            for key in case.keys:
+                self._owners[key].append(case)
+            self._collectors.append(self.loop.create_task(self._collect(case)))
+            self.engine.submit(case.request)
         self.settle()
 
     @rule(which=st.integers(0, 1000), is_told=st.booleans())
@@ -219,17 +221,13 @@ class EngineMachine(RuleBasedStateMachine):
             case.request.mailbox.put(ClientGoneError("The client left."))
         self.settle()
 
-    @rule(verdict=st.sampled_from(VERDICTS), mask=st.integers(1, 255))
-    def call(self, verdict: Verdict, mask: int) -> None:
-        """Let the engine's next call end so."""
-        if self.gate.held:
-            self.release(verdict, mask)
-
-    @rule(number=st.integers(2, 12))
-    def calls(self, number: int) -> None:
+    @rule(seed=st.integers(0, 2**32), number=st.integers(1, 6), can_fail=st.booleans())
+    def call(self, seed: int, number: int, can_fail: bool) -> None:
+        """Let the engine's next calls end in one way or another."""
+        draw = random.Random(seed)
         for _ in range(number):
             if self.gate.held:
-                self.release("works", 0)
+                self.release(draw.choice(VERDICTS) if can_fail else "works", draw.randrange(1, 256))
 
     def release(self, verdict: Verdict, mask: int) -> None:
         call = self.gate.held.pop(0)

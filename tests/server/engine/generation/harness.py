@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -112,10 +113,14 @@ def plainly(prompt: list[int], options: GenerationOptions, seed: int, choice: in
 
 def plain_states(prompt: list[int]) -> list[NDArray[np.float32]]:
     """The states before each of a prompt's tokens, [1, STATE_WIDTH] each."""
-    states = [np.zeros((1, STATE_WIDTH), np.float32)]
-    for token in prompt[:-1]:
-        states.append(fake_next_state(states[-1], np.array([token])))
-    return states
+    return [_state_after(tuple(prompt[:number])) for number in range(len(prompt))]
+
+
+@lru_cache(maxsize=100_000)
+def _state_after(tokens: tuple[int, ...]) -> NDArray[np.float32]:
+    if not tokens:
+        return np.zeros((1, STATE_WIDTH), np.float32)
+    return fake_next_state(_state_after(tokens[:-1]), np.array(tokens[-1:]))
 
 
 def plain_run(

@@ -41,12 +41,19 @@ class TranslationCase(Case):
             same_results(item.results, expected, self.request.options)
 
 
+def some_translation(rng: np.random.Generator, max_rows: int) -> Translation:
+    options = TranslationOptions(**some_options(rng, max_rows, most_tokens=12))
+    sources = [some_source(rng) for _ in range(rng.choice([1, 1, 1, 2, 4]))]
+    is_streamed = options.beam_size == 1 and bool(rng.random() < 0.5)
+    return translation_of(sources, options, is_streamed=is_streamed)
+
+
 class TranslationMachine(EngineMachine):
     @initialize(
-        max_rows=st.sampled_from([1, 2, 7, 16, 24]),
+        max_rows=st.sampled_from([24, 16, 7, 1]),
         encode_tokens=st.sampled_from([16, 64, 512]),
         encode_share=st.sampled_from([0.1, 0.5, 0.9]),
-        stops_early=st.sampled_from([False, False, False, True]),
+        stops_early=st.booleans(),
     )
     def start(self, max_rows: int, encode_tokens: int, encode_share: float, stops_early: bool) -> None:
         self.stops_early = stops_early
@@ -62,16 +69,13 @@ class TranslationMachine(EngineMachine):
         )
         self.engine.start(self.loop)
 
-    @rule(seed=st.integers(0, 2**32))
-    def add(self, seed: int) -> None:
+    @rule(seed=st.integers(0, 2**32), number=st.integers(1, 3))
+    def add(self, seed: int, number: int) -> None:
         rng = np.random.default_rng(seed)
-        options = TranslationOptions(**some_options(rng, self.max_rows, most_tokens=12))
-        sources = [some_source(rng) for _ in range(rng.choice([1, 1, 1, 2, 4]))]
-        is_streamed = options.beam_size == 1 and bool(rng.random() < 0.5)
-        self.submit(TranslationCase(translation_of(sources, options, is_streamed=is_streamed)))
+        self.submit(*[TranslationCase(some_translation(rng, self.max_rows)) for _ in range(number)])
 
 
-@pytest.mark.parametrize("number", [60, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [50, pytest.param(500, marks=pytest.mark.slow)])
 def test_random_histories_of_50_steps(number: int) -> None:
     run_state_machine_as_test(
         TranslationMachine, settings=settings(max_examples=number, stateful_step_count=50, deadline=None)
