@@ -6,6 +6,7 @@ from typing import NamedTuple
 from benchmarks.translation_quality import pairs_of
 from models.bundle import Bundle
 from models.errors import DataError
+from training.data.folder import VARIABLE
 
 _WHO = ("I", "We", "They", "My brothers", "The children", "All of her friends", "Many people in this town")
 _DO = ("like", "want", "know", "need", "remember", "will never forget", "are looking for", "have always wanted")
@@ -35,10 +36,10 @@ def sources_of(bundle: Bundle, most: int) -> Sources:
     try:
         texts = list(dict.fromkeys(pair.source for pair in pairs_of(bundle).validation))
         origin = "validation sentences of the model's recipe"
-    except DataError as error:
+    except DataError:
         texts = [
             f"{who} {do} {what} {when}".strip() + "." for who in _WHO for do in _DO for what in _WHAT for when in _WHEN
         ]
-        origin = f"made sentences, because the model's own are absent ({error})"
+        origin = f"made sentences, as {VARIABLE} does not lead to the model's own"
     random.Random(0).shuffle(texts)
     return Sources(texts[:most], origin)
