@@ -11,7 +11,7 @@ from export.figure import new_figure
 def test_a_benchmark_ends_in_its_file_its_picture_and_one_line_of_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = Table("a", title="a table")
+    table = Table("a wide column", title="a table")
     report("name", table, {"share": 0.5}, new_figure(2, 1), results=tmp_path / "results", pictures=tmp_path)
     shown = capsys.readouterr().out.splitlines()
     assert "a table" in shown[0]
