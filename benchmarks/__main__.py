@@ -1,15 +1,28 @@
-"""`python -m benchmarks [step] [precision] [http] [quality]`: run the benchmarks, all by default."""
+"""`python -m benchmarks [NAME ...]`: run these benchmarks (the names are below), all by default."""
 
 import sys
 from collections.abc import Callable
 
-from benchmarks import over_http, precision, quality, step
+from benchmarks import (
+    over_http,
+    overload,
+    precision,
+    quality,
+    sentiment_serving,
+    start,
+    step,
+    translation_serving,
+)
 
 ALL: dict[str, Callable[[], None]] = {
     "step": step.main,
     "precision": precision.main,
     "http": over_http.main,
     "quality": quality.main,
+    "translation": translation_serving.main,
+    "sentiment": sentiment_serving.main,
+    "start": start.main,
+    "overload": overload.main,
 }
 
 
