@@ -57,7 +57,7 @@ def main() -> None:
     with Server(STORE, [MODEL], {"RNNSERVE_SET": SET}) as server, NoopServer(_any_answer(bundle)) as noop:
         for _ in range(ROUNDS):
             for texts in kinds:
-                figures = _bare(sequences, ids[texts.name])
+                figures = bare_seconds(sequences, ids[texts.name])
                 figures["h"] = _load(noop, texts, NOOP_SECONDS)["server_seconds"]
                 served = _load(server, texts, SECONDS)
                 figures |= {"c": served["client_seconds"], "server_seconds": served["server_seconds"]}
@@ -78,7 +78,7 @@ def main() -> None:
     report("sentiment", _table(results), result)
 
 
-def _bare(sequences: SequenceRunner, texts: Sequence[Sequence[int]]) -> Figures:
+def bare_seconds(sequences: SequenceRunner, texts: Sequence[Sequence[int]]) -> Figures:
     """Core-seconds a text at each batch; `m` is the least of them."""
     ordered = sorted(texts, key=len)
     found: Figures = {}
