@@ -90,8 +90,8 @@ def generation_of(
     return generation
 
 
-def continuation_of(options: GenerationOptions) -> Continuation:
-    return Continuation(TEXTS, options, StopStrings(options.stop) if options.stop else None, END)
+def continuation_of(options: GenerationOptions, texts: TokenTexts = TEXTS, end_id: int = END) -> Continuation:
+    return Continuation(texts, options, StopStrings(options.stop) if options.stop else None, end_id)
 
 
 async def answer(generation: Generation) -> list[Update]:
@@ -124,20 +124,26 @@ def _state_after(tokens: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def plain_run(
-    prompt: list[int], options: GenerationOptions, seed: int, choice: int
+    prompt: list[int],
+    options: GenerationOptions,
+    seed: int,
+    choice: int,
+    texts: TokenTexts = TEXTS,
+    end_id: int = END,
 ) -> tuple[Update, list[tuple[NDArray[np.float32], int]]]:
     """`plainly`, and what each step continued from and was fed: a state [STATE_WIDTH] and a token."""
+    vocab_size = len(texts.token_bytes)
     state = plain_states(prompt)[-1]
-    continuation = continuation_of(options)
+    continuation = continuation_of(options, texts, end_id)
     row = SamplingRows(sampling_row(options, seed=seed, choice=choice, position=len(prompt)))
-    token, sampler = prompt[-1], Sampler(END)
-    has_penalties = penalty_row(options, np.array(prompt), VOCAB_SIZE) is not None
+    token, sampler = prompt[-1], Sampler(end_id)
+    has_penalties = penalty_row(options, np.array(prompt), vocab_size) is not None
     answer: list[int] = []
     steps = []
     while True:
         steps.append((state[0], token))
         state = fake_next_state(state, np.array([token]))
-        logits = fake_logits(state, VOCAB_SIZE)
+        logits = fake_logits(state, vocab_size)
         changed = (
             np.array([penalised(list(logits[0]), prompt, answer, options)], np.float32) if has_penalties else logits
         )
@@ -146,7 +152,7 @@ def plain_run(
         row.advance()
         if options.logprobs is not None:
             log_sum = math.log(sum(math.exp(logit) for logit in logits[0].tolist()))
-            ranked = sorted(range(VOCAB_SIZE), key=lambda i: (-logits[0, i], i))[: options.logprobs]
+            ranked = sorted(range(vocab_size), key=lambda i: (-logits[0, i], i))[: options.logprobs]
             top = tuple((i, float(logits[0, i]) - log_sum) for i in ranked)
             continuation.place(TokenLogprob(token, float(logits[0, token]) - log_sum, top))
         if continuation.accept(token):
