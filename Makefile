@@ -68,7 +68,7 @@ format: $(VENV)/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## measure; each table ends in one JSON line
+bench: $(VENV)/.dev ## measure, half an hour; RNNSERVE_DATA=FOLDER is needed for translation, sentiment and quality
 	$(BIN)/python -m benchmarks
 
 $(PEERS)/.installed: benchmarks/peers/requirements.txt
