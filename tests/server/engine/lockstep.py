@@ -31,7 +31,7 @@ from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 Key = Hashable
 Verdict = Literal["works", "fails", "fails late", "is broken"]  # the last: some rows' numbers are not finite
 FAILURES: list[Verdict] = ["fails", "fails late", "is broken", "is broken"]
-PATIENCE = 20.0  # seconds until something that should happen counts as lost
+PATIENCE = 20  # seconds until something that should happen counts as lost
 
 
 @dataclass(eq=False)
@@ -80,6 +80,17 @@ class Gate:
         self.news.set()
         if self._is_open:
             call.go.set()
+
+    async def next_news(self) -> None:
+        """A call has come to wait, or a request has had news. Raises AssertionError when nothing happens."""
+        for _ in range(PATIENCE):  # second by second, so that a machine that stood still has lost one of them
+            try:
+                await asyncio.wait_for(self.news.wait(), 1)
+            except TimeoutError:
+                continue
+            self.news.clear()
+            return
+        raise AssertionError("a request is open, and the engine makes no call")
 
     def open(self) -> None:
         """From now on calls do not wait."""
@@ -257,11 +268,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     async def _settle(self) -> None:
         while not self.gate.held and any(case.is_open for case in self.cases) and not self._problems:
-            try:
-                await asyncio.wait_for(self.gate.news.wait(), PATIENCE)
-            except TimeoutError:
-                raise AssertionError("a request is open, and the engine makes no call") from None
-            self.gate.news.clear()
+            await self.gate.next_news()
         for _ in range(8):  # what has been posted before reaches its collector
             await asyncio.sleep(0)
 

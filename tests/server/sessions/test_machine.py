@@ -26,7 +26,7 @@ from models.decoding.options import GenerationOptions
 from server.app import create_app
 from server.settings import Settings
 from tests.server.engine.generation.harness import plain_run
-from tests.server.engine.lockstep import FAILURES, PATIENCE, Gate, HeldSequences, HeldSteps
+from tests.server.engine.lockstep import FAILURES, Gate, HeldSequences, HeldSteps
 from tests.server.running import CHARACTERS, fake_model
 from tests.server.sessions.exchange import Exchange
 from tests.server.sessions.test_reading import row_after
@@ -291,11 +291,7 @@ class SessionsMachine(RuleBasedStateMachine):
         """Until a call waits or every request has ended."""
         await self._rest()
         while not self.gate.held and not all(item.exchange.is_done for item in self.pending):
-            try:
-                await asyncio.wait_for(self.gate.news.wait(), PATIENCE)
-            except TimeoutError:
-                raise AssertionError("a request is open, and the engine makes no call") from None
-            self.gate.news.clear()
+            await self.gate.next_news()
             await self._rest()
 
     async def _rest(self) -> None:
