@@ -203,6 +203,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.cases: list[Case] = []
         self.stops_early = False
         self._owners: defaultdict[Key, list[Case]] = defaultdict(list)
+        self._num_steps = 0
         self._num_seen: Counter[Key] = Counter()
         self._call_owners: dict[HeldCall, list[list[Case]]] = {}  # of each row, those that were open
         self._problems: list[BaseException] = []
@@ -220,25 +221,36 @@ class EngineMachine(RuleBasedStateMachine):
             self.engine.submit(case.request)
         self.settle()
 
-    @rule(which=st.integers(0, 1000), is_told=st.booleans())
-    def cancel(self, which: int, is_told: bool) -> None:
-        """At any time, after its end too; as the server does it or without a word to the mailbox."""
-        if not self.cases:
-            return
-        case = self.cases[-1 - which % len(self.cases)]
-        case.is_cancelled = True
-        self.engine.cancel(case.request)
-        if is_told:
-            case.request.mailbox.put(ClientGoneError("The client left."))
-        self.settle()
+    @rule(seed=st.integers(0, 2**32), number=st.integers(1, 4))
+    def happen(self, seed: int, number: int) -> None:
+        """Requests come, calls end, requests are cancelled, in any order."""
+        self._num_steps += 1
+        draw = random.Random(f"{seed} {self._num_steps}")  # seeds by themselves are often the same
+        for happening in draw.choices([self.add, self.call, self.cancel], [6, 10, 1], k=number):
+            happening(draw)
 
-    @rule(seed=st.integers(0, 2**32), number=st.integers(1, 6), chance=st.sampled_from([0, 0.1, 0.3]))
-    def call(self, seed: int, number: int, chance: float) -> None:
-        """Let the engine's next calls end in one way or another."""
-        draw = random.Random(seed)
-        for _ in range(number):
+    def add(self, draw: random.Random) -> None:
+        """Submit requests of the task."""
+        raise NotImplementedError
+
+    def call(self, draw: random.Random) -> None:
+        """Let the engine's next calls end, some in failure."""
+        chance = draw.choice([0, 0, 0.2])
+        for _ in range(draw.randint(1, 6)):
             if self.gate.held:
-                self.release(draw.choice(FAILURES) if draw.random() < chance else "works", draw.randrange(1, 256))
+                verdict = draw.choice(FAILURES) if draw.random() < chance else "works"
+                self.release(verdict, draw.randrange(1, 256))
+
+    def cancel(self, draw: random.Random) -> None:
+        """Some that are open, and any one, over or not; as the server does it or without a word to the mailbox."""
+        chance = draw.choice([0, 0, 0.1, 0.9])
+        chosen = [case for case in self.cases if case.is_open and draw.random() < chance]
+        for case in [*chosen, *draw.sample(self.cases, min(1, len(self.cases)))]:
+            case.is_cancelled = True
+            self.engine.cancel(case.request)
+            if draw.random() < 0.5:
+                case.request.mailbox.put(ClientGoneError("The client left."))
+        self.settle()
 
     def release(self, verdict: Verdict, mask: int) -> None:
         call = self.gate.held.pop(0)
@@ -322,8 +334,11 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _run_to_the_end(self) -> None:
         self.settle()
+        num_calls = 0
         while self.gate.held:
             self.release("works", 0)
+            num_calls += 1
+            assert num_calls < 10_000, "the engine goes round in a circle"
         late = time.monotonic() + PATIENCE
         while self.engine.num_running or self.engine.num_waiting:
             assert time.monotonic() < late, "rows are left over"
