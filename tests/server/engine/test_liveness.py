@@ -194,17 +194,28 @@ class Clients:
             future.cancel()
 
 
+async def hold_up(seed: int) -> None:
+    """Keep the event loop busy with other things, so that news gather between its turns."""
+    draw = random.Random(seed)
+    while True:
+        time.sleep(draw.choice([0, 0.0001, 0.001]))
+        await asyncio.sleep(0)
+
+
 async def one_round(task: str, seed: int, *, is_stopped: bool) -> None:
     make_engine, make_case = TASKS[task]
     engine = make_engine(Moody(seed))
     engine.start(asyncio.get_running_loop())
     clients = Clients(engine, make_case, seed)
+    holding_up = asyncio.create_task(hold_up(seed)) if seed % 4 < 2 else None
     working = asyncio.create_task(clients.work())
     if is_stopped:
         await asyncio.sleep(random.Random(seed).uniform(0, 0.3))
         await asyncio.to_thread(engine.stop)
     await working
     await clients.end()
+    if holding_up is not None:
+        holding_up.cancel()
     if not is_stopped:
         for _ in range(1000 * PATIENCE):
             if not (engine.num_running or engine.num_waiting):
