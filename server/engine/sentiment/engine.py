@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from typing import Never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from server.engine.times import note_began
 Owner = tuple[Classification, int]
 
 
-class SentimentEngine(Engine[Classification, Classify[Owner]]):
+class SentimentEngine(Engine[Classification, Never, Classify[Owner]]):
     """Classifies texts of many requests at once.
 
     Args:
@@ -57,29 +58,29 @@ class SentimentEngine(Engine[Classification, Classify[Owner]]):
         for text in request.waiting:
             self._scheduler.cancel(text)
 
-    def _schedule(self) -> Classify[Owner] | None:
+    def _next_step(self) -> Classify[Owner] | None:
         call = self._scheduler.schedule()
         self._num_running = len(call.texts) if call is not None else 0
         return call
 
-    def _took(self, seconds: float) -> None:
-        del seconds  # every call is of the same kind: there is nothing to share out
+    def _stepped(self, seconds: float) -> None:
+        del seconds  # nothing is read beside: there is nothing to share out
         self._num_running = 0
 
     def _requests_of(self, call: Classify[Owner]) -> Iterable[Classification]:
         return (text.owner[0] for text in call.texts)
 
-    def _failed(self, call: Classify[Owner]) -> None:
+    def _step_failed(self) -> None:
         """Nothing is kept between calls."""
 
-    def _perform(self, call: Classify[Owner]) -> None:
+    def _perform(self, step: Classify[Owner]) -> None:
         started = time.perf_counter()
-        note_began(text.owner[0].times for text in call.texts)
-        ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in call.texts])
+        note_began(text.owner[0].times for text in step.texts)
+        ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in step.texts])
         logits = self._sequences.run("classify", {"ids": ids, "lengths": lengths})["logits"]
         rows = _softmax(logits)
         self._observer.classified(len(rows), int(lengths.sum()), ids.size, time.perf_counter() - started)
-        for text, row in zip(call.texts, rows, strict=True):
+        for text, row in zip(step.texts, rows, strict=True):
             request, index = text.owner
             if request not in self._open:  # it failed by another of its texts
                 continue
