@@ -8,7 +8,6 @@ sets take turns and a ratio is the median of the rounds' ratios.
     python -m benchmarks precision          or of some cells: python -m benchmarks.precision lstm gru
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -18,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import machine
+from benchmarks.report import NO_FILES, report
 from benchmarks.rounds import in_turn, ratio
 from export.backends.onnxruntime.build import open_session
 from export.parity.errors import nats
@@ -69,8 +67,7 @@ def main(kinds: tuple[str, ...] = CELL_KINDS) -> None:
                 f"{row['rise']:+.3%}",
                 *(f"{row[f'int8_us_{batch}']:.1f}, {row[f'fp32_over_int8_{batch}']:.2f}x" for batch in BATCHES),
             )
-    Console(width=150).print(table)
-    print(json.dumps({"benchmark": "precision", "machine": machine(), "results": results}))
+    report("precision", table, {"cells": results}, **({} if kinds == CELL_KINDS else NO_FILES))
 
 
 def _measured(kind: CellKind) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ decoded as the server decodes, beside baselines that are made in the same run fr
     RNNSERVE_DATA=FOLDER python -m benchmarks quality
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import sentiment_quality, translation_quality
-from benchmarks.machine import machine
+from benchmarks.report import report
 from models.bundle import Bundle
 from models.errors import BundleNotFoundError, RnnserveError
 from models.store import Store
@@ -44,4 +43,4 @@ def main() -> None:
             results[name] = {"bundle_sha256": bundle.record.sha256, **measure(bundle)}
         except RnnserveError as error:
             sys.exit(f"{bundle.id}: {error}")
-    print(json.dumps({"benchmark": "quality", "machine": machine(), "results": results}))
+    report("quality", [], results)

@@ -11,7 +11,6 @@ the rounds' ratios, so a machine that slows down slows all of them.
     python -m benchmarks step
 """
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +21,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import machine
+from benchmarks.report import report
 from benchmarks.rounds import Times, fastest, in_turn, ratio
 from export.backends.onnxruntime.build import Graphs, open_session
 from export.backends.onnxruntime.run import OnnxStepRunner
@@ -81,8 +79,7 @@ def main() -> None:
                 f"{row['target']:g}{'' if row['is_met'] else ' MISSED'}",
                 *(f"{row[key]:.2f}" for key in ("pytorch_over_int8", "int8_over_read", "runner_over_int8")),
             )
-    Console(width=170).print(table)
-    print(json.dumps({"benchmark": "step", "machine": machine(), "results": results}))
+    report("step", table, {"steps": results})
 
 
 def _measured(kind: CellKind, batch: int, times: Times) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _PRIME = 65521  # below 2^16, so that every number of a row is exact in float32
 def fake_next_state(states: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
     """States float32 [n, STATE_WIDTH] after one token each, int64 [n]."""
     old = states.astype(np.int64)
-    mixed = (old * 31 + np.roll(old, 1, axis=1) * 17 + (tokens[:, None] + 1) * [101, 1009, 7919]) % _PRIME
+    mixed = (old * 31 + old[:, [2, 0, 1]] * 17 + (tokens[:, None] + 1) * [101, 1009, 7919]) % _PRIME
     return mixed.astype(np.float32)
 
 
@@ -138,6 +138,10 @@ class FakeAttentionStepRunner:
 
     def get(self, slot: int) -> NDArray[np.float32]:
         return self._slots[slot][0].copy()
+
+    def memory_of(self, slot: int) -> Mapping[str, Array]:
+        """What the row attends to."""
+        return self._slots[slot][1]
 
     def step(self, tokens: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.gate is not None:

@@ -5,14 +5,17 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.logprobs import TokenLogprob
 from models.decoding.options import GenerationOptions
+from models.decoding.penalties import penalty_row
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.decoding.stop_strings import StopStrings
@@ -87,8 +90,8 @@ def generation_of(
     return generation
 
 
-def continuation_of(options: GenerationOptions) -> Continuation:
-    return Continuation(TEXTS, options, StopStrings(options.stop) if options.stop else None, END)
+def continuation_of(options: GenerationOptions, texts: TokenTexts = TEXTS, end_id: int = END) -> Continuation:
+    return Continuation(texts, options, StopStrings(options.stop) if options.stop else None, end_id)
 
 
 async def answer(generation: Generation) -> list[Update]:
@@ -105,26 +108,54 @@ async def answer(generation: Generation) -> list[Update]:
 
 def plainly(prompt: list[int], options: GenerationOptions, seed: int, choice: int) -> Update:
     """The same continuation, with nothing around it."""
-    state = np.zeros((1, STATE_WIDTH), np.float32)
-    for token in prompt[:-1]:
-        state = fake_next_state(state, np.array([token]))
-    continuation = continuation_of(options)
+    return plain_run(prompt, options, seed, choice)[0]
+
+
+def plain_states(prompt: list[int]) -> list[NDArray[np.float32]]:
+    """The states before each of a prompt's tokens, [1, STATE_WIDTH] each."""
+    return [_state_after(tuple(prompt[:number])) for number in range(len(prompt))]
+
+
+@lru_cache(maxsize=100_000)
+def _state_after(tokens: tuple[int, ...]) -> NDArray[np.float32]:
+    if not tokens:
+        return np.zeros((1, STATE_WIDTH), np.float32)
+    return fake_next_state(_state_after(tokens[:-1]), np.array(tokens[-1:]))
+
+
+def plain_run(
+    prompt: list[int],
+    options: GenerationOptions,
+    seed: int,
+    choice: int,
+    texts: TokenTexts = TEXTS,
+    end_id: int = END,
+) -> tuple[Update, list[tuple[NDArray[np.float32], int]]]:
+    """`plainly`, and what each step continued from and was fed: a state [STATE_WIDTH] and a token."""
+    vocab_size = len(texts.token_bytes)
+    state = plain_states(prompt)[-1]
+    continuation = continuation_of(options, texts, end_id)
     row = SamplingRows(sampling_row(options, seed=seed, choice=choice, position=len(prompt)))
-    token, sampler = prompt[-1], Sampler(END)
+    token, sampler = prompt[-1], Sampler(end_id)
+    has_penalties = penalty_row(options, np.array(prompt), vocab_size) is not None
     answer: list[int] = []
+    steps = []
     while True:
+        steps.append((state[0], token))
         state = fake_next_state(state, np.array([token]))
-        logits = fake_logits(state, VOCAB_SIZE)
-        changed = np.array([penalised(list(logits[0]), prompt, answer, options)], np.float32)
+        logits = fake_logits(state, vocab_size)
+        changed = (
+            np.array([penalised(list(logits[0]), prompt, answer, options)], np.float32) if has_penalties else logits
+        )
         token = int(sampler.choose(changed, row)[0])
         answer.append(token)
         row.advance()
         if options.logprobs is not None:
             log_sum = math.log(sum(math.exp(logit) for logit in logits[0].tolist()))
-            ranked = sorted(range(VOCAB_SIZE), key=lambda i: (-logits[0, i], i))[: options.logprobs]
+            ranked = sorted(range(vocab_size), key=lambda i: (-logits[0, i], i))[: options.logprobs]
             top = tuple((i, float(logits[0, i]) - log_sum) for i in ranked)
             continuation.place(TokenLogprob(token, float(logits[0, token]) - log_sum, top))
         if continuation.accept(token):
             reasons = continuation.finish_reason, continuation.stop_reason
             text, logprobs = continuation.take(), continuation.take_placed()
-            return Update(choice, text, *reasons, continuation.num_tokens, logprobs)
+            return Update(choice, text, *reasons, continuation.num_tokens, logprobs), steps

@@ -12,8 +12,8 @@ from server.errors import EngineError, UnavailableError
 from tests.server.engine.generation.harness import VOCAB_SIZE, Rig, answer, generation_of, plainly, rig
 
 
-def some_options(rng: np.random.Generator) -> dict[str, Any]:
-    options: dict[str, Any] = {"max_tokens": int(rng.integers(1, 40)), "n": int(rng.choice([1, 1, 1, 2, 5]))}
+def some_options(rng: np.random.Generator, most_tokens: int = 40) -> dict[str, Any]:
+    options: dict[str, Any] = {"max_tokens": int(rng.integers(1, most_tokens)), "n": int(rng.choice([1, 1, 1, 2, 5]))}
     if rng.random() < 0.3:
         options["temperature"] = float(rng.choice([0, 0.5, 2]))
     if rng.random() < 0.3:

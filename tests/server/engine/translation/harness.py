@@ -17,6 +17,7 @@ from models.decoding.sampling_rows import SamplingRows, sampling_row
 from server.engine.translation.engine import TranslationEngine
 from server.engine.translation.request import Progress, Translation
 from tests.server.engine.counts import Counts
+from tests.server.engine.lockstep import Key, attention_key, source_key
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 
 END = 0
@@ -93,6 +94,11 @@ async def answer(translation: Translation) -> list[list[Hypothesis]]:
 
 def plainly(tokens: list[int], options: TranslationOptions) -> list[Hypothesis]:
     """The same results, with nothing around the search but a runner of its own."""
+    return plain_run(tokens, options)[0]
+
+
+def plain_run(tokens: list[int], options: TranslationOptions) -> tuple[list[Hypothesis], list[Key]]:
+    """`plainly`, and what its calls' rows are known by."""
     ids = np.zeros((1, -(-(len(tokens) + 1) // 16) * 16), np.int64)
     ids[0, : len(tokens)] = tokens
     length = len(tokens) + 1
@@ -103,7 +109,9 @@ def plainly(tokens: list[int], options: TranslationOptions) -> list[Hypothesis]:
     parents = np.zeros(1, np.int64)
     drawing = options.sampling
     rows = None if drawing is None else sampling_row(drawing, seed=options.seed or 0, choice=0, position=0)
+    keys = [source_key([*tokens, END])]
     while not search.is_over:
+        keys += [attention_key(runner, p, t) for p, t in zip(parents.tolist(), search.tokens.tolist(), strict=True)]
         logits = runner.step(search.tokens, parents)
         if rows is not None:
             token = int(Sampler(None).choose(logits, SamplingRows(rows))[0])
@@ -113,14 +121,18 @@ def plainly(tokens: list[int], options: TranslationOptions) -> list[Hypothesis]:
             parents = search.extend(found, runner.attention)
         else:
             parents = search.advance(logits, runner.attention)
-    return search.results()
+    return search.results(), keys
 
 
 def same(found: list[list[Hypothesis]], sources: list[list[int]], options: TranslationOptions) -> None:
     for results, tokens in zip(found, sources, strict=True):
-        expected = plainly(tokens, options)
-        assert [(it.ids, it.finish_reason) for it in results] == [(it.ids, it.finish_reason) for it in expected]
-        scores = [it.score for it in expected]
-        assert [it.score for it in results] == (pytest.approx(scores, rel=1e-5) if options.sampling else scores)
-        for one, other in zip(results, expected, strict=True):
-            assert np.array_equal(one.attention, other.attention)
+        same_results(results, plainly(tokens, options), options)
+
+
+def same_results(results: list[Hypothesis], expected: list[Hypothesis], options: TranslationOptions) -> None:
+    """Equal, but for the last digits of the scores of what was drawn, which are made in another order here."""
+    assert [(it.ids, it.finish_reason) for it in results] == [(it.ids, it.finish_reason) for it in expected]
+    scores = [it.score for it in expected]
+    assert [it.score for it in results] == (pytest.approx(scores, rel=1e-5) if options.sampling else scores)
+    for one, other in zip(results, expected, strict=True):
+        assert np.array_equal(one.attention, other.attention)

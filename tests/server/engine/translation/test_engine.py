@@ -13,7 +13,7 @@ from tests.server.engine.translation.harness import VOCAB_SIZE, answer, rig, sam
 UNENDING: dict[str, Any] = {"max_tokens": 1000, "length_penalty": 5.0, "beam_size": 2}
 
 
-def some_options(rng: np.random.Generator, most: int = 16) -> dict[str, Any]:
+def some_options(rng: np.random.Generator, most: int = 16, most_tokens: int | None = None) -> dict[str, Any]:
     beam_size = min(int(rng.choice([1, 1, 1, 2, 4, 4, 7, 16])), most)
     drawing: dict[str, Any] = {}
     if beam_size == 1 and rng.random() < 0.6:
@@ -25,7 +25,7 @@ def some_options(rng: np.random.Generator, most: int = 16) -> dict[str, Any]:
         "length_penalty": float(rng.choice([0, 1, 2.5])),
         "coverage_penalty": float(rng.choice([0, 0, 0.4])),
         "alternatives": int(rng.integers(0, beam_size)),
-        "max_tokens": int(rng.integers(1, 30)) if rng.random() < 0.8 else None,
+        "max_tokens": int(rng.integers(1, most_tokens or 30)) if most_tokens or rng.random() < 0.8 else None,
     }
 
 

@@ -1,0 +1,49 @@
+"""BentoML with adaptive batching (https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html).
+
+    bentoml serve benchmarks.peers.bentoml_service:Generation
+
+Runs in .venv-peers. A batchable API takes and gives lists, so a client sends a list of one. The documentation's other
+way, a second service in front that takes single requests, is slower: each request then goes over HTTP twice.
+"""
+# mypy: disable-error-code="import-not-found, untyped-decorator"
+
+import bentoml
+from pydantic import BaseModel
+
+from benchmarks.peers.batch_generation import BatchGenerator, Request
+from benchmarks.peers.settings import PeerSettings
+
+SETTINGS = PeerSettings.from_environment()
+
+
+class GenerationRequest(BaseModel):
+    """One request."""
+
+    prompt: str
+    max_tokens: int
+
+
+class GenerationAnswer(BaseModel):
+    """One answer."""
+
+    text: str
+    completion_tokens: int
+
+
+@bentoml.service(
+    workers=1,
+    traffic={"timeout": 120, "max_concurrency": 1024},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+)
+class Generation:
+    """The model behind POST /generate."""
+
+    def __init__(self) -> None:
+        self._generator = BatchGenerator.open(SETTINGS.store, SETTINGS.model, SETTINGS.max_batch_size)
+
+    @bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch_size, max_latency_ms=int(SETTINGS.wait_ms))
+    def generate(self, requests: list[GenerationRequest]) -> list[GenerationAnswer]:
+        """The answers of a batch."""
+        answers = self._generator.answers([Request(request.prompt, request.max_tokens) for request in requests])
+        return [GenerationAnswer(**answer._asdict()) for answer in answers]

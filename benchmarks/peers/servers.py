@@ -1,0 +1,148 @@
+"""The servers of the comparison: how each is started, asked and ended."""
+
+import http.client
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from benchmarks.peers.process import PeerProcess
+from benchmarks.peers.settings import PeerSettings
+from benchmarks.peers.workload import Dialect
+from benchmarks.serving.server import HOST, Server, free_port
+
+ROOT = Path(__file__).parent.parent.parent
+STORE, MODEL = ROOT / "artifacts", "shakespeare-char"
+ENVIRONMENT = ROOT / ".venv-peers"
+_PATIENCE = 120.0  # seconds that a start may take
+# No peer reports home; Ray starts no more than it needs.
+_QUIET = {
+    "BENTOML_DO_NOT_TRACK": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+class Running(NamedTuple):
+    """A server that answers.
+
+    Attributes:
+        port: of 127.0.0.1.
+        cpu_seconds: CPU time of all its processes so far.
+    """
+
+    port: int
+    cpu_seconds: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One of the other servers.
+
+    Attributes:
+        package: its name in the package index.
+        program: the program in .venv-peers and its arguments; "{port}" is put in.
+        dialect: how it is asked.
+        max_batch_size: requests of a batch.
+        wait_ms: see PeerSettings.
+        environment: variables of its own.
+        option: see PeerSettings.
+    """
+
+    package: str
+    program: tuple[str, ...]
+    dialect: Dialect
+    max_batch_size: int
+    wait_ms: float
+    environment: tuple[tuple[str, str], ...] = ()
+    option: str = ""
+
+    @contextmanager
+    def running(self) -> Iterator[Running]:
+        """The server, until the block is left.
+
+        Raises:
+            RuntimeError: it did not come up.
+        """
+        settings = PeerSettings(str(STORE), MODEL, free_port(), self.max_batch_size, self.wait_ms, self.option)
+        program, *arguments = (part.format(port=settings.port) for part in self.program)
+        command = [str(ENVIRONMENT / "bin" / program), *arguments]
+        environment = {**_QUIET, **dict(self.environment), **settings.environment(), "PYTHONPATH": str(ROOT)}
+        with PeerProcess(command, environment) as process:
+            self._wait(process, settings.port)
+            yield Running(settings.port, process.cpu_seconds)
+
+    def _wait(self, process: PeerProcess, port: int) -> None:
+        """Ask until it answers."""
+        body = orjson.dumps(self.dialect.body({"prompt": "Good morrow", "max_tokens": 1}))
+        deadline = time.perf_counter() + _PATIENCE
+        while time.perf_counter() < deadline:
+            process.check()
+            connection = http.client.HTTPConnection(HOST, port, timeout=10)
+            try:
+                connection.request("POST", self.dialect.path, body, {"content-type": "application/json"})
+                if connection.getresponse().status == 200:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                connection.close()
+            time.sleep(0.1)
+        raise RuntimeError(f"{self.package} did not answer in {_PATIENCE:.0f} s:\n{process.last_words()}")
+
+    def with_settings(self, *, max_batch_size: int, wait_ms: float, option: str = "") -> "Peer":
+        """The same with other settings."""
+        return replace(self, max_batch_size=max_batch_size, wait_ms=wait_ms, option=option)
+
+
+@contextmanager
+def running_rnnserve() -> Iterator[Running]:
+    """Our own server with its defaults, until the block is left."""
+    with Server(STORE, [MODEL]) as server:
+        yield Running(server.port, server.cpu_seconds)
+
+
+def installed_version(package: str) -> str:
+    """The version of a package in .venv-peers.
+
+    Raises:
+        RuntimeError: it is not installed there.
+    """
+    found = list(ENVIRONMENT.glob(f"lib/python*/site-packages/{package}-*.dist-info"))
+    if len(found) != 1:
+        raise RuntimeError(f"{package} is not installed in {ENVIRONMENT}; run `make bench-peers`, which installs it.")
+    return found[0].name.removeprefix(f"{package}-").removesuffix(".dist-info")
+
+
+RNNSERVE = Dialect("/v1/generate", lambda asked: asked, lambda answer: int(answer["usage"]["completion_tokens"]))
+
+PEERS = {
+    "LitServe": Peer(
+        package="litserve",
+        program=("python", "-m", "benchmarks.peers.litserve_service"),
+        dialect=Dialect("/predict", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
+        max_batch_size=64,
+        wait_ms=10,
+    ),
+    "BentoML": Peer(
+        package="bentoml",
+        program=("bentoml", "serve", "benchmarks.peers.bentoml_service:Generation", "--host", HOST, "--port", "{port}"),
+        dialect=Dialect(
+            "/generate", lambda asked: {"requests": [asked]}, lambda answer: int(answer[0]["completion_tokens"])
+        ),
+        max_batch_size=64,
+        wait_ms=60_000,
+    ),
+    "Ray Serve": Peer(
+        package="ray",
+        program=("python", "-m", "benchmarks.peers.ray_service"),
+        dialect=Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
+        max_batch_size=64,
+        wait_ms=10,
+    ),
+}

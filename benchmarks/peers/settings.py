@@ -1,0 +1,48 @@
+"""What the driver tells a peer's process, through its environment: which model, and how to batch."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """Read from PEER_* variables, so that one way fits all: some peers are started by a program of their own.
+
+    Attributes:
+        store: folder of the models.
+        model: which of them is served.
+        port: of 127.0.0.1.
+        max_batch_size: requests of a batch.
+        wait_ms: milliseconds that the first request of a batch waits for others, where the peer has such a setting.
+        option: what else is tried with a peer; empty as it is measured.
+    """
+
+    store: str
+    model: str
+    port: int
+    max_batch_size: int
+    wait_ms: float
+    option: str = ""
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Those of this process.
+
+        Raises:
+            KeyError: a variable is missing: the driver sets them all.
+        """
+        value = {name: os.environ[f"PEER_{name.upper()}"] for name in cls.__slots__}
+        return cls(
+            store=value["store"],
+            model=value["model"],
+            port=int(value["port"]),
+            max_batch_size=int(value["max_batch_size"]),
+            wait_ms=float(value["wait_ms"]),
+            option=value["option"],
+        )
+
+    def environment(self) -> Mapping[str, str]:
+        """As variables."""
+        return {f"PEER_{name.upper()}": str(getattr(self, name)) for name in self.__slots__}

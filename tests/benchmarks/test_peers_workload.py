@@ -1,0 +1,52 @@
+import numpy as np
+import orjson
+import pytest
+
+from benchmarks.peers.picture import picture
+from benchmarks.peers.servers import PEERS, RNNSERVE
+from benchmarks.peers.settings import PeerSettings
+from benchmarks.peers.workload import Dialect, requests
+
+PLAIN = Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"]))
+
+
+def test_every_server_is_asked_the_same_in_its_own_words() -> None:
+    ours, bento = (requests("abc", 1, dialect) for dialect in (RNNSERVE, PEERS["BentoML"].dialect))
+    for number in (5, 0, 5):
+        assert orjson.loads(bento(number).body) == {"requests": [orjson.loads(ours(number).body)]}
+    assert ours(0).body != ours(1).body != requests("abc", 2, RNNSERVE)(1).body
+
+
+def test_lengths_are_spread_as_described() -> None:
+    ask = requests("abc", 1, PLAIN)
+    asked = [orjson.loads(ask(number).body) for number in range(4000)]
+    prompts = np.array([len(each["prompt"]) for each in asked])
+    answers = np.array([each["max_tokens"] for each in asked])
+    assert (prompts.min(), prompts.max(), answers.min(), answers.max()) == (8, 256, 10, 200)
+    assert abs(np.log(prompts).mean() - np.log([8, 256]).mean()) < 0.05
+    assert abs(answers.mean() - 105) < 3
+
+
+def test_an_answer_of_another_length_than_asked_is_an_error() -> None:
+    request = requests("abc", 1, PLAIN)(0)
+    wanted = orjson.loads(request.body)["max_tokens"]
+    assert request.count(orjson.dumps({"completion_tokens": wanted})).error is None
+    wrong = request.count(orjson.dumps({"completion_tokens": wanted - 1})).error
+    assert wrong == f"{wanted - 1} tokens; asked for {wanted}"
+
+
+def test_settings_arrive_in_the_peers_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = PeerSettings("artifacts", "shakespeare-char", 8123, 64, 0.5, "fast_queue")
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert PeerSettings.from_environment() == settings
+
+
+def test_the_picture_has_a_bar_for_each_server_with_its_figure() -> None:
+    figures = {
+        "rnnserve": {"share_of_bare": 0.8, "p99_short_ms": 40.0},
+        "x": {"share_of_bare": 0.3, "p99_short_ms": 400.0},
+    }
+    shares, latencies = picture(figures).axes
+    assert [text.get_text() for text in shares.texts] == ["80 %", "30 %"]
+    assert [text.get_text() for text in latencies.texts] == ["40 ms", "400 ms"]
