@@ -33,6 +33,7 @@ from models.tokenizer_kind import (
 
 UNKNOWN_TOKEN = "<unk>"
 END_TOKEN = "<eos>"
+_SHORT = 1000  # characters; tokens of so many are found in about a millisecond
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
@@ -153,8 +154,11 @@ class Tokenizer:
             TokenizerError: the text holds a lone surrogate, which is not text.
         """
         try:
-            # Of the library's ways to encode, the batch one lets other threads run meanwhile.
-            (encoding,) = self._backend.encode_batch_fast([text])
+            # Of the library's ways to encode, the batch one lets other threads run meanwhile, but takes longer.
+            if len(text) <= _SHORT:
+                encoding = self._backend.encode(text)
+            else:
+                (encoding,) = self._backend.encode_batch_fast([text])
         except (UnicodeEncodeError, TypeError):
             raise TokenizerError(f"text {ascii(text)[:80]} holds a lone surrogate; send valid Unicode.") from None
         ids: list[int] = encoding.ids

@@ -113,12 +113,13 @@ class Batch:
             row = step.rows[place]
             prompt = row.sequence.owner
             self._runner.put(place, self._initial_state if prompt.state is None else prompt.state)
-            if row.sequence.num_joined == row.sequence.num_rows and not prompt.keeps_state:
-                prompt.state = None
             self._tokens[place] = prompt.tokens[-1]
             self._penalty_rows[place] = self._penalty_of(row)
             self._num_top[place] = prompt.generation.options.logprobs
             joining.append((place, _sampling_of(row)))
+        for row in step.joining:
+            if row.sequence.num_joined == row.sequence.num_rows and not row.sequence.owner.keeps_state:
+                row.sequence.owner.state = None  # nobody needs it any more
         del self._penalty_rows[num_rows:], self._num_top[num_rows:]
         self._num_rows = num_rows
         self._sampling.rearrange(num_rows, moves, joining)

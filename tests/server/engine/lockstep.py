@@ -194,7 +194,7 @@ class EngineMachine(RuleBasedStateMachine):
     others, numbers that are not finite fail their own request alone. The engine never rests while a request is open.
     """
 
-    engine: Engine[Any, Any]
+    engine: Engine[Any, Any, Any]
 
     def __init__(self) -> None:
         super().__init__()
