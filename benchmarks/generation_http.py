@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.generation_bare import BareLoops, BareStep, open_bundle
+from benchmarks.generation_pictures import shares_picture
 from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, w1
 from benchmarks.report import NO_FILES, report
 from benchmarks.serving.client import connector
@@ -70,7 +71,10 @@ def main(num_rounds: int = ROUNDS) -> None:
     ]
     result["targets"] = [target.as_json() for target in targets]
     result["is_met"] = all(target.is_met for target in targets)
-    report("http", [_table(result), targets_table(targets)], result, **({} if num_rounds == ROUNDS else NO_FILES))
+    shares = {way: result[way]["share_of_bare"] for way in WAYS}
+    picture = shares_picture(f"{MODEL} {SET} over HTTP, {NUM_CLIENTS} clients", shares, WAYS)
+    tables = [_table(result), targets_table(targets)]
+    report("http", tables, result, picture, **({} if num_rounds == ROUNDS else NO_FILES))
 
 
 def _round(server: Server, step: BareStep, workload: Workload) -> dict[str, Any]:

@@ -13,13 +13,14 @@ such steps plus the time that its prompt takes alone on the machine, request by 
     python -m benchmarks scenarios
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
 
 from benchmarks.generation_bare import BareLoops, open_bundle
 from benchmarks.generation_http import event_tokens, medians
+from benchmarks.generation_pictures import latencies_picture
 from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, w1
 from benchmarks.report import NO_FILES, report
 from benchmarks.serving.client import connector
@@ -29,6 +30,9 @@ from benchmarks.serving.loops import all_at_once, closed_loop, open_loop, run
 from benchmarks.serving.record import Record, summary
 from benchmarks.serving.server import Server
 from benchmarks.targets import Target, number, targets_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROUNDS = 5
 BARE_SECONDS, CLOSED_SECONDS, WARM_UP, OPEN_SECONDS, SINGLE_SECONDS = 1.0, 2.5, 1.0, 4.0, 2.0
@@ -74,7 +78,8 @@ def main(num_rounds: int = ROUNDS) -> None:
         offline = [_offline(server, loops, workload) for workload in workloads]
     with Server(STORE, [MODEL], settings) as server:
         single = [_single_stream(server, loops, workload) for workload in workloads]
-        served = [_server(server, loops, bundle.id, workload) for workload in workloads]
+        records: list[Record] = []
+        served = [_server(server, loops, bundle.id, workload, records) for workload in workloads]
     found = {"Offline": offline, "SingleStream": single, "Server": served}
     result: dict[str, Any] = {name: medians(rounds) | {"rounds": rounds} for name, rounds in found.items()}
     refused = sum(each["statuses"].get("429", 0) for each in served)
@@ -92,7 +97,7 @@ def main(num_rounds: int = ROUNDS) -> None:
     result["targets"] = [target.as_json() for target in targets]
     result["is_met"] = all(target.is_met for target in targets)
     tables = [_table(result, num_rounds), targets_table(targets)]
-    report("scenarios", tables, result, **({} if num_rounds == ROUNDS else NO_FILES))
+    report("scenarios", tables, result, _picture(result, records), **({} if num_rounds == ROUNDS else NO_FILES))
 
 
 def _offline(server: Server, loops: BareLoops, workload: Workload) -> dict[str, Any]:
@@ -109,7 +114,8 @@ def _single_stream(server: Server, loops: BareLoops, workload: Workload) -> dict
     return _figures(records, SINGLE_SECONDS, bare) | cpu.per_second()
 
 
-def _server(server: Server, loops: BareLoops, model: str, workload: Workload) -> dict[str, Any]:
+def _server(server: Server, loops: BareLoops, model: str, workload: Workload, kept: list[Record]) -> dict[str, Any]:
+    """One round; its requests are added to `kept`."""
     connect = connector(server.port)
     bare = loops.step(NUM_CLIENTS).rows_per_second(BARE_SECONDS)
     token_seconds = loops.seconds_per_prompt_token(BARE_SECONDS / 4)
@@ -119,6 +125,7 @@ def _server(server: Server, loops: BareLoops, model: str, workload: Workload) ->
     cpu, before = CpuUse(server.pid), server.metrics()
     records = run(open_loop(connect, rate, OPEN_SECONDS, workload.seed, others.streamed_request))
     cores, after = cpu.per_second(), server.metrics()
+    kept += records
     batches = Histogram.between(before, after, "rnnserve_batch_size", f'model="{model}"')
     live = batches.quantile(0.5)
     step = loops.step(max(1, round(live))).seconds_of_step(BARE_SECONDS / 2)
@@ -151,6 +158,19 @@ def _figures(
         "bare_tokens_per_second": bare,
         "share_of_bare": found["output_throughput"] / bare,
     }
+
+
+def _picture(result: dict[str, Any], records: list[Record]) -> "Figure":
+    """The latencies of all rounds of Server."""
+    answered = [record for record in records if record.error is None]
+    latencies = {
+        "answer": [record.e2el * 1e3 for record in answered],
+        "first token": [record.ttft * 1e3 for record in answered if record.ttft is not None],
+        "time per token": [record.tpot * 1e3 for record in answered if record.tpot is not None],
+    }
+    marks = {f"{STEPS_PER_TOKEN} bare steps": STEPS_PER_TOKEN * result["Server"]["bare_step_ms"]}
+    title = f"{MODEL} {SET}: {number(result['Server']['rate'])} requests a second, Poisson, from when they were due"
+    return latencies_picture(title, latencies, marks)
 
 
 def _table(result: dict[str, Any], num_rounds: int) -> Table:

@@ -65,7 +65,7 @@ def main(seconds: float = SECONDS) -> None:
             "client_cpu_per_second": (time.process_time() - own_cpu) / seconds,
         }
         is_well = _is_idle_again(server) and not _closed(server, characters, 1.0)["failed"]
-    result = _result(closed, rate, outcomes, is_well=is_well) | cores
+    result = result_of(closed, rate, outcomes, is_well=is_well) | cores
     folders: dict[str, Any] = {} if seconds == SECONDS else {"results": None, "pictures": None}
     report("overload", _table(result), result, draw(result), **folders)
 
@@ -102,7 +102,15 @@ def _is_idle_again(server: Server) -> bool:
     return False
 
 
-def _result(closed: Mapping[str, Any], rate: float, outcomes: Outcomes, *, is_well: bool) -> dict[str, Any]:
+def result_of(closed: Mapping[str, Any], rate: float, outcomes: Outcomes, *, is_well: bool) -> dict[str, Any]:
+    """The figures and what must hold of them.
+
+    Args:
+        closed: figures of the closed loop.
+        rate: requests a second of the overload.
+        outcomes: what came of it.
+        is_well: whether the server was idle and answered afterwards.
+    """
     part = outcomes.seconds / PARTS
     rss = np.array(outcomes.rss[: int(outcomes.seconds)], np.float64) / 2**20
     memory = [float(piece.mean()) for piece in np.array_split(rss, PARTS)]

@@ -39,10 +39,10 @@ STORE, MODEL, SET = Path("artifacts"), "sentiment-en", "int8"
 NUM_CLIENTS = 64
 CORES = 2  # that the target is for
 LEAST_SHARE = 0.7
-BATCHES = (8, 16, 32, 64, 128)  # of the bare loop
+BATCHES = (16, 32, 64)  # of the bare loop
 ROUNDS = 5
-WARM_UP, SECONDS, NOOP_SECONDS = 0.5, 3.0, 1.5
-NUM_TEXTS = 256
+WARM_UP, SECONDS, NOOP_SECONDS = 0.5, 2.5, 1.0
+NUM_TEXTS = 128
 
 Figures = dict[str, float]
 

@@ -37,8 +37,8 @@ SEARCHES = {"greedy": 1, "beam 4": 4}
 ENCODE_BATCH = 64  # the fastest of 32, 64 and 128 here
 LEAST_SHARE = 0.8  # of the bare loop's tokens
 ROUNDS = 5
-WARM_UP, SECONDS = 0.5, 3.0  # of HTTP in a round
-NUM_SOURCES, NUM_ALONE = 1000, 100
+WARM_UP, SECONDS = 0.5, 2.5  # of HTTP in a round
+NUM_SOURCES, NUM_ALONE = 600, 100
 
 Figures = dict[str, float]
 

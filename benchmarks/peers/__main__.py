@@ -4,6 +4,7 @@ All serve the same int8 graphs on ONNX Runtime with one thread in an operator; t
 generator (benchmarks.peers.batch_generation) and their own dynamic batching, each as its documentation says, with the
 best settings that were found (benchmarks.peers.servers). One server runs at a time; the rounds take turns. Clients and
 server share the machine's cores. The bare loop is the same graph at 64 rows, state fed back, no sampling, no prompts.
+The generator is also measured by itself, in batches of 64 without a server: no server that uses it can be faster.
 
     make bench-peers
 """
@@ -18,20 +19,19 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from benchmarks.generation_bare import BareLoops, open_bundle
+from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, w1
+from benchmarks.peers.batch_generation import GRAPH_SET, BatchGenerator, Request
 from benchmarks.peers.picture import picture
-from benchmarks.peers.servers import MODEL, PEERS, RNNSERVE, STORE, Running, installed_version, running_rnnserve
-from benchmarks.peers.workload import NUM_CLIENTS, SHORT, Dialect, requests
+from benchmarks.peers.servers import PEERS, RNNSERVE, Running, installed_version, running_rnnserve
+from benchmarks.peers.workload import SHORT, Dialect, requests
 from benchmarks.report import report
 from benchmarks.serving.client import connector
 from benchmarks.serving.loops import closed_loop, run
 from benchmarks.serving.record import summary
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxStepRunner
-from models.bundle import Bundle
-from models.store import Store
 
 ROUNDS = 3
-BARE_SECONDS, SECONDS, WARM_UP = 2.0, 8.0, 5.0
+BARE_SECONDS, SECONDS, WARM_UP = 1.0, 8.0, 4.0
 COLUMNS = {  # figure -> its heading
     "share_of_bare": "share of bare",
     "output_throughput": "tokens/s",
@@ -48,47 +48,52 @@ COLUMNS = {  # figure -> its heading
 
 def main() -> None:
     """Measure, print the table, write file and picture, end in one JSON line."""
-    bundle = Bundle(Store(STORE).resolve(MODEL))
-    characters = [content.decode() for content in bundle.tokenizer.token_bytes[1:]]
+    bundle = open_bundle(MODEL)
+    step = BareLoops(bundle, GRAPH_SET).step(NUM_CLIENTS)
+    generator = BatchGenerator.open(STORE, MODEL, NUM_CLIENTS)
     servers: dict[str, tuple[Callable[[], AbstractContextManager[Running]], Dialect]] = {
         "rnnserve": (running_rnnserve, RNNSERVE),
         **{name: (peer.running, peer.dialect) for name, peer in PEERS.items()},
     }
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
     bare: list[float] = []
+    static: list[float] = []
     for number in range(ROUNDS):
+        workload = w1(bundle, seed=number)
+        static.append(_static_tokens_per_second(generator, workload))
         for name, (running, dialect) in servers.items():
-            bare.append(_bare_tokens_per_second(bundle))
+            bare.append(step.rows_per_second(BARE_SECONDS))
             with running() as server:
-                found = _figures(server, characters, number, dialect)
+                found = _figures(server, workload, dialect)
             found["share_of_bare"] = found["output_throughput"] / bare[-1]
             rounds[name].append(found)
             print(f"round {number + 1}: {name} {found['share_of_bare']:.2f} of {bare[-1]:,.0f} tokens/s", flush=True)
     figures = {name: {key: median(each[key] for each in found) for key in COLUMNS} for name, found in rounds.items()}
+    for name, found in rounds.items():
+        figures[name]["failed"] = sum(each["failed"] for each in found)
     result = {
         "bare_tokens_per_second": median(bare),
+        "static_batches_tokens_per_second": median(static),
         "servers": {name: _description(name) | found for name, found in figures.items()},
         "rounds": rounds,
     }
-    report("peers", _table(figures, median(bare)), result, picture(figures))
+    report("peers", _table(figures, median(bare), median(static)), result, picture(figures))
 
 
-def _bare_tokens_per_second(bundle: Bundle) -> float:
-    graphs = open_graph_set(bundle.graph_set("int8"), graphs=["step"])
-    runner = OnnxStepRunner(graphs, NUM_CLIENTS, bundle.record.state_width)
-    tokens, rows = np.ones(NUM_CLIENTS, np.int64), np.arange(NUM_CLIENTS)
-    runner.step(tokens, rows)
-    steps, started = 0, time.perf_counter()
+def _static_tokens_per_second(generator: BatchGenerator, workload: Workload) -> float:
+    """Of the peers' generator alone."""
+    tokens, number, started = 0, 0, time.perf_counter()
     while time.perf_counter() - started < BARE_SECONDS:
-        runner.step(tokens, rows)
-        steps += 1
-    return steps * NUM_CLIENTS / (time.perf_counter() - started)
+        batch = [Request(*workload.ask(number + i)) for i in range(NUM_CLIENTS)]
+        tokens += sum(answer.completion_tokens for answer in generator.answers(batch))
+        number += NUM_CLIENTS
+    return tokens / (time.perf_counter() - started)
 
 
-def _figures(server: Running, characters: list[str], seed: int, dialect: Dialect) -> dict[str, float]:
+def _figures(server: Running, workload: Workload, dialect: Dialect) -> dict[str, float]:
     """Load a server and make figures of it; cores are those of the whole load, warm-up and end included."""
     server_cpu, client_cpu, started = server.cpu_seconds(), time.process_time(), time.perf_counter()
-    load = closed_loop(connector(server.port), NUM_CLIENTS, SECONDS, requests(characters, seed, dialect), WARM_UP)
+    load = closed_loop(connector(server.port), NUM_CLIENTS, SECONDS, requests(workload, dialect), WARM_UP)
     records = run(load)
     seconds = time.perf_counter() - started
     found = summary(records, SECONDS)
@@ -114,10 +119,10 @@ def _description(name: str) -> dict[str, Any]:
     }
 
 
-def _table(figures: dict[str, dict[str, float]], bare: float) -> Table:
+def _table(figures: dict[str, dict[str, float]], bare: float, static: float) -> Table:
     title = (
         f"{MODEL}, int8, {NUM_CLIENTS} clients, whole answers, median of {ROUNDS} rounds; "
-        f"bare step loop {bare:,.0f} tokens/s"
+        f"bare step loop {bare:,.0f} tokens/s, static batches without a server {static:,.0f}"
     )
     table = Table("server", *COLUMNS.values(), title=title, title_justify="left")
     for name, found in figures.items():

@@ -5,6 +5,9 @@ that have one left, so that a short prompt is not padded to the longest; steps g
 place; the rows that have ended are no longer stepped; tokens are drawn for all rows at once. Who waits for whom is
 left to the server: the answers of a batch exist when its last row has ended.
 
+Prompts of 8 to 256 characters, 64 of them padded to the longest and read in one call, made the whole 1.6 times slower;
+chunks of 8 or 16 tokens were no faster than 32.
+
 Knows the models' and the backends' interfaces; knows no server, neither ours nor another.
 """
 

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import orjson
 
+from benchmarks.generation_workload import MODEL, STORE
 from benchmarks.peers.process import PeerProcess
 from benchmarks.peers.settings import PeerSettings
 from benchmarks.peers.workload import Dialect
 from benchmarks.serving.server import HOST, Server, free_port
 
 ROOT = Path(__file__).parent.parent.parent
-STORE, MODEL = ROOT / "artifacts", "shakespeare-char"
 ENVIRONMENT = ROOT / ".venv-peers"
 _PATIENCE = 120.0  # seconds that a start may take
 # No peer reports home; Ray starts no more than it needs.
@@ -69,7 +69,9 @@ class Peer:
         Raises:
             RuntimeError: it did not come up.
         """
-        settings = PeerSettings(str(STORE), MODEL, free_port(), self.max_batch_size, self.wait_ms, self.option)
+        settings = PeerSettings(
+            str(STORE.resolve()), MODEL, free_port(), self.max_batch_size, self.wait_ms, self.option
+        )
         program, *arguments = (part.format(port=settings.port) for part in self.program)
         command = [str(ENVIRONMENT / "bin" / program), *arguments]
         environment = {**_QUIET, **dict(self.environment), **settings.environment(), "PYTHONPATH": str(ROOT)}

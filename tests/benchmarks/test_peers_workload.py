@@ -1,34 +1,25 @@
-import numpy as np
 import orjson
 import pytest
 
+from benchmarks.generation_workload import Workload
 from benchmarks.peers.picture import picture
 from benchmarks.peers.servers import PEERS, RNNSERVE
 from benchmarks.peers.settings import PeerSettings
 from benchmarks.peers.workload import Dialect, requests
 
+WORKLOAD = Workload(("a", "b", "c"), seed=1)
 PLAIN = Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"]))
 
 
 def test_every_server_is_asked_the_same_in_its_own_words() -> None:
-    ours, bento = (requests("abc", 1, dialect) for dialect in (RNNSERVE, PEERS["BentoML"].dialect))
+    ours, bento = (requests(WORKLOAD, dialect) for dialect in (RNNSERVE, PEERS["BentoML"].dialect))
     for number in (5, 0, 5):
         assert orjson.loads(bento(number).body) == {"requests": [orjson.loads(ours(number).body)]}
-    assert ours(0).body != ours(1).body != requests("abc", 2, RNNSERVE)(1).body
-
-
-def test_lengths_are_spread_as_described() -> None:
-    ask = requests("abc", 1, PLAIN)
-    asked = [orjson.loads(ask(number).body) for number in range(4000)]
-    prompts = np.array([len(each["prompt"]) for each in asked])
-    answers = np.array([each["max_tokens"] for each in asked])
-    assert (prompts.min(), prompts.max(), answers.min(), answers.max()) == (8, 256, 10, 200)
-    assert abs(np.log(prompts).mean() - np.log([8, 256]).mean()) < 0.05
-    assert abs(answers.mean() - 105) < 3
+    assert orjson.loads(ours(7).body) == WORKLOAD.ask(7)._asdict()
 
 
 def test_an_answer_of_another_length_than_asked_is_an_error() -> None:
-    request = requests("abc", 1, PLAIN)(0)
+    request = requests(WORKLOAD, PLAIN)(0)
     wanted = orjson.loads(request.body)["max_tokens"]
     assert request.count(orjson.dumps({"completion_tokens": wanted})).error is None
     wrong = request.count(orjson.dumps({"completion_tokens": wanted - 1})).error

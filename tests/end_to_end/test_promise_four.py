@@ -1,77 +1,82 @@
-"""The answer does not depend on the neighbours, over HTTP: alone and all at once, every cell kind, fp32 and int8."""
+"""The answer does not depend on the neighbours, over HTTP: the same bytes alone and among all others, in any order,
+while clients leave, with the prefix cache and without, in fp32 and int8, for all tasks and cell kinds."""
 
 import asyncio
-import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from export.build import build_sets
 from models.bundle import Bundle
-from models.config import CELL_KINDS, CellKind
+from models.config import CELL_KINDS
+from tests.end_to_end.mixed_requests import Exchange, Models, all_at_once, mixed_exchanges, one_by_one
 from tests.end_to_end.real_server import real_server
-from tests.tiny_models import ALPHABET
 
-NUM_REQUESTS = 300
-LIMIT = {"RNNSERVE_MAX_REQUESTS": str(NUM_REQUESTS)}
-
-
-def mixed_requests(seed: int) -> list[dict[str, Any]]:
-    """Options of every sort; prompts from one token to several chunks."""
-    draw = random.Random(seed)
-    requests = []
-    for number in range(NUM_REQUESTS):
-        length = draw.choice([1, 2, 31, 32, 33, 64, 65, draw.randint(1, 200)])
-        prompts = ["".join(draw.choices(ALPHABET, k=length)) for _ in range(draw.choice([1, 1, 1, 3]))]
-        request: dict[str, Any] = {
-            "model": CELL_KINDS[number % len(CELL_KINDS)],
-            "prompt": prompts if len(prompts) > 1 else prompts[0],
-            "max_tokens": draw.randint(1, 40),
-            "temperature": draw.choice([0, 0.3, 1.0, 1.7]),
-            "top_k": draw.choice([0, 0, 1, 5]),
-            "top_p": draw.choice([1.0, 1.0, 0.5, 0.9]),
-            "min_p": draw.choice([0.0, 0.0, 0.1]),
-            "seed": draw.randint(0, 2**63 - 1),
-            "n": draw.choice([1, 1, 1, 2, 4]),
-        }
-        if draw.random() < 0.3:
-            request["stop"] = draw.choice(["e", ["ab", "\n"], ". "])
-        if draw.random() < 0.2:
-            request["repetition_penalty"] = draw.choice([0.8, 1.3])
-            request["frequency_penalty"] = draw.choice([0, 0.5])
-        if draw.random() < 0.2:
-            request["logprobs"] = draw.randint(0, 5)
-        if draw.random() < 0.2:
-            request["min_tokens"] = draw.randint(0, request["max_tokens"])
-        requests.append(request)
-    return requests
+SHIPPED = Models(["shakespeare-char"], ["translate-en-zh"], ["sentiment-en", "sentiment-zh"])
+NO_CACHE, CACHE = "0", str(64 << 20)
 
 
-def essence(answer: dict[str, Any]) -> tuple[Any, ...]:
-    """What must not change: everything but the request's id, and which tokens the cache knew."""
-    usage = {name: count for name, count in answer["usage"].items() if name != "cached_tokens"}
-    return answer["model"], answer["seed"], answer["choices"], usage
+def environment(number: int, cache_bytes: str) -> dict[str, str]:
+    """Room for all at once, and time."""
+    return {
+        "RNNSERVE_MAX_REQUESTS": str(number),
+        "RNNSERVE_REQUEST_TIMEOUT_MS": "600000",
+        "RNNSERVE_PREFIX_CACHE_BYTES": cache_bytes,
+    }
 
 
-async def all_at_once(url: str, requests: list[dict[str, Any]]) -> list[httpx.Response]:
-    limits = httpx.Limits(max_connections=len(requests))
-    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
-        return list(await asyncio.gather(*(client.post("/v1/generate", json=request) for request in requests)))
+def same(alone: list[list[Any]], together: list[list[Any]], exchanges: list[Exchange]) -> None:
+    for exchange, one, other in zip(exchanges, alone, together, strict=True):
+        assert one == other, exchange
 
 
 @pytest.mark.parametrize("set_name", ["fp32", "int8"])
-def test_300_mixed_requests_give_the_same_bytes_alone_and_all_at_once(
-    built_bundle: Callable[[CellKind], Bundle], set_name: str, tmp_path: Path
+def test_300_mixed_requests_are_answered_the_same_alone_and_all_at_once(
+    built_bundle: Callable[..., Bundle], set_name: str, tmp_path: Path
 ) -> None:
+    """Every cell kind; alone without the cache, together with it."""
     bundles = [built_bundle(kind) for kind in CELL_KINDS]
-    store = bundles[0].path.parent.parent
-    requests = mixed_requests(seed=11)
-    names = ",".join(CELL_KINDS)
-    with real_server(store, "--set", set_name, "--models", names, log=tmp_path / "log", environment=LIMIT) as server:
-        alone = [server.client.post("/v1/generate", json=request) for request in requests]
-        together = asyncio.run(all_at_once(server.url, requests))
-    for request, first, second in zip(requests, alone, together, strict=True):
-        assert first.status_code == second.status_code == 200, (request, first.text, second.text)
-        assert essence(first.json()) == essence(second.json()), request
+    bundles += [built_bundle("lstm", "translation"), built_bundle("gru", "sentiment", pooling="attention")]
+    *generation, translation, sentiment = (bundle.id for bundle in bundles)
+    models = Models(generation, [translation], [sentiment])
+    exchanges, leaving = mixed_exchanges(300, models, seed=11), mixed_exchanges(60, models, seed=12)
+    arguments = ("--set", set_name, "--models", ",".join([*generation, translation, sentiment]))
+    store, most = bundles[0].path.parent.parent, len(exchanges) + len(leaving)
+    with real_server(store, *arguments, log=tmp_path / "log", environment=environment(most, NO_CACHE)) as server:
+        alone = asyncio.run(one_by_one(server.url, exchanges))
+    with real_server(store, *arguments, log=tmp_path / "log", environment=environment(most, CACHE)) as server:
+        together, num_left = asyncio.run(all_at_once(server.url, exchanges, leaving, seed=13))
+    same(alone, together, exchanges)
+    assert num_left > 10
+
+
+@pytest.fixture(scope="module")
+def shipped_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped models, with the fp32 sets that are not in the repository."""
+    store = tmp_path_factory.mktemp("shipped")
+    for name in (*SHIPPED.generation, *SHIPPED.translation, *SHIPPED.sentiment):
+        shutil.copytree(Path("artifacts") / name / "1", store / name / "1")
+        build_sets(Bundle(store / name / "1"), ["fp32"])
+    return store
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache_bytes", [NO_CACHE, CACHE], ids=["without cache", "with cache"])
+@pytest.mark.parametrize("set_name", ["fp32", "int8"])
+def test_1000_mixed_requests_to_the_shipped_models_are_answered_the_same_alone_and_all_at_once(
+    shipped_store: Path, set_name: str, cache_bytes: str, tmp_path: Path
+) -> None:
+    """Together twice, so that with the cache the prompts are known whole the second time; in another order."""
+    exchanges, leaving = mixed_exchanges(1000, SHIPPED, seed=21), mixed_exchanges(150, SHIPPED, seed=22)
+    most = len(exchanges) + len(leaving)
+    with real_server(
+        shipped_store, "--set", set_name, log=tmp_path / "log", environment=environment(most, cache_bytes)
+    ) as server:
+        alone = asyncio.run(one_by_one(server.url, exchanges))
+        for seed in (23, 24):
+            together, num_left = asyncio.run(all_at_once(server.url, exchanges, leaving, seed))
+            same(alone, together, exchanges)
+            assert num_left > 20

@@ -187,8 +187,8 @@ class Clients:
         for _ in range(3 * PATIENCE):  # second by second, so that a machine that stood still has lost one of them
             if pending:
                 done, pending = await asyncio.wait(pending, timeout=1)
-                for future in done:
-                    future.result()
+                for ended in done:
+                    ended.result()
         assert not pending, f"{len(pending)} requests have no end"
         for future in self.waiting.values():
             future.cancel()

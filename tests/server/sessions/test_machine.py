@@ -7,6 +7,7 @@ removed, and expire.
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from models.decoding.options import GenerationOptions
 from server.app import create_app
 from server.settings import Settings
 from tests.server.engine.generation.harness import plain_run
-from tests.server.engine.lockstep import FAILURES, Gate, HeldSequences, HeldSteps
+from tests.server.engine.lockstep import FAILURES, PATIENCE, Gate, HeldSequences, HeldSteps
 from tests.server.running import CHARACTERS, fake_model
 from tests.server.sessions.exchange import Exchange
 from tests.server.sessions.test_reading import row_after
@@ -54,6 +55,7 @@ class Known:
     tokens: list[int]
     ttl: float
     used: float
+    ends: tuple[int, ...] = ()  # how long it was when a call had ended
     is_busy: bool = False
 
 
@@ -158,7 +160,10 @@ class SessionsMachine(RuleBasedStateMachine):
 
     def rewind(self, draw: random.Random) -> None:
         name = self.name_from(draw)
-        to = int(len(self.known[name].tokens) * draw.uniform(0, 1.1)) if name in self.known else 3
+        known = self.known.get(name, Known([], 0, 0))
+        to = int(len(known.tokens) * draw.uniform(0, 1.1))
+        if known.ends and draw.random() < 0.5:
+            to = max(0, draw.choice(known.ends) + draw.choice([-1, 0, 1]))
         exchange = self.begin("POST", f"/v1/sessions/{name}/rewind", {"to": to})
         if not self.may_use(exchange, name, or_else=(422,)):
             return
@@ -171,7 +176,7 @@ class SessionsMachine(RuleBasedStateMachine):
         if self.may_use(exchange, name):
             source = self.known[name]
             source.used = self.now
-            self.known[exchange.json["id"]] = Known(list(source.tokens), source.ttl, self.now)
+            self.known[exchange.json["id"]] = Known(list(source.tokens), source.ttl, self.now, source.ends)
 
     def delete(self, draw: random.Random) -> None:
         name = self.name_from(draw)
@@ -230,10 +235,23 @@ class SessionsMachine(RuleBasedStateMachine):
                 call.verdict = draw.choice(FAILURES) if draw.random() < chance else "works"
                 call.broken = frozenset(range(len(call.rows)) if call.verdict == "is broken" and call.may_break else ())
                 self.num_failures += call.verdict != "works"
+                is_for_nobody = not self.pending
                 call.go.set()
                 self.settle()
+                if is_for_nobody:
+                    self.check_idle()
 
     # What must come of it.
+
+    def check_idle(self) -> None:
+        """Nobody waits: the engine comes to rest."""
+        (served,) = self.service.registry.models
+        late = time.monotonic() + PATIENCE
+        while served.engine.num_running or served.engine.num_waiting:
+            assert time.monotonic() < late, "the engine works for nobody"
+            time.sleep(0.0002)
+        self.settle()
+        assert not self.gate.held
 
     def name_from(self, draw: random.Random) -> str:
         """A session's name, also of one that is no more."""
@@ -307,6 +325,7 @@ class SessionsMachine(RuleBasedStateMachine):
         known.is_busy, known.used = False, self.now
         if exchange.status == 200 and not errors:
             known.tokens = pending.tokens
+            known.ends += (len(pending.tokens),)
             answers = events or [exchange.json]
             if pending.text is None:
                 assert exchange.json["tokens"] == len(pending.tokens)

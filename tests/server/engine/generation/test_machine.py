@@ -77,8 +77,9 @@ def some_generation(rng: np.random.Generator) -> Generation:
     seed, is_streamed = int(rng.integers(2**40)), bool(rng.random() < 0.5)
     if rng.random() < 0.25:  # goes on from a state, as sessions do
         checked = GenerationOptions(**{**options, "n": 1})
-        tokens = [*some_prompt(rng), *some_prompt(rng)]
-        num_read = int(rng.integers(0, len(tokens)))
+        known = some_prompt(rng)
+        tokens = [*known, *some_prompt(rng)]
+        num_read = len(known) if rng.random() < 0.5 else int(rng.integers(0, len(tokens)))
         generation = Generation(checked, seed, is_streamed)
         state = plain_states(tokens)[num_read][0]
         generation.resume(np.array(tokens, np.int64), continuation_of(checked), state, num_read)
