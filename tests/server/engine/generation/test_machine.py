@@ -100,7 +100,7 @@ class GenerationMachine(EngineMachine):
         self, max_rows: int, prefill_tokens: int, cache_bytes: int, prefill_share: float, stops_early: bool
     ) -> None:
         self.stops_early = stops_early
-        self.engine = GenerationEngine(
+        engine = GenerationEngine(
             "fake",
             HeldSteps(self.gate, 2 * max_rows, VOCAB_SIZE),
             HeldSequences(self.gate, VOCAB_SIZE),
@@ -113,7 +113,7 @@ class GenerationMachine(EngineMachine):
             cache=PrefixCache(cache_bytes),
             observer=Counts(),
         )
-        self.engine.start(self.loop)
+        self.run_engine(engine)
 
     @rule(seed=st.integers(0, 2**32), number=st.integers(1, 3))
     def add(self, seed: int, number: int) -> None:

@@ -58,7 +58,7 @@ class TranslationMachine(EngineMachine):
     def start(self, max_rows: int, encode_tokens: int, encode_share: float, stops_early: bool) -> None:
         self.stops_early = stops_early
         self.max_rows = max_rows
-        self.engine = TranslationEngine(
+        engine = TranslationEngine(
             "fake",
             HeldAttentionSteps(self.gate, 2 * max_rows, VOCAB_SIZE),
             HeldSequences(self.gate, VOCAB_SIZE),
@@ -67,7 +67,7 @@ class TranslationMachine(EngineMachine):
             encode_share=encode_share,
             observer=Counts(),
         )
-        self.engine.start(self.loop)
+        self.run_engine(engine)
 
     @rule(seed=st.integers(0, 2**32), number=st.integers(1, 3))
     def add(self, seed: int, number: int) -> None:
