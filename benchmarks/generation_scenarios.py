@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.generation_bare import BareLoops, open_bundle
 from benchmarks.generation_http import event_tokens, medians
 from benchmarks.generation_pictures import latencies_picture
-from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, w1
+from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, check_nothing_was_known, w1
 from benchmarks.report import NO_FILES, report
 from benchmarks.serving.client import connector
 from benchmarks.serving.cpu import CpuUse
@@ -72,14 +72,19 @@ def main(num_rounds: int = ROUNDS) -> None:
     """
     bundle = open_bundle(MODEL)
     loops = BareLoops(bundle, SET)
-    workloads = [w1(bundle, seed) for seed in range(num_rounds)]
+    # Four for each round, so that no server is sent a prompt twice.
+    offline_w1, single_w1, closed_w1, open_w1 = (
+        [w1(bundle, place * num_rounds + number_of_round) for number_of_round in range(num_rounds)]
+        for place in range(4)
+    )
     settings = {"RNNSERVE_SET": SET}
     with Server(STORE, [MODEL], settings | {"RNNSERVE_MAX_REQUESTS": str(NUM_OFFLINE)}) as server:
-        offline = [_offline(server, loops, workload) for workload in workloads]
+        offline = [_offline(server, loops, workload) for workload in offline_w1]
     with Server(STORE, [MODEL], settings) as server:
-        single = [_single_stream(server, loops, workload) for workload in workloads]
+        single = [_single_stream(server, loops, workload) for workload in single_w1]
         records: list[Record] = []
-        served = [_server(server, loops, bundle.id, workload, records) for workload in workloads]
+        served = [_server(server, loops, bundle.id, pair, records) for pair in zip(closed_w1, open_w1, strict=True)]
+        check_nothing_was_known(server, bundle.id)
     found = {"Offline": offline, "SingleStream": single, "Server": served}
     result: dict[str, Any] = {name: medians(rounds) | {"rounds": rounds} for name, rounds in found.items()}
     refused = sum(each["statuses"].get("429", 0) for each in served)
@@ -114,16 +119,18 @@ def _single_stream(server: Server, loops: BareLoops, workload: Workload) -> dict
     return _figures(records, SINGLE_SECONDS, bare) | cpu.per_second()
 
 
-def _server(server: Server, loops: BareLoops, model: str, workload: Workload, kept: list[Record]) -> dict[str, Any]:
-    """One round; its requests are added to `kept`."""
+def _server(
+    server: Server, loops: BareLoops, model: str, workloads: tuple[Workload, Workload], kept: list[Record]
+) -> dict[str, Any]:
+    """One round: the closed loop with the first workload, then Poisson with the second, whose requests `kept` gets."""
+    in_closed, in_open = workloads
     connect = connector(server.port)
     bare = loops.step(NUM_CLIENTS).rows_per_second(BARE_SECONDS)
     token_seconds = loops.seconds_per_prompt_token(BARE_SECONDS / 4)
-    closed = run(closed_loop(connect, NUM_CLIENTS, CLOSED_SECONDS, workload.streamed_request, WARM_UP))
+    closed = run(closed_loop(connect, NUM_CLIENTS, CLOSED_SECONDS, in_closed.streamed_request, WARM_UP))
     rate = SHARE_OF_CLOSED * summary(closed, CLOSED_SECONDS)["request_throughput"]
-    others = Workload(workload.characters, workload.seed + 1_000)  # none of whose prompts has been read
     cpu, before = CpuUse(server.pid), server.metrics()
-    records = run(open_loop(connect, rate, OPEN_SECONDS, workload.seed, others.streamed_request))
+    records = run(open_loop(connect, rate, OPEN_SECONDS, in_open.seed, in_open.streamed_request))
     cores, after = cpu.per_second(), server.metrics()
     kept += records
     batches = Histogram.between(before, after, "rnnserve_batch_size", f'model="{model}"')

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import orjson
 
 from benchmarks.serving.request import Count, NextRequest, Request
+from benchmarks.serving.server import Server
 from models.bundle import Bundle
 from models.tokenizer import Tokenizer
 
@@ -99,6 +100,21 @@ def characters_of(tokenizer: Tokenizer) -> tuple[str, ...]:
     if any(len(text) != 1 for text in characters):
         raise ValueError("W1 is drawn for a model of characters; this one has longer tokens")
     return characters
+
+
+def check_nothing_was_known(server: Server, model: str) -> None:
+    """Make sure that no prompt was found in the cache of prefixes: W1 is about reading them.
+
+    Args:
+        server: after its loads; nothing else was sent to it.
+        model: the model's id.
+
+    Raises:
+        RuntimeError: one was sent twice.
+    """
+    known = server.metrics()[f'rnnserve_state_cache_hits_total{{model="{model}"}}']
+    if known:
+        raise RuntimeError(f"{known:.0f} prompt tokens were known already: loads of one server need different seeds")
 
 
 def streamed(prompt: str, max_tokens: int) -> Request:

@@ -4,12 +4,24 @@ import numpy as np
 import orjson
 import pytest
 
-from benchmarks.generation_workload import MODEL, Workload, characters_of, shared, streamed, w1
+from benchmarks.generation_workload import (
+    MODEL,
+    Workload,
+    characters_of,
+    check_nothing_was_known,
+    shared,
+    streamed,
+    w1,
+)
+from benchmarks.serving.client import connector
+from benchmarks.serving.loops import all_at_once, run
+from benchmarks.serving.server import Server
 from models.bundle import Bundle
 from models.store import Store
 from models.tokenizer import Tokenizer
 
-BUNDLE = Bundle(Store(Path(__file__).parents[2] / "artifacts").resolve(MODEL))
+STORE = Path(__file__).parents[2] / "artifacts"
+BUNDLE = Bundle(Store(STORE).resolve(MODEL))
 
 
 def test_w1_is_what_the_document_says_and_the_model_knows_every_character() -> None:
@@ -57,3 +69,16 @@ def test_answers_and_events_are_counted() -> None:
 def test_a_model_without_characters_is_refused() -> None:
     with pytest.raises(ValueError, match="longer tokens"):
         characters_of(Tokenizer.byte_bpe(["to be or not to be " * 20], 270, end_token=True))
+
+
+def test_a_prompt_sent_twice_is_noticed() -> None:
+    async def load(port: int, seeds: tuple[int, ...]) -> None:
+        for seed in seeds:
+            await all_at_once(connector(port), 3, w1(BUNDLE, seed).request)
+
+    with Server(STORE, [MODEL]) as server:
+        run(load(server.port, (0, 1)))
+        check_nothing_was_known(server, BUNDLE.id)
+        run(load(server.port, (1,)))
+        with pytest.raises(RuntimeError, match="need different seeds"):
+            check_nothing_was_known(server, BUNDLE.id)

@@ -32,7 +32,7 @@ class OnnxSequenceRunner:
         start = 0
         for stop in stops:
             (rows,) = np.nonzero(lengths > start)
-            piece = {
+            piece: dict[str, Array] = {
                 "ids": np.ascontiguousarray(ids[rows, start:stop]),
                 "lengths": np.minimum(lengths[rows], stop) - np.int32(start),
                 "state": state[rows] if start == 0 else outputs["new_state"][rows],

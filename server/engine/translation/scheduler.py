@@ -57,7 +57,7 @@ class Step(Generic[Owner]):
     """A call that gives every row of each search a token.
 
     Attributes:
-        texts: those that continue, in the order of the step before, then those that join.
+        texts: those that continue, where one has ended the last of them in its place, then those that join.
         num_joining: how many join.
     """
 
@@ -165,7 +165,10 @@ class Scheduler(Generic[Owner]):
 
     def finish(self, text: Text[Owner]) -> None:
         """A running search is over: its places are free."""
-        self._running.remove(text)
+        place = self._running.index(text)
+        last = self._running.pop()
+        if last is not text:  # takes its place, so that next to no rows move
+            self._running[place] = last
         self._places.free(self._groups[text.group].share, text.width, is_reserved=text.is_reserved)
         self._end(text)
 

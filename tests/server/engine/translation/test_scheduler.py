@@ -69,7 +69,8 @@ class Driver:
 
     def check_step(self, call: Step[int]) -> None:
         num_continuing = len(call.texts) - call.num_joining
-        assert call.texts[:num_continuing] == [text for text in self.last if not text.is_over]
+        assert set(call.texts[:num_continuing]) == {text for text in self.last if not text.is_over}
+        assert len(set(call.texts)) == len(call.texts)
         assert set(call.texts) <= self.encoded
         assert not any(text.is_over for text in call.texts)
         assert not any(self.given[text] for text in call.texts[num_continuing:])
