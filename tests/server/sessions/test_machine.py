@@ -387,7 +387,7 @@ class SessionsMachine(RuleBasedStateMachine):
         await self.loop.shutdown_default_executor()
 
 
-@pytest.mark.parametrize("number", [35, pytest.param(350, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_random_histories_of_50_steps(number: int) -> None:
     run_state_machine_as_test(
         SessionsMachine, settings=settings(max_examples=number, stateful_step_count=50, deadline=None)

@@ -121,7 +121,7 @@ class GenerationMachine(EngineMachine):
         self.submit(*[GenerationCase(some_generation(rng)) for _ in range(draw.randint(1, 3))])
 
 
-@pytest.mark.parametrize("number", [35, pytest.param(350, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_random_histories_of_50_steps(number: int) -> None:
     run_state_machine_as_test(
         GenerationMachine, settings=settings(max_examples=number, stateful_step_count=50, deadline=None)

@@ -75,7 +75,7 @@ class TranslationMachine(EngineMachine):
         self.submit(*[TranslationCase(some_translation(rng, self.max_rows)) for _ in range(draw.randint(1, 3))])
 
 
-@pytest.mark.parametrize("number", [35, pytest.param(350, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_random_histories_of_50_steps(number: int) -> None:
     run_state_machine_as_test(
         TranslationMachine, settings=settings(max_examples=number, stateful_step_count=50, deadline=None)
