@@ -37,6 +37,19 @@ def kind_of(description: Description, end_token: str) -> TokenizerKind | Reading
     return _MODELS.get(description["model"]["type"], "word-level")
 
 
+def reads_each_character(description: Description) -> bool:
+    """Whether a text of ASCII is read character by character: one id for each, whatever is around it."""
+    split = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
+    return (
+        why_text_is_changed(description) is None
+        and description["pre_tokenizer"] == split
+        and description["model"]["type"] == "WordLevel"
+        and description.get("post_processor") is None
+        and description.get("truncation") is None
+        and all(item["special"] for item in description.get("added_tokens") or [])
+    )
+
+
 def why_text_is_changed(description: Description) -> str | None:
     """Why a text would not come back even in NFC and lower case, by its normaliser; None where it would."""
     names = [item["type"] for item in _parts(description, "normalizer")]

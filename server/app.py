@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from importlib import metadata
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
@@ -20,6 +21,7 @@ from server.service import Loader, Service
 from server.settings import Settings
 from server.transport.access import Access, answer_error
 from server.transport.answers import JsonAnswer
+from server.transport.direct import Direct
 
 
 def create_app(settings: Settings | None = None, load: Loader = load_models) -> FastAPI:
@@ -50,10 +52,12 @@ def create_app(settings: Settings | None = None, load: Loader = load_models) -> 
         exception_handlers={ApiError: answer_error, HTTPException: _answer_http_error},
     )
     app.state.service = service
+    tasks = [router(service) for router in (generate_router, translate_router, sentiment_router)]
+    for router in (*tasks, *(router(service) for router in (sessions_router, models_router, operations_router))):
+        app.include_router(router)
+    routes = [route for router in tasks for route in router.routes if isinstance(route, APIRoute)]
+    app.add_middleware(Direct, endpoints={route.path: route.endpoint for route in routes})
     app.add_middleware(Access, metrics=service.metrics)
-    tasks = (generate_router, sessions_router, translate_router, sentiment_router)
-    for router in (*tasks, models_router, operations_router):
-        app.include_router(router(service))
     app.include_router(docs_router(app))
     return app
 

@@ -24,7 +24,7 @@ class ServedModel:
     task: ClassVar[Task]
 
     model: LoadedModel
-    engine: Engine[Any, Any]
+    engine: Engine[Any, Any, Any]
     permits: Permits
     metrics: EngineMetrics
 

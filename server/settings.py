@@ -84,10 +84,10 @@ class Settings(BaseSettings):
         "again; 0 keeps none.",
     )
     prefill_share: float = Field(
-        default=0.5,
+        default=0.9,
         gt=0,
         lt=1,
-        description="Share of the time for reading prompts while rows are being decoded.",
+        description="Share of the time for reading prompts, on a second core, while rows are being decoded.",
     )
     encode_tokens: int = Field(
         default=1024, ge=16, description="Source tokens, padding counted, that are encoded in one call."
@@ -96,8 +96,8 @@ class Settings(BaseSettings):
         default=0.25,
         gt=0,
         lt=1,
-        description="Share of the time for encoding sources while rows are being decoded. With less of it sources wait "
-        "for one another, and encoding several together is cheaper.",
+        description="Share of the time for encoding sources, on a second core, while rows are being decoded. With less "
+        "of it sources wait for one another, and encoding several together is cheaper.",
     )
     classify_tokens: int = Field(
         default=4096, ge=16, description="Tokens, padding counted, that are classified in one call."

@@ -68,7 +68,7 @@ class StepRunner(Protocol):
             logits, float32 [n, V], C-contiguous, valid until the next call.
 
         Raises:
-            RunnerError: the runtime failed; the states are as before the call.
+            RunnerError: the runtime failed; the slots that parents name are as before the call.
         """
 
 

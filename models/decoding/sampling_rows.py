@@ -59,37 +59,44 @@ def sampling_row(options: GenerationOptions, *, seed: int, choice: int, position
 
 
 class SamplingRows:
-    """The rows of a batch.
+    """The rows of a batch, by place.
 
     Args:
         table: dtype ROW, [n]; belongs to this object from now on.
+        capacity: the most rows there will ever be; n by default.
 
     Attributes:
-        kind: the kind of all rows, or None when they differ.
+        kind: the kind of all rows, or None when they differ or there are none.
         temperature: float32 [n, 1].
     """
 
-    def __init__(self, table: NDArray[np.void]) -> None:
-        self._table = table
-        self._num_advanced = 0  # steps that the table's positions are behind
-        kinds = table["kind"]
-        self.kind: int | None = int(kinds[0]) if len(kinds) and (kinds == kinds[0]).all() else None
-        self.temperature = np.ascontiguousarray(table["temperature"])[:, None]
-        self._num_early = int((table["end_from"] - table["position"]).max(initial=0))
-        self._ahead = np.zeros((0, len(table)))
+    def __init__(self, table: NDArray[np.void], capacity: int | None = None) -> None:
+        self._num_rows = len(table)
+        self._room = np.zeros(max(len(table), capacity or 0), ROW)
+        self._room[: len(table)] = table
+        self._num_advanced = 0  # steps that the positions in the table are behind
+        self._ahead = np.zeros((_NUM_AHEAD, len(self._room)))  # random numbers, of the table's positions and the next
+        self._has_ahead = False  # whether it is filled in
+        self._look()
+
+    @classmethod
+    def empty(cls, capacity: int) -> Self:
+        """No rows, and room for so many."""
+        return cls(np.zeros(0, ROW), capacity)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return self._num_rows
 
     @property
     def table(self) -> NDArray[np.void]:
         """The rows, dtype ROW, [n], at their present positions."""
+        table = self._room[: self._num_rows]
         if self._num_advanced:
-            self._table["position"] += self._num_advanced
+            table["position"] += self._num_advanced
             self._num_early -= self._num_advanced
             self._num_advanced = 0
-            self._ahead = self._ahead[:0]
-        return self._table
+            self._has_ahead = False
+        return table
 
     @property
     def early(self) -> NDArray[np.bool_] | None:
@@ -102,16 +109,45 @@ class SamplingRows:
 
     def uniforms(self) -> NDArray[np.float64]:
         """The uniform number of each row's present position, float64 [n]."""
-        if self._num_advanced >= len(self._ahead):
+        if not self._has_ahead or self._num_advanced >= _NUM_AHEAD:
             table = self.table
-            self._ahead = uniforms(table["key"], table["position"], _NUM_AHEAD)
-        numbers: NDArray[np.float64] = self._ahead[self._num_advanced]
+            self._ahead[:, : self._num_rows] = uniforms(table["key"], table["position"], _NUM_AHEAD)
+            self._has_ahead = True
+        numbers: NDArray[np.float64] = self._ahead[self._num_advanced, : self._num_rows]
         return numbers
 
     def advance(self) -> None:
         """Go on to the next position."""
         self._num_advanced += 1
 
-    def rearranged(self, staying: NDArray[np.int64], joining: Sequence[NDArray[np.void]]) -> Self:
-        """Other rows: those at the indices `staying`, int64 [k], then new ones, each from `sampling_row`."""
-        return type(self)(np.concatenate([self.table[staying], *joining]))
+    def rearrange(
+        self, num_rows: int, moves: Sequence[tuple[int, int]], joining: Sequence[tuple[int, NDArray[np.void]]]
+    ) -> None:
+        """Change some places.
+
+        Args:
+            num_rows: rows from now on.
+            moves: places that take the row of another place, with that place.
+            joining: places that take a new row, with it, from `sampling_row`.
+        """
+        room, ahead = self._room, self._ahead
+        for place, source in moves:
+            room[place] = room[source]
+            ahead[:, place] = ahead[:, source]
+        for place, row in joining:
+            room[place] = row[0]
+        if joining:
+            places = [place for place, _ in joining]
+            room["position"][places] -= self._num_advanced
+            if self._has_ahead:
+                ahead[:, places] = uniforms(room["key"][places], room["position"][places], _NUM_AHEAD)
+        self._num_rows = num_rows
+        self._look()
+
+    def _look(self) -> None:
+        """Find out what all rows have in common."""
+        table = self._room[: self._num_rows]
+        kinds = table["kind"]
+        self.kind: int | None = int(kinds[0]) if len(kinds) and (kinds == kinds[0]).all() else None
+        self.temperature = np.ascontiguousarray(table["temperature"])[:, None]
+        self._num_early = int((table["end_from"] - table["position"]).max(initial=0))

@@ -1,16 +1,22 @@
-"""What every engine is: a thread that schedules a call, runs it, and delivers what came of it, until it is stopped.
+"""What every engine is: a thread that schedules a step, runs it, and delivers what came of it, until it is stopped.
 
-The engines of the tasks say what a call is. Here is what they share: requests come and go through a queue of commands,
+The engines of the tasks say what a step is. Here is what they share: requests come and go through a queue of commands,
 a call that fails fails the requests in it and no others, and nobody is left waiting when the thread ends. Token ids
 in, news in mailboxes out; knows no HTTP.
+
+What need not be done in the engine's thread, as reading a text before it steps, is done beside it in a reader's: the
+runtime computes outside Python's lock, so a second core takes that work. A reader only computes. What it has found
+comes back as a command, so all else happens in the engine's thread, between two steps.
 """
 
 import asyncio
+import functools
 import queue
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -51,24 +57,28 @@ class EngineRequest(Protocol):
 
 
 Request = TypeVar("Request", bound=EngineRequest)
-Call = TypeVar("Call")
+Reading = TypeVar("Reading")
+Step = TypeVar("Step")
 
 
-class Engine(ABC, Generic[Request, Call]):
-    """Base of the tasks' engines.
+class Engine(ABC, Generic[Request, Reading, Step]):
+    """Base of the tasks' engines: calls of two kinds, readings and steps.
 
     Args:
-        name: the model's, for the thread and the log.
+        name: the model's, for the threads and the log.
+        num_readers: threads that read.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, num_readers: int = 1) -> None:
         self._name = name
-        self._commands: queue.SimpleQueue[tuple[str, Request | None]] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._open: set[Request] = set()  # those that are neither finished nor failed
         self._lock = threading.Lock()  # of the next, so that what is put before it is set is seen after
         self._end: ApiError | None = None  # why the thread takes no more requests
         self._delivery: Delivery
         self._thread = threading.Thread(target=self._run, name=f"engine {name}", daemon=True)
+        self._reader = ThreadPoolExecutor(num_readers, thread_name_prefix=f"reader {name}")
+        self._is_idle = True  # there was nothing to run after the last command
 
     @property
     @abstractmethod
@@ -112,24 +122,36 @@ class Engine(ABC, Generic[Request, Call]):
         self._thread.join()
 
     @abstractmethod
-    def _schedule(self) -> Call | None:
-        """The next call, or None when there is nothing to do."""
+    def _next_step(self) -> Step | None:
+        """The next step, or None when there is none."""
 
     @abstractmethod
-    def _perform(self, call: Call) -> None:
-        """Make a call and post what came of it."""
+    def _perform(self, step: Step) -> None:
+        """Make a step and post what came of it."""
 
     @abstractmethod
-    def _took(self, seconds: float) -> None:
-        """What the last call cost, for the scheduler."""
+    def _stepped(self, seconds: float) -> None:
+        """What the last step cost, for the scheduler."""
 
     @abstractmethod
-    def _requests_of(self, call: Call) -> Iterable[Request]:
+    def _step_failed(self) -> None:
+        """The last step has failed: forget what it left half done."""
+
+    def _next_reading(self) -> Reading | None:
+        """The next reading, or None when there is none to be made now, as while every reader has one."""
+        return None
+
+    def _read(self, reading: Reading) -> Any:
+        """Make a reading and give what it finds. In a reader's thread: changes nothing that others see."""
+        raise NotImplementedError
+
+    def _keep(self, reading: Reading, found: Any, seconds: float) -> None:
+        """Keep what a reading has found, in so much time; None when it has failed, and its requests with it."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def _requests_of(self, call: Reading | Step) -> Iterable[Request]:
         """The requests that take part in a call; some may come more than once."""
-
-    @abstractmethod
-    def _failed(self, call: Call) -> None:
-        """A call has failed: forget what it left half done."""
 
     @abstractmethod
     def _begin(self, request: Request) -> None:
@@ -143,47 +165,74 @@ class Engine(ABC, Generic[Request, Call]):
         error: ApiError = EngineError("The engine has ended because of a bug; restart the server.")
         try:
             while self._obey_commands():
-                self._run_call()
+                self._begin_readings()
+                self._run_step()
             error = UnavailableError("The server is shutting down; send the request again.", code="draining")
         except Exception as bug:
             log.critical("engine ended", model=self._name, exc_info=bug)
         finally:
             with self._lock:
                 self._end = error
+            self._reader.shutdown()
             while not self._commands.empty():
-                verb, request = self._commands.get()
-                if verb == "add" and request is not None:
-                    self._open.add(request)
+                verb, item = self._commands.get()
+                if verb == "add":
+                    self._open.add(item)
             for request in list(self._open):
                 self._fail(request, error)
             self._delivery.flush()
 
-    def _run_call(self) -> None:
+    def _begin_readings(self) -> None:
+        """Hand the readers their next calls, if there are any."""
+        while (reading := self._next_reading()) is not None:
+            future = self._reader.submit(self._read_timed, reading)
+            future.add_done_callback(functools.partial(self._put_back, reading))
+
+    def _read_timed(self, reading: Reading) -> tuple[Any, float]:
+        started = time.perf_counter()
+        return self._read(reading), time.perf_counter() - started
+
+    def _put_back(self, reading: Reading, future: "Future[tuple[Any, float]]") -> None:
+        self._commands.put(("keep", (reading, future)))
+
+    def _end_reading(self, reading: Reading, future: "Future[tuple[Any, float]]") -> None:
+        error = future.exception()
+        if error is None:
+            self._keep(reading, *future.result())
+        else:
+            self._fail_call(reading, error)
+            self._keep(reading, None, 0.0)
+        self._delivery.flush()
+
+    def _run_step(self) -> None:
         """Schedule, run, deliver."""
-        call = self._schedule()
-        if call is None:
+        step = self._next_step()
+        self._is_idle = step is None
+        if step is None:
             return
         started = time.perf_counter()
         try:
-            self._perform(call)
+            self._perform(step)
         except Exception as error:
-            self._fail_call(call, error)
+            self._step_failed()
+            self._fail_call(step, error)
         self._delivery.flush()
-        self._took(time.perf_counter() - started)
+        self._stepped(time.perf_counter() - started)
 
     def _obey_commands(self) -> bool:
         """Do what other threads asked for; waits when there is nothing else to do. False: stop."""
-        is_idle = not (self.num_running or self.num_waiting)
-        while is_idle or not self._commands.empty():
-            verb, request = self._commands.get()
-            if request is None:
+        while self._is_idle or not self._commands.empty():
+            verb, item = self._commands.get()
+            if verb == "stop":
                 return False
             if verb == "add":
-                self._open.add(request)
-                self._begin(request)
+                self._open.add(item)
+                self._begin(item)
+            elif verb == "cancel":
+                self._forget(item)
             else:
-                self._forget(request)
-            is_idle = False
+                self._end_reading(*item)
+            self._is_idle = False
         return True
 
     def _forget(self, request: Request) -> None:
@@ -194,10 +243,9 @@ class Engine(ABC, Generic[Request, Call]):
         """The last of a request's news has been posted."""
         self._open.discard(request)
 
-    def _fail_call(self, call: Call, error: Exception) -> None:
+    def _fail_call(self, call: Reading | Step, error: BaseException) -> None:
         """The call failed: so do the requests in it, and no others."""
         log.error("engine call failed", model=self._name, call=type(call).__name__, exc_info=error)
-        self._failed(call)
         for request in set(self._requests_of(call)):
             message = "The model failed while it ran; other requests are not affected. Send it again."
             self._fail(request, EngineError(message))

@@ -4,6 +4,8 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Regex, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as BackendTokenizer
 
 from models.errors import TokenizerError
 from models.tokenizer import END_TOKEN, Tokenizer
@@ -115,3 +117,26 @@ def test_a_tokenizer_that_strips_accents_is_refused() -> None:
     both = {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "StripAccents"}]}
     with pytest.raises(TokenizerError, match=r"normalizer NFC, StripAccents changes text .* allowed: none, NFC, or"):
         Tokenizer.from_json(json.dumps({**json.loads(BYTE_BPE.to_json()), "normalizer": both}))
+
+
+@given(st.text(st.characters(max_codepoint=127)), st.booleans())
+def test_ascii_is_read_as_the_library_reads_it(text: str, end_token: bool) -> None:
+    tokenizer = Tokenizer.character(["To be, or not to be\n", "<eos>"], end_token=end_token)
+    assert tokenizer._ascii_ids is not None
+    assert tokenizer.encode(text) == tokenizer._backend.encode(text).ids
+
+
+@pytest.mark.parametrize("change", ["pattern", "mark", "ends", "normalizer"])
+def test_a_tokenizer_that_does_not_read_each_character_is_left_to_the_library(change: str) -> None:
+    backend = BackendTokenizer.from_str(Tokenizer.character(["ab \n"]).to_json())
+    if change == "pattern":
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
+    elif change == "mark":
+        backend.add_tokens(["ab"])
+    elif change == "ends":
+        backend.post_processor = processors.TemplateProcessing(single="a $0", special_tokens=[("a", 1)])
+    else:
+        backend.normalizer = normalizers.Replace("ab", "b")
+    tokenizer = Tokenizer(backend, only_reads=True)
+    text = "ab \n\n ab"
+    assert tokenizer.encode(text) == backend.encode(text).ids

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends.onnxruntime.build import Graphs
+from export.backends.onnxruntime.ragged import cuts
 from export.backends.runner import Array
 from models.errors import RunnerError
 
@@ -19,6 +20,29 @@ class OnnxSequenceRunner:
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See SequenceRunner.run."""
+        if graph == "advance" and len(stops := cuts(inputs["lengths"])) > 1:
+            return self._advance_in_pieces(inputs["ids"], inputs["lengths"], inputs["state"], stops)
+        return self._run(graph, inputs)
+
+    def _advance_in_pieces(
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int32], state: NDArray[np.float32], stops: list[int]
+    ) -> dict[str, Array]:
+        """Make one call for each piece, of the rows that go on in it; `stops` are the pieces' ends."""
+        outputs: dict[str, Array] = {}
+        start = 0
+        for stop in stops:
+            (rows,) = np.nonzero(lengths > start)
+            piece: dict[str, Array] = {
+                "ids": np.ascontiguousarray(ids[rows, start:stop]),
+                "lengths": np.minimum(lengths[rows], stop) - np.int32(start),
+                "state": state[rows] if start == 0 else outputs["new_state"][rows],
+            }
+            for name, values in self._run("advance", piece).items():
+                outputs.setdefault(name, np.empty((len(ids), *values.shape[1:]), values.dtype))[rows] = values
+            start = stop
+        return outputs
+
+    def _run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         session = self._graphs.session(graph)
         names = [output.name for output in session.get_outputs()]
         try:
@@ -31,8 +55,9 @@ class OnnxSequenceRunner:
 class OnnxStepRunner:
     """States in three buffers: one holds the present, one is written by the step, one takes a gather of parents.
 
-    The runtime reads and writes the buffers in place, through bindings made once for each batch size; a step copies no
-    state unless rows changed places. Not thread-safe: it belongs to one engine thread.
+    The runtime reads and writes the buffers in place, through bindings made once for each batch size. A step copies the
+    states of rows that moved into slots that no other row continues from, and all of them only where that cannot be.
+    Not thread-safe: it belongs to one engine thread.
 
     Args:
         graphs: an open set with the graph `step`.
@@ -65,11 +90,7 @@ class OnnxStepRunner:
     def step(self, tokens: NDArray[np.int64], parents: NDArray[np.int64]) -> NDArray[np.float32]:
         """See StepRunner.step."""
         num_rows = len(tokens)
-        source = self._present
-        if not np.array_equal(parents, self._in_place[:num_rows]):
-            gathered = (source + 2) % 3
-            np.take(self._states[source], parents, axis=0, out=self._states[gathered][:num_rows])
-            source = gathered
+        source = self._gather(parents)
         target = (self._present + 1) % 3
         self._tokens[:num_rows] = tokens
         try:
@@ -78,6 +99,21 @@ class OnnxStepRunner:
             raise RunnerError(f"Graph step failed: {error}") from error
         self._present = target
         return self._logits[:num_rows]
+
+    def _gather(self, parents: NDArray[np.int64]) -> int:
+        """Bring every row's state into the slot of the row; in which buffer they are."""
+        present = self._states[self._present]
+        is_moved = parents != self._in_place[: len(parents)]
+        if not is_moved.any():
+            return self._present
+        is_named = np.zeros(self.capacity, np.bool_)
+        is_named[parents] = True
+        if not (is_moved & is_named[: len(parents)]).any():  # what lies where rows moved to, nobody continues from
+            present[: len(parents)][is_moved] = present[parents[is_moved]]
+            return self._present
+        gathered = (self._present + 2) % 3
+        np.take(present, parents, axis=0, out=self._states[gathered][: len(parents)])
+        return gathered
 
     def _binding(self, num_rows: int, source: int, target: int) -> Any:
         key = (num_rows, source, target)

@@ -1,4 +1,7 @@
-"""The rows that step together, as arrays in the order of the last step. Knows the StepRunner's slots and parents."""
+"""The rows that step together, as arrays by place. Knows the StepRunner's slots and parents.
+
+A row's state lies in the slot of its place. A step changes few places, so what is kept of the others stays as it is.
+"""
 
 from typing import NamedTuple
 
@@ -9,7 +12,7 @@ from export.backends.runner import StepRunner
 from models.decoding.logprobs import TokenLogprob, token_logprobs
 from models.decoding.penalties import Penalties, PenaltyRow, penalty_row
 from models.decoding.sampler import Sampler
-from models.decoding.sampling_rows import ROW, SamplingRows, sampling_row
+from models.decoding.sampling_rows import SamplingRows, sampling_row
 from server.engine.generation.request import Prompt
 from server.engine.generation.scheduler import Row, Step
 
@@ -47,27 +50,34 @@ class Batch:
 
     def clear(self) -> None:
         """Forget all rows: the next step has none that continues."""
-        self._tokens = np.zeros(0, np.int64)  # int64 [n], each row's next input
-        self._parents = np.zeros(0, np.int64)  # int64 [n], the slot that each row continues from
-        self._sampling = SamplingRows(np.zeros(0, ROW))
+        capacity = self._runner.capacity
+        self._num_rows = 0
+        self._tokens = np.zeros(capacity, np.int64)  # by place, each row's next input
+        self._parents = np.arange(capacity)  # by place, the slot that each row continues from
+        self._sampling = SamplingRows.empty(capacity)
         self._penalties = Penalties([])
-        self._num_top: dict[int, int] = {}  # of the rows that want logprobs
+        self._penalty_rows: list[PenaltyRow | None] = []  # by place
+        self._num_top: list[int | None] = []  # by place, None for rows that want no logprobs
+        self._has_logprobs = False
 
     def step(self, step: Step[Prompt]) -> Chosen:
         """Give each row one token.
 
         Raises:
-            RunnerError: the runtime failed.
+            RunnerError: the runtime failed; `clear` must follow.
         """
-        if step.is_rearranged:
+        num_rows = len(step.rows)
+        if step.changes or num_rows != self._num_rows:
             self._rearrange(step)
-        logits = self._runner.step(self._tokens, self._parents)
-        self._tokens = self._sampler.choose(self._penalties.applied(logits), self._sampling)
+        logits = self._runner.step(self._tokens[:num_rows], self._parents[:num_rows])
+        for place, source in step.changes:
+            if source is not None:
+                self._parents[place] = place
+        tokens = self._sampler.choose(self._penalties.applied(logits), self._sampling)
         self._sampling.advance()
-        self._penalties.note(self._tokens)
-        if step.is_rearranged:
-            self._parents = np.arange(len(self._tokens))
-        return Chosen(self._tokens, self._logprobs(logits) if self._num_top else {})
+        self._penalties.note(tokens)
+        self._tokens[:num_rows] = tokens
+        return Chosen(tokens, self._logprobs(logits, tokens) if self._has_logprobs else {})
 
     def state(self, place: int) -> NDArray[np.float32]:
         """A copy of a row's state, float32 [D]: it has read all of the row's tokens but the one chosen last.
@@ -77,36 +87,45 @@ class Batch:
         """
         return self._runner.get(place)
 
-    def _logprobs(self, logits: NDArray[np.float32]) -> dict[int, TokenLogprob]:
-        rows = [row for row in self._num_top if self._tokens[row] >= 0]
-        found = token_logprobs(logits[rows], self._tokens[rows], [self._num_top[row] for row in rows])
+    def _logprobs(self, logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> dict[int, TokenLogprob]:
+        wanted = {i: num_top for i, num_top in enumerate(self._num_top) if num_top is not None and tokens[i] >= 0}
+        rows = list(wanted)
+        found = token_logprobs(logits[rows], tokens[rows], list(wanted.values()))
         return dict(zip(rows, found, strict=True))
 
     def _rearrange(self, step: Step[Prompt]) -> None:
-        """Bring the arrays into the step's order, and put the states of rows that join into free slots."""
-        staying = np.array([source for source in step.sources if source is not None], np.int64)
-        joining = step.rows[len(staying) :]
-        slots: dict[int, int] = {}
-        free = len(self._tokens)  # the slots that the last step did not fill
-        for row in joining:
+        """Bring what is kept by place into the step's order, and the states of rows that join into their slots."""
+        num_rows = len(step.rows)
+        num_more = max(0, num_rows - self._num_rows)
+        self._penalty_rows += [None] * num_more
+        self._num_top += [None] * num_more
+        had_penalties = any(self._penalty_rows)
+        moves: list[tuple[int, int]] = []
+        joining: list[tuple[int, NDArray[np.void]]] = []
+        for place, source in step.changes:
+            if source is not None:
+                moves.append((place, source))
+                self._parents[place] = source
+                self._tokens[place] = self._tokens[source]
+                self._penalty_rows[place] = self._penalty_rows[source]
+                self._num_top[place] = self._num_top[source]
+                continue
+            row = step.rows[place]
             prompt = row.sequence.owner
-            if id(prompt) not in slots:
-                slots[id(prompt)] = free + len(slots)
-                self._runner.put(slots[id(prompt)], self._initial_state if prompt.state is None else prompt.state)
-            if row.sequence.num_joined == row.sequence.num_rows and not prompt.keeps_state:
-                prompt.state = None
-        self._tokens = np.concatenate(
-            [self._tokens[staying], np.array([row.sequence.owner.tokens[-1] for row in joining], np.int64)]
-        )
-        self._parents = np.concatenate(
-            [staying, np.array([slots[id(row.sequence.owner)] for row in joining], np.int64)]
-        )
-        self._sampling = self._sampling.rearranged(staying, [_sampling_of(row) for row in joining])
-        kept = [self._penalties.rows[i] for i in staying.tolist()] if self._penalties.rows else [None] * len(staying)
-        penalised = kept + [self._penalty_of(row) for row in joining]
-        self._penalties = Penalties(penalised if any(penalised) else [])
-        wanted = ((i, row.sequence.owner.generation.options.logprobs) for i, row in enumerate(step.rows))
-        self._num_top = {i: num_top for i, num_top in wanted if num_top is not None}
+            self._runner.put(place, self._initial_state if prompt.state is None else prompt.state)
+            self._tokens[place] = prompt.tokens[-1]
+            self._penalty_rows[place] = self._penalty_of(row)
+            self._num_top[place] = prompt.generation.options.logprobs
+            joining.append((place, _sampling_of(row)))
+        for row in step.joining:
+            if row.sequence.num_joined == row.sequence.num_rows and not row.sequence.owner.keeps_state:
+                row.sequence.owner.state = None  # nobody needs it any more
+        del self._penalty_rows[num_rows:], self._num_top[num_rows:]
+        self._num_rows = num_rows
+        self._sampling.rearrange(num_rows, moves, joining)
+        if had_penalties or any(self._penalty_rows):
+            self._penalties = Penalties(self._penalty_rows if any(self._penalty_rows) else [])
+        self._has_logprobs = any(num_top is not None for num_top in self._num_top)
 
     def _penalty_of(self, row: Row[Prompt]) -> PenaltyRow | None:
         prompt = row.sequence.owner

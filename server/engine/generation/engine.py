@@ -1,4 +1,4 @@
-"""The engine of a generation model: reads prompts in chunks, steps all continuations together.
+"""The engine of a generation model: reads prompts in chunks, and beside that steps all continuations together.
 
 Continuations turn tokens into text in the engine's thread, because a stop string must end a row before the next step;
 text of ready-made pieces costs a fraction of a microsecond per token.
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from export.backends.runner import SequenceRunner, StepRunner
 from models.decoding.sampler import Sampler
@@ -19,10 +20,10 @@ from server.engine.generation.scheduler import Prefill, Row, Scheduler, Sequence
 from server.engine.generation.update import Update
 from server.engine.times import note_began, note_first_token
 
-Call = Prefill[Prompt] | Step[Prompt]
+_Taker = tuple[Callable[[int], bool], bool]
 
 
-class GenerationEngine(Engine[Generation, Call]):
+class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
     """Generates text for many requests at once.
 
     Args:
@@ -34,7 +35,7 @@ class GenerationEngine(Engine[Generation, Call]):
         end_id: the end token's id, or None.
         max_rows: rows stepped together.
         prefill_tokens: prompt tokens read in one call.
-        prefill_share: share of the time for reading prompts while rows are being decoded.
+        prefill_share: share of the time for reading prompts while rows step.
         cache: states of prompts; used by the engine's thread alone.
         observer: who counts.
     """
@@ -67,7 +68,7 @@ class GenerationEngine(Engine[Generation, Call]):
         )
         self._cache = cache
         self._observer = observer
-        self._takers: list[tuple[Callable[[int], bool], bool]] = []  # of the rows of the last step
+        self._takers: list[_Taker] = [(_take_no_more, False)] * max_rows  # by place, of the rows of the last step
 
     @property
     def num_running(self) -> int:
@@ -95,61 +96,67 @@ class GenerationEngine(Engine[Generation, Call]):
         for sequence in request.sequences:
             self._scheduler.cancel(sequence)
 
-    def _schedule(self) -> Call | None:
-        return self._scheduler.schedule()
+    def _next_step(self) -> Step[Prompt] | None:
+        return self._scheduler.next_step()
 
-    def _took(self, seconds: float) -> None:
-        self._scheduler.took(seconds)
+    def _stepped(self, seconds: float) -> None:
+        self._scheduler.stepped(seconds)
 
-    def _requests_of(self, call: Call) -> Iterable[Generation]:
+    def _step_failed(self) -> None:
+        self._batch.clear()
+
+    def _requests_of(self, call: Prefill[Prompt] | Step[Prompt]) -> Iterable[Generation]:
         if isinstance(call, Step):
             return (row.sequence.owner.generation for row in call.rows)
         return (chunk.sequence.owner.generation for chunk in call.chunks)
 
-    def _failed(self, call: Call) -> None:
-        if isinstance(call, Step):
-            self._batch.clear()
+    def _next_reading(self) -> Prefill[Prompt] | None:
+        call = self._scheduler.next_prefill()
+        if call is not None:
+            note_began(chunk.sequence.owner.generation.times for chunk in call.chunks)
+        return call
 
-    def _perform(self, call: Call) -> None:
-        if isinstance(call, Prefill):
-            self._prefill(call)
-        else:
-            self._step(call)
-
-    def _prefill(self, call: Prefill[Prompt]) -> None:
-        """Advance each chunk's state over its tokens, all in one call."""
-        started = time.perf_counter()
-        lengths = np.array([chunk.stop - chunk.start for chunk in call.chunks], np.int32)
+    def _read(self, reading: Prefill[Prompt]) -> NDArray[np.float32]:
+        """Advance each chunk's state over its tokens, all in one call: the new states, float32 [chunks, D]."""
+        lengths = np.array([chunk.stop - chunk.start for chunk in reading.chunks], np.int32)
         ids = np.zeros((len(lengths), lengths.max()), np.int64)
-        prompts = [chunk.sequence.owner for chunk in call.chunks]
-        note_began(prompt.generation.times for prompt in prompts)
-        for row, chunk, prompt in zip(ids, call.chunks, prompts, strict=True):
-            row[: chunk.stop - chunk.start] = prompt.tokens[chunk.start : chunk.stop]
-        states = [self._initial_state if prompt.state is None else prompt.state for prompt in prompts]
-        outputs = self._sequences.run("advance", {"ids": ids, "lengths": lengths, "state": np.stack(states)})
-        for prompt, chunk, state in zip(prompts, call.chunks, outputs["new_state"], strict=True):
-            prompt.state = state.copy()
-            if not prompt.num_read:
-                self._cache.put(prompt.tokens[: chunk.stop], prompt.state)
-        self._observer.read(int(lengths.sum()), ids.size, time.perf_counter() - started)
+        states = np.empty((len(lengths), len(self._initial_state)), np.float32)
+        for i, (chunk, length) in enumerate(zip(reading.chunks, lengths, strict=True)):
+            prompt = chunk.sequence.owner
+            ids[i, :length] = prompt.tokens[chunk.start : chunk.stop]
+            states[i] = self._initial_state if prompt.state is None else prompt.state
+        outputs = self._sequences.run("advance", {"ids": ids, "lengths": lengths, "state": states})
+        new_states: NDArray[np.float32] = outputs["new_state"]
+        return new_states
 
-    def _step(self, call: Step[Prompt]) -> None:
+    def _keep(self, reading: Prefill[Prompt], found: NDArray[np.float32] | None, seconds: float) -> None:
+        if found is not None:
+            for chunk, state in zip(reading.chunks, found, strict=True):
+                prompt = chunk.sequence.owner
+                prompt.state = state.copy()
+                if not prompt.num_read:
+                    self._cache.put(prompt.tokens[: chunk.stop], prompt.state)
+            lengths = [chunk.stop - chunk.start for chunk in reading.chunks]
+            self._observer.read(sum(lengths), len(lengths) * max(lengths), seconds)
+        self._scheduler.read(reading, seconds)
+
+    def _perform(self, step: Step[Prompt]) -> None:
         """Give each row a token, and post what is new."""
         started = time.perf_counter()
-        joining = [row.sequence.owner.generation.times for row in call.joining] if call.is_rearranged else []
+        joining = [row.sequence.owner.generation.times for row in step.joining]
         note_began(joining)
-        tokens, logprobs = self._batch.step(call)
+        tokens, logprobs = self._batch.step(step)
         self._observer.stepped(len(tokens), time.perf_counter() - started)
         if tokens.min() < 0:
             for i in np.flatnonzero(tokens < 0):
-                self._fail_not_finite(call.rows[i].sequence.owner.generation)
+                self._fail_not_finite(step.rows[i].sequence.owner.generation)
         note_first_token(joining)
-        if call.is_rearranged:
-            self._takers = [_taker(row) for row in call.rows]
-        for number, found in logprobs.items():
-            row = call.rows[number]
+        for place, _ in step.changes:
+            self._takers[place] = _taker(step.rows[place])
+        for place, found in logprobs.items():
+            row = step.rows[place]
             row.sequence.owner.continuations[row.choice].place(found)
-        for row, (accept, is_streamed), token in zip(call.rows, self._takers, tokens.tolist(), strict=True):
+        for row, (accept, is_streamed), token in zip(step.rows, self._takers, tokens.tolist(), strict=False):
             if token >= 0 and (accept(token) or is_streamed):
                 self._tell(row)
 
@@ -164,7 +171,6 @@ class GenerationEngine(Engine[Generation, Call]):
         finish_reason = continuation.finish_reason
         if finish_reason is not None:
             if prompt.keeps_state:
-                assert row.place is not None
                 prompt.last_state = self._batch.state(row.place)
             self._scheduler.finish(row)
             generation.num_open -= 1
@@ -178,7 +184,11 @@ class GenerationEngine(Engine[Generation, Call]):
         self._delivery.post(generation.mailbox, update)
 
 
-def _taker(row: Row[Prompt]) -> tuple[Callable[[int], bool], bool]:
+def _taker(row: Row[Prompt]) -> _Taker:
     """What takes a row's tokens, and whether its request wants to hear of each."""
     prompt = row.sequence.owner
     return prompt.continuations[row.choice].accept, prompt.generation.is_streamed
+
+
+def _take_no_more(token: int) -> bool:
+    raise AssertionError(f"token {token} of a row that is not there")

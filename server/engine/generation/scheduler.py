@@ -4,11 +4,12 @@ A sequence is one prompt; its rows are the continuations of that prompt. A seque
 end at multiples of CHUNK (so that the same prefix is always cut alike), up to but not including its last token. Then
 each of its rows joins the batch as soon as a place is free; the last prompt token is the first one a row steps with.
 
-While both have work, prefill calls and steps share the time: after a prefill call, rows step until they have had
-their share of it too. So neither a long prompt nor a full batch keeps the other waiting, whatever either costs on this
-machine; and prompts that arrive meanwhile are read together in the next prefill call, which is cheaper than one by
-one, the more so the busier the server is. Sequences are prefilled in turn, a chunk each, so that a short prompt does
-not wait behind a long one.
+Prefill calls are made beside the steps, one at a time (when: server.engine.turns). Prompts that arrive meanwhile are
+read together in the next one, which is cheaper than one by one, the more so the busier the server is. Sequences are
+prefilled in turn, a chunk each, so that a short prompt does not wait behind a long one.
+
+A row keeps its place in the batch as long as it runs; when it leaves, one that joins takes the place, or else the last
+row of the batch does. So from step to step next to nothing moves.
 
 Requests share the places: a free one goes to the request with the fewest running rows, of several to the one that has
 waited longest; their prompts begin and are read in turn too, one of each request. Some places are for small requests
@@ -18,7 +19,7 @@ waited longest; their prompts begin and are read in turn too, one of each reques
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from server.engine.places import Places, Share
 from server.engine.turns import Turns
@@ -37,7 +38,7 @@ class Sequence(Generic[Owner]):
         num_tokens: tokens of the prompt, at least 1.
         num_rows: continuations of it.
         group: the request that it belongs to, whatever tells requests apart.
-        num_prefilled: tokens that are in the state already.
+        num_prefilled: tokens that are in the state already, or are being read.
         num_joined: rows that have joined the batch.
     """
 
@@ -60,13 +61,13 @@ class Row(Generic[Owner]):
     """One continuation: the choice-th of its sequence.
 
     Attributes:
-        place: its index in the last step, None before its first.
+        place: its index in the batch, once it has joined.
         is_reserved: whether it runs in a place for small requests.
     """
 
     sequence: Sequence[Owner]
     choice: int
-    place: int | None = None
+    place: int = -1
     is_reserved: bool = False
 
 
@@ -86,24 +87,34 @@ class Prefill(Generic[Owner]):
     chunks: list[Chunk[Owner]]
 
 
+class Change(NamedTuple):
+    """A place whose row is another than in the step before.
+
+    Attributes:
+        place: its index.
+        source: where its row was in the step before, or None when the row joins.
+    """
+
+    place: int
+    source: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Step(Generic[Owner]):
     """A call that gives each row one token.
 
     Attributes:
-        rows: in the order of this step; those that continue first, then those that join.
-        sources: for each row its index in the step before, or None when it joins.
-        is_rearranged: whether the rows are others, or elsewhere, than in the step before.
+        rows: by place.
+        changes: of the places; the others have the row that they had in the step before.
     """
 
     rows: list[Row[Owner]]
-    sources: list[int | None]
-    is_rearranged: bool
+    changes: list[Change]
 
     @property
     def joining(self) -> list[Row[Owner]]:
         """The rows that join."""
-        return self.rows[len(self.rows) - self.sources.count(None) :]
+        return [self.rows[change.place] for change in self.changes if change.source is None]
 
 
 @dataclass(eq=False, slots=True)
@@ -112,10 +123,10 @@ class _Group(Generic[Owner]):
 
     Attributes:
         waiting: sequences that have not begun.
-        prefilling: sequences that have, in the order of their turns.
+        prefilling: sequences that have, in the order of their turns; without those that a call reads now.
         ready: prefilled rows without a place.
         num_rows: rows that have not ended.
-        num_in_sight: rows of `prefilling` and `ready`.
+        num_in_sight: rows that have begun and not joined.
         share: its places in the batch.
     """
 
@@ -133,7 +144,7 @@ class Scheduler(Generic[Owner]):
     Args:
         max_rows: rows stepped together.
         prefill_tokens: tokens of one prefill call, at least CHUNK.
-        prefill_share: share of the time for prefill calls while rows could step, above 0, below 1.
+        prefill_share: share of the time for prefill calls while rows step, above 0, below 1.
 
     Attributes:
         num_running: rows in the batch.
@@ -152,15 +163,10 @@ class Scheduler(Generic[Owner]):
         self._ready: dict[_Group[Owner], None] = {}  # with ready rows, the longest without a new place first
         self._num_in_sight = 0  # rows begun that have not joined
         self._can_begin = False  # whether something has changed since no more sequences could begin
-        self._running: list[Row[Owner]] = []
-        self._has_changed = False
+        self._running: list[Row[Owner] | None] = []  # by place, None where a row has left since the last step
         self._turns = Turns(prefill_share)
+        self.num_running = 0
         self.num_waiting = 0
-
-    @property
-    def num_running(self) -> int:
-        """Rows in the batch."""
-        return len(self._running)
 
     def add(self, sequence: Sequence[Owner]) -> None:
         """Let a sequence wait for its turn."""
@@ -172,29 +178,44 @@ class Scheduler(Generic[Owner]):
         self.num_waiting += sequence.num_rows
         self._can_begin = True
 
-    def schedule(self) -> Prefill[Owner] | Step[Owner] | None:
-        """The next call, or None when there is nothing to do. The caller makes it, or cancels what is in it."""
+    def next_prefill(self) -> Prefill[Owner] | None:
+        """The next prefill call, or None when there is none to be made now. The caller makes it and calls `read`."""
         if self._can_begin:
             self._begin_waiting()
-        can_step = bool(self._running or self._ready)
-        if self._prefilling and not (can_step and self._turns.is_step_due):
-            self._turns.begin_reading()
-            return Prefill(self._next_chunks())
-        if can_step:
-            self._turns.begin_step()
-            return self._next_step()
-        return None
+        if not self._prefilling or not self._turns.may_read(can_step=bool(self.num_running or self._ready)):
+            return None
+        self._turns.begin_reading()
+        return Prefill(self._next_chunks())
 
-    def took(self, seconds: float) -> None:
-        """What the last call cost, so that the next ones can be shared out."""
-        self._turns.took(seconds)
+    def read(self, call: Prefill[Owner], seconds: float) -> None:
+        """A prefill call has been made, in so much time, or has failed and all that was in it is cancelled."""
+        self._turns.read(seconds)
+        for chunk in call.chunks:
+            sequence = chunk.sequence
+            if not sequence.is_cancelled:
+                self._go_on(self._groups[sequence.group], sequence)
+
+    def next_step(self) -> Step[Owner] | None:
+        """The next step, or None when no row can step. The caller makes it, or cancels what is in it."""
+        if self._can_begin:
+            self._begin_waiting()
+        if not (self.num_running or self._ready):
+            return None
+        joining = []
+        while self._ready and (row := self._next_to_join()) is not None:
+            joining.append(row)
+        self._can_begin |= bool(joining)
+        changes = self._placed(joining)
+        return Step([row for row in self._running if row is not None], changes)
+
+    def stepped(self, seconds: float) -> None:
+        """A step has taken so long."""
+        self._turns.stepped(seconds)
 
     def finish(self, row: Row[Owner]) -> None:
         """A running row has had its last token: its place is free."""
-        self._running.remove(row)
-        self._has_changed = True
         group = self._groups[row.sequence.group]
-        self._places.free(group.share, 1, is_reserved=row.is_reserved)
+        self._leave(group, row)
         self._end_rows(row.sequence.group, group, 1)
 
     def cancel(self, sequence: Sequence[Owner]) -> None:
@@ -219,13 +240,15 @@ class Scheduler(Generic[Owner]):
         group.ready = deque(row for row in group.ready if row.sequence is not sequence)
         if not group.ready:
             self._ready.pop(group, None)
-        leaving = [row for row in self._running if row.sequence is sequence]
+        leaving = [row for row in self._running if row is not None and row.sequence is sequence]
         for row in leaving:
-            self._places.free(group.share, 1, is_reserved=row.is_reserved)
-        if leaving:
-            self._running = [row for row in self._running if row.sequence is not sequence]
-            self._has_changed = True
+            self._leave(group, row)
         self._end_rows(sequence.group, group, num_waiting + len(leaving))
+
+    def _leave(self, group: _Group[Owner], row: Row[Owner]) -> None:
+        self._running[row.place] = None
+        self._places.free(group.share, 1, is_reserved=row.is_reserved)
+        self.num_running -= 1
 
     def _end_rows(self, key: Hashable, group: _Group[Owner], num_rows: int) -> None:
         """So many rows of a group are over, and the group with its last."""
@@ -258,19 +281,22 @@ class Scheduler(Generic[Owner]):
             self._waiting.append(group)
         group.num_in_sight += sequence.num_rows
         self._num_in_sight += sequence.num_rows
+        self._go_on(group, sequence)
+
+    def _go_on(self, group: _Group[Owner], sequence: Sequence[Owner]) -> None:
+        """Let a sequence wait for its next chunk, or its rows for places."""
         if sequence.is_prefilled:
-            self._make_ready(group, sequence)
-        else:
-            if not group.prefilling:
-                self._prefilling.append(group)
-            group.prefilling.append(sequence)
+            group.ready.extend(Row(sequence, choice) for choice in range(sequence.num_rows))
+            self._ready.setdefault(group)
+            return
+        if not group.prefilling:
+            self._prefilling.append(group)
+        group.prefilling.append(sequence)
 
     def _next_chunks(self) -> list[Chunk[Owner]]:
         """A chunk of each group in turn, and again, until the call is full or has one of every sequence."""
         chunks: list[Chunk[Owner]] = []
         budget = self._prefill_tokens
-        num_unread = {group: len(group.prefilling) for group in self._prefilling}
-        read: list[_Group[Owner]] = []  # groups of which every sequence has a chunk in this call
         while self._prefilling:
             group = self._prefilling[0]
             sequence = group.prefilling[0]
@@ -281,37 +307,42 @@ class Scheduler(Generic[Owner]):
             budget -= stop - start
             self._prefilling.popleft()
             group.prefilling.popleft()
+            if group.prefilling:
+                self._prefilling.append(group)
             sequence.num_prefilled = stop
             chunks.append(Chunk(sequence, start, stop))
-            if sequence.is_prefilled:
-                self._make_ready(group, sequence)
-            else:
-                group.prefilling.append(sequence)
-            num_unread[group] -= 1
-            (self._prefilling if num_unread[group] else read).append(group)
-        self._prefilling.extend(group for group in read if group.prefilling)
         return chunks
 
-    def _make_ready(self, group: _Group[Owner], sequence: Sequence[Owner]) -> None:
-        group.ready.extend(Row(sequence, choice) for choice in range(sequence.num_rows))
-        self._ready.setdefault(group)
+    def _placed(self, joining: list[Row[Owner]]) -> list[Change]:
+        """Give rows that join their places, and close the gaps that remain."""
+        running = self._running
+        gaps = deque(place for place, row in enumerate(running) if row is None)
+        changes = []
+        for row in joining:
+            if gaps:
+                row.place = gaps.popleft()
+                running[row.place] = row
+            else:
+                row.place = len(running)
+                running.append(row)
+            changes.append(Change(row.place, None))
+        while gaps:
+            last = running.pop()
+            if last is None:  # of the gaps the last one
+                gaps.pop()
+                continue
+            changes.append(Change(gaps[0], last.place))
+            last.place = gaps.popleft()
+            running[last.place] = last
+        return changes
 
-    def _next_step(self) -> Step[Owner]:
-        while self._ready and self._join_one():
-            self._has_changed = self._can_begin = True
-        step = Step(list(self._running), [row.place for row in self._running], self._has_changed)
-        self._has_changed = False
-        for place, row in enumerate(self._running):
-            row.place = place
-        return step
-
-    def _join_one(self) -> bool:
-        """Give a place to the request that is next, if there is one for it."""
+    def _next_to_join(self) -> Row[Owner] | None:
+        """The next row that is given a place, if there is one for it."""
         is_reserved = not self._places.is_common_free(1)
         groups = (group for group in self._ready if not is_reserved or self._is_small(group))
         group = min(groups, key=lambda group: group.share.num_places, default=None)
         if group is None:
-            return False
+            return None
         del self._ready[group]
         row = group.ready.popleft()
         if group.ready:
@@ -322,8 +353,8 @@ class Scheduler(Generic[Owner]):
         self._places.take(group.share, 1, is_reserved=is_reserved)
         self._num_in_sight -= 1
         self.num_waiting -= 1
-        self._running.append(row)
-        return True
+        self.num_running += 1
+        return row
 
     def _is_small(self, group: _Group[Owner]) -> bool:
         return self._places.is_reserve_free(group.share, group.num_rows - group.share.num_places)

@@ -1,22 +1,24 @@
-"""The engine of a sentiment model: classifies whatever waits, texts of like length in one call."""
+"""The engine of a sentiment model: classifies whatever waits, texts of like length in one call, two calls at once."""
 
-import time
 from collections.abc import Iterable
+from typing import Never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.padding import padded
+from export.backends.padding import padded, padded_length
 from export.backends.runner import SequenceRunner
 from server.engine.engine import Engine, Observer
 from server.engine.sentiment.request import Classification, Verdict
 from server.engine.sentiment.scheduler import Classify, Scheduler, Text
 from server.engine.times import note_began
 
+NUM_CALLS = 2  # at once: one for each of two cores
+
 Owner = tuple[Classification, int]
 
 
-class SentimentEngine(Engine[Classification, Classify[Owner]]):
+class SentimentEngine(Engine[Classification, Classify[Owner], Never]):
     """Classifies texts of many requests at once.
 
     Args:
@@ -30,15 +32,16 @@ class SentimentEngine(Engine[Classification, Classify[Owner]]):
     def __init__(
         self, name: str, sequences: SequenceRunner, *, max_rows: int, classify_tokens: int, observer: Observer
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, NUM_CALLS)
         self._sequences = sequences
         self._scheduler: Scheduler[Owner] = Scheduler(max_rows=max_rows, classify_tokens=classify_tokens)
         self._observer = observer
+        self._num_calls = 0
         self._num_running = 0
 
     @property
     def num_running(self) -> int:
-        """Texts in the call that runs."""
+        """Texts in the calls that run."""
         return self._num_running
 
     @property
@@ -57,31 +60,34 @@ class SentimentEngine(Engine[Classification, Classify[Owner]]):
         for text in request.waiting:
             self._scheduler.cancel(text)
 
-    def _schedule(self) -> Classify[Owner] | None:
+    def _next_reading(self) -> Classify[Owner] | None:
+        if self._num_calls == NUM_CALLS:
+            return None
         call = self._scheduler.schedule()
-        self._num_running = len(call.texts) if call is not None else 0
+        if call is not None:
+            self._num_calls += 1
+            self._num_running += len(call.texts)
+            note_began(text.owner[0].times for text in call.texts)
         return call
-
-    def _took(self, seconds: float) -> None:
-        del seconds  # every call is of the same kind: there is nothing to share out
-        self._num_running = 0
 
     def _requests_of(self, call: Classify[Owner]) -> Iterable[Classification]:
         return (text.owner[0] for text in call.texts)
 
-    def _failed(self, call: Classify[Owner]) -> None:
-        """Nothing is kept between calls."""
+    def _read(self, reading: Classify[Owner]) -> NDArray[np.float64]:
+        """Classify the texts, all in one call: probabilities float64 [texts, C]."""
+        ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in reading.texts])
+        return _softmax(self._sequences.run("classify", {"ids": ids, "lengths": lengths})["logits"])
 
-    def _perform(self, call: Classify[Owner]) -> None:
-        started = time.perf_counter()
-        note_began(text.owner[0].times for text in call.texts)
-        ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in call.texts])
-        logits = self._sequences.run("classify", {"ids": ids, "lengths": lengths})["logits"]
-        rows = _softmax(logits)
-        self._observer.classified(len(rows), int(lengths.sum()), ids.size, time.perf_counter() - started)
-        for text, row in zip(call.texts, rows, strict=True):
+    def _keep(self, reading: Classify[Owner], found: NDArray[np.float64] | None, seconds: float) -> None:
+        self._num_calls -= 1
+        self._num_running -= len(reading.texts)
+        if found is None:
+            return
+        lengths = [text.num_tokens for text in reading.texts]
+        self._observer.classified(len(lengths), sum(lengths), len(lengths) * padded_length(max(lengths)), seconds)
+        for text, row in zip(reading.texts, found, strict=True):
             request, index = text.owner
-            if request not in self._open:  # it failed by another of its texts
+            if request not in self._open:  # it failed by another of its texts, or was cancelled
                 continue
             if not np.isfinite(row).all():
                 self._fail_not_finite(request)
@@ -90,6 +96,18 @@ class SentimentEngine(Engine[Classification, Classify[Owner]]):
             request.num_open -= 1
             if request.num_open == 0:
                 self._close(request)
+
+    def _next_step(self) -> None:
+        return None
+
+    def _perform(self, step: Never) -> None:
+        raise AssertionError(f"nothing steps: {step}")
+
+    def _stepped(self, seconds: float) -> None:
+        raise AssertionError(f"nothing steps for {seconds} seconds")
+
+    def _step_failed(self) -> None:
+        raise AssertionError("nothing steps")
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,9 +1,9 @@
-"""The engine of a translation model: encodes sources together, steps the hypotheses of all requests together."""
+"""The engine of a translation model: encodes sources together, and beside that steps all requests' hypotheses."""
 
 import time
 from collections.abc import Iterable
 
-from export.backends.padding import padded
+from export.backends.padding import padded, padded_length
 from export.backends.runner import AttentionStepRunner, SequenceRunner
 from server.engine.engine import Engine, Observer
 from server.engine.times import note_began, note_first_token
@@ -11,10 +11,8 @@ from server.engine.translation.batch import Batch, Rows
 from server.engine.translation.request import Encoded, Progress, Source, Translation
 from server.engine.translation.scheduler import Encode, Scheduler, Step, Text
 
-Call = Encode[Source] | Step[Source]
 
-
-class TranslationEngine(Engine[Translation, Call]):
+class TranslationEngine(Engine[Translation, Encode[Source], Step[Source]]):
     """Translates for many requests at once.
 
     Args:
@@ -71,44 +69,51 @@ class TranslationEngine(Engine[Translation, Call]):
         for text in request.texts:
             self._scheduler.cancel(text)
 
-    def _schedule(self) -> Call | None:
-        return self._scheduler.schedule()
+    def _next_step(self) -> Step[Source] | None:
+        return self._scheduler.next_step()
 
-    def _took(self, seconds: float) -> None:
-        self._scheduler.took(seconds)
+    def _stepped(self, seconds: float) -> None:
+        self._scheduler.stepped(seconds)
 
-    def _requests_of(self, call: Call) -> Iterable[Translation]:
+    def _step_failed(self) -> None:
+        self._batch.clear()
+
+    def _requests_of(self, call: Encode[Source] | Step[Source]) -> Iterable[Translation]:
         return (text.owner.translation for text in call.texts)
 
-    def _failed(self, call: Call) -> None:
-        if isinstance(call, Step):
-            self._batch.clear()
+    def _next_reading(self) -> Encode[Source] | None:
+        call = self._scheduler.next_encode()
+        if call is not None:
+            note_began(text.owner.translation.times for text in call.texts)
+        return call
 
-    def _perform(self, call: Call) -> None:
-        if isinstance(call, Encode):
-            self._encode(call)
-        else:
-            self._step(call)
-
-    def _encode(self, call: Encode[Source]) -> None:
-        started = time.perf_counter()
-        note_began(text.owner.translation.times for text in call.texts)
-        ids, lengths = padded([text.owner.tokens for text in call.texts])
+    def _read(self, reading: Encode[Source]) -> list[Encoded]:
+        """Encode the sources, all in one call."""
+        ids, lengths = padded([text.owner.tokens for text in reading.texts])
         outputs = self._sequences.run("encode", {"ids": ids, "lengths": lengths})
-        for row, text in enumerate(call.texts):
+        found = []
+        for row, text in enumerate(reading.texts):
             # Copies, so that a long neighbour's array does not stay in memory for a short text.
             memory = {name: outputs[name][row, : text.num_tokens].copy() for name in ("memory", "keys")}
-            text.owner.encoded = Encoded(memory, outputs["state"][row].copy())
-        self._observer.read(int(lengths.sum()), ids.size, time.perf_counter() - started)
+            found.append(Encoded(memory, outputs["state"][row].copy()))
+        return found
 
-    def _step(self, call: Step[Source]) -> None:
+    def _keep(self, reading: Encode[Source], found: list[Encoded] | None, seconds: float) -> None:
+        if found is not None:
+            for text, encoded in zip(reading.texts, found, strict=True):
+                text.owner.encoded = encoded
+            lengths = [text.num_tokens for text in reading.texts]
+            self._observer.read(sum(lengths), len(lengths) * padded_length(max(lengths)), seconds)
+        self._scheduler.encoded(reading, seconds)
+
+    def _perform(self, step: Step[Source]) -> None:
         """Feed every search, let each choose, and post what is new."""
         started = time.perf_counter()
-        found = self._batch.step([text.owner for text in call.texts])
-        if call.num_joining:
-            note_first_token(text.owner.translation.times for text in call.texts)
+        found = self._batch.step([text.owner for text in step.texts])
+        if step.num_joining:
+            note_first_token(text.owner.translation.times for text in step.texts)
         num_rows = 0
-        for text, rows in zip(call.texts, found, strict=True):
+        for text, rows in zip(step.texts, found, strict=True):
             num_rows += len(rows.attention)
             if text.is_over:  # its request failed in this step, by another of its texts
                 continue

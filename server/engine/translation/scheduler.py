@@ -3,7 +3,8 @@
 A text is one source; its search takes `width` places of the batch from the step in which it joins to its end, whether
 or not it uses all of them at every step. Sources are encoded together, those of like length in one call, ahead of the
 places by one batch at most: a request that has nothing encoded and nothing running may always have one text encoded,
-so that it never waits for another's whole request. Encoding and stepping share the time (server.engine.turns).
+so that it never waits for another's whole request. Encode calls are made beside the steps, one at a time (when:
+server.engine.turns).
 
 Requests share the places: free ones go to the request with the fewest, of several to the one that has waited longest;
 if its text does not fit yet, no other passes it, so that wide searches are not starved by narrow ones. Some places are
@@ -56,7 +57,7 @@ class Step(Generic[Owner]):
     """A call that gives every row of each search a token.
 
     Attributes:
-        texts: those that continue, in the order of the step before, then those that join.
+        texts: those that continue, where one has ended the last of them in its place, then those that join.
         num_joining: how many join.
     """
 
@@ -69,11 +70,13 @@ class _Group(Generic[Owner]):
     """What a request holds.
 
     Attributes:
+        encoding: texts that a call encodes now.
         ready: encoded texts without places.
         share: the places of its running texts.
         num_texts: texts that are not over.
     """
 
+    encoding: set[Text[Owner]] = field(default_factory=set)
     ready: dict[Text[Owner], None] = field(default_factory=dict)
     share: Share = field(default_factory=Share)
     num_texts: int = 0
@@ -85,7 +88,7 @@ class Scheduler(Generic[Owner]):
     Args:
         max_rows: places; no text is wider.
         encode_tokens: padded tokens of one encode call; a longer source is encoded alone.
-        encode_share: share of the time for encode calls while searches could step, above 0, below 1.
+        encode_share: share of the time for encode calls while searches step, above 0, below 1.
     """
 
     def __init__(self, *, max_rows: int, encode_tokens: int, encode_share: float) -> None:
@@ -97,7 +100,7 @@ class Scheduler(Generic[Owner]):
         self._groups: dict[Hashable, _Group[Owner]] = {}  # those with texts that are not over
         self._ready: dict[Hashable, None] = {}  # groups with ready texts, the longest without new places first
         self._running: list[Text[Owner]] = []
-        self._num_ready = 0  # places that ready texts need
+        self._num_ready = 0  # places that texts need which are encoded, or are being encoded, and do not run
         self._can_encode = False  # whether something has changed since no source was to be encoded
         self.num_waiting = 0  # places of texts that do not run
 
@@ -115,29 +118,57 @@ class Scheduler(Generic[Owner]):
         self.num_waiting += text.width
         self._can_encode = True
 
-    def schedule(self) -> Encode[Owner] | Step[Owner] | None:
-        """The next call, or None when there is nothing to do. The caller makes it, or cancels what is in it."""
-        can_step = bool(self._running or self._ready)
-        if self._can_encode and not (can_step and self._turns.is_step_due) and (texts := self._next_sources()):
-            self._turns.begin_reading()
-            for text in texts:
-                self._waiting.take(text.group, text)
-                self._groups[text.group].ready[text] = None
-                self._ready.setdefault(text.group)
-                self._num_ready += text.width
-            return Encode(texts)
-        if can_step:
-            self._turns.begin_step()
-            return self._next_step()
-        return None
+    def next_encode(self) -> Encode[Owner] | None:
+        """The next encode call, or None when there is none to be made now. The caller makes it and calls `encoded`."""
+        if not self._can_encode or not self._turns.may_read(can_step=bool(self._running or self._ready)):
+            return None
+        texts = self._next_sources()
+        if not texts:
+            return None
+        self._turns.begin_reading()
+        for text in texts:
+            self._waiting.take(text.group, text)
+            self._groups[text.group].encoding.add(text)
+            self._num_ready += text.width
+        return Encode(texts)
 
-    def took(self, seconds: float) -> None:
-        """What the last call cost, so that the next ones can be shared out."""
-        self._turns.took(seconds)
+    def encoded(self, call: Encode[Owner], seconds: float) -> None:
+        """An encode call has been made, in so much time, or has failed and all that was in it is cancelled."""
+        self._turns.read(seconds)
+        for text in call.texts:
+            if not text.is_over:
+                group = self._groups[text.group]
+                group.encoding.remove(text)
+                group.ready[text] = None
+                self._ready.setdefault(text.group)
+
+    def next_step(self) -> Step[Owner] | None:
+        """The next step, or None when no search can step. The caller makes it, or cancels what is in it."""
+        if not (self._running or self._ready):
+            return None
+        num_continuing = len(self._running)
+        while (text := self._next_to_join()) is not None:
+            group = self._groups[text.group]
+            del group.ready[text], self._ready[text.group]
+            if group.ready:
+                self._ready[text.group] = None
+            self._places.take(group.share, text.width, is_reserved=text.is_reserved)
+            self._num_ready -= text.width
+            self.num_waiting -= text.width
+            self._running.append(text)
+            self._can_encode = True
+        return Step(list(self._running), len(self._running) - num_continuing)
+
+    def stepped(self, seconds: float) -> None:
+        """A step has taken so long."""
+        self._turns.stepped(seconds)
 
     def finish(self, text: Text[Owner]) -> None:
         """A running search is over: its places are free."""
-        self._running.remove(text)
+        place = self._running.index(text)
+        last = self._running.pop()
+        if last is not text:  # takes its place, so that next to no rows move
+            self._running[place] = last
         self._places.free(self._groups[text.group].share, text.width, is_reserved=text.is_reserved)
         self._end(text)
 
@@ -148,9 +179,9 @@ class Scheduler(Generic[Owner]):
             return
         if self._waiting.discard(text.group, text):
             self.num_waiting -= text.width
-        elif text in group.ready:
-            del group.ready[text]
-            if not group.ready:
+        elif text in group.encoding or text in group.ready:
+            group.encoding.discard(text)
+            if group.ready.pop(text, self) is None and not group.ready:
                 del self._ready[text.group]
             self._num_ready -= text.width
             self.num_waiting -= text.width
@@ -174,27 +205,13 @@ class Scheduler(Generic[Owner]):
         seen: set[Hashable] = set()
         for text in islice(self._waiting, _LOOKED_AT):
             group = self._groups[text.group]
-            is_without = not (group.ready or group.share.num_places or text.group in seen)
+            is_without = not (group.encoding or group.ready or group.share.num_places or text.group in seen)
             if is_without or num_ready + text.width <= self._max_rows:
                 eligible.append(text)
                 num_ready += text.width
                 seen.add(text.group)
         self._can_encode = bool(eligible)
         return alike(eligible, lambda text: text.num_tokens, self._encode_tokens, len(eligible)) if eligible else []
-
-    def _next_step(self) -> Step[Owner]:
-        num_continuing = len(self._running)
-        while (text := self._next_to_join()) is not None:
-            group = self._groups[text.group]
-            del group.ready[text], self._ready[text.group]
-            if group.ready:
-                self._ready[text.group] = None
-            self._places.take(group.share, text.width, is_reserved=text.is_reserved)
-            self._num_ready -= text.width
-            self.num_waiting -= text.width
-            self._running.append(text)
-            self._can_encode = True
-        return Step(list(self._running), len(self._running) - num_continuing)
 
     def _next_to_join(self) -> Text[Owner] | None:
         """The text that gets places next, if they are free."""

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.decoding.options import GenerationOptions
-from models.decoding.sampling_rows import FILTERED, GREEDY, PLAIN, ROW, SamplingRows, sampling_row
+from models.decoding.sampling_rows import FILTERED, GREEDY, PLAIN, SamplingRows, sampling_row
 from models.decoding.uniforms import stream_key, uniforms
 
 
@@ -13,9 +13,9 @@ def row(seed: int, position: int, min_tokens: int = 0, temperature: float = 1) -
     return sampling_row(options, seed=seed, choice=0, position=position)
 
 
-@given(st.lists(st.sampled_from(["advance", "join", "leave", "look at the table"]), max_size=60))
+@given(st.lists(st.sampled_from(["advance", "join", "leave", "leave and join", "look at the table"]), max_size=60))
 def test_numbers_and_ends_are_those_of_each_rows_own_position_whatever_joins_and_leaves(events: list[str]) -> None:
-    rows = SamplingRows(np.zeros(0, ROW))
+    rows = SamplingRows.empty(60)
     expected: list[list[int]] = []  # seed, position, end_from
     for i, event in enumerate(events):
         if event == "advance":
@@ -23,12 +23,19 @@ def test_numbers_and_ends_are_those_of_each_rows_own_position_whatever_joins_and
             for item in expected:
                 item[1] += 1
         elif event == "join":
-            rows = rows.rearranged(np.arange(len(rows)), [row(i, 10 * i, min_tokens=i % 5)])
+            rows.rearrange(len(rows) + 1, [], [(len(rows), row(i, 10 * i, min_tokens=i % 5))])
             expected.append([i, 10 * i, 10 * i + i % 5])
         elif event == "leave":
-            staying = np.arange(len(rows))[::-1][: max(len(rows) - 1, 0)]
-            rows = rows.rearranged(staying, [])
-            expected = [expected[j] for j in staying]
+            if expected:
+                place, last = i % len(expected), len(expected) - 1
+                rows.rearrange(last, [(place, last)] if place < last else [], [])
+                expected[place] = expected[last]
+                del expected[last]
+        elif event == "leave and join":
+            if expected:
+                place = i % len(expected)
+                rows.rearrange(len(rows), [], [(place, row(i, 10 * i, min_tokens=i % 5))])
+                expected[place] = [i, 10 * i, 10 * i + i % 5]
         else:
             assert rows.table["position"].tolist() == [position for _, position, _ in expected]
         assert len(rows) == len(expected)

@@ -1,4 +1,4 @@
-"""An engine one call at a time: each call of its runners waits until it is told how it ends.
+"""An engine call by call: each call of its runners, a step or a reading, waits until it is told how it ends.
 
 So histories of requests, cancellations and failures are played in a known order, and nothing of the engine is looked
 at but what it asks of the runners and what it posts. A row of a call is known by what it continues from and what it is
@@ -8,6 +8,7 @@ run alone, and to nobody else.
 
 import asyncio
 import contextlib
+import queue
 import random
 import threading
 import time
@@ -40,11 +41,13 @@ class HeldCall:
 
     Attributes:
         rows: the key of each row.
+        is_step: whether it is a step, and not a reading beside the steps.
         may_break: whether numbers that are not finite would be noticed at once.
         broken: rows whose numbers are not finite.
     """
 
     rows: list[Key]
+    is_step: bool
     may_break: bool
     verdict: Verdict = "works"
     broken: frozenset[int] = frozenset()
@@ -66,8 +69,8 @@ class Gate:
         self.held: list[HeldCall] = []
         self.news = asyncio.Event()
 
-    def hold(self, rows: list[Key], *, may_break: bool = True) -> HeldCall:
-        call = HeldCall(rows, may_break)
+    def hold(self, rows: list[Key], *, is_step: bool = True, may_break: bool = True) -> HeldCall:
+        call = HeldCall(rows, is_step, may_break)
         if not self._is_open:
             self._loop.call_soon_threadsafe(self._came, call)
             assert call.go.wait(10 * PATIENCE)
@@ -80,6 +83,11 @@ class Gate:
         self.news.set()
         if self._is_open:
             call.go.set()
+
+    def tell(self) -> None:
+        """Something has happened that those who wait for news should look at."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(self.news.set)
 
     async def next_news(self) -> None:
         """A call has come to wait, or a request has had news. Raises AssertionError when nothing happens."""
@@ -97,6 +105,33 @@ class Gate:
         self._is_open = True
         for call in self.held:
             call.go.set()
+
+
+class WatchedCommands(queue.SimpleQueue[Any]):
+    """An engine's commands, which know when the engine has obeyed all and waits for more."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self._gate = gate
+        self._lock = threading.Lock()
+        self.is_engine_waiting = False
+        self.num_kept = 0  # readings that have ended
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        with self._lock:
+            self.is_engine_waiting = False
+            super().put(item, block, timeout)
+            self.num_kept += item[0] == "keep"
+        self._gate.tell()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        with self._lock:
+            self.is_engine_waiting = self.empty()
+        if self.is_engine_waiting:
+            self._gate.tell()
+        item = super().get(block, timeout)
+        self.is_engine_waiting = False
+        return item
 
 
 class HeldSteps(FakeStepRunner):
@@ -141,7 +176,7 @@ class HeldSequences(FakeSequenceRunner):
             rows = [read_key(state, row[0]) for state, row in zip(inputs["state"], ids, strict=True)]
         else:
             rows = [source_key(row[:length].tolist()) for row, length in zip(ids, lengths, strict=True)]
-        call = self._gate.hold(rows, may_break=graph == "classify")
+        call = self._gate.hold(rows, is_step=graph == "classify", may_break=graph == "classify")
         outputs = super().run(graph, inputs)
         call.end(outputs.get("logits", np.zeros(0)))
         return outputs
@@ -194,7 +229,8 @@ class EngineMachine(RuleBasedStateMachine):
     others, numbers that are not finite fail their own request alone. The engine never rests while a request is open.
     """
 
-    engine: Engine[Any, Any]
+    engine: Engine[Any, Any, Any]
+    commands: WatchedCommands
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,6 +238,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.gate = Gate(self.loop)
         self.cases: list[Case] = []
         self.stops_early = False
+        self.num_readings = 0  # that have begun
         self._owners: defaultdict[Key, list[Case]] = defaultdict(list)
         self._num_steps = 0
         self._num_seen: Counter[Key] = Counter()
@@ -210,6 +247,29 @@ class EngineMachine(RuleBasedStateMachine):
         self._collectors: list[asyncio.Task[None]] = []
         self._silence = contextlib.ExitStack()
         self._silence.enter_context(capture_logs())  # tracebacks of failures that are meant
+
+    def run_engine(self, engine: Engine[Any, Any, Any]) -> None:
+        """Start the engine, and know from then on when nothing more will happen by itself."""
+        self.engine = engine
+        self.commands = engine._commands = WatchedCommands(self.gate)
+        next_reading = engine._next_reading
+
+        def counted() -> Any:
+            reading = next_reading()
+            self.num_readings += reading is not None  # it will come to the gate
+            return reading
+
+        engine._next_reading = counted  # type: ignore[method-assign]
+        engine.start(self.loop)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the engine's thread waits, in a step or for commands, and the reader too, if it has a call."""
+        num_held = sum(not call.is_step for call in self.gate.held)
+        is_stepping = num_held < len(self.gate.held)
+        return self.commands.num_kept + num_held == self.num_readings and (
+            is_stepping or self.commands.is_engine_waiting
+        )
 
     def submit(self, *cases: Case) -> None:
         """Give the engine requests, one right after the other."""
@@ -238,8 +298,8 @@ class EngineMachine(RuleBasedStateMachine):
         chance = draw.choice([0, 0, 0.2])
         for _ in range(draw.randint(1, 6)):
             if self.gate.held:
-                verdict = draw.choice(FAILURES) if draw.random() < chance else "works"
-                self.release(verdict, draw.randrange(1, 256))
+                verdict: Verdict = draw.choice(FAILURES) if draw.random() < chance else "works"
+                self.release(verdict, draw.randrange(1, 256), draw.randrange(len(self.gate.held)))
 
     def cancel(self, draw: random.Random) -> None:
         """Some that are open, and any one, over or not; as the server does it or without a word to the mailbox."""
@@ -250,10 +310,15 @@ class EngineMachine(RuleBasedStateMachine):
             self.engine.cancel(case.request)
             if draw.random() < 0.5:
                 case.request.mailbox.put(ClientGoneError("The client left."))
-        self.settle()
+            self.settle()
 
-    def release(self, verdict: Verdict, mask: int) -> None:
-        call = self.gate.held.pop(0)
+    def release(self, verdict: Verdict, mask: int, which: int = 0) -> None:
+        """Let one of the calls that wait end, the reading being the first of them.
+
+        The engine learns of a reading's end after the step that runs beside it, so that one ends too, and works.
+        """
+        self.gate.held.sort(key=lambda call: call.is_step)
+        call = self.gate.held.pop(which)
         owners = self._call_owners.pop(call)
         if verdict == "is broken" and call.may_break:
             call.broken = frozenset(i for i in range(len(call.rows)) if mask >> i % 8 & 1)
@@ -261,16 +326,22 @@ class EngineMachine(RuleBasedStateMachine):
         failed_before = {case for case in self.cases if case.error is not None}
         call.go.set()
         self.settle()
+        if not call.is_step and self.gate.held:
+            step = self.gate.held.pop()
+            del self._call_owners[step]
+            step.go.set()
+            self.settle()
         failed = {case for case in self.cases if case.error is not None} - failed_before
         concerned = {"works": [], "is broken": sorted(call.broken)}.get(verdict, list(range(len(call.rows))))
         assert failed <= {case for i in concerned for case in owners[i]}, "a request failed by another's failure"
         for i in concerned:
-            assert any(case in failed or case.is_cancelled for case in owners[i]), "a failure that nobody was told of"
+            is_told = any(case in failed | failed_before or case.is_cancelled for case in owners[i])
+            assert is_told, "a failure that nobody was told of"
         for case in failed:
             assert isinstance(case.error, EngineError)
 
     def settle(self) -> None:
-        """Until a call waits, or nobody does; then look at both."""
+        """Until all that can happen by itself has happened; then look at the calls that wait."""
         self.loop.run_until_complete(self._settle())
         if self._problems:
             raise self._problems[0]
@@ -279,8 +350,12 @@ class EngineMachine(RuleBasedStateMachine):
                 self._check(call)
 
     async def _settle(self) -> None:
-        while not self.gate.held and any(case.is_open for case in self.cases) and not self._problems:
+        while not (self.is_still or self._problems):
             await self.gate.next_news()
+        await self._hear()
+        assert self.gate.held or self._problems or not any(case.is_open for case in self.cases), "the engine rests"
+
+    async def _hear(self) -> None:
         for _ in range(8):  # what has been posted before reaches its collector
             await asyncio.sleep(0)
 
@@ -314,14 +389,14 @@ class EngineMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if not (self._problems or self.stops_early):
+            if hasattr(self, "engine") and not (self._problems or self.stops_early):
                 self._run_to_the_end()
         finally:
             self.gate.open()
             if hasattr(self, "engine"):
                 self.engine.stop()
             try:
-                self.loop.run_until_complete(self._settle())
+                self.loop.run_until_complete(self._hear())
             finally:
                 self.loop.run_until_complete(self._end_collectors())
                 self.loop.close()

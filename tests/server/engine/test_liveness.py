@@ -101,7 +101,7 @@ def some_classification(rng: np.random.Generator) -> Classification:
     return Classification([rng.integers(1, 50, rng.integers(1, 90)).tolist() for _ in range(rng.choice([1, 1, 9]))])
 
 
-def generation_engine(mood: Moody) -> Engine[Any, Any]:
+def generation_engine(mood: Moody) -> Engine[Any, Any, Any]:
     return GenerationEngine(
         "fake",
         MoodySteps(mood),
@@ -117,7 +117,7 @@ def generation_engine(mood: Moody) -> Engine[Any, Any]:
     )
 
 
-def translation_engine(mood: Moody) -> Engine[Any, Any]:
+def translation_engine(mood: Moody) -> Engine[Any, Any, Any]:
     return TranslationEngine(
         "fake",
         MoodyAttentionSteps(mood),
@@ -129,12 +129,12 @@ def translation_engine(mood: Moody) -> Engine[Any, Any]:
     )
 
 
-def sentiment_engine(mood: Moody) -> Engine[Any, Any]:
+def sentiment_engine(mood: Moody) -> Engine[Any, Any, Any]:
     sequences = MoodySequences(mood, 50)
     return SentimentEngine("fake", sequences, max_rows=MAX_ROWS, classify_tokens=256, observer=Counts())
 
 
-TASKS: dict[str, tuple[Callable[[Moody], Engine[Any, Any]], Callable[[np.random.Generator], Case]]] = {
+TASKS: dict[str, tuple[Callable[[Moody], Engine[Any, Any, Any]], Callable[[np.random.Generator], Case]]] = {
     "generation": (generation_engine, lambda rng: GenerationCase(some_generation(rng))),
     "translation": (translation_engine, lambda rng: TranslationCase(some_translation(rng, MAX_ROWS))),
     "sentiment": (sentiment_engine, lambda rng: SentimentCase(some_classification(rng))),
@@ -154,7 +154,7 @@ async def collect(case: Case) -> None:
 class Clients:
     """Threads that submit and cancel requests."""
 
-    def __init__(self, engine: Engine[Any, Any], make: Callable[[np.random.Generator], Case], seed: int) -> None:
+    def __init__(self, engine: Engine[Any, Any, Any], make: Callable[[np.random.Generator], Case], seed: int) -> None:
         self._engine, self._make, self._seed = engine, make, seed
         self._loop = asyncio.get_running_loop()
         self.waiting: dict[Case, concurrent.futures.Future[None]] = {}

@@ -3,26 +3,39 @@ import pytest
 from server.engine.turns import Turns
 
 
-def test_after_reading_rows_step_until_they_have_had_their_share() -> None:
+def test_after_reading_rows_step_until_reading_has_had_no_more_than_its_share() -> None:
     turns = Turns(0.25)
-    assert not turns.is_step_due
+    assert turns.may_read(can_step=True)
     turns.begin_reading()
-    turns.took(2.0)
+    turns.read(2.0)
     for _ in range(6):
-        assert turns.is_step_due
-        turns.begin_step()
-        turns.took(1.0)
-    assert not turns.is_step_due
+        assert not turns.may_read(can_step=True)
+        turns.stepped(1.0)
+    assert turns.may_read(can_step=True)
 
 
-def test_a_step_follows_every_call_that_reads_even_one_that_costs_nothing() -> None:
-    turns = Turns(0.9)
+def test_steps_beside_a_reading_are_no_rest_after_it() -> None:
+    turns = Turns(0.5)
     turns.begin_reading()
-    turns.took(0.0)
-    assert turns.is_step_due
-    turns.begin_step()
-    turns.took(0.0)
-    assert not turns.is_step_due
+    turns.stepped(5.0)
+    turns.read(2.0)
+    assert not turns.may_read(can_step=True)
+    turns.stepped(2.0)
+    assert turns.may_read(can_step=True)
+
+
+def test_nothing_rests_while_no_row_can_step() -> None:
+    turns = Turns(0.1)
+    turns.begin_reading()
+    turns.read(9.0)
+    assert turns.may_read(can_step=False)
+    assert not turns.may_read(can_step=True)
+
+
+def test_one_reading_at_a_time() -> None:
+    turns = Turns(0.5)
+    turns.begin_reading()
+    assert not turns.may_read(can_step=False)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, 2])

@@ -55,7 +55,7 @@ def test_draining_refuses_new_requests_and_readiness() -> None:
 def test_an_engine_that_ended_by_a_bug_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     with running() as server:
         (served,) = server.service.registry.models
-        monkeypatch.setattr(served.engine, "_schedule", None)
+        monkeypatch.setattr(served.engine, "_next_step", None)
         assert server.client.post("/v1/generate", json={"prompt": "a"}).status_code == 500
         server.until(lambda: not served.engine.is_alive)
         assert server.client.get("/livez").status_code == 500

@@ -246,7 +246,7 @@ def test_stopping_tells_everyone_who_waits() -> None:
 def test_an_engine_that_ended_by_a_bug_says_so() -> None:
     async def main() -> None:
         async with rig() as running:
-            running.engine._scheduler.schedule = None  # type: ignore[method-assign,assignment]
+            running.engine._scheduler.next_step = None  # type: ignore[method-assign,assignment]
             await fails(running, 1)
             with pytest.raises(EngineError, match="restart"):
                 running.submit([1])

@@ -101,7 +101,7 @@ class GenerationMachine(EngineMachine):
         self, max_rows: int, prefill_tokens: int, cache_bytes: int, prefill_share: float, stops_early: bool
     ) -> None:
         self.stops_early = stops_early
-        self.engine = GenerationEngine(
+        engine = GenerationEngine(
             "fake",
             HeldSteps(self.gate, 2 * max_rows, VOCAB_SIZE),
             HeldSequences(self.gate, VOCAB_SIZE),
@@ -114,7 +114,7 @@ class GenerationMachine(EngineMachine):
             cache=PrefixCache(cache_bytes),
             observer=Counts(),
         )
-        self.engine.start(self.loop)
+        self.run_engine(engine)
 
     def add(self, draw: random.Random) -> None:
         rng = np.random.default_rng(draw.getrandbits(64))

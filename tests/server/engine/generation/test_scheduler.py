@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engine.generation.scheduler import CHUNK, Chunk, Prefill, Row, Scheduler, Sequence, Step
+from server.engine.generation.scheduler import CHUNK, Change, Chunk, Prefill, Row, Scheduler, Sequence, Step
 from server.engine.places import Places
 
 
@@ -30,6 +30,8 @@ class Driver:
         self.scheduler: Scheduler[Life] = Scheduler(max_rows=max_rows, prefill_tokens=prefill_tokens, prefill_share=0.5)
         self.sequences: list[Sequence[Life]] = []
         self.last_rows: list[Row[Life]] = []  # in the slots that the last step left them in
+        self.reading: Prefill[Life] | None = None
+        self.seconds_left = 0.0  # of the call that reads
         self.gone: set[Row[Life]] = set()
         self.calls: list[str] = []
 
@@ -47,16 +49,33 @@ class Driver:
         self.gone.update(row for row in self.last_rows if row.sequence is sequence)
 
     def call(self) -> bool:
-        call = self.scheduler.schedule()
-        if call is None:
-            return False
-        if isinstance(call, Prefill):
+        """What happens while rows step once: a reading call may begin, and one may end."""
+        can_step = bool(self.scheduler.num_running)
+        call = self.scheduler.next_prefill()
+        if call is not None:
+            assert self.reading is None
+            self.reading, self.seconds_left = call, self.prefill_seconds
+            self.calls.append("Prefill")
             self.check_prefill(call)
-        else:
-            self.check_step(call)
-        self.scheduler.took(self.prefill_seconds if isinstance(call, Prefill) else 1.0)
-        self.calls.append(type(call).__name__)
+        step = self.scheduler.next_step()
+        if step is None and self.reading is None:
+            return False
+        if step is not None:
+            self.calls.append("Step")
+            self.check_step(step)
+            self.scheduler.stepped(1.0)
+            self.seconds_left -= 1
+        assert step is not None or not can_step
+        if self.reading is not None and (self.seconds_left <= 0 or step is None):
+            self.end_reading(self.reading)
         return True
+
+    def end_reading(self, call: Prefill[Life]) -> None:
+        self.reading = None
+        for chunk in call.chunks:
+            if not chunk.sequence.owner.is_cancelled:
+                chunk.sequence.owner.chunks.append(chunk)
+        self.scheduler.read(call, self.prefill_seconds)
 
     def check_prefill(self, call: Prefill[Life]) -> None:
         assert call.chunks
@@ -69,18 +88,20 @@ class Driver:
             assert chunk.start % CHUNK == 0
             assert chunk.stop == min(chunk.start + CHUNK, life.num_tokens - 1)
             assert chunk.stop > chunk.start
-            life.chunks.append(chunk)
 
     def check_step(self, call: Step[Life]) -> None:
         assert 1 <= len(call.rows) <= self.max_rows
         assert len(set(call.rows)) == len(call.rows)
-        expected: list[int | None] = [i for i, row in enumerate(self.last_rows) if row not in self.gone]
-        num_joining = len(call.rows) - len(expected)
-        assert call.sources == expected + [None] * num_joining  # nobody who goes on is left out
-        assert call.is_rearranged == (call.rows != self.last_rows)
-        for row, source in zip(call.rows, call.sources, strict=True):
+        sources: list[int | None] = list(range(len(call.rows)))
+        for place, source in call.changes:
+            assert source is None or place < source < len(self.last_rows)  # only gaps are filled
+            sources[place] = source
+        staying = [row for row in self.last_rows if row not in self.gone]
+        assert {row for row, source in zip(call.rows, sources, strict=True) if source is not None} == set(staying)
+        for place, (row, source) in enumerate(zip(call.rows, sources, strict=True)):
             life = row.sequence.owner
             assert not life.is_cancelled
+            assert row.place == place
             assert source is None or self.last_rows[source] is row
             if source is None:
                 assert row.choice not in life.given  # joins once
@@ -137,34 +158,46 @@ def test_every_row_is_served_once_whatever_joins_and_leaves(
 
 
 @settings(deadline=None)
-@given(st.lists(PROMPTS, min_size=1, max_size=20), st.integers(1, 12))
-def test_prefill_and_steps_take_turns_while_both_have_work(
-    prompts: list[tuple[int, list[int], int | None]], max_rows: int
+@given(st.lists(PROMPTS, min_size=1, max_size=20), st.integers(1, 12), st.sampled_from([1.0, 4.0, 50.0]))
+def test_rows_step_on_while_prompts_are_read(
+    prompts: list[tuple[int, list[int], int | None]], max_rows: int, seconds: float
 ) -> None:
-    driver = Driver(max_rows, 32)
-    driver.add(1, [200])  # decodes all the time
+    driver = Driver(max_rows, 32, seconds)
+    decoding = driver.add(1, [200])
     for prompt in prompts:
         driver.add(*prompt)
-    assert driver.call()
-    for _ in range(100):
+    for number in range(1, 201):
         driver.call()
-    calls = "".join(name[0] for name in driver.calls)
-    assert "PP" not in calls  # a step follows every prefill call
+        assert decoding.owner.given[0] == number
     driver.run_to_the_end()
 
 
-def test_prefill_and_steps_share_the_time_and_waiting_prompts_are_read_together() -> None:
+def test_reading_has_its_share_and_waiting_prompts_are_read_together() -> None:
     driver = Driver(32, 256, prefill_seconds=6)
     driver.add(1, [1000])
-    driver.call()
     for _ in range(60):
         driver.add(33, [1000] if _ < 20 else [1])
         driver.call()
     calls = "".join(name[0] for name in driver.calls)
-    assert "PSSSSSSP" in calls
-    assert "PSSSSSSS" not in calls.rstrip("S")  # prefill waits no longer than its due
-    num_prefills = calls.count("P")
-    assert num_prefills < 12  # several prompts to a call
+    assert "P" + 12 * "S" + "P" in calls  # six beside it, six after it
+    assert "P" + 13 * "S" not in calls.rstrip("S")  # prefill waits no longer than its due
+    assert calls.count("P") < 8  # several prompts to a call
+
+
+@pytest.mark.parametrize("staying_rows", [1, 3])
+def test_a_sequence_that_is_cancelled_while_it_is_read_leaves_nothing_behind(staying_rows: int) -> None:
+    driver = Driver(4, 256, prefill_seconds=3)
+    driver.add(1, [50])
+    leaving, staying = driver.add(100, [5, 5], group=1), driver.add(100, [5] * staying_rows, group=1)
+    alone = driver.add(70, [5], group=2)
+    driver.call()
+    assert driver.reading is not None
+    driver.cancel(leaving)
+    driver.cancel(alone)
+    driver.run_to_the_end()
+    assert not leaving.owner.given
+    assert not alone.owner.given
+    assert staying.owner.given == dict.fromkeys(range(staying_rows), 5)
 
 
 def test_a_short_prompt_does_not_wait_behind_a_long_one() -> None:
@@ -280,17 +313,23 @@ def test_states_are_made_ahead_for_one_batch_at_most() -> None:
     assert sum(bool(sequence.owner.chunks) for sequence in driver.sequences) <= 4 + 4
 
 
-def test_steps_of_unchanged_rows_say_so() -> None:
+def test_a_step_says_what_has_changed() -> None:
     scheduler: Scheduler[None] = Scheduler(max_rows=4, prefill_tokens=32, prefill_share=0.5)
-    scheduler.add(Sequence(None, 1, 2, 0))
-    first, second = scheduler.schedule(), scheduler.schedule()
+    scheduler.add(Sequence(None, 1, 3, 0))
+    first, second = scheduler.next_step(), scheduler.next_step()
     assert isinstance(first, Step)
     assert isinstance(second, Step)
-    assert (first.is_rearranged, second.is_rearranged) == (True, False)
+    assert first.changes == [Change(0, None), Change(1, None), Change(2, None)]
+    assert (second.changes, second.rows) == ([], first.rows)
     scheduler.finish(second.rows[0])
-    third = scheduler.schedule()
+    third = scheduler.next_step()
     assert isinstance(third, Step)
-    assert (third.sources, third.is_rearranged) == ([1], True)
+    assert (third.changes, third.rows) == ([Change(0, 2)], [first.rows[2], first.rows[1]])
+    scheduler.finish(third.rows[0])
+    scheduler.add(Sequence(None, 1, 1, 1))
+    fourth = scheduler.next_step()
+    assert isinstance(fourth, Step)
+    assert (fourth.changes, fourth.rows[1]) == ([Change(0, None)], first.rows[1])
 
 
 def test_cancelling_twice_or_after_the_end_does_nothing() -> None:

@@ -59,7 +59,7 @@ class TranslationMachine(EngineMachine):
     def start(self, max_rows: int, encode_tokens: int, encode_share: float, stops_early: bool) -> None:
         self.stops_early = stops_early
         self.max_rows = max_rows
-        self.engine = TranslationEngine(
+        engine = TranslationEngine(
             "fake",
             HeldAttentionSteps(self.gate, 2 * max_rows, VOCAB_SIZE),
             HeldSequences(self.gate, VOCAB_SIZE),
@@ -68,7 +68,7 @@ class TranslationMachine(EngineMachine):
             encode_share=encode_share,
             observer=Counts(),
         )
-        self.engine.start(self.loop)
+        self.run_engine(engine)
 
     def add(self, draw: random.Random) -> None:
         rng = np.random.default_rng(draw.getrandbits(64))

@@ -18,6 +18,8 @@ class Driver:
         self.texts: list[Text[int]] = []  # their owner is the number of steps that they need
         self.given: Counter[Text[int]] = Counter()
         self.encoded: set[Text[int]] = set()
+        self.encoding: Encode[int] | None = None
+        self.seconds_left = 0.0  # of the encode call
         self.cancelled: set[Text[int]] = set()
         self.last: list[Text[int]] = []
         self.calls = ""
@@ -36,15 +38,25 @@ class Driver:
         self.scheduler.cancel(text)
 
     def call(self) -> bool:
-        call = self.scheduler.schedule()
-        if call is None:
-            return False
-        self.calls += type(call).__name__[0]
-        if isinstance(call, Encode):
+        """What happens while searches step once: an encode call may begin, and one may end."""
+        call = self.scheduler.next_encode()
+        if call is not None:
+            assert self.encoding is None
+            self.encoding, self.seconds_left = call, self.encode_seconds
+            self.calls += "E"
             self.check_encode(call)
-        else:
-            self.check_step(call)
-        self.scheduler.took(self.encode_seconds if isinstance(call, Encode) else 1.0)
+        step = self.scheduler.next_step()
+        if step is None and self.encoding is None:
+            return False
+        if step is not None:
+            self.calls += "S"
+            self.check_step(step)
+            self.scheduler.stepped(1.0)
+            self.seconds_left -= 1
+        if self.encoding is not None and (self.seconds_left <= 0 or step is None):
+            call, self.encoding = self.encoding, None
+            self.encoded |= set(call.texts)
+            self.scheduler.encoded(call, self.encode_seconds)
         return True
 
     def check_encode(self, call: Encode[int]) -> None:
@@ -54,11 +66,11 @@ class Driver:
         lengths = [padded_length(text.num_tokens) for text in call.texts]
         assert len(lengths) == 1 or len(lengths) * max(lengths) <= self.encode_tokens
         assert max(lengths) < 2 * min(lengths)
-        self.encoded |= set(call.texts)
 
     def check_step(self, call: Step[int]) -> None:
         num_continuing = len(call.texts) - call.num_joining
-        assert call.texts[:num_continuing] == [text for text in self.last if not text.is_over]
+        assert set(call.texts[:num_continuing]) == {text for text in self.last if not text.is_over}
+        assert len(set(call.texts)) == len(call.texts)
         assert set(call.texts) <= self.encoded
         assert not any(text.is_over for text in call.texts)
         assert not any(self.given[text] for text in call.texts[num_continuing:])
