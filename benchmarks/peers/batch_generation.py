@@ -127,7 +127,7 @@ class BatchGenerator:
             parents = np.arange(len(live))
             if not goes_on.all():
                 parents = np.flatnonzero(goes_on)
-                tokens, live, rows = tokens[parents], live[parents], rows.rearranged(parents, [])
+                tokens, live, rows = tokens[parents], live[parents], SamplingRows(rows.table[parents])
         answers: list[list[int]] = [[] for _ in requests]
         for step_rows, step_tokens in chosen:
             for row, token in zip(step_rows.tolist(), step_tokens.tolist(), strict=True):

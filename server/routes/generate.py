@@ -1,8 +1,6 @@
 """POST /v1/generate: from a checked request to an answer or a stream of events."""
 
 import contextlib
-import secrets
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -18,6 +16,7 @@ from server.contract.validation import request_from
 from server.engine.generation.request import Generation
 from server.engine.generation.update import Update
 from server.errors import FieldError, shown
+from server.ids import new_id, new_seed
 from server.routes.description import described
 from server.served_model import ServedGeneration
 from server.service import Service
@@ -70,7 +69,7 @@ class _Answering:
         self._request = request
         self._record = record
         self._asked = asked
-        self._id = f"gen-{uuid.uuid4().hex}"
+        self._id = f"gen-{new_id()}"
         self._num_unknown = 0
         self._use: SessionUse | None = None
 
@@ -121,8 +120,7 @@ class _Answering:
         prompts = await read_texts(asked.prompt, model.tokenizer, limit)
         self._num_unknown = num_unknown_of(asked.prompt, prompts, model.tokenizer)
         self._record.prompt_tokens = sum(map(len, prompts))
-        # A seed that is made has 53 bits, so that clients whose numbers are floats can send it back unchanged.
-        seed = secrets.randbits(53) if asked.seed is None else asked.seed
+        seed = new_seed() if asked.seed is None else asked.seed
         generation = Generation(asked, seed, asked.stream)
         _check_biases(asked, model.tokenizer.vocab_size)
         stops = StopStrings(asked.stop) if asked.stop else None

@@ -1,6 +1,5 @@
 """POST /v1/sentiment: from a checked request to an answer."""
 
-import uuid
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +9,7 @@ from server.admission import working
 from server.contract.sentiment import SentimentAnswer, SentimentRequest
 from server.contract.validation import request_from
 from server.engine.sentiment.request import Classification, Verdict
+from server.ids import new_id
 from server.routes.description import described
 from server.served_model import ServedSentiment
 from server.service import Service
@@ -53,7 +53,7 @@ def sentiment_router(service: Service) -> APIRouter:
         verdicts.sort(key=lambda verdict: verdict.number)
         return JsonAnswer(
             {
-                "id": f"sen-{uuid.uuid4().hex}",
+                "id": f"sen-{new_id()}",
                 "model": served.id,
                 "results": [_result(verdict, served.model.labels, asked.all_scores) for verdict in verdicts],
                 "usage": {"tokens": record.prompt_tokens},

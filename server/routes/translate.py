@@ -1,7 +1,5 @@
 """POST /v1/translate: from a checked request to an answer or a stream of events."""
 
-import secrets
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -17,6 +15,7 @@ from server.contract.translate import TranslateAnswer, TranslateRequest
 from server.contract.validation import request_from
 from server.engine.translation.request import Progress, Translation
 from server.errors import FieldError
+from server.ids import new_id, new_seed
 from server.routes.description import described
 from server.served_model import ServedTranslation
 from server.service import Service
@@ -67,7 +66,7 @@ class _Answering:
         self._request = request
         self._record = record
         self._asked = asked
-        self._id = f"tra-{uuid.uuid4().hex}"
+        self._id = f"tra-{new_id()}"
         self._unknown_id = served.model.tokenizer.unknown_id if asked.replace_unknown else None
         self._seed: dict[str, int] = {}  # where tokens are drawn
         self._sources: list[list[str]] = []  # what each text's tokens stand for
@@ -127,7 +126,7 @@ class _Answering:
                 f"{limit.tokens} are allowed ({limit.setting}). Send fewer texts.",
                 param="alignment",
             )
-        seed = secrets.randbits(53) if asked.seed is None else asked.seed
+        seed = new_seed() if asked.seed is None else asked.seed
         self._seed = {} if asked.sampling is None else {"seed": seed}
         translation = Translation(asked, seed, asked.stream, asked.alignment or self._unknown_id is not None)
         for text, ids in zip(asked.text, texts, strict=True):

@@ -2,7 +2,6 @@
 
 import re
 import time
-import uuid
 from dataclasses import dataclass, field
 
 import structlog
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.times import Times
 from server.errors import ApiError, ClientGoneError, InternalError
+from server.ids import new_id
 from server.metrics import Metrics
 from server.transport.answers import JsonAnswer, error_answer
 
@@ -142,7 +142,7 @@ def _request_id(scope: Scope) -> str:
             given = value.decode("latin-1").strip()[:MAX_REQUEST_ID]
             if _ALLOWED_ID.fullmatch(given):
                 return str(given)
-    return uuid.uuid4().hex
+    return new_id()
 
 
 async def answer_error(request: Request, error: Exception) -> JsonAnswer:
