@@ -100,6 +100,7 @@ def _with_engine(model: LoadedModel, settings: Settings, metrics: Metrics) -> Se
                 max_rows=settings.max_rows,
                 prefill_tokens=settings.prefill_tokens,
                 prefill_share=settings.prefill_share,
+                stream_tokens=settings.stream_tokens,
                 cache=cache,
                 observer=counters,
             )

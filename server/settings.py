@@ -134,6 +134,13 @@ class Settings(BaseSettings):
         description="Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY.",
     )
     threads: int = Field(default=1, ge=1, le=64, description="Threads inside one operator of the runtime.")
+    stream_tokens: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="Tokens that one event of a stream may hold while many texts are streamed; few streams have an "
+        "event for each token.",
+    )
     send_timeout_seconds: float = Field(
         default=30.0, gt=0, description="How long the reader of a stream may take nothing before it is dropped."
     )

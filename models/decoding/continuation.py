@@ -44,6 +44,7 @@ class Continuation:
 
     Attributes:
         num_tokens: tokens generated so far, the end token counted.
+        num_taken: those of them that had been generated when text was last taken.
         finish_reason: "stop" (end token or stop string), "length" (max_tokens), or None while it goes on.
         stop_reason: the stop string that matched, or None.
     """
@@ -63,6 +64,7 @@ class Continuation:
         "_texts",
         "_tokens",
         "finish_reason",
+        "num_taken",
         "num_tokens",
         "stop_reason",
     )
@@ -87,7 +89,7 @@ class Continuation:
         self._num_echoed = len(echo)
         self._num_made = self._num_shown = len(echo)  # characters: of all tokens, and those of them that are certain
         self._placed: list[PlacedLogprob] = []  # not yet taken
-        self.num_tokens = 0
+        self.num_tokens = self.num_taken = 0
         self.finish_reason: FinishReason | None = None
         self.stop_reason: str | None = None
 
@@ -123,6 +125,7 @@ class Continuation:
     def take(self) -> str:
         """The text that has become certain since the last call. What it has given it never takes back."""
         self._read()
+        self.num_taken = self.num_tokens
         text = "".join(self._pieces)
         self._pieces.clear()
         return text

@@ -1,7 +1,7 @@
 """POST /v1/generate: from a checked request to an answer or a stream of events."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,7 @@ class _Answering:
         self._id = f"gen-{new_id()}"
         self._num_unknown = 0
         self._use: SessionUse | None = None
+        self._num_told: dict[int, int] = {}  # of a stream: tokens of each choice that events have told
 
     async def whole(self) -> dict[str, Any]:
         """The whole answer. Raises ApiError."""
@@ -88,14 +89,14 @@ class _Answering:
         async with self._working() as generation:
             ended: list[Update] = []
             while len(ended) < self._asked.n:
-                updates = _merged(await generation.mailbox.take())
-                ended += [update for update in updates if update.finish_reason is not None]
-                event = self._answer(generation, updates)
-                if len(ended) == self._asked.n:
-                    await self._keep(generation)
-                    event["usage"] = self._usage(generation, ended)
-                    event["timings"] = self._record.timings(generation.times)
-                yield event
+                for updates in self._events_of(await generation.mailbox.take()):
+                    ended += [update for update in updates if update.finish_reason is not None]
+                    event = self._answer(generation, updates)
+                    if len(ended) == self._asked.n:
+                        await self._keep(generation)
+                        event["usage"] = self._usage(generation, ended)
+                        event["timings"] = self._record.timings(generation.times)
+                    yield event
 
     @contextlib.asynccontextmanager
     async def _working(self) -> AsyncIterator[Generation]:
@@ -136,6 +137,25 @@ class _Answering:
                 tokens = np.concatenate([point.tokens.astype(np.int64), np.array(ids, np.int64)])
                 generation.resume(tokens, rows[0], point.row, point.num_read)
         return generation
+
+    def _events_of(self, updates: list[Update]) -> Iterator[list[Update]]:
+        """Updates that came together, as few events: one update of each choice in an event, of not too many tokens."""
+        event: dict[int, Update] = {}
+        for update in updates:
+            before = event.get(update.choice)
+            if before is not None:
+                if update.num_tokens - self._num_told.get(update.choice, 0) > self._service.settings.stream_tokens:
+                    yield self._told(event)
+                    event = {}
+                else:
+                    update = update.after(before)
+            event[update.choice] = update
+        yield self._told(event)
+
+    def _told(self, event: dict[int, Update]) -> list[Update]:
+        updates = [event[index] for index in sorted(event)]
+        self._num_told.update((update.choice, update.num_tokens) for update in updates)
+        return updates
 
     def _answer(self, generation: Generation, updates: list[Update]) -> dict[str, Any]:
         choices = [
@@ -188,14 +208,3 @@ def _logprobs(update: Update) -> dict[str, Any]:
         "top_logprobs": [placed.top for placed in update.logprobs],
         "text_offset": [placed.offset for placed in update.logprobs],
     }
-
-
-def _merged(updates: list[Update]) -> list[Update]:
-    """Updates that came together, those of one choice as one, by index."""
-    if len(updates) == 1:
-        return updates
-    by_index: dict[int, Update] = {}
-    for update in updates:
-        before = by_index.get(update.choice)
-        by_index[update.choice] = update if before is None else update.after(before)
-    return [by_index[index] for index in sorted(by_index)]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends.runner import SequenceRunner, StepRunner
+from models.decoding.continuation import Continuation
 from models.decoding.sampler import Sampler
 from server.engine.engine import Engine, Observer
 from server.engine.generation.batch import Batch
@@ -20,7 +21,9 @@ from server.engine.generation.scheduler import Prefill, Row, Scheduler, Sequence
 from server.engine.generation.update import Update
 from server.engine.times import note_began, note_first_token
 
-_Taker = tuple[Callable[[int], bool], bool]
+TOLD_AT_ONCE = 8  # streams that are told in one step, about; more take turns
+
+_Taker = tuple[Callable[[int], bool], Continuation | None]
 
 
 class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
@@ -36,6 +39,8 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         max_rows: rows stepped together.
         prefill_tokens: prompt tokens read in one call.
         prefill_share: share of the time for reading prompts while rows step.
+        stream_tokens: tokens that a stream may gather before it is told, at least 1. So many only where many stream:
+            a few are told of every token.
         cache: states of prompts; used by the engine's thread alone.
         observer: who counts.
     """
@@ -52,6 +57,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         max_rows: int,
         prefill_tokens: int,
         prefill_share: float,
+        stream_tokens: int,
         cache: PrefixCache,
         observer: Observer,
     ) -> None:
@@ -66,9 +72,11 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         self._scheduler: Scheduler[Prompt] = Scheduler(
             max_rows=max_rows, prefill_tokens=prefill_tokens, prefill_share=prefill_share
         )
+        self._stream_tokens = stream_tokens
+        self._told_every = 1  # tokens: how often streams are told
         self._cache = cache
         self._observer = observer
-        self._takers: list[_Taker] = [(_take_no_more, False)] * max_rows  # by place, of the rows of the last step
+        self._takers: list[_Taker] = [(_take_no_more, None)] * max_rows  # by place, of the rows of the last step
 
     @property
     def num_running(self) -> int:
@@ -151,14 +159,21 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
             for i in np.flatnonzero(tokens < 0):
                 self._fail_not_finite(step.rows[i].sequence.owner.generation)
         note_first_token(joining)
-        for place, _ in step.changes:
-            self._takers[place] = _taker(step.rows[place])
+        if step.changes:
+            for place, _ in step.changes:
+                self._takers[place] = _taker(step.rows[place])
+            num_streams = sum(streamed is not None for _, streamed in self._takers[: len(step.rows)])
+            self._told_every = min(self._stream_tokens, max(1, num_streams // TOLD_AT_ONCE))
         for place, found in logprobs.items():
             row = step.rows[place]
             row.sequence.owner.continuations[row.choice].place(found)
-        for row, (accept, is_streamed), token in zip(step.rows, self._takers, tokens.tolist(), strict=False):
-            if token >= 0 and (accept(token) or is_streamed):
+        for row, (accept, streamed), token in zip(step.rows, self._takers, tokens.tolist(), strict=False):
+            if token >= 0 and (accept(token) or (streamed is not None and self._is_due(streamed))):
                 self._tell(row)
+
+    def _is_due(self, streamed: Continuation) -> bool:
+        """Whether a stream is told now: of its first token at once."""
+        return streamed.num_tokens == 1 or streamed.num_tokens - streamed.num_taken >= self._told_every
 
     def _tell(self, row: Row[Prompt]) -> None:
         """Post what is new of a row, and free its place if it has ended."""
@@ -185,9 +200,10 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
 
 
 def _taker(row: Row[Prompt]) -> _Taker:
-    """What takes a row's tokens, and whether its request wants to hear of each."""
+    """What takes a row's tokens, and its continuation if its request wants to hear of it before its end."""
     prompt = row.sequence.owner
-    return prompt.continuations[row.choice].accept, prompt.generation.is_streamed
+    continuation = prompt.continuations[row.choice]
+    return continuation.accept, continuation if prompt.generation.is_streamed else None
 
 
 def _take_no_more(token: int) -> bool:

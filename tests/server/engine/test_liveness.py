@@ -112,6 +112,7 @@ def generation_engine(mood: Moody) -> Engine[Any, Any, Any]:
         max_rows=MAX_ROWS,
         prefill_tokens=64,
         prefill_share=0.5,
+        stream_tokens=8,
         cache=PrefixCache(3000),
         observer=Counts(),
     )

@@ -56,7 +56,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(max_rows: int = 8, prefill_tokens: int = 64, cache_bytes: int = 1 << 20) -> AsyncIterator[Rig]:
+async def rig(
+    max_rows: int = 8, prefill_tokens: int = 64, cache_bytes: int = 1 << 20, stream_tokens: int = 1
+) -> AsyncIterator[Rig]:
     steps, sequences = FakeStepRunner(2 * max_rows, VOCAB_SIZE), FakeSequenceRunner(VOCAB_SIZE)
     counts = Counts()
     engine = GenerationEngine(
@@ -69,6 +71,7 @@ async def rig(max_rows: int = 8, prefill_tokens: int = 64, cache_bytes: int = 1 
         max_rows=max_rows,
         prefill_tokens=prefill_tokens,
         prefill_share=0.5,
+        stream_tokens=stream_tokens,
         cache=PrefixCache(cache_bytes),
         observer=counts,
     )

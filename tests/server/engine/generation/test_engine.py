@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import threading
 from typing import Any
 
@@ -284,6 +285,7 @@ def test_a_runner_with_too_few_slots_is_refused() -> None:
                     max_rows=2,
                     prefill_tokens=32,
                     prefill_share=0.5,
+                    stream_tokens=1,
                     cache=PrefixCache(0),
                     observer=running.counts,
                 )
@@ -294,3 +296,27 @@ def test_a_runner_with_too_few_slots_is_refused() -> None:
 def test_generations_are_told_apart_by_identity() -> None:
     one, two = (generation_of([[1]], GenerationOptions(), 1) for _ in range(2))
     assert len({one, two}) == 2
+
+
+@pytest.mark.parametrize(("num_streams", "most"), [(3, 1), (32, 4), (64, 5)])
+def test_many_streams_are_told_of_several_tokens_at_once_and_the_first_at_once(num_streams: int, most: int) -> None:
+    async def main() -> None:
+        async with rig(max_rows=64, stream_tokens=5) as running:
+            options = GenerationOptions(max_tokens=60, min_tokens=60)
+            streams = [generation_of([[3]], options, seed, is_streamed=True) for seed in range(num_streams)]
+            running.steps.gate = threading.Event()  # so that all are there in the first step but one
+            for stream in streams:
+                running.engine.submit(stream)
+            running.steps.gate.set()
+            for seed, stream in enumerate(streams):
+                updates: list[Update] = []
+                while not updates or updates[-1].finish_reason is None:
+                    updates += await stream.mailbox.take()
+                counts = [update.num_tokens for update in updates]
+                # A token whose bytes are not a whole character yet has no text to tell: hence a few more.
+                assert counts[0] <= 2 * most + 1
+                assert max(after - before for before, after in itertools.pairwise(counts)) <= 3 * most
+                assert 40 // most <= len(counts) <= 60 // most + most + 2
+                assert "".join(update.text for update in updates) == plainly([3], options, seed, 0).text
+
+    asyncio.run(main())

@@ -111,6 +111,7 @@ class GenerationMachine(EngineMachine):
             max_rows=max_rows,
             prefill_tokens=prefill_tokens,
             prefill_share=prefill_share,
+            stream_tokens=8,
             cache=PrefixCache(cache_bytes),
             observer=Counts(),
         )

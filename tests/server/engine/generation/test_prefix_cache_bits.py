@@ -79,6 +79,7 @@ async def asked(model: GenerationModel, prompts: list[list[int]], cache_bytes: i
         max_rows=MAX_ROWS,
         prefill_tokens=512,
         prefill_share=0.5,
+        stream_tokens=1,
         cache=cache,
         observer=Counts(),
     )
