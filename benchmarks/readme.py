@@ -1,6 +1,7 @@
 """The README's figures, made of what the benchmarks left in benchmarks/results/: between two comments, nothing else.
 
-First what was promised and whether it holds, then for each benchmark its tables, its picture and the command.
+First what was promised and whether it holds, then for each benchmark its picture and, folded, its tables and command.
+The Chinese README has the same in Chinese words; titles of tables stay as the benchmarks print them.
 
     python -m benchmarks readme
 """
@@ -15,23 +16,39 @@ from benchmarks.report import PICTURES, RESULTS
 from benchmarks.targets import number
 
 README = RESULTS.parent.parent / "README.md"
+CHINESE = "README.zh-CN.md"  # beside it
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks readme` -->", "<!-- /benchmarks -->"
-# In this order; others after them. What stands here is above the tables.
+# In this order; others after them: English, Chinese.
 INTRODUCTIONS = {
-    "http": "Generated text over HTTP, beside the bare step loop of the same round: the int8 graph alone at 64 rows, "
-    "one thread, no prompts, no sampling. Client and server share the cores.",
-    "scenarios": "The same under the scenarios of MLPerf; latencies count from when a request was due.",
-    "ladder": "What each idea brings, without HTTP.",
-    "peers": "Beside other servers with the same graphs, in one run.",
-    "prefix": "A prompt that was read before.",
-    "translation": "Translation, beside a bare batched decode loop over the same sources.",
-    "sentiment": "Sentiment, beside what the cores allow.",
-    "overload": "Four times as many requests as can be answered, with clients that leave and requests that are none.",
-    "start": "From the process's start to readiness.",
-    "engine": "The engine without HTTP.",
-    "bare": "The step loops that the others are held beside.",
+    "http": (
+        "Generated text over HTTP, beside the bare step loop of the same round: the int8 graph alone at 64 rows, one "
+        "thread, no prompts, no sampling. Client and server share the cores.",
+        "经 HTTP 生成文本,与同一轮的裸步进循环比较:仅 int8 图,64 行,单线程,无提示,无采样。客户端与服务器共用处理器核。",
+    ),
+    "scenarios": (
+        "The same under the scenarios of MLPerf; latencies count from when a request was due.",
+        "同样的负载,按 MLPerf 的场景;延迟自请求应发出之时算起。",
+    ),
+    "ladder": ("What each idea brings, without HTTP.", "每个做法带来多少,不经 HTTP。"),
+    "peers": ("Beside other servers with the same graphs, in one run.", "与其他服务器使用同样的图,同一次运行。"),
+    "prefix": ("A prompt that was read before.", "读过的提示。"),
+    "translation": (
+        "Translation, beside a bare batched decode loop over the same sources.",
+        "翻译,与同样原文的裸批量解码循环比较。",
+    ),
+    "sentiment": ("Sentiment, beside what the cores allow.", "情感分类,与处理器核所允许的比较。"),
+    "overload": (
+        "Four times as many requests as can be answered, with clients that leave and requests that are none.",
+        "四倍于能回答的请求,并有中途离开的客户端和无效的请求。",
+    ),
+    "start": ("From the process's start to readiness.", "从进程启动到就绪。"),
+    "engine": ("The engine without HTTP.", "不经 HTTP 的引擎。"),
+    "bare": ("The step loops that the others are held beside.", "供其他项比较的裸步进循环。"),
 }
-FOLDED = ("engine", "bare", "step", "precision")  # long, and for few readers
+ENGLISH, IN_CHINESE = 0, 1
+_HEAD = (("benchmark", "target", "measured", ""), ("测量", "目标", "实测", ""))
+_VERDICTS = (("met", "**missed**"), ("达到", "**未达到**"))
+_TABLES = ("tables", "表格")
 
 
 def main() -> None:
@@ -40,11 +57,12 @@ def main() -> None:
     Raises:
         SystemExit: the README has no place for it.
     """
-    try:
-        text = with_section(README.read_text(encoding="utf-8"), section(RESULTS, PICTURES))
-    except ValueError as error:
-        sys.exit(f"{README}: {error}")
-    README.write_text(text, encoding="utf-8")
+    for page, language in ((README, ENGLISH), (README.with_name(CHINESE), IN_CHINESE)):
+        try:
+            text = with_section(page.read_text(encoding="utf-8"), section(RESULTS, PICTURES, language))
+        except ValueError as error:
+            sys.exit(f"{page}: {error}")
+        page.write_text(text, encoding="utf-8")
 
 
 def with_section(text: str, section: str) -> str:
@@ -60,12 +78,13 @@ def with_section(text: str, section: str) -> str:
     return f"{before}{BEGIN}\n{section}\n{END}{after}"
 
 
-def section(results: Path, pictures: Path) -> str:
+def section(results: Path, pictures: Path, language: int = ENGLISH) -> str:
     """What is between the comments.
 
     Args:
         results: folder of the benchmarks' files.
         pictures: folder of their pictures, named in links as it is called in the repository.
+        language: ENGLISH or IN_CHINESE.
 
     Raises:
         ValueError: there are no results.
@@ -75,46 +94,39 @@ def section(results: Path, pictures: Path) -> str:
         raise ValueError(f"{results} has no results; run `make bench` first")
     names = [name for name in INTRODUCTIONS if name in found]
     names += [name for name, each in found.items() if name not in names and each["tables"]]
-    parts = [
-        _markdown(("benchmark", "target", "measured", ""), [row for name in names for row in _targets(found[name])])
-    ]
+    parts = [_markdown(_HEAD[language], [row for name in names for row in _targets(found[name], _VERDICTS[language])])]
     for name in names:
-        parts += _benchmark(name, found[name], pictures)
+        parts += _benchmark(name, found[name], pictures, language)
     return "\n\n".join(part for part in parts if part)
 
 
-def _benchmark(name: str, found: dict[str, Any], pictures: Path) -> Iterator[str]:
+def _benchmark(name: str, found: dict[str, Any], pictures: Path, language: int) -> Iterator[str]:
     machine = found["machine"]
-    made = f"`{found['command']}`, {found['date']}, {machine['cores']} cores of {machine['processor']}"
-    yield f"**{name}.** {INTRODUCTIONS.get(name, '')}".strip() + f" ({made})"
+    made = f"`{found['command']}`, {found['date']}, {machine['cores']} x {machine['processor']}"
+    yield f"**{name}.** {INTRODUCTIONS.get(name, ('', ''))[language]}".strip() + f" ({made})"
     picture = pictures / f"bench-{name}.svg"
     if picture.is_file():
         yield f"![{name}]({pictures.name}/{picture.name})"
-    if name in FOLDED:
-        yield f"<details><summary>{name}: tables</summary>"
+    yield f"<details><summary>{name}: {_TABLES[language]}</summary>"
     for table in found.get("tables", []):
         if table["title"] == "Targets":  # they stand at the top, with those of the others
             continue
         yield table["title"]
         yield _markdown(table["columns"], table["rows"])
         yield table["caption"]
-    if name in FOLDED:
-        yield "</details>"
+    yield "</details>"
 
 
-def _targets(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def _targets(found: dict[str, Any], verdicts: tuple[str, str]) -> Iterator[tuple[str, ...]]:
     """Rows for what was promised: `targets` of a result, its `target`, or its `checks`."""
+    met, missed = verdicts
     name, result = found["benchmark"], found["result"]
     for target in result.get("targets", []):
-        yield name, f"{target['what']} {target['target']}", number(target["value"]), _verdict(target["is_met"])
+        yield name, f"{target['what']} {target['target']}", number(target["value"]), met if target["is_met"] else missed
     if "target" in result:
-        yield name, result["target"], "", _verdict(result["is_met"])
+        yield name, result["target"], "", met if result["is_met"] else missed
     for check, is_met in result.get("checks", {}).items():
-        yield name, check, "", _verdict(is_met)
-
-
-def _verdict(is_met: bool) -> str:
-    return "met" if is_met else "**missed**"
+        yield name, check, "", met if is_met else missed
 
 
 def _markdown(columns: Any, rows: Any) -> str:

@@ -6,7 +6,7 @@ import pytest
 from rich.table import Table
 
 from benchmarks import readme
-from benchmarks.readme import BEGIN, END, section, with_section
+from benchmarks.readme import BEGIN, CHINESE, END, IN_CHINESE, section, with_section
 from benchmarks.report import PICTURES, RESULTS, report
 from benchmarks.targets import Target
 
@@ -47,7 +47,10 @@ def test_the_section_has_targets_tables_pictures_and_commands(tmp_path: Path) ->
     assert "![http](docs/bench-http.svg)" in lines
     assert text.index("**http.**") < text.index("**start.**") < text.index("**step.**")
     assert "`python -m benchmarks http`" in text
-    assert text.count("<details>") == text.count("</details>") == 1  # of step
+    assert text.count("<details>") == text.count("</details>") == 3
+    chinese = section(results, pictures, IN_CHINESE)
+    assert "| http | share of the bare loop >= 0.8 | 0.31 | **未达到** |" in chinese.splitlines()
+    assert "| whole | 22,384 |" in chinese.splitlines()
 
 
 def test_without_results_it_says_what_to_run(tmp_path: Path) -> None:
@@ -57,12 +60,14 @@ def test_without_results_it_says_what_to_run(tmp_path: Path) -> None:
 
 def test_the_program_rewrites_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "README.md"
-    page.write_text(f"a\n{BEGIN}\n{END}\nb\n", encoding="utf-8")
+    for each in (page, page.with_name(CHINESE)):
+        each.write_text(f"a\n{BEGIN}\n{END}\nb\n", encoding="utf-8")
     write(tmp_path / "results", "start", {"target": "t", "is_met": False}, "x", "1")
     for name, value in {"README": page, "RESULTS": tmp_path / "results", "PICTURES": tmp_path}.items():
         monkeypatch.setattr(readme, name, value)
     readme.main()
-    assert "title of start" in page.read_text(encoding="utf-8")
+    for each in (page, page.with_name(CHINESE)):
+        assert "title of start" in each.read_text(encoding="utf-8")
     page.write_text("nothing", encoding="utf-8")
     with pytest.raises(SystemExit, match="these two lines"):
         readme.main()
