@@ -23,6 +23,7 @@ from benchmarks.generation_bare import BareLoops, open_bundle
 from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, w1
 from benchmarks.peers.batch_generation import GRAPH_SET, BatchGenerator, Request
 from benchmarks.peers.picture import picture
+from benchmarks.peers.process import machine_cpu_seconds
 from benchmarks.peers.servers import PEERS, RNNSERVE, Running, installed_version, running_rnnserve
 from benchmarks.peers.workload import SHORT, Dialect, requests
 from benchmarks.report import report
@@ -42,6 +43,7 @@ COLUMNS = {  # figure -> its heading
     "p99_short_ms": f"p99 ms, <= {SHORT} tokens",
     "server_cores": "server cores",
     "client_cores": "client cores",
+    "other_cores": "other cores",
     "failed": "failed",
 }
 
@@ -67,7 +69,11 @@ def main() -> None:
                 found = _figures(server, workload, dialect)
             found["share_of_bare"] = found["output_throughput"] / bare[-1]
             rounds[name].append(found)
-            print(f"round {number + 1}: {name} {found['share_of_bare']:.2f} of {bare[-1]:,.0f} tokens/s", flush=True)
+            print(
+                f"round {number + 1}: {name} {found['share_of_bare']:.2f} of {bare[-1]:,.0f} tokens/s, "
+                f"{found['other_cores']:.2f} cores busy with other things",
+                flush=True,
+            )
     figures = {name: {key: median(each[key] for each in found) for key in COLUMNS} for name, found in rounds.items()}
     for name, found in rounds.items():
         figures[name]["failed"] = sum(each["failed"] for each in found)
@@ -91,19 +97,26 @@ def _static_tokens_per_second(generator: BatchGenerator, workload: Workload) -> 
 
 
 def _figures(server: Running, workload: Workload, dialect: Dialect) -> dict[str, float]:
-    """Load a server and make figures of it; cores are those of the whole load, warm-up and end included."""
-    server_cpu, client_cpu, started = server.cpu_seconds(), time.process_time(), time.perf_counter()
+    """Load a server and make figures of it; cores are those of the whole load, warm-up and end included.
+
+    Cores that neither the server nor the clients kept busy were taken by something else, and the round is worth less.
+    """
+    started = time.perf_counter()
+    before = server.cpu_seconds(), time.process_time(), machine_cpu_seconds()
     load = closed_loop(connector(server.port), NUM_CLIENTS, SECONDS, requests(workload, dialect), WARM_UP)
     records = run(load)
+    after = server.cpu_seconds(), time.process_time(), machine_cpu_seconds()
     seconds = time.perf_counter() - started
+    server_cores, client_cores, all_cores = ((b - a) / seconds for a, b in zip(before, after, strict=True))
     found = summary(records, SECONDS)
     short = [record.e2el * 1e3 for record in records if record.error is None and record.output_tokens <= SHORT]
     return {
         **{name: found[name] for name in COLUMNS if name in found},
         "p50_short_ms": float(np.percentile(short, 50)),
         "p99_short_ms": float(np.percentile(short, 99)),
-        "server_cores": (server.cpu_seconds() - server_cpu) / seconds,
-        "client_cores": (time.process_time() - client_cpu) / seconds,
+        "server_cores": server_cores,
+        "client_cores": client_cores,
+        "other_cores": max(0.0, all_cores - server_cores - client_cores),
     }
 
 

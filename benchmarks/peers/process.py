@@ -103,6 +103,12 @@ class PeerProcess:
         return "\n".join(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
 
 
+def machine_cpu_seconds() -> float:
+    """CPU time that the whole machine has been busy since it started, what its host took included (proc(5), stat)."""
+    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text(encoding="utf-8").split()[1:9])
+    return (user + nice + system + sum(rest)) / _TICKS
+
+
 def _environment_of(folder: Path) -> list[bytes]:
     """The variables with which a process was started; none of one that is not ours to read or has ended."""
     try:

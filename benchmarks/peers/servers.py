@@ -123,13 +123,20 @@ def installed_version(package: str) -> str:
 
 RNNSERVE = Dialect("/v1/generate", lambda asked: asked, lambda answer: int(answer["usage"]["completion_tokens"]))
 
+# What was tried, each with one model process on two cores, tokens/s in one run, the best of a peer first:
+#   LitServe   batches of 64: waiting 100 ms 24,100, 30 ms 23,500, 50 ms 22,700, 10 ms 21,900, 2 ms 19,900; fast_queue
+#              with 10 ms 19,600; batches of 32, 10 ms 19,400
+#   BentoML    batches of 64: at most 60 s (its default) 15,400, 10 s 15,400; batches of 32 15,600, as good
+#   Ray Serve  batches of 64: waiting 200 ms 15,500, 100 ms 13,900, 50 ms 10,300 (with RAY_SERVE_THROUGHPUT_OPTIMIZED=1
+#              9,500), 10 ms 3,400
+# A batch begins when it is full, so with 64 clients that ask again at once the long waits are not waited for.
 PEERS = {
     "LitServe": Peer(
         package="litserve",
         program=("python", "-m", "benchmarks.peers.litserve_service"),
         dialect=Dialect("/predict", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
         max_batch_size=64,
-        wait_ms=10,
+        wait_ms=100,
     ),
     "BentoML": Peer(
         package="bentoml",
@@ -145,6 +152,6 @@ PEERS = {
         program=("python", "-m", "benchmarks.peers.ray_service"),
         dialect=Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
         max_batch_size=64,
-        wait_ms=10,
+        wait_ms=200,
     ),
 }
