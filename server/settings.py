@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         "of it sources wait for one another, and encoding several together is cheaper.",
     )
     classify_tokens: int = Field(
-        default=4096, ge=16, description="Tokens, padding counted, that are classified in one call."
+        default=16384, ge=16, description="Tokens, padding counted, that are classified in one call."
     )
     max_prompt_tokens: int = Field(default=32_768, ge=1, description="Longest prompt, in tokens; over it 422.")
     max_source_tokens: int = Field(default=1024, ge=1, description="Longest text to translate, in tokens; over it 422.")
