@@ -2,9 +2,10 @@
 
 All serve the same int8 graphs on ONNX Runtime with one thread in an operator; the others through one static-batch
 generator (benchmarks.peers.batch_generation) and their own dynamic batching, each as its documentation says, with the
-best settings that were found (benchmarks.peers.servers). One server runs at a time; the rounds take turns. Clients and
-server share the machine's cores. The bare loop is the same graph at 64 rows, state fed back, no sampling, no prompts.
-The generator is also measured by itself, in batches of 64 without a server: no server that uses it can be faster.
+best settings that were found (benchmarks.peers.servers), once with one process for the model and once with two.
+rnnserve is one process with its defaults. One server runs at a time; the rounds take turns. Clients and server share
+the machine's cores. The bare loop is the same graph at 64 rows, one thread, state fed back, no sampling, no prompts.
+The generator is also measured by itself, in batches of 64 without a server: no server that uses it once can be faster.
 
     make bench-peers
 """
@@ -32,7 +33,7 @@ from benchmarks.serving.loops import closed_loop, run
 from benchmarks.serving.record import summary
 
 ROUNDS = 3
-BARE_SECONDS, SECONDS, WARM_UP = 1.0, 8.0, 4.0
+BARE_SECONDS, SECONDS, WARM_UP = 1.0, 8.0, 3.0
 COLUMNS = {  # figure -> its heading
     "share_of_bare": "share of bare",
     "output_throughput": "tokens/s",
@@ -75,8 +76,8 @@ def main() -> None:
                 flush=True,
             )
     figures = {name: {key: median(each[key] for each in found) for key in COLUMNS} for name, found in rounds.items()}
-    for name, found in rounds.items():
-        figures[name]["failed"] = sum(each["failed"] for each in found)
+    for name in servers:
+        figures[name]["failed"] = sum(each["failed"] for each in rounds[name])
     result = {
         "bare_tokens_per_second": median(bare),
         "static_batches_tokens_per_second": median(static),
@@ -129,6 +130,7 @@ def _description(name: str) -> dict[str, Any]:
         "version": installed_version(peer.package),
         "max_batch_size": peer.max_batch_size,
         "wait_ms": peer.wait_ms,
+        "num_workers": peer.num_workers,
     }
 
 

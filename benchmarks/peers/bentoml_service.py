@@ -33,7 +33,7 @@ class GenerationAnswer(BaseModel):
 
 
 @bentoml.service(
-    workers=1,
+    workers=SETTINGS.num_workers,
     traffic={"timeout": 120, "max_concurrency": 1024},
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},

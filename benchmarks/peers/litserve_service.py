@@ -43,11 +43,16 @@ class Generation(litserve.LitAPI):
 
 
 def main() -> None:
-    """Serve until SIGTERM: one process for HTTP, one for the model."""
+    """Serve until SIGTERM: one process for HTTP, the others for the model."""
     settings = PeerSettings.from_environment()
     api = Generation(max_batch_size=settings.max_batch_size, batch_timeout=settings.wait_ms / 1e3)
     server = litserve.LitServer(
-        api, accelerator="cpu", devices=1, workers_per_device=1, timeout=120, fast_queue=settings.option == "fast_queue"
+        api,
+        accelerator="cpu",
+        devices=1,
+        workers_per_device=settings.num_workers,
+        timeout=120,
+        fast_queue=settings.option == "fast_queue",
     )
     server.run(
         host="127.0.0.1",

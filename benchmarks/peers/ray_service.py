@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers.ray_service
 
-Runs in .venv-peers: a Ray cluster of this machine alone, one replica, one proxy.
+Runs in .venv-peers: a Ray cluster of this machine alone, one proxy.
 """
 # mypy: disable-error-code="import-not-found, untyped-decorator, attr-defined"
 
@@ -22,7 +22,7 @@ OBJECT_STORE_BYTES = 80 << 20  # nothing is kept there; about the least that Ray
 SETTINGS = PeerSettings.from_environment()
 
 
-@serve.deployment(num_replicas=1, max_ongoing_requests=1024)
+@serve.deployment(num_replicas=SETTINGS.num_workers, max_ongoing_requests=1024)
 class Generation:
     """The model behind POST /."""
 

@@ -50,7 +50,7 @@ class Peer:
         dialect: how it is asked.
         max_batch_size: requests of a batch.
         wait_ms: see PeerSettings.
-        environment: variables of its own.
+        num_workers: see PeerSettings.
         option: see PeerSettings.
     """
 
@@ -59,7 +59,7 @@ class Peer:
     dialect: Dialect
     max_batch_size: int
     wait_ms: float
-    environment: tuple[tuple[str, str], ...] = ()
+    num_workers: int = 1
     option: str = ""
 
     @contextmanager
@@ -70,11 +70,11 @@ class Peer:
             RuntimeError: it did not come up.
         """
         settings = PeerSettings(
-            str(STORE.resolve()), MODEL, free_port(), self.max_batch_size, self.wait_ms, self.option
+            str(STORE.resolve()), MODEL, free_port(), self.max_batch_size, self.wait_ms, self.num_workers, self.option
         )
         program, *arguments = (part.format(port=settings.port) for part in self.program)
         command = [str(ENVIRONMENT / "bin" / program), *arguments]
-        environment = {**_QUIET, **dict(self.environment), **settings.environment(), "PYTHONPATH": str(ROOT)}
+        environment = {**_QUIET, **settings.environment(), "PYTHONPATH": str(ROOT)}
         with PeerProcess(command, environment) as process:
             self._wait(process, settings.port)
             yield Running(settings.port, process.cpu_seconds)
@@ -96,10 +96,6 @@ class Peer:
                 connection.close()
             time.sleep(0.1)
         raise RuntimeError(f"{self.package} did not answer in {_PATIENCE:.0f} s:\n{process.last_words()}")
-
-    def with_settings(self, *, max_batch_size: int, wait_ms: float, option: str = "") -> "Peer":
-        """The same with other settings."""
-        return replace(self, max_batch_size=max_batch_size, wait_ms=wait_ms, option=option)
 
 
 @contextmanager
@@ -123,35 +119,40 @@ def installed_version(package: str) -> str:
 
 RNNSERVE = Dialect("/v1/generate", lambda asked: asked, lambda answer: int(answer["usage"]["completion_tokens"]))
 
-# What was tried, each with one model process on two cores, tokens/s in one run, the best of a peer first:
+# What was tried on two cores, tokens/s (rnnserve in the same hour: 36,400 to 39,500). With one process for the model:
 #   LitServe   batches of 64: waiting 100 ms 24,100, 30 ms 23,500, 50 ms 22,700, 10 ms 21,900, 2 ms 19,900; fast_queue
 #              with 10 ms 19,600; batches of 32, 10 ms 19,400
 #   BentoML    batches of 64: at most 60 s (its default) 15,400, 10 s 15,400; batches of 32 15,600, as good
 #   Ray Serve  batches of 64: waiting 200 ms 15,500, 100 ms 13,900, 50 ms 10,300 (with RAY_SERVE_THROUGHPUT_OPTIMIZED=1
 #              9,500), 10 ms 3,400
+# With two:
+#   LitServe   batches of 32: waiting 100 ms 38,300, 20 ms 35,400; of 64, 100 ms 27,900
+#   BentoML    batches of 32 28,800, of 64 27,400
+#   Ray Serve  batches of 32: waiting 200 ms 17,200, 100 ms 16,300
 # A batch begins when it is full, so with 64 clients that ask again at once the long waits are not waited for.
-PEERS = {
-    "LitServe": Peer(
-        package="litserve",
-        program=("python", "-m", "benchmarks.peers.litserve_service"),
-        dialect=Dialect("/predict", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
-        max_batch_size=64,
-        wait_ms=100,
+_LITSERVE = Peer(
+    package="litserve",
+    program=("python", "-m", "benchmarks.peers.litserve_service"),
+    dialect=Dialect("/predict", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
+    max_batch_size=64,
+    wait_ms=100,
+)
+_BENTOML = Peer(
+    package="bentoml",
+    program=("bentoml", "serve", "benchmarks.peers.bentoml_service:Generation", "--host", HOST, "--port", "{port}"),
+    dialect=Dialect(
+        "/generate", lambda asked: {"requests": [asked]}, lambda answer: int(answer[0]["completion_tokens"])
     ),
-    "BentoML": Peer(
-        package="bentoml",
-        program=("bentoml", "serve", "benchmarks.peers.bentoml_service:Generation", "--host", HOST, "--port", "{port}"),
-        dialect=Dialect(
-            "/generate", lambda asked: {"requests": [asked]}, lambda answer: int(answer[0]["completion_tokens"])
-        ),
-        max_batch_size=64,
-        wait_ms=60_000,
-    ),
-    "Ray Serve": Peer(
-        package="ray",
-        program=("python", "-m", "benchmarks.peers.ray_service"),
-        dialect=Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
-        max_batch_size=64,
-        wait_ms=200,
-    ),
-}
+    max_batch_size=64,
+    wait_ms=60_000,
+)
+_RAY_SERVE = Peer(
+    package="ray",
+    program=("python", "-m", "benchmarks.peers.ray_service"),
+    dialect=Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
+    max_batch_size=64,
+    wait_ms=200,
+)
+
+PEERS = {"LitServe": _LITSERVE, "BentoML": _BENTOML, "Ray Serve": _RAY_SERVE}
+PEERS |= {f"{name}, 2 processes": replace(peer, num_workers=2, max_batch_size=32) for name, peer in PEERS.items()}

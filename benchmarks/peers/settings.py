@@ -16,6 +16,7 @@ class PeerSettings:
         port: of 127.0.0.1.
         max_batch_size: requests of a batch.
         wait_ms: milliseconds that the first request of a batch waits for others, where the peer has such a setting.
+        num_workers: processes that hold the model, each with batches of its own.
         option: what else is tried with a peer; empty as it is measured.
     """
 
@@ -24,6 +25,7 @@ class PeerSettings:
     port: int
     max_batch_size: int
     wait_ms: float
+    num_workers: int = 1
     option: str = ""
 
     @classmethod
@@ -40,6 +42,7 @@ class PeerSettings:
             port=int(value["port"]),
             max_batch_size=int(value["max_batch_size"]),
             wait_ms=float(value["wait_ms"]),
+            num_workers=int(value["num_workers"]),
             option=value["option"],
         )
 

@@ -119,7 +119,7 @@ def plain_states(prompt: list[int]) -> list[NDArray[np.float32]]:
     return [_state_after(tuple(prompt[:number])) for number in range(len(prompt))]
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=10_000)
 def _state_after(tokens: tuple[int, ...]) -> NDArray[np.float32]:
     if not tokens:
         return np.zeros((1, STATE_WIDTH), np.float32)
