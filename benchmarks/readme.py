@@ -1,7 +1,7 @@
-"""The README's figures, made of what the benchmarks left in benchmarks/results/: between two comments, nothing else.
+"""The documents' figures, made of what the benchmarks left in benchmarks/results/.
 
-First what was promised and whether it holds, then for each benchmark its picture and, folded, its tables and command.
-The Chinese README has the same in Chinese words; titles of tables stay as the benchmarks print them.
+In the READMEs, between two comments and nothing else: what was promised and whether it holds, and for each benchmark
+its picture and its command; the Chinese one in Chinese words. All tables go to docs/benchmarks.md.
 
     python -m benchmarks readme
 """
@@ -17,6 +17,7 @@ from benchmarks.targets import number
 
 README = RESULTS.parent.parent / "README.md"
 CHINESE = "README.zh-CN.md"  # beside it
+TABLES = PICTURES / "benchmarks.md"
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks readme` -->", "<!-- /benchmarks -->"
 # In this order; others after them: English, Chinese.
 INTRODUCTIONS = {
@@ -48,11 +49,11 @@ INTRODUCTIONS = {
 ENGLISH, IN_CHINESE = 0, 1
 _HEAD = (("benchmark", "target", "measured", ""), ("测量", "目标", "实测", ""))
 _VERDICTS = (("met", "**missed**"), ("达到", "**未达到**"))
-_TABLES = ("tables", "表格")
+_TABLES = (f"All tables: [{TABLES.name}](docs/{TABLES.name}).", f"全部表格:[{TABLES.name}](docs/{TABLES.name})。")
 
 
 def main() -> None:
-    """Rewrite the README's section.
+    """Rewrite the READMEs' sections and the tables.
 
     Raises:
         SystemExit: the README has no place for it.
@@ -63,6 +64,7 @@ def main() -> None:
         except ValueError as error:
             sys.exit(f"{page}: {error}")
         page.write_text(text, encoding="utf-8")
+    TABLES.write_text(tables(RESULTS, PICTURES), encoding="utf-8")
 
 
 def with_section(text: str, section: str) -> str:
@@ -89,42 +91,58 @@ def section(results: Path, pictures: Path, language: int = ENGLISH) -> str:
     Raises:
         ValueError: there are no results.
     """
+    found = _found(results)
+    targets = [row for each in found.values() for row in _targets(each, _VERDICTS[language])]
+    parts = [_markdown(_HEAD[language], targets)]
+    for name, each in found.items():
+        parts += _benchmark(name, each, pictures, f"{pictures.name}/", language)
+    return "\n\n".join(part for part in [*parts, _TABLES[language]] if part)
+
+
+def tables(results: Path, pictures: Path) -> str:
+    """The document of all tables, which lies beside the pictures; arguments and errors as of `section`."""
+    parts = ["# Benchmarks", "Written by `python -m benchmarks readme`; the numbers are in `benchmarks/results/`."]
+    for name, each in _found(results).items():
+        parts += [f"## {name}", *_benchmark(name, each, pictures, "", ENGLISH)]
+        for table in each["tables"]:
+            if table["title"] != "Targets":
+                parts += [table["title"], _markdown(table["columns"], table["rows"]), table["caption"]]
+        parts.append(_markdown(_HEAD[ENGLISH], list(_targets(each, _VERDICTS[ENGLISH]))))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _found(results: Path) -> dict[str, dict[str, Any]]:
+    """What each benchmark left, in the documents' order. Raises ValueError."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))}
     if not found:
         raise ValueError(f"{results} has no results; run `make bench` first")
     names = [name for name in INTRODUCTIONS if name in found]
     names += [name for name, each in found.items() if name not in names and each["tables"]]
-    parts = [_markdown(_HEAD[language], [row for name in names for row in _targets(found[name], _VERDICTS[language])])]
-    for name in names:
-        parts += _benchmark(name, found[name], pictures, language)
-    return "\n\n".join(part for part in parts if part)
+    return {name: found[name] for name in names}
 
 
-def _benchmark(name: str, found: dict[str, Any], pictures: Path, language: int) -> Iterator[str]:
+def _benchmark(name: str, found: dict[str, Any], pictures: Path, folder: str, language: int) -> Iterator[str]:
+    """What it is, and its picture, in a folder as links name it."""
     machine = found["machine"]
     made = f"`{found['command']}`, {found['date']}, {machine['cores']} x {machine['processor']}"
     yield f"**{name}.** {INTRODUCTIONS.get(name, ('', ''))[language]}".strip() + f" ({made})"
     picture = pictures / f"bench-{name}.svg"
     if picture.is_file():
-        yield f"![{name}]({pictures.name}/{picture.name})"
-    yield f"<details><summary>{name}: {_TABLES[language]}</summary>"
-    for table in found.get("tables", []):
-        if table["title"] == "Targets":  # they stand at the top, with those of the others
-            continue
-        yield table["title"]
-        yield _markdown(table["columns"], table["rows"])
-        yield table["caption"]
-    yield "</details>"
+        yield f"![{name}]({folder}{picture.name})"
 
 
 def _targets(found: dict[str, Any], verdicts: tuple[str, str]) -> Iterator[tuple[str, ...]]:
-    """Rows for what was promised: `targets` of a result, its `target`, or its `checks`."""
+    """Rows for what was promised: `targets` of a result, its `target` (of its parts' shares, or its median), or its `checks`."""
     met, missed = verdicts
     name, result = found["benchmark"], found["result"]
     for target in result.get("targets", []):
         yield name, f"{target['what']} {target['target']}", number(target["value"]), met if target["is_met"] else missed
     if "target" in result:
-        yield name, result["target"], "", met if result["is_met"] else missed
+        parts = {key: each for key, each in result.items() if isinstance(each, dict) and "share" in each}
+        for key, each in parts.items():
+            yield name, f"{key}: {result['target']}", number(each["share"]), met if each["is_met"] else missed
+        if not parts:
+            yield name, result["target"], number(result["median_seconds"]), met if result["is_met"] else missed
     for check, is_met in result.get("checks", {}).items():
         yield name, check, "", met if is_met else missed
 
