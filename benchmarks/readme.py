@@ -132,7 +132,7 @@ def _benchmark(name: str, found: dict[str, Any], pictures: Path, folder: str, la
 
 
 def _targets(found: dict[str, Any], verdicts: tuple[str, str]) -> Iterator[tuple[str, ...]]:
-    """Rows for what was promised: `targets` of a result, its `target` (of its parts' shares, or its median), or its `checks`."""
+    """Rows for what was promised: its `targets`, its `target` (of its parts' shares or its median), its `checks`."""
     met, missed = verdicts
     name, result = found["benchmark"], found["result"]
     for target in result.get("targets", []):
