@@ -25,7 +25,16 @@ from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, 
 from benchmarks.peers.batch_generation import GRAPH_SET, BatchGenerator, Request
 from benchmarks.peers.picture import picture
 from benchmarks.peers.process import machine_cpu_seconds
-from benchmarks.peers.servers import PEERS, RNNSERVE, Running, installed_version, running_rnnserve
+from benchmarks.peers.servers import (
+    BENTOML,
+    LITSERVE,
+    PEERS,
+    RAY_SERVE,
+    RNNSERVE,
+    Running,
+    installed_version,
+    running_rnnserve,
+)
 from benchmarks.peers.workload import SHORT, Dialect, requests
 from benchmarks.report import report
 from benchmarks.serving.client import connector
@@ -139,7 +148,12 @@ def _table(figures: dict[str, dict[str, float]], bare: float, static: float) -> 
         f"{MODEL}, int8, {NUM_CLIENTS} clients, whole answers, median of {ROUNDS} rounds; "
         f"bare step loop {bare:,.0f} tokens/s, static batches without a server {static:,.0f}"
     )
-    table = Table("server", *COLUMNS.values(), title=title, title_justify="left")
+    versions = ", ".join(f"{peer.package} {installed_version(peer.package)}" for peer in (LITSERVE, BENTOML, RAY_SERVE))
+    caption = (
+        f"{versions}; batches of 64, with two processes of 32. Latencies are those of whole answers, and of the "
+        f"answers of at most {SHORT} tokens among them; cores are CPU seconds a second, of all processes."
+    )
+    table = Table("server", *COLUMNS.values(), title=title, title_justify="left", caption=caption)
     for name, found in figures.items():
         values = [found[key] for key in COLUMNS]
         table.add_row(name, *(f"{value:.2f}" if 0 < value < 10 else f"{value:,.0f}" for value in values))

@@ -52,7 +52,6 @@ def main() -> None:
         devices=1,
         workers_per_device=settings.num_workers,
         timeout=120,
-        fast_queue=settings.option == "fast_queue",
     )
     server.run(
         host="127.0.0.1",

@@ -18,7 +18,12 @@ _PANELS = (
         100,
         "{:.0f} %",
     ),
-    ("p99_short_ms", f"p99 latency of answers of at most {SHORT} tokens\n(same load, less is better)", 1, "{:,.0f} ms"),
+    (
+        "p99_short_ms",
+        f"p99 latency of short answers, at most {SHORT} tokens\n(the same load, less is better)",
+        1,
+        "{:,.0f} ms",
+    ),
 )
 
 
@@ -34,13 +39,13 @@ def picture(figures: Mapping[str, Mapping[str, float]]) -> "Figure":
     figure = new_figure(9.0, 1.1 + 0.42 * len(figures))
     names = list(figures)
     colours = [_OURS, *[_OTHERS] * (len(names) - 1)]
-    for axes, (key, title, factor, text) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
+    for axes, (key, title, factor, text) in zip(figure.subplots(1, len(_PANELS), sharey=True), _PANELS, strict=True):
         values = [figures[name][key] * factor for name in names]
         bars = axes.barh(names, values, color=colours)
         axes.bar_label(bars, [text.format(value) for value in values], padding=4)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlim(0, max(values) * 1.25)
-        axes.invert_yaxis()
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(left=False, bottom=False, labelbottom=False)
+    figure.axes[0].invert_yaxis()
     return figure

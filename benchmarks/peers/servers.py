@@ -51,7 +51,6 @@ class Peer:
         max_batch_size: requests of a batch.
         wait_ms: see PeerSettings.
         num_workers: see PeerSettings.
-        option: see PeerSettings.
     """
 
     package: str
@@ -60,7 +59,6 @@ class Peer:
     max_batch_size: int
     wait_ms: float
     num_workers: int = 1
-    option: str = ""
 
     @contextmanager
     def running(self) -> Iterator[Running]:
@@ -70,7 +68,7 @@ class Peer:
             RuntimeError: it did not come up.
         """
         settings = PeerSettings(
-            str(STORE.resolve()), MODEL, free_port(), self.max_batch_size, self.wait_ms, self.num_workers, self.option
+            str(STORE.resolve()), MODEL, free_port(), self.max_batch_size, self.wait_ms, self.num_workers
         )
         program, *arguments = (part.format(port=settings.port) for part in self.program)
         command = [str(ENVIRONMENT / "bin" / program), *arguments]
@@ -130,14 +128,14 @@ RNNSERVE = Dialect("/v1/generate", lambda asked: asked, lambda answer: int(answe
 #   BentoML    batches of 32 28,800, of 64 27,400
 #   Ray Serve  batches of 32: waiting 200 ms 17,200, 100 ms 16,300
 # A batch begins when it is full, so with 64 clients that ask again at once the long waits are not waited for.
-_LITSERVE = Peer(
+LITSERVE = Peer(
     package="litserve",
     program=("python", "-m", "benchmarks.peers.litserve_service"),
     dialect=Dialect("/predict", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
     max_batch_size=64,
     wait_ms=100,
 )
-_BENTOML = Peer(
+BENTOML = Peer(
     package="bentoml",
     program=("bentoml", "serve", "benchmarks.peers.bentoml_service:Generation", "--host", HOST, "--port", "{port}"),
     dialect=Dialect(
@@ -146,7 +144,7 @@ _BENTOML = Peer(
     max_batch_size=64,
     wait_ms=60_000,
 )
-_RAY_SERVE = Peer(
+RAY_SERVE = Peer(
     package="ray",
     program=("python", "-m", "benchmarks.peers.ray_service"),
     dialect=Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
@@ -154,5 +152,5 @@ _RAY_SERVE = Peer(
     wait_ms=200,
 )
 
-PEERS = {"LitServe": _LITSERVE, "BentoML": _BENTOML, "Ray Serve": _RAY_SERVE}
+PEERS = {"LitServe": LITSERVE, "BentoML": BENTOML, "Ray Serve": RAY_SERVE}
 PEERS |= {f"{name}, 2 processes": replace(peer, num_workers=2, max_batch_size=32) for name, peer in PEERS.items()}

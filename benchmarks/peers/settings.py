@@ -17,7 +17,6 @@ class PeerSettings:
         max_batch_size: requests of a batch.
         wait_ms: milliseconds that the first request of a batch waits for others, where the peer has such a setting.
         num_workers: processes that hold the model, each with batches of its own.
-        option: what else is tried with a peer; empty as it is measured.
     """
 
     store: str
@@ -26,7 +25,6 @@ class PeerSettings:
     max_batch_size: int
     wait_ms: float
     num_workers: int = 1
-    option: str = ""
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -43,7 +41,6 @@ class PeerSettings:
             max_batch_size=int(value["max_batch_size"]),
             wait_ms=float(value["wait_ms"]),
             num_workers=int(value["num_workers"]),
-            option=value["option"],
         )
 
     def environment(self) -> Mapping[str, str]:

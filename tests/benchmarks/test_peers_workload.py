@@ -27,7 +27,7 @@ def test_an_answer_of_another_length_than_asked_is_an_error() -> None:
 
 
 def test_settings_arrive_in_the_peers_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = PeerSettings("artifacts", "shakespeare-char", 8123, 64, 0.5, 2, "fast_queue")
+    settings = PeerSettings("artifacts", "shakespeare-char", 8123, 64, 0.5, 2)
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert PeerSettings.from_environment() == settings
