@@ -25,23 +25,23 @@ ALL = {
     "precision": "benchmarks.precision",
     "quality": "benchmarks.quality",
 }
-README = {"readme": "benchmarks.readme"}
+OTHERS = {"peers": "benchmarks.peers.__main__", "readme": "benchmarks.readme"}  # not by default
 SHORTER = ("bare", "engine", "http", "scenarios", "prefix", "ladder")  # that take a number of rounds
 
 
 def main(arguments: list[str]) -> int:
     """Run what is asked for; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*ALL, *README)))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*ALL, *OTHERS)))
     parser.add_argument("--rounds", type=int, help=f"of {', '.join(SHORTER)}; then no files are written")
     asked = parser.parse_args(arguments)
     names = asked.names or list(ALL)
-    if unknown := [name for name in names if name not in ALL | README]:
-        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join((*ALL, *README))}")
+    if unknown := [name for name in names if name not in ALL | OTHERS]:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join((*ALL, *OTHERS))}")
     if asked.rounds is not None and (fixed := [name for name in names if name not in SHORTER]):
         parser.error(f"--rounds is for {', '.join(SHORTER)}, and not for {fixed[0]}")
     if len(names) == 1:
-        entry = import_module((ALL | README)[names[0]]).main
+        entry = import_module((ALL | OTHERS)[names[0]]).main
         entry() if asked.rounds is None else entry(asked.rounds)
         return 0
     more = [] if asked.rounds is None else ["--rounds", str(asked.rounds)]

@@ -103,7 +103,10 @@ async def in_process(
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     more = {} if cache_bytes is None else {"prefix_cache_bytes": cache_bytes}
     settings = Settings.model_validate({"store": store, "models": (model,), "set": set_name, **more})
-    (loaded,) = await asyncio.to_thread(load_models, settings)
+    try:
+        (loaded,) = await asyncio.to_thread(load_models, settings)
+    finally:
+        structlog.reset_defaults()
     served = served_model(loaded, settings, Metrics(), asyncio.get_running_loop())
     assert isinstance(served, ServedGeneration), "a language model"
     interval = sys.getswitchinterval()

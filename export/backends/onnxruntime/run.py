@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends.onnxruntime.build import Graphs
-from export.backends.onnxruntime.ragged import cuts
+from export.backends.onnxruntime.ragged import EXACT_SET, cuts
 from export.backends.runner import Array
 from models.errors import RunnerError
 
@@ -20,8 +20,10 @@ class OnnxSequenceRunner:
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See SequenceRunner.run."""
-        if graph == "advance" and len(stops := cuts(inputs["lengths"])) > 1:
-            return self._advance_in_pieces(inputs["ids"], inputs["lengths"], inputs["state"], stops)
+        if graph == "advance" and self._graphs.name == EXACT_SET and inputs.keys() >= {"ids", "lengths", "state"}:
+            stops = cuts(inputs["lengths"])
+            if len(stops) > 1:
+                return self._advance_in_pieces(inputs["ids"], inputs["lengths"], inputs["state"], stops)
         return self._run(graph, inputs)
 
     def _advance_in_pieces(
