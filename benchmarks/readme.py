@@ -31,7 +31,10 @@ INTRODUCTIONS = {
         "同样的负载,按 MLPerf 的场景;延迟自请求应发出之时算起。",
     ),
     "ladder": ("What each idea brings, without HTTP.", "每个做法带来多少,不经 HTTP。"),
-    "peers": ("Beside other servers with the same graphs, in one run.", "与其他服务器使用同样的图,同一次运行。"),
+    "peers": (
+        "Beside other servers with the same graphs and the best settings found, with one and with two model processes.",
+        "与其他服务器比较:同样的图,各用找到的最佳设置,一个和两个模型进程。",
+    ),
     "prefix": ("A prompt that was read before.", "读过的提示。"),
     "translation": (
         "Translation, beside a bare batched decode loop over the same sources.",
