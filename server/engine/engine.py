@@ -4,9 +4,9 @@ The engines of the tasks say what a step is. Here is what they share: requests c
 a call that fails fails the requests in it and no others, and nobody is left waiting when the thread ends. Token ids
 in, news in mailboxes out; knows no HTTP.
 
-What need not be done in the engine's thread, as reading a text before it steps, is done beside it in a reader's: the
-runtime computes outside Python's lock, so a second core takes that work. A reader only computes. What it has found
-comes back as a command, so all else happens in the engine's thread, between two steps.
+What need not be done in the engine's thread, as reading a text before it steps, is done beside it by a second one, the
+reader: the runtime computes outside Python's lock, so a second core takes that work. The reader only computes. What it
+has found comes back as a command, so all else happens in the engine's thread, between two steps.
 """
 
 import asyncio
@@ -66,10 +66,9 @@ class Engine(ABC, Generic[Request, Reading, Step]):
 
     Args:
         name: the model's, for the threads and the log.
-        num_readers: threads that read.
     """
 
-    def __init__(self, name: str, num_readers: int = 1) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
         self._commands: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._open: set[Request] = set()  # those that are neither finished nor failed
@@ -77,7 +76,7 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         self._end: ApiError | None = None  # why the thread takes no more requests
         self._delivery: Delivery
         self._thread = threading.Thread(target=self._run, name=f"engine {name}", daemon=True)
-        self._reader = ThreadPoolExecutor(num_readers, thread_name_prefix=f"reader {name}")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"reader {name}")
         self._is_idle = True  # there was nothing to run after the last command
 
     @property
@@ -138,11 +137,11 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         """The last step has failed: forget what it left half done."""
 
     def _next_reading(self) -> Reading | None:
-        """The next reading, or None when there is none to be made now, as while every reader has one."""
+        """The next reading, or None when there is none to be made now, as while one is being made."""
         return None
 
     def _read(self, reading: Reading) -> Any:
-        """Make a reading and give what it finds. In a reader's thread: changes nothing that others see."""
+        """Make a reading and give what it finds. In the reader's thread: changes nothing that others see."""
         raise NotImplementedError
 
     def _keep(self, reading: Reading, found: Any, seconds: float) -> None:
@@ -165,7 +164,7 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         error: ApiError = EngineError("The engine has ended because of a bug; restart the server.")
         try:
             while self._obey_commands():
-                self._begin_readings()
+                self._begin_reading()
                 self._run_step()
             error = UnavailableError("The server is shutting down; send the request again.", code="draining")
         except Exception as bug:
@@ -182,9 +181,9 @@ class Engine(ABC, Generic[Request, Reading, Step]):
                 self._fail(request, error)
             self._delivery.flush()
 
-    def _begin_readings(self) -> None:
-        """Hand the readers their next calls, if there are any."""
-        while (reading := self._next_reading()) is not None:
+    def _begin_reading(self) -> None:
+        """Hand the reader its next call, if there is one."""
+        if (reading := self._next_reading()) is not None:
             future = self._reader.submit(self._read_timed, reading)
             future.add_done_callback(functools.partial(self._put_back, reading))
 

@@ -142,7 +142,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
             for chunk, state in zip(reading.chunks, found, strict=True):
                 prompt = chunk.sequence.owner
                 prompt.state = state.copy()
-                if not prompt.num_read:
+                if not prompt.num_read and np.isfinite(prompt.state).all():
                     self._cache.put(prompt.tokens[: chunk.stop], prompt.state)
             lengths = [chunk.stop - chunk.start for chunk in reading.chunks]
             self._observer.read(sum(lengths), len(lengths) * max(lengths), seconds)

@@ -1,24 +1,23 @@
 """The engine of a sentiment model: classifies whatever waits, texts of like length in one call."""
 
+import time
 from collections.abc import Iterable
 from typing import Never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.padding import padded, padded_length
+from export.backends.padding import padded
 from export.backends.runner import SequenceRunner
 from server.engine.engine import Engine, Observer
 from server.engine.sentiment.request import Classification, Verdict
 from server.engine.sentiment.scheduler import Classify, Scheduler, Text
 from server.engine.times import note_began
 
-NUM_CALLS = 1  # at once; two were measured: they hold fewer texts each, and together take longer
-
 Owner = tuple[Classification, int]
 
 
-class SentimentEngine(Engine[Classification, Classify[Owner], Never]):
+class SentimentEngine(Engine[Classification, Never, Classify[Owner]]):
     """Classifies texts of many requests at once.
 
     Args:
@@ -32,16 +31,15 @@ class SentimentEngine(Engine[Classification, Classify[Owner], Never]):
     def __init__(
         self, name: str, sequences: SequenceRunner, *, max_rows: int, classify_tokens: int, observer: Observer
     ) -> None:
-        super().__init__(name, NUM_CALLS)
+        super().__init__(name)
         self._sequences = sequences
         self._scheduler: Scheduler[Owner] = Scheduler(max_rows=max_rows, classify_tokens=classify_tokens)
         self._observer = observer
-        self._num_calls = 0
         self._num_running = 0
 
     @property
     def num_running(self) -> int:
-        """Texts in the calls that run."""
+        """Texts in the call that runs."""
         return self._num_running
 
     @property
@@ -60,34 +58,31 @@ class SentimentEngine(Engine[Classification, Classify[Owner], Never]):
         for text in request.waiting:
             self._scheduler.cancel(text)
 
-    def _next_reading(self) -> Classify[Owner] | None:
-        if self._num_calls == NUM_CALLS:
-            return None
+    def _next_step(self) -> Classify[Owner] | None:
         call = self._scheduler.schedule()
-        if call is not None:
-            self._num_calls += 1
-            self._num_running += len(call.texts)
-            note_began(text.owner[0].times for text in call.texts)
+        self._num_running = len(call.texts) if call is not None else 0
         return call
+
+    def _stepped(self, seconds: float) -> None:
+        del seconds  # nothing is read beside: there is nothing to share out
+        self._num_running = 0
 
     def _requests_of(self, call: Classify[Owner]) -> Iterable[Classification]:
         return (text.owner[0] for text in call.texts)
 
-    def _read(self, reading: Classify[Owner]) -> NDArray[np.float64]:
-        """Classify the texts, all in one call: probabilities float64 [texts, C]."""
-        ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in reading.texts])
-        return _softmax(self._sequences.run("classify", {"ids": ids, "lengths": lengths})["logits"])
+    def _step_failed(self) -> None:
+        """Nothing is kept between calls."""
 
-    def _keep(self, reading: Classify[Owner], found: NDArray[np.float64] | None, seconds: float) -> None:
-        self._num_calls -= 1
-        self._num_running -= len(reading.texts)
-        if found is None:
-            return
-        lengths = [text.num_tokens for text in reading.texts]
-        self._observer.classified(len(lengths), sum(lengths), len(lengths) * padded_length(max(lengths)), seconds)
-        for text, row in zip(reading.texts, found, strict=True):
+    def _perform(self, step: Classify[Owner]) -> None:
+        started = time.perf_counter()
+        note_began(text.owner[0].times for text in step.texts)
+        ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in step.texts])
+        logits = self._sequences.run("classify", {"ids": ids, "lengths": lengths})["logits"]
+        rows = _softmax(logits)
+        self._observer.classified(len(rows), int(lengths.sum()), ids.size, time.perf_counter() - started)
+        for text, row in zip(step.texts, rows, strict=True):
             request, index = text.owner
-            if request not in self._open:  # it failed by another of its texts, or was cancelled
+            if request not in self._open:  # it failed by another of its texts
                 continue
             if not np.isfinite(row).all():
                 self._fail_not_finite(request)
@@ -96,18 +91,6 @@ class SentimentEngine(Engine[Classification, Classify[Owner], Never]):
             request.num_open -= 1
             if request.num_open == 0:
                 self._close(request)
-
-    def _next_step(self) -> None:
-        return None
-
-    def _perform(self, step: Never) -> None:
-        raise AssertionError(f"nothing steps: {step}")
-
-    def _stepped(self, seconds: float) -> None:
-        raise AssertionError(f"nothing steps for {seconds} seconds")
-
-    def _step_failed(self) -> None:
-        raise AssertionError("nothing steps")
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

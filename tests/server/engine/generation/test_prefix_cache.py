@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.scheduler import CHUNK
+from server.errors import EngineError
 from tests.server.engine.generation.harness import VOCAB_SIZE, answer, rig
 from tests.server.engine.generation.test_engine import expected, same, some_options, some_prompt
 
@@ -101,5 +103,25 @@ def test_a_prompt_that_is_known_whole_is_not_read_again_and_its_last_token_is_ap
             assert await answer(second) == one
             assert len(running.sequences.calls) == num_calls
             assert (first.num_cached, second.num_cached) == (0, len(prompt) - 1)
+
+    asyncio.run(main())
+
+
+def test_a_state_that_is_not_finite_is_not_kept() -> None:
+    async def main() -> None:
+        async with rig() as running:
+            run = running.sequences.run
+
+            def broken(graph: str, inputs: Any) -> Any:
+                return run(graph, inputs) | {"new_state": np.full((len(inputs["ids"]), WIDTH), np.nan, np.float32)}
+
+            prompt = list(range(1, 20)) * 2
+            running.sequences.run = broken  # type: ignore[method-assign]
+            with contextlib.suppress(EngineError):
+                await answer(running.submit(prompt, max_tokens=5))
+            running.sequences.run = run  # type: ignore[method-assign]
+            again = running.submit(prompt, max_tokens=5)
+            await answer(again)
+            assert again.num_cached == 0
 
     asyncio.run(main())
