@@ -17,16 +17,13 @@ import uvicorn
 
 from models.errors import ConfigError
 from server.app import create_app
-from server.loading import load_models
+from server.engine.engine import SWITCH_INTERVAL
 from server.logs import configure_logs
+from server.process.load import load
 from server.service import Loader, Service
 from server.settings import settings_from
 
 log = structlog.get_logger()
-
-# Seconds between a thread's asking for the interpreter and getting it, at most. The engine's thread asks after every
-# step; Python's default of 5 ms is longer than a step.
-_SWITCH_INTERVAL = 0.0005
 
 
 class _Server(uvicorn.Server):
@@ -38,7 +35,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def main(arguments: Sequence[str], load: Loader = load_models) -> int:
+def main(arguments: Sequence[str], load: Loader = load) -> int:
     """Run the program with these arguments; the exit code."""
     try:
         settings = settings_from(arguments)
@@ -46,7 +43,7 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
         print(f"python -m server: {error}", file=sys.stderr)
         return 2
     configure_logs()
-    sys.setswitchinterval(_SWITCH_INTERVAL)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     app = create_app(settings, load)
     config = uvicorn.Config(
         app,

@@ -1,7 +1,7 @@
-"""Models that are ready to run, one class for each task, as a loader hands them to the app."""
+"""Models that are ready to run: what is known of each, and what runs it; one class of both for each task."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from export.backends.runner import AttentionStepRunner, SequenceRunner, StepRunner
 from models.architecture import Task
@@ -10,8 +10,8 @@ from models.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """What models of all tasks have.
+class ModelFacts:
+    """What is known of models of all tasks.
 
     Attributes:
         name: the folder's name in the store.
@@ -21,7 +21,6 @@ class LoadedModel:
         backend: what runs it.
         metrics: as measured after training.
         bundle_sha256: the bundle's record's, which identifies it.
-        sequences: runs the graphs that take whole sequences.
     """
 
     task: ClassVar[Task]
@@ -33,7 +32,6 @@ class LoadedModel:
     backend: str
     metrics: dict[str, float]
     bundle_sha256: str
-    sequences: SequenceRunner
 
     @property
     def id(self) -> str:
@@ -42,40 +40,36 @@ class LoadedModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationModel(LoadedModel):
-    """A language model; `sequences` runs `advance`.
+class GenerationFacts(ModelFacts):
+    """What is known of a language model.
 
     Attributes:
         state_width: D.
-        steps: holds the live states; its capacity is at least twice the rows stepped together.
     """
 
     task: ClassVar[Task] = "generation"
 
     state_width: int
-    steps: StepRunner
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslationModel(LoadedModel):
-    """A translator; `sequences` runs `encode`.
+class TranslationFacts(ModelFacts):
+    """What is known of a translator.
 
     Attributes:
         languages: what it translates from and to.
         end_id: the end token's id.
-        steps: holds the live states; its capacity is at least twice the rows stepped together.
     """
 
     task: ClassVar[Task] = "translation"
 
     languages: Languages
     end_id: int
-    steps: AttentionStepRunner
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentimentModel(LoadedModel):
-    """A classifier; `sequences` runs `classify`.
+class SentimentFacts(ModelFacts):
+    """What is known of a classifier.
 
     Attributes:
         labels: by class.
@@ -84,3 +78,54 @@ class SentimentModel(LoadedModel):
     task: ClassVar[Task] = "sentiment"
 
     labels: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationModel(GenerationFacts):
+    """A language model that is loaded.
+
+    Attributes:
+        steps: holds the live states; its capacity is at least twice the rows stepped together.
+        sequences: runs `advance`.
+    """
+
+    steps: StepRunner
+    sequences: SequenceRunner
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationModel(TranslationFacts):
+    """A translator that is loaded.
+
+    Attributes:
+        steps: holds the live states; its capacity is at least twice the rows stepped together.
+        sequences: runs `encode`.
+    """
+
+    steps: AttentionStepRunner
+    sequences: SequenceRunner
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentimentModel(SentimentFacts):
+    """A classifier that is loaded.
+
+    Attributes:
+        sequences: runs `classify`.
+    """
+
+    sequences: SequenceRunner
+
+
+LoadedModel = GenerationModel | TranslationModel | SentimentModel
+
+
+def facts_of(model: LoadedModel) -> ModelFacts:
+    """What is known of a model, without what runs it."""
+    kind: type[ModelFacts] = {
+        GenerationModel: GenerationFacts,
+        TranslationModel: TranslationFacts,
+        SentimentModel: SentimentFacts,
+    }[type(model)]
+    known: dict[str, Any] = {item.name: getattr(model, item.name) for item in fields(kind)}
+    return kind(**known)

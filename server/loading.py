@@ -1,6 +1,7 @@
 """From the store to models that are ready to run: which to load, which graph set, and whether it can be trusted."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
@@ -20,9 +21,26 @@ from server.settings import Settings
 
 log = structlog.get_logger()
 
+Loaded = TypeVar("Loaded")
+
 
 def load_models(settings: Settings) -> list[LoadedModel]:
-    """Load the models that the settings name, or the highest version of every model in the store.
+    """Load the models that the settings name, or the highest version of every model in the store, in this process.
+
+    Raises:
+        RnnserveError: as `each_loaded`.
+    """
+    backends = Backends(settings)
+    return each_loaded(settings, names_of(settings), lambda name: load_model(name, settings, backends))
+
+
+def names_of(settings: Settings) -> Sequence[str]:
+    """The models that are to be loaded."""
+    return settings.models or tuple(Store(settings.store).names())
+
+
+def each_loaded(settings: Settings, names: Sequence[str], load: Callable[[str], Loaded]) -> list[Loaded]:
+    """What `load` gives for each name.
 
     A model that was named and cannot be loaded stops the server. Of models that nobody named, one that cannot be
     loaded is left out with a sentence in the log, and the others are served.
@@ -30,13 +48,10 @@ def load_models(settings: Settings) -> list[LoadedModel]:
     Raises:
         RnnserveError: a named model cannot be loaded, or none can; the message says which and why.
     """
-    store = Store(settings.store)
-    backends = Backends(settings)
-    names = settings.models or tuple(store.names())
-    loaded: list[LoadedModel] = []
+    loaded: list[Loaded] = []
     for name in names:
         try:
-            loaded.append(_load(store, name, settings, backends))
+            loaded.append(load(name))
         except RnnserveError as error:
             if settings.models:
                 raise
@@ -49,19 +64,28 @@ def load_models(settings: Settings) -> list[LoadedModel]:
     return loaded
 
 
-def _load(store: Store, name: str, settings: Settings, backends: Backends) -> LoadedModel:
-    """Load one model. Raises RnnserveError."""
+def load_model(name: str, settings: Settings, backends: Backends | None = None) -> LoadedModel:
+    """Load one model.
+
+    Args:
+        name: "name" or "name/version".
+        settings: the server's.
+        backends: what it may compute on; by default found out.
+
+    Raises:
+        RnnserveError: it cannot be loaded; the message says why.
+    """
     try:
-        return _load_best(store, name, settings, backends)
+        return _load_best(name, settings, backends or Backends(settings))
     except (OSError, ValueError, RecursionError) as error:
         raise BundleCorruptError(
             f"Model {name} in {settings.store} cannot be read: {type(error).__name__}: {error}. Publish it again."
         ) from error
 
 
-def _load_best(store: Store, name: str, settings: Settings, backends: Backends) -> LoadedModel:
+def _load_best(name: str, settings: Settings, backends: Backends) -> LoadedModel:
     """Load what is asked for, or the best that works here. Raises RnnserveError, OSError, ValueError."""
-    bundle = Bundle(store.resolve(name))
+    bundle = Bundle(Store(settings.store).resolve(name))
     choices = backends.choices(bundle)
     for choice, fallback in zip(choices, [*choices[1:], None], strict=True):
         try:

@@ -6,25 +6,35 @@ from typing import Any, ClassVar
 
 from models.architecture import Task
 from models.decoding.detokenizer import TokenTexts
+from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
 from server.engine.generation.engine import GenerationEngine
-from server.engine.generation.prefix_cache import PrefixCache
-from server.engine.sentiment.engine import SentimentEngine
-from server.engine.translation.engine import TranslationEngine
-from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
+from server.engines import engine_of
+from server.loaded_model import (
+    GenerationFacts,
+    LoadedModel,
+    ModelFacts,
+    SentimentFacts,
+    TranslationFacts,
+    facts_of,
+)
 from server.metrics import EngineMetrics, Metrics
 from server.permits import Permits
+from server.process.engine_process import RemoteModel
+from server.process.remote_engine import RemoteEngine
 from server.settings import Settings
+
+AnyEngine = Engine[Any, Any, Any] | RemoteEngine
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What the tasks have in common; `model` and `engine` are the task's own."""
+    """What the tasks have in common; `model` is the task's own."""
 
     task: ClassVar[Task]
 
-    model: LoadedModel
-    engine: Engine[Any, Any, Any]
+    model: ModelFacts
+    engine: AnyEngine
     permits: Permits
     metrics: EngineMetrics
 
@@ -40,8 +50,7 @@ class ServedGeneration(ServedModel):
 
     task: ClassVar[Task] = "generation"
 
-    model: GenerationModel
-    engine: GenerationEngine
+    model: GenerationFacts
     token_texts: TokenTexts
 
 
@@ -51,8 +60,7 @@ class ServedTranslation(ServedModel):
 
     task: ClassVar[Task] = "translation"
 
-    model: TranslationModel
-    engine: TranslationEngine
+    model: TranslationFacts
     token_texts: TokenTexts
 
 
@@ -62,67 +70,43 @@ class ServedSentiment(ServedModel):
 
     task: ClassVar[Task] = "sentiment"
 
-    model: SentimentModel
-    engine: SentimentEngine
+    model: SentimentFacts
 
 
-def served_model(
-    model: LoadedModel, settings: Settings, metrics: Metrics, loop: asyncio.AbstractEventLoop
-) -> ServedModel:
-    """Give a model an engine, started, whose news go to the loop."""
-    served = _with_engine(model, settings, metrics)
+async def served_model(loaded: LoadedModel | RemoteModel, settings: Settings, metrics: Metrics) -> ServedModel:
+    """Give a model an engine, started, whose news go to the running loop; in this process if the model is here."""
+    facts = loaded.facts if isinstance(loaded, RemoteModel) else facts_of(loaded)
+    counters = metrics.engine_metrics(facts.id)
+    texts = None if isinstance(facts, SentimentFacts) else TokenTexts(facts.tokenizer.token_bytes)
+    engine: AnyEngine
+    if isinstance(loaded, RemoteModel):
+        engine = RemoteEngine(facts.id, loaded.process, texts, counters)
+        await engine.start()
+    else:
+        engine = engine_of(loaded, settings, counters)
+        engine.start(LoopDelivery(asyncio.get_running_loop()))
+    served = _served(facts, engine, Permits(facts.id, settings.max_requests), counters, texts)
     metrics.watch(
-        model.id,
-        backend=model.backend,
-        precision=model.precision,
+        facts.id,
+        backend=facts.backend,
+        precision=facts.precision,
         requests_running=lambda: served.permits.num_taken,
-        rows_running=lambda: served.engine.num_running,
-        rows_waiting=lambda: served.engine.num_waiting,
+        rows_running=lambda: engine.num_running,
+        rows_waiting=lambda: engine.num_waiting,
     )
-    served.engine.start(loop)
+    if isinstance(engine, GenerationEngine | RemoteEngine) and isinstance(facts, GenerationFacts):
+        metrics.watch_cache(facts.id, lambda: engine.cache_bytes, lambda: engine.cache_evictions)
     return served
 
 
-def _with_engine(model: LoadedModel, settings: Settings, metrics: Metrics) -> ServedModel:
-    counters = metrics.engine_metrics(model.id)
-    permits = Permits(model.id, settings.max_requests)
-    match model:
-        case GenerationModel():
-            cache = PrefixCache(settings.prefix_cache_bytes)
-            metrics.watch_cache(model.id, lambda: cache.num_bytes, lambda: cache.num_evicted)
-            generation = GenerationEngine(
-                model.id,
-                model.steps,
-                model.sequences,
-                state_width=model.state_width,
-                vocab_size=model.tokenizer.vocab_size,
-                end_id=model.tokenizer.end_id,
-                max_rows=settings.max_rows,
-                prefill_tokens=settings.prefill_tokens,
-                prefill_share=settings.prefill_share,
-                stream_tokens=settings.stream_tokens,
-                cache=cache,
-                observer=counters,
-            )
-            return ServedGeneration(model, generation, permits, counters, TokenTexts(model.tokenizer.token_bytes))
-        case TranslationModel():
-            translation = TranslationEngine(
-                model.id,
-                model.steps,
-                model.sequences,
-                max_rows=settings.max_rows,
-                encode_tokens=settings.encode_tokens,
-                encode_share=settings.encode_share,
-                observer=counters,
-            )
-            return ServedTranslation(model, translation, permits, counters, TokenTexts(model.tokenizer.token_bytes))
-        case SentimentModel():
-            sentiment = SentimentEngine(
-                model.id,
-                model.sequences,
-                max_rows=settings.max_rows,
-                classify_tokens=settings.classify_tokens,
-                observer=counters,
-            )
-            return ServedSentiment(model, sentiment, permits, counters)
-    raise TypeError(f"no engine serves a {type(model).__name__}")
+def _served(
+    facts: ModelFacts, engine: AnyEngine, permits: Permits, counters: EngineMetrics, texts: TokenTexts | None
+) -> ServedModel:
+    match facts:
+        case GenerationFacts() if texts is not None:
+            return ServedGeneration(facts, engine, permits, counters, texts)
+        case TranslationFacts() if texts is not None:
+            return ServedTranslation(facts, engine, permits, counters, texts)
+        case SentimentFacts():
+            return ServedSentiment(facts, engine, permits, counters)
+    raise TypeError(f"nothing serves a {type(facts).__name__}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Literal
 
 import structlog
@@ -11,6 +11,7 @@ from models.errors import RnnserveError
 from server.errors import UnavailableError
 from server.loaded_model import LoadedModel
 from server.metrics import Metrics
+from server.process.engine_process import RemoteModel
 from server.registry import Registry
 from server.served_model import ServedGeneration, ServedModel, ServedSentiment, ServedTranslation, served_model
 from server.sessions.sessions import Sessions
@@ -18,7 +19,7 @@ from server.settings import Settings
 
 log = structlog.get_logger()
 
-Loader = Callable[[Settings], list[LoadedModel]]
+Loader = Callable[[Settings], Sequence[LoadedModel | RemoteModel]]
 Phase = Literal["loading", "ready", "draining", "failed"]
 
 
@@ -128,10 +129,7 @@ class Service:
             log.exception("loading failed")
             self._fail(f"{type(error).__name__}: {error}")
             return
-        if self.phase != "loading":
-            return
-        loop = asyncio.get_running_loop()
-        served = [served_model(model, self.settings, self.metrics, loop) for model in models]
+        served = [await served_model(model, self.settings, self.metrics) for model in models]
         named: dict[type[ServedModel], str | None] = {
             ServedGeneration: self.settings.default_generation,
             ServedTranslation: self.settings.default_translation,

@@ -133,6 +133,11 @@ class Settings(BaseSettings):
         default=None,
         description="Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY.",
     )
+    engine_processes: bool = Field(
+        default=True,
+        description="Whether each model computes in a process of its own, beside the web server's, so that neither "
+        "waits for the other's Python; false computes in the web server's process, with less memory.",
+    )
     threads: int = Field(default=1, ge=1, le=64, description="Threads inside one operator of the runtime.")
     stream_tokens: int = Field(
         default=8,

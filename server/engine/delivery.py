@@ -6,6 +6,7 @@ token by itself, and one that does not sends several in one event, instead of fa
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +32,10 @@ class Mailbox(Generic[News]):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def __reduce__(self) -> tuple[type["Mailbox[News]"], tuple[()]]:
+        """In another process a mailbox is another one, and empty."""
+        return Mailbox, ()
+
     async def take(self) -> list[News]:
         """All updates since the last call; waits for the first.
 
@@ -46,8 +51,24 @@ class Mailbox(Generic[News]):
         return updates
 
 
-class Delivery:
-    """Carries news into mailboxes.
+class Delivery(ABC):
+    """Carries an engine's news into mailboxes. For the engine's thread."""
+
+    @abstractmethod
+    def post(self, mailbox: Mailbox[News], item: News | RequestError) -> None:
+        """Add news; `flush` sends them."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Send what has been posted."""
+
+    def rest(self) -> None:
+        """The engine has nothing to do for a while: send whatever else there is."""
+        return
+
+
+class LoopDelivery(Delivery):
+    """Into mailboxes of an event loop of this process.
 
     Args:
         loop: the loop that the mailboxes belong to.
@@ -59,11 +80,11 @@ class Delivery:
         self._is_waking = False
 
     def post(self, mailbox: Mailbox[News], item: News | RequestError) -> None:
-        """Add news; `flush` sends them. For the engine's thread."""
+        """See Delivery."""
         self._outbox.append((mailbox, item))
 
     def flush(self) -> None:
-        """Wake the loop if there are news and it has not been woken already. For the engine's thread."""
+        """Wake the loop if there are news and it has not been woken already."""
         if self._outbox and not self._is_waking:
             self._is_waking = True
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear

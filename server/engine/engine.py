@@ -9,7 +9,6 @@ reader: the runtime computes outside Python's lock, so a second core takes that 
 has found comes back as a command, so all else happens in the engine's thread, between two steps.
 """
 
-import asyncio
 import functools
 import queue
 import threading
@@ -26,6 +25,10 @@ from server.engine.times import Times
 from server.errors import ApiError, EngineError, UnavailableError
 
 log = structlog.get_logger()
+
+# Seconds between a thread's asking for the interpreter and getting it, at most, in a process with an engine. The
+# engine's thread asks after every step; Python's default of 5 ms is longer than a step.
+SWITCH_INTERVAL = 0.0005
 
 
 class Observer(Protocol):
@@ -54,6 +57,12 @@ class EngineRequest(Protocol):
     @property
     def times(self) -> Times:
         """When what happened to it."""
+
+    def report(self) -> Any:
+        """What the engine has found out about it so far, besides its news."""
+
+    def heed(self, report: Any) -> None:
+        """Note the report of this request's copy in the engine's process."""
 
 
 Request = TypeVar("Request", bound=EngineRequest)
@@ -94,10 +103,14 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the thread. News go to mailboxes of this loop."""
-        self._delivery = Delivery(loop)
+    def start(self, delivery: Delivery) -> None:
+        """Start the thread; `delivery` carries its news."""
+        self._delivery = delivery
         self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join()
 
     def submit(self, request: Request) -> None:
         """Take a request; its news will be in its mailbox.
@@ -180,6 +193,7 @@ class Engine(ABC, Generic[Request, Reading, Step]):
             for request in list(self._open):
                 self._fail(request, error)
             self._delivery.flush()
+            self._delivery.rest()
 
     def _begin_reading(self) -> None:
         """Hand the reader its next call, if there is one."""
@@ -221,6 +235,8 @@ class Engine(ABC, Generic[Request, Reading, Step]):
     def _obey_commands(self) -> bool:
         """Do what other threads asked for; waits when there is nothing else to do. False: stop."""
         while self._is_idle or not self._commands.empty():
+            if self._commands.empty():
+                self._delivery.rest()
             verb, item = self._commands.get()
             if verb == "stop":
                 return False

@@ -88,6 +88,16 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         """Rows that wait for their prompt to be read or for a place."""
         return self._scheduler.num_waiting
 
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes that the states of prompts take."""
+        return self._cache.num_bytes
+
+    @property
+    def cache_evictions(self) -> int:
+        """States that were dropped for want of room."""
+        return self._cache.num_evicted
+
     def _begin(self, request: Generation) -> None:
         for prompt in request.prompts:
             num_read = prompt.num_read

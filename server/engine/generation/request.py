@@ -1,6 +1,7 @@
 """One request for text as the engine sees it: prompts as token ids, and a continuation for each row."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,21 @@ class Prompt:
     last_state: NDArray[np.float32] | None = None
 
 
-@dataclass(eq=False, slots=True)
+class Report(NamedTuple):
+    """What the engine has found out about a request.
+
+    Attributes:
+        times: its times.
+        num_cached: tokens of its prompts that were known already.
+        kept: of a prompt whose states are kept, once it is over: `state`, `last_state`, and its continuation.
+    """
+
+    times: Times
+    num_cached: int
+    kept: tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, Continuation] | None
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Generation:
     """One request.
 
@@ -93,3 +108,18 @@ class Generation:
         prompt = Prompt(self, tokens, first_index, [continuation], state if num_read else None, num_read, True)
         self.prompts.append(prompt)
         return prompt
+
+    def report(self) -> Report:
+        """See EngineRequest."""
+        kept = None
+        if self.prompts[0].keeps_state and not self.num_open:
+            (prompt,) = self.prompts
+            kept = (prompt.state, prompt.last_state, prompt.continuations[0])
+        return Report(self.times, self.num_cached, kept)
+
+    def heed(self, report: Report) -> None:
+        """See EngineRequest."""
+        self.times, self.num_cached, kept = report
+        if kept is not None:
+            (prompt,) = self.prompts
+            prompt.state, prompt.last_state, prompt.continuations[0] = kept

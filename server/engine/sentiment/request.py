@@ -20,7 +20,7 @@ class Verdict(NamedTuple):
     probabilities: list[float]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Classification:
     """One request.
 
@@ -37,3 +37,11 @@ class Classification:
     waiting: list[Text[tuple["Classification", int]]] = field(default_factory=list)
     num_open: int = 0
     times: Times = field(default_factory=Times)
+
+    def report(self) -> Times:
+        """See EngineRequest."""
+        return self.times
+
+    def heed(self, report: Times) -> None:
+        """See EngineRequest."""
+        self.times = report

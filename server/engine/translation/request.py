@@ -65,7 +65,7 @@ class Source:
     encoded: Encoded | None = None
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Translation:
     """One request.
 
@@ -103,3 +103,11 @@ class Translation:
         # The same numbers for every source, so that a text among others is translated as it is alone.
         sampling = None if drawing is None else sampling_row(drawing, seed=self.seed, choice=0, position=0)
         self.sources.append(Source(self, tokens, len(self.sources), search, sampling))
+
+    def report(self) -> Times:
+        """See EngineRequest."""
+        return self.times
+
+    def heed(self, report: Times) -> None:
+        """See EngineRequest."""
+        self.times = report

@@ -25,6 +25,7 @@ from structlog.testing import capture_logs
 
 from export.backends.runner import Array
 from models.errors import RequestError, RunnerError
+from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
 from server.errors import ClientGoneError, EngineError, UnavailableError
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner, FakeStepRunner
@@ -260,7 +261,7 @@ class EngineMachine(RuleBasedStateMachine):
             return reading
 
         engine._next_reading = counted  # type: ignore[method-assign]
-        engine.start(self.loop)
+        engine.start(LoopDelivery(self.loop))
 
     @property
     def is_still(self) -> bool:

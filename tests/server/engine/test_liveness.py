@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from export.backends.runner import Array
 from models.errors import RequestError, RunnerError
+from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
 from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.prefix_cache import PrefixCache
@@ -206,7 +207,7 @@ async def hold_up(seed: int) -> None:
 async def one_round(task: str, seed: int, *, is_stopped: bool) -> None:
     make_engine, make_case = TASKS[task]
     engine = make_engine(Moody(seed))
-    engine.start(asyncio.get_running_loop())
+    engine.start(LoopDelivery(asyncio.get_running_loop()))
     clients = Clients(engine, make_case, seed)
     holding_up = asyncio.create_task(hold_up(seed)) if seed % 4 < 2 else None
     working = asyncio.create_task(clients.work())

@@ -19,6 +19,7 @@ from models.decoding.penalties import penalty_row
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.decoding.stop_strings import StopStrings
+from server.engine.delivery import LoopDelivery
 from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
@@ -75,7 +76,7 @@ async def rig(
         cache=PrefixCache(cache_bytes),
         observer=counts,
     )
-    engine.start(asyncio.get_running_loop())
+    engine.start(LoopDelivery(asyncio.get_running_loop()))
     try:
         yield Rig(engine, steps, sequences, counts)
     finally:

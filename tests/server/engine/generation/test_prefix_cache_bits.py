@@ -14,6 +14,7 @@ from models.config import CELL_KINDS, CellKind
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.options import GenerationOptions
+from server.engine.delivery import LoopDelivery
 from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
@@ -83,7 +84,7 @@ async def asked(model: GenerationModel, prompts: list[list[int]], cache_bytes: i
         cache=cache,
         observer=Counts(),
     )
-    engine.start(asyncio.get_running_loop())
+    engine.start(LoopDelivery(asyncio.get_running_loop()))
     steps, num_read = [], []
     try:
         for prompt in prompts:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from server.engine.delivery import LoopDelivery
 from server.engine.sentiment.engine import SentimentEngine
 from server.engine.sentiment.request import Classification
 from server.errors import EngineError, UnavailableError
@@ -33,7 +34,7 @@ class Rig:
 async def rig(max_rows: int = 64, classify_tokens: int = 1024) -> AsyncIterator[Rig]:
     sequences, counts = FakeSequenceRunner(VOCAB_SIZE), Counts()
     engine = SentimentEngine("fake", sequences, max_rows=max_rows, classify_tokens=classify_tokens, observer=counts)
-    engine.start(asyncio.get_running_loop())
+    engine.start(LoopDelivery(asyncio.get_running_loop()))
     try:
         yield Rig(engine, sequences, counts)
     finally:

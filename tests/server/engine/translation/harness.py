@@ -14,6 +14,7 @@ from models.decoding.candidates import Candidates
 from models.decoding.options import TranslationOptions
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
+from server.engine.delivery import LoopDelivery
 from server.engine.translation.engine import TranslationEngine
 from server.engine.translation.request import Progress, Translation
 from tests.server.engine.counts import Counts
@@ -54,7 +55,7 @@ async def rig(max_rows: int = 16, encode_tokens: int = 256) -> AsyncIterator[Rig
         encode_share=0.5,
         observer=counts,
     )
-    engine.start(asyncio.get_running_loop())
+    engine.start(LoopDelivery(asyncio.get_running_loop()))
     try:
         yield Rig(engine, steps, sequences, counts)
     finally:

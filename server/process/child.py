@@ -1,0 +1,106 @@
+"""The program of an engine's process: load one model, then do what the web server's process says, until it says stop.
+
+Started by server.process.engine_process, with one end of a socket. It ends when the other end is closed, however that
+came about: no engine outlives its web server. Signals are the web server's business; a terminal and some supervisors
+send them to every process.
+"""
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakValueDictionary
+
+from models.decoding.detokenizer import TokenTexts
+from models.errors import RnnserveError
+from server.engine.engine import SWITCH_INTERVAL, Engine
+from server.engine.generation.engine import GenerationEngine
+from server.engines import engine_of
+from server.errors import ApiError
+from server.loaded_model import GenerationModel, LoadedModel, TranslationModel, facts_of
+from server.loading import load_model
+from server.logs import configure_logs
+from server.process.frames import Frames, framed
+from server.process.messages import Codec, Command, Gauges, Verb
+from server.process.outbox import Address, Outbox
+from server.settings import Settings
+
+_PIECE = 1 << 16  # bytes
+
+
+def main(descriptor: int) -> int:
+    """Serve at this end of the socket; the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    configure_logs()
+    with socket.socket(fileno=descriptor) as link:
+        messages = _messages(link)
+        name, settings = Codec(None).decode(next(messages))
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        try:
+            model = load_model(name, settings)
+        except RnnserveError as error:
+            link.sendall(framed(Codec(None).encode(error)))
+            return 1
+        _serve(link, messages, model, settings)
+    return 0
+
+
+def _serve(link: socket.socket, messages: Iterator[bytes], model: LoadedModel, settings: Settings) -> None:
+    has_texts = isinstance(model, GenerationModel | TranslationModel)
+    codec = Codec(TokenTexts(model.tokenizer.token_bytes) if has_texts else None)
+    outbox = Outbox(lambda bulletin: link.sendall(framed(codec.encode(bulletin))), lambda: _gauges(engine))
+    engine = engine_of(model, settings, outbox)
+    link.sendall(framed(Codec(None).encode(facts_of(model))))
+    requests: WeakValueDictionary[int, Any] = WeakValueDictionary()
+    engine.start(outbox)
+    threading.Thread(target=_hang_up_after, args=(engine, link), daemon=True).start()
+    for message in messages:
+        command: Command = codec.decode(message)
+        if command.verb is Verb.STOP:
+            break
+        if command.verb is Verb.CANCEL:
+            request = requests.get(command.number)
+            if request is not None:
+                engine.cancel(request)
+            continue
+        request = requests[command.number] = command.request
+        request.mailbox = Address(command.number, request)
+        try:
+            engine.submit(request)
+        except ApiError:  # the engine has ended
+            break
+    engine.stop()
+
+
+def _hang_up_after(engine: Engine[Any, Any, Any], link: socket.socket) -> None:
+    """However the engine's thread ends, the web server learns of it by the end of the stream."""
+    engine.join()
+    with contextlib.suppress(OSError):  # the other end has been closed
+        link.shutdown(socket.SHUT_RDWR)
+
+
+def _gauges(engine: Engine[Any, Any, Any]) -> Gauges:
+    if isinstance(engine, GenerationEngine):
+        return Gauges(engine.num_running, engine.num_waiting, engine.cache_bytes, engine.cache_evictions)
+    return Gauges(engine.num_running, engine.num_waiting)
+
+
+def _messages(link: socket.socket) -> Iterator[bytes]:
+    """What arrives, until the other end is closed."""
+    frames = Frames()
+    while True:
+        try:
+            piece = link.recv(_PIECE)
+        except OSError:
+            return
+        if not piece:
+            return
+        yield from frames.feed(piece)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

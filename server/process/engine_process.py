@@ -1,0 +1,99 @@
+"""Starting an engine's process, and waiting until its model is loaded."""
+
+import socket
+import subprocess
+import sys
+
+from models.errors import RnnserveError, RunnerError
+from server.backends import Backends
+from server.loaded_model import ModelFacts
+from server.loading import each_loaded, names_of
+from server.process.frames import Frames, framed
+from server.process.messages import Codec
+from server.settings import Settings
+
+_PROGRAM = "server.process.child"
+_PIECE = 1 << 16  # bytes
+_PATIENCE = 10.0  # seconds that a process may take to end when nothing is left for it to do
+
+
+class EngineProcess:
+    """A process that loads one model. Use `ready` before anything else.
+
+    Args:
+        name: the model.
+        settings: the server's.
+
+    Attributes:
+        link: this end of the socket.
+        pid: the process.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self._name = name
+        self.link, other = socket.socketpair()
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", _PROGRAM, str(other.fileno())],
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self.pid = self._process.pid
+        unsigned = settings.model_copy(update={"session_key": None, "session_dir": None})  # no business of an engine
+        self.link.sendall(framed(Codec(None).encode((name, unsigned))))
+
+    def ready(self) -> ModelFacts:
+        """Wait until the model is loaded; what is known of it.
+
+        Raises:
+            RnnserveError: it cannot be loaded; the message says why.
+        """
+        frames = Frames()
+        while piece := self.link.recv(_PIECE):
+            for message in frames.feed(piece):
+                found = Codec(None).decode(message)
+                if isinstance(found, RnnserveError):
+                    self.close()
+                    raise found
+                assert isinstance(found, ModelFacts)
+                return found
+        raise RunnerError(f"Model {self._name}: its engine's process ended with {self.close()} before it was loaded.")
+
+    def close(self) -> str:
+        """Close this end, wait for the process to end, and kill it if it does not; how it ended, in words."""
+        self.link.close()
+        try:
+            code = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class RemoteModel:
+    """A model that is loaded in another process.
+
+    Attributes:
+        facts: what is known of it.
+        process: where it is.
+    """
+
+    def __init__(self, process: EngineProcess) -> None:
+        self.facts = process.ready()
+        self.process = process
+
+
+def load_in_processes(settings: Settings) -> list[RemoteModel]:
+    """Load the models as server.loading.load_models does, each in a process of its own, all at the same time.
+
+    Raises:
+        RnnserveError: as `load_models`.
+    """
+    Backends(settings)  # what contradicts itself is said once, and before any process is started
+    starting = {name: EngineProcess(name, settings) for name in names_of(settings)}
+    try:
+        return each_loaded(settings, tuple(starting), lambda name: RemoteModel(starting[name]))
+    except BaseException:
+        for process in starting.values():
+            process.close()
+        raise

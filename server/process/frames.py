@@ -1,0 +1,31 @@
+"""Messages over a byte stream: each one's length, then its bytes."""
+
+import struct
+from collections.abc import Iterator
+
+_LENGTH = struct.Struct("<Q")
+
+
+def framed(message: bytes) -> bytes:
+    """What is sent for a message."""
+    return _LENGTH.pack(len(message)) + message
+
+
+class Frames:
+    """Puts together what has arrived in pieces."""
+
+    def __init__(self) -> None:
+        self._arrived = bytearray()
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The messages that are whole with this piece, in order."""
+        self._arrived += piece
+        start = 0
+        while len(self._arrived) - start >= _LENGTH.size:
+            begin = start + _LENGTH.size
+            end = begin + _LENGTH.unpack_from(self._arrived, start)[0]
+            if end > len(self._arrived):
+                break
+            yield bytes(memoryview(self._arrived)[begin:end])
+            start = end
+        del self._arrived[:start]

@@ -1,0 +1,76 @@
+"""What an engine in a process of its own says to the web server: news of requests, and what is counted."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from models.errors import RequestError
+from server.engine.delivery import Delivery, Mailbox, News
+from server.engine.engine import EngineRequest
+from server.process.messages import Bulletin, Gauges, Letter
+
+_MOST_NOTES = 256  # kept until there are news to send them with
+
+
+class Address(Mailbox[Any]):
+    """Stands for the mailbox that a request has in the other process.
+
+    Args:
+        number: of the request.
+        request: it.
+    """
+
+    def __init__(self, number: int, request: EngineRequest) -> None:
+        super().__init__()
+        self.number = number
+        self.request = request
+
+
+class Outbox(Delivery):
+    """An engine's delivery and observer. Used by the engine's thread.
+
+    Args:
+        send: sends a bulletin; raises OSError when nobody listens any more.
+        gauges: how the engine is now.
+    """
+
+    def __init__(self, send: Callable[[Bulletin], None], gauges: Callable[[], Gauges]) -> None:
+        self._send = send
+        self._gauges = gauges
+        self._letters: list[Letter] = []
+        self._notes: list[tuple[str, tuple[Any, ...]]] = []
+
+    def post(self, mailbox: Mailbox[News], item: News | RequestError) -> None:
+        """See Delivery."""
+        assert isinstance(mailbox, Address)
+        self._letters.append(Letter(mailbox.number, item, mailbox.request.report()))
+
+    def flush(self) -> None:
+        """See Delivery. What was counted goes with the news."""
+        if self._letters or len(self._notes) >= _MOST_NOTES:
+            self.rest()
+
+    def rest(self) -> None:
+        """See Delivery."""
+        if not (self._letters or self._notes):
+            return
+        bulletin = Bulletin(self._letters, self._notes, self._gauges())
+        self._letters, self._notes = [], []
+        with contextlib.suppress(OSError):  # the web server's process has ended: this one is about to
+            self._send(bulletin)
+
+    def read(self, num_tokens: int, num_padded: int, seconds: float) -> None:
+        """See Observer."""
+        self._notes.append(("read", (num_tokens, num_padded, seconds)))
+
+    def looked_up(self, num_known: int, num_tokens: int) -> None:
+        """See Observer."""
+        self._notes.append(("looked_up", (num_known, num_tokens)))
+
+    def stepped(self, num_rows: int, seconds: float) -> None:
+        """See Observer."""
+        self._notes.append(("stepped", (num_rows, seconds)))
+
+    def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
+        """See Observer."""
+        self._notes.append(("classified", (num_rows, num_tokens, num_padded, seconds)))
