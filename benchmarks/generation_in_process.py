@@ -14,7 +14,7 @@ from benchmarks.generation_workload import Ask
 from benchmarks.serving.record import Record
 from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
-from server.__main__ import _SWITCH_INTERVAL
+from server.engine.engine import SWITCH_INTERVAL
 from server.engine.generation.request import Generation
 from server.engine.generation.update import Update
 from server.loading import load_models
@@ -107,10 +107,10 @@ async def in_process(
         (loaded,) = await asyncio.to_thread(load_models, settings)
     finally:
         structlog.reset_defaults()
-    served = served_model(loaded, settings, Metrics(), asyncio.get_running_loop())
+    served = await served_model(loaded, settings, Metrics())
     assert isinstance(served, ServedGeneration), "a language model"
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_INTERVAL)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         yield InProcess(served)
     finally:
