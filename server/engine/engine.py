@@ -21,6 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from server.engine.delivery import Delivery, Mailbox
+from server.engine.priority import come_first, interrupt_nobody
 from server.engine.times import Times
 from server.errors import ApiError, EngineError, UnavailableError
 
@@ -85,7 +86,7 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         self._end: ApiError | None = None  # why the thread takes no more requests
         self._delivery: Delivery
         self._thread = threading.Thread(target=self._run, name=f"engine {name}", daemon=True)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"reader {name}")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"reader {name}", initializer=interrupt_nobody)
         self._is_idle = True  # there was nothing to run after the last command
 
     @property
@@ -174,6 +175,7 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         """Take a request from the scheduler, wherever it is."""
 
     def _run(self) -> None:
+        come_first()
         error: ApiError = EngineError("The engine has ended because of a bug; restart the server.")
         try:
             while self._obey_commands():

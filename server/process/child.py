@@ -18,6 +18,7 @@ from models.decoding.detokenizer import TokenTexts
 from models.errors import RnnserveError
 from server.engine.engine import SWITCH_INTERVAL, Engine
 from server.engine.generation.engine import GenerationEngine
+from server.engine.priority import interrupt_nobody
 from server.engines import engine_of
 from server.errors import ApiError
 from server.loaded_model import GenerationModel, LoadedModel, TranslationModel, facts_of
@@ -35,6 +36,7 @@ def main(descriptor: int) -> int:
     """Serve at this end of the socket; the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    interrupt_nobody()
     configure_logs()
     with socket.socket(fileno=descriptor) as link:
         messages = _messages(link)
