@@ -14,6 +14,7 @@ from time import perf_counter
 
 from benchmarks.overload_requests import NO_ANSWER, Ask, Kind
 from benchmarks.serving.client import Client, Connect
+from benchmarks.serving.cpu import family_of
 from benchmarks.serving.loops import poisson_arrivals
 
 HANGS = 90.0  # seconds without an answer; the server's own deadline is 60
@@ -185,7 +186,11 @@ class Overload:
 
 
 def rss_of(pid: int) -> int:
-    """Bytes of a process that are in memory (proc(5), VmRSS)."""
+    """Bytes of a process and its descendants that are in memory (proc(5), VmRSS), what they share counted by each."""
+    return sum(_rss_of_one(member) for member in family_of(pid))
+
+
+def _rss_of_one(pid: int) -> int:
     for line in (Path("/proc") / str(pid) / "status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024

@@ -2,9 +2,22 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+_PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def family_of(pid: int) -> Iterator[int]:
+    """A process that lives, and its descendants."""
+    yield pid
+    try:
+        children = [(task / "children").read_text(encoding="utf-8") for task in (_PROC / str(pid) / "task").iterdir()]
+    except FileNotFoundError:  # it has ended since
+        return
+    for child in " ".join(children).split():
+        yield from family_of(int(child))
 
 
 def cpu_seconds_of(pid: int) -> float:
@@ -16,16 +29,16 @@ def cpu_seconds_of(pid: int) -> float:
     Raises:
         FileNotFoundError: it does not.
     """
-    folder = Path("/proc") / str(pid)
-    # The name before these fields is in brackets and may hold anything.
-    fields = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    seconds = sum(int(value) for value in fields[11:15]) / _TICKS
-    for task in (folder / "task").iterdir():
-        for child in (task / "children").read_text(encoding="utf-8").split():
-            try:
-                seconds += cpu_seconds_of(int(child))
-            except FileNotFoundError:  # it has ended since, and its time is in its parent's
-                continue
+    seconds = 0.0
+    for member in family_of(pid):
+        try:
+            text = (_PROC / str(member) / "stat").read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            if member == pid:
+                raise
+            continue  # it has ended since, and its time is in its parent's
+        # The name before these fields is in brackets and may hold anything.
+        seconds += sum(int(value) for value in text.rpartition(")")[2].split()[11:15]) / _TICKS
     return seconds
 
 

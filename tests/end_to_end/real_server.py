@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.serving.cpu import family_of
+
 
 @dataclass
 class RealServer:
@@ -22,6 +24,11 @@ class RealServer:
     process: subprocess.Popen[bytes]
     client: httpx.Client
     log: Path
+
+    @property
+    def pids(self) -> list[int]:
+        """Its processes: the web server's, then the engines'."""
+        return list(family_of(self.process.pid))
 
 
 def free_port() -> int:

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,17 @@ def whole_answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
         return status, json.loads(reader.read(length))
 
 
+def stop(server: RealServer) -> None:
+    """Stop the server's processes, engines first; when this returns they have stopped."""
+    for pid in reversed(server.pids):
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(partial(is_stopped, pid))
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_when_all_clients_leave_at_once_the_next_request_runs_in_the_next_step(tmp_path: Path) -> None:
     """The server is stopped while they leave, so that it meets everything in one turn of its loop."""
     limits = {"RNNSERVE_MAX_ROWS": str(ROWS), "RNNSERVE_MAX_REQUESTS": str(ROWS + 1)}
@@ -81,13 +93,13 @@ def test_when_all_clients_leave_at_once_the_next_request_runs_in_the_next_step(t
         refused = server.client.post("/v1/generate", json={"prompt": "a"})
         assert refused.status_code == 429, "every permit is taken"
         below_before = num_steps_below_capacity(server)
-        server.process.send_signal(signal.SIGSTOP)
-        os.waitpid(server.process.pid, os.WUNTRACED)
+        stop(server)
         arrived = sum(map(num_tokens_arrived, old))
         assert 0 < arrived < ROWS * LONGEST / 2, "the old answers have most of their way before them"
         for connection in old:
             connection.close()
-        server.process.send_signal(signal.SIGCONT)
+        for pid in reversed(server.pids):
+            os.kill(pid, signal.SIGCONT)
         with waiting:
             status, answer = whole_answer(waiting)
         assert status == 200

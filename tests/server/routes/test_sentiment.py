@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from server.contract.sentiment import SentimentAnswer
+from server.loaded_model import LoadedModel
 from tests.server.fake_runner import FakeSequenceRunner
 from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, running
 
@@ -88,7 +89,7 @@ def test_a_text_of_50_000_words_is_refused_by_a_byte_level_model() -> None:
 
 
 def test_models_of_the_task_are_found_by_name_and_default() -> None:
-    models = [fake_classifier("one"), fake_classifier("two"), fake_model("lm")]
+    models: list[LoadedModel] = [fake_classifier("one"), fake_classifier("two"), fake_model("lm")]
     with running(*models) as server:
         assert server.classify(text="a", model="two")["model"] == "two/1"
         for fields, status, words in (

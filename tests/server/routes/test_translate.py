@@ -13,6 +13,7 @@ import pytest
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
 from server.contract.translate import TranslateAnswer
+from server.loaded_model import LoadedModel
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, fake_translator, running
 
@@ -270,7 +271,7 @@ def test_a_beam_wider_than_the_batch_is_refused_with_both_numbers() -> None:
 
 
 def test_the_model_is_chosen_by_name_by_languages_or_by_default() -> None:
-    models = [
+    models: list[LoadedModel] = [
         fake_translator("en-zh", 1),
         fake_translator("en-zh", 2),
         fake_translator("zh-en", source="zh", target="en"),
