@@ -120,7 +120,7 @@ def test_a_request_with_64_wide_beams_does_not_keep_a_small_one_waiting() -> Non
                 await asyncio.sleep(0.001)
             before = len(running.counts.steps)
             await answer(running.submit([2, 3, 4], beam_size=4, max_tokens=5))
-            assert len(running.counts.steps) - before < 20  # not even one of the giant's texts has to end for it
+            assert len(running.counts.steps) - before < 40  # of 60: not even one of the giant's texts has to end for it
             assert not waiting.done()
             await waiting
 
