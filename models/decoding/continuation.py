@@ -1,8 +1,8 @@
 """One continuation while it is generated: its tokens become text, and it decides when it ends.
 
 Knows tokens' texts and the options; knows nothing of models, batches or threads. It is driven by whatever makes the
-tokens, one at a time, so that a row is free before the step after its last token. Text is made when it is asked for,
-or at once where a stop string may end it or a place in the text is asked for.
+tokens, and says how many may be made before it must see them, so that a row is free before the step after its last
+token. Text is made when it is asked for, or at once where a stop string may end it or a place in the text is asked for.
 """
 
 from typing import Literal, NamedTuple
@@ -93,17 +93,26 @@ class Continuation:
         self.finish_reason: FinishReason | None = None
         self.stop_reason: str | None = None
 
-    def accept(self, token: int) -> bool:
-        """Take the next token.
+    @property
+    def num_until_end(self) -> int:
+        """Tokens after which it may end, the end token apart: with stop strings after each, else only with the last."""
+        return 1 if self._filter is not None else self._max_tokens - self.num_tokens
+
+    def extend(self, tokens: list[int]) -> bool:
+        """Take the next tokens.
+
+        Args:
+            tokens: at least one; not after the end token, nor more than `num_until_end`.
 
         Returns:
             Whether the continuation has ended; then it takes no more.
         """
-        self.num_tokens += 1
-        if token == self._end_id:
+        self.num_tokens += len(tokens)
+        if tokens[-1] == self._end_id:
+            self._tokens += tokens[:-1]
             self._end("stop")
             return True
-        self._tokens.append(token)
+        self._tokens += tokens
         if self._filter is not None:
             self._read()
             if self.finish_reason is not None:
@@ -114,7 +123,7 @@ class Continuation:
         return False
 
     def place(self, found: TokenLogprob) -> None:
-        """Keep what is known of the token that `accept` will take next; an end token has no place in the text."""
+        """Keep what is known of the token that `extend` is given next; an end token has no place in the text."""
         if found.token == self._end_id:
             return
         self._read()
@@ -150,10 +159,9 @@ class Continuation:
 
     def _read(self) -> None:
         """Make text of the unread tokens."""
-        push = self._detokenizer.push
-        for token in self._tokens[self._num_read :]:
-            self._show(push(token))
+        unread = self._tokens[self._num_read :]
         self._num_read = len(self._tokens)
+        self._show(self._detokenizer.push_all(unread))
 
     def _show(self, piece: str) -> None:
         if not piece:

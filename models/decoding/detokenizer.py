@@ -45,6 +45,15 @@ class Detokenizer:
         self._pending = content[num_used:]
         return decoded
 
+    def push_all(self, tokens: Sequence[int]) -> str:
+        """The text that the tokens complete, as `push` of one after the other gives it."""
+        if not self._pending:
+            known = self._tokens.texts
+            texts = [known[token] for token in tokens]
+            if None not in texts:
+                return "".join(texts)  # type: ignore[arg-type]  # no None is in it
+        return "".join([self.push(token) for token in tokens])
+
     @property
     def unfinished(self) -> str:
         """What `finish` would give now."""

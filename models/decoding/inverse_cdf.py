@@ -12,35 +12,39 @@ NARROW = 256  # widths up to this have one level
 BLOCK = 64  # weights to a block, above it
 
 
-def weights_of(z: NDArray[np.float32]) -> NDArray[np.float32]:
+Weights = NDArray[np.float32] | NDArray[np.float64]
+
+
+def weights_of(z: NDArray[np.float32]) -> Weights:
     """exp(z) for `inverse_cdf`.
 
     Args:
         z: float32 [n, width].
 
     Returns:
-        float32 [n, width or more]; what is more is 0.
+        [n, width or more]; what is more is 0. Numbers of float32, for a narrow one kept in float64, in which they are
+        summed: so they need not be copied for it.
     """
     width = z.shape[1]
     if width <= NARROW:
-        return np.exp(z)
+        return np.exp(z, out=np.empty(z.shape), dtype=np.float32)
     padded = np.zeros((len(z), -(-width // BLOCK) * BLOCK), np.float32)
     np.exp(z, out=padded[:, :width])
     return padded
 
 
-def inverse_cdf(weights: NDArray[np.float32], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
+def inverse_cdf(weights: Weights, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
     """The first index at which the cumulative weight exceeds the uniform share of the whole.
 
     Args:
-        weights: float32, of a shape that weights_of gives; not negative, finite, some of each row positive.
+        weights: as weights_of gives them; not negative, finite, some of each row positive. They are written over.
         uniforms: float64 [n], in [0, 1).
 
     Returns:
         int64 [n]; the weight at each is positive.
     """
     if weights.shape[1] <= NARROW:
-        sums = np.cumsum(weights, axis=1, dtype=np.float64)
+        sums = np.add.accumulate(weights, axis=1, out=weights)
         # What is wanted is always below the whole, for a uniform is at most 1 - 2^-53.
         return _first_above(sums, uniforms * sums[:, -1])
     each = np.arange(len(weights))

@@ -15,13 +15,14 @@ A row's token depends on its logits and options alone, to the bit: rows are C-co
 in an order that the row's own options and logits fix, and nothing is chosen by what else is in the batch.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from models.decoding.inverse_cdf import inverse_cdf, weights_of
 from models.decoding.likeliest import largest_mask, likeliest_ids
 from models.decoding.sampling_rows import GREEDY, PLAIN, SamplingRows
-from models.decoding.uniforms import uniforms
 
 Choice = tuple[NDArray[np.int64], NDArray[np.float32]]  # tokens [n], and the largest logit of each row [n]
 
@@ -62,8 +63,8 @@ class Sampler:
             elif rows.kind == PLAIN:
                 chosen, best = _choose_plainly(logits, rows.temperature, rows.uniforms())
             else:
-                chosen, best = _choose_mixed(logits, rows.table)
-            if not np.isfinite(np.add.reduce(best)):
+                chosen, best = _choose_mixed(logits, rows.table, rows.uniforms())
+            if not math.isfinite(np.add.reduce(best)):
                 chosen[~np.isfinite(best)] = NOT_FINITE
         return chosen
 
@@ -74,18 +75,17 @@ def _choose_greedily(logits: NDArray[np.float32]) -> Choice:
 
 
 def _choose_plainly(
-    logits: NDArray[np.float32], temperature: NDArray[np.float32], uniforms: NDArray[np.float64]
+    logits: NDArray[np.float32], temperature: NDArray[np.float32] | None, uniforms: NDArray[np.float64]
 ) -> Choice:
     """Sample from all tokens."""
     best = np.maximum.reduce(logits, axis=1)
     return inverse_cdf(weights_of(_scaled(logits, best, temperature)), uniforms), best
 
 
-def _choose_mixed(logits: NDArray[np.float32], table: NDArray[np.void]) -> Choice:
+def _choose_mixed(logits: NDArray[np.float32], table: NDArray[np.void], numbers: NDArray[np.float64]) -> Choice:
     """Each kind by itself."""
     chosen = np.empty(len(table), np.int64)
     best = np.empty(len(table), np.float32)
-    (numbers,) = uniforms(table["key"], table["position"])
     for kind in np.unique(table["kind"]):
         which = np.flatnonzero(table["kind"] == kind)
         some = np.ascontiguousarray(logits[which])
@@ -115,11 +115,12 @@ def _choose_filtered(logits: NDArray[np.float32], table: NDArray[np.void], unifo
 
 
 def _scaled(
-    logits: NDArray[np.float32], best: NDArray[np.float32], temperature: NDArray[np.float32]
+    logits: NDArray[np.float32], best: NDArray[np.float32], temperature: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """The logits above the largest, over the temperature: float32 [n, V], none above 0."""
+    """The logits above the largest, over the temperature if it is not 1: float32 [n, V], none above 0."""
     z: NDArray[np.float32] = logits - best[:, None]
-    z /= temperature
+    if temperature is not None:
+        z /= temperature
     return z
 
 

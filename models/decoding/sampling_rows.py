@@ -29,7 +29,7 @@ ROW = np.dtype(
     ]
 )
 _LEAST_TEMPERATURE = 1e-6  # one below it but not 0 counts as this, so that quotients of logits do not overflow
-_NUM_AHEAD = 8  # steps whose random numbers are made at once
+_NUM_AHEAD = 64  # steps whose random numbers are made at once
 
 
 def sampling_row(options: GenerationOptions, *, seed: int, choice: int, position: int) -> NDArray[np.void]:
@@ -62,21 +62,25 @@ class SamplingRows:
     """The rows of a batch, by place.
 
     Args:
-        table: dtype ROW, [n]; belongs to this object from now on.
+        table: dtype ROW, [n].
         capacity: the most rows there will ever be; n by default.
+        num_ahead: steps whose random numbers are made at once: 1 for rows that are used once.
 
     Attributes:
         kind: the kind of all rows, or None when they differ or there are none.
-        temperature: float32 [n, 1].
+        temperature: float32 [n, 1], or None when it is 1 for all rows.
     """
 
-    def __init__(self, table: NDArray[np.void], capacity: int | None = None) -> None:
+    def __init__(self, table: NDArray[np.void], capacity: int | None = None, num_ahead: int = _NUM_AHEAD) -> None:
         self._num_rows = len(table)
-        self._room = np.zeros(max(len(table), capacity or 0), ROW)
+        self._room = np.zeros(max(len(table), capacity or 0), ROW)  # positions are those before `_num_advanced` steps
         self._room[: len(table)] = table
-        self._num_advanced = 0  # steps that the positions in the table are behind
-        self._ahead = np.zeros((_NUM_AHEAD, len(self._room)))  # random numbers, of the table's positions and the next
+        self._num_advanced = 0
+        self._ahead = np.zeros((num_ahead, len(self._room)))  # random numbers, of the positions in the room and the next
         self._has_ahead = False  # whether it is filled in
+        self._early_until = int((table["end_from"] - table["position"]).max(initial=0))  # in steps; rows may have left
+        self._temperatures = np.ascontiguousarray(self._room["temperature"])[:, None]
+        self._kinds: list[int] = self._room["kind"].tolist()
         self._look()
 
     @classmethod
@@ -89,29 +93,28 @@ class SamplingRows:
 
     @property
     def table(self) -> NDArray[np.void]:
-        """The rows, dtype ROW, [n], at their present positions."""
-        table = self._room[: self._num_rows]
-        if self._num_advanced:
-            table["position"] += self._num_advanced
-            self._num_early -= self._num_advanced
-            self._num_advanced = 0
-            self._has_ahead = False
+        """A copy of the rows, dtype ROW, [n], at their present positions."""
+        table: NDArray[np.void] = self._room[: self._num_rows].copy()
+        table["position"] += self._num_advanced
         return table
 
     @property
     def early(self) -> NDArray[np.bool_] | None:
         """Which rows may not end yet, bool [n]; None when all may."""
-        if self._num_early <= self._num_advanced:
+        if self._early_until <= self._num_advanced:
             return None
-        table = self.table
-        is_early: NDArray[np.bool_] = table["position"] < table["end_from"]
+        rows = self._room[: self._num_rows]
+        is_early: NDArray[np.bool_] = rows["position"] + self._num_advanced < rows["end_from"]
         return is_early
 
     def uniforms(self) -> NDArray[np.float64]:
         """The uniform number of each row's present position, float64 [n]."""
-        if not self._has_ahead or self._num_advanced >= _NUM_AHEAD:
-            table = self.table
-            self._ahead[:, : self._num_rows] = uniforms(table["key"], table["position"], _NUM_AHEAD)
+        if not self._has_ahead or self._num_advanced >= len(self._ahead):
+            rows = self._room[: self._num_rows]
+            rows["position"] += self._num_advanced
+            self._early_until -= self._num_advanced
+            self._num_advanced = 0
+            self._ahead[:, : self._num_rows] = uniforms(rows["key"], rows["position"], len(self._ahead))
             self._has_ahead = True
         numbers: NDArray[np.float64] = self._ahead[self._num_advanced, : self._num_rows]
         return numbers
@@ -134,20 +137,26 @@ class SamplingRows:
         for place, source in moves:
             room[place] = room[source]
             ahead[:, place] = ahead[:, source]
-        for place, row in joining:
-            room[place] = row[0]
+            self._temperatures[place] = self._temperatures[source]
+            self._kinds[place] = self._kinds[source]
         if joining:
             places = [place for place, _ in joining]
-            room["position"][places] -= self._num_advanced
+            rows = np.concatenate([row for _, row in joining])
+            self._temperatures[places, 0] = rows["temperature"]
+            for place, kind in zip(places, rows["kind"].tolist(), strict=True):
+                self._kinds[place] = kind
+            self._early_until = max(
+                self._early_until, self._num_advanced + int((rows["end_from"] - rows["position"]).max())
+            )
+            rows["position"] -= self._num_advanced
+            room[places] = rows
             if self._has_ahead:
-                ahead[:, places] = uniforms(room["key"][places], room["position"][places], _NUM_AHEAD)
+                ahead[:, places] = uniforms(rows["key"], rows["position"], len(ahead))
         self._num_rows = num_rows
         self._look()
 
     def _look(self) -> None:
         """Find out what all rows have in common."""
-        table = self._room[: self._num_rows]
-        kinds = table["kind"]
-        self.kind: int | None = int(kinds[0]) if len(kinds) and (kinds == kinds[0]).all() else None
-        self.temperature = np.ascontiguousarray(table["temperature"])[:, None]
-        self._num_early = int((table["end_from"] - table["position"]).max(initial=0))
+        kinds, temperatures = self._kinds[: self._num_rows], self._temperatures[: self._num_rows]
+        self.kind: int | None = kinds[0] if kinds and kinds.count(kinds[0]) == len(kinds) else None
+        self.temperature: NDArray[np.float32] | None = temperatures if (temperatures != 1).any() else None

@@ -104,14 +104,12 @@ class OnnxStepRunner:
 
     def _gather(self, parents: NDArray[np.int64]) -> int:
         """Bring every row's state into the slot of the row; in which buffer they are."""
-        present = self._states[self._present]
-        is_moved = parents != self._in_place[: len(parents)]
-        if not is_moved.any():
+        (moved,) = (parents != self._in_place[: len(parents)]).nonzero()
+        if not len(moved):
             return self._present
-        is_named = np.zeros(self.capacity, np.bool_)
-        is_named[parents] = True
-        if not (is_moved & is_named[: len(parents)]).any():  # what lies where rows moved to, nobody continues from
-            present[: len(parents)][is_moved] = present[parents[is_moved]]
+        present = self._states[self._present]
+        if set(parents.tolist()).isdisjoint(moved.tolist()):  # what lies where rows moved to, nobody continues from
+            present[moved] = present[parents[moved]]
             return self._present
         gathered = (self._present + 2) % 3
         np.take(present, parents, axis=0, out=self._states[gathered][: len(parents)])
@@ -119,8 +117,9 @@ class OnnxStepRunner:
 
     def _binding(self, num_rows: int, source: int, target: int) -> Any:
         key = (num_rows, source, target)
-        if key not in self._bindings:
-            binding = self._session.io_binding()
+        binding = self._bindings.get(key)
+        if binding is None:
+            binding = self._bindings[key] = self._session.io_binding()
             for bind, name, array in (
                 (binding.bind_input, "token", self._tokens),
                 (binding.bind_input, "state", self._states[source]),
@@ -128,5 +127,4 @@ class OnnxStepRunner:
                 (binding.bind_output, "new_state", self._states[target]),
             ):
                 bind(name, "cpu", 0, array.dtype.type, (num_rows, *array.shape[1:]), array.ctypes.data)
-            self._bindings[key] = binding
-        return self._bindings[key]
+        return binding

@@ -1,11 +1,12 @@
 """The engine of a generation model: reads prompts in chunks, and beside that steps all continuations together.
 
 Continuations turn tokens into text in the engine's thread, because a stop string must end a row before the next step;
-text of ready-made pieces costs a fraction of a microsecond per token.
+text of ready-made pieces costs a fraction of a microsecond per token. A continuation without stop strings is given its
+tokens when it is due: at its end, or where a stream is told (server.engine.generation.token_log).
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,11 @@ from server.engine.generation.batch import Batch
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation, Prompt
 from server.engine.generation.scheduler import Prefill, Row, Scheduler, Sequence, Step
+from server.engine.generation.token_log import TokenLog
 from server.engine.generation.update import Update
 from server.engine.times import note_began, note_first_token
 
 TOLD_AT_ONCE = 8  # streams that are told in one step, about; more take turns
-
-_Taker = tuple[Callable[[int], bool], Continuation | None]
-
 
 class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
     """Generates text for many requests at once.
@@ -76,7 +75,8 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         self._told_every = 1  # tokens: how often streams are told
         self._cache = cache
         self._observer = observer
-        self._takers: list[_Taker] = [(_take_no_more, None)] * max_rows  # by place, of the rows of the last step
+        self._log = TokenLog(max_rows, end_id)
+        self._is_stream = [False] * max_rows  # by place, whether its row's text is wanted as it comes
 
     @property
     def num_running(self) -> int:
@@ -165,30 +165,63 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         note_began(joining)
         tokens, logprobs = self._batch.step(step)
         self._observer.stepped(len(tokens), time.perf_counter() - started)
+        note_first_token(joining)
+        if step.changes:
+            self._note_changes(step)
         if tokens.min() < 0:
             for i in np.flatnonzero(tokens < 0):
                 self._fail_not_finite(step.rows[i].sequence.owner.generation)
-        note_first_token(joining)
-        if step.changes:
-            for place, _ in step.changes:
-                self._takers[place] = _taker(step.rows[place])
-            num_streams = sum(streamed is not None for _, streamed in self._takers[: len(step.rows)])
-            self._told_every = min(self._stream_tokens, max(1, num_streams // TOLD_AT_ONCE))
         for place, found in logprobs.items():
-            row = step.rows[place]
-            row.sequence.owner.continuations[row.choice].place(found)
-        for row, (accept, streamed), token in zip(step.rows, self._takers, tokens.tolist(), strict=False):
-            if token >= 0 and (accept(token) or (streamed is not None and self._is_due(streamed))):
-                self._tell(row)
+            _continuation(step.rows[place]).place(found)
+        for place in self._log.note(tokens):
+            if not step.rows[place].sequence.is_cancelled:  # as when its request failed in this step
+                self._look(step.rows[place])
 
-    def _is_due(self, streamed: Continuation) -> bool:
+    def _note_changes(self, step: Step[Prompt]) -> None:
+        """Follow the rows to their places; the more streams, the less often each is told."""
+        for place, source in step.changes:
+            if source is None:
+                self._log.begin(place)
+                self._is_stream[place] = step.rows[place].sequence.owner.generation.is_streamed
+            else:
+                self._log.move(place, source)
+                self._is_stream[place] = self._is_stream[source]
+        num_streams = self._is_stream[: len(step.rows)].count(True)
+        told_every = min(self._stream_tokens, max(1, num_streams // TOLD_AT_ONCE))
+        if told_every != self._told_every:
+            self._told_every = told_every
+            for row, is_stream in zip(step.rows, self._is_stream, strict=False):
+                if is_stream:
+                    self._expect(row)
+        for row in step.joining:
+            self._expect(row)
+
+    def _look(self, row: Row[Prompt]) -> None:
+        """Give a row's continuation its tokens, and tell what is new if the row has ended or is a stream that is due."""
+        continuation = _continuation(row)
+        has_ended = continuation.extend(self._log.take(row.place))
+        if has_ended or (self._is_stream[row.place] and self._is_due(continuation)):
+            self._tell(row)
+        if not has_ended:
+            self._expect(row)
+
+    def _expect(self, row: Row[Prompt]) -> None:
+        """Look at a row again when it may end or, as a stream, is due."""
+        continuation = _continuation(row)
+        num_tokens = continuation.num_until_end
+        if row.sequence.owner.generation.options.logprobs is not None:
+            num_tokens = 1  # they come one by one
+        elif self._is_stream[row.place]:
+            num_new = continuation.num_tokens - continuation.num_taken
+            num_tokens = min(num_tokens, self._told_every - num_new if continuation.num_tokens else 1)
+        self._log.expect(row.place, num_tokens)
+
+    def _is_due(self, stream: Continuation) -> bool:
         """Whether a stream is told now: of its first token at once."""
-        return streamed.num_tokens == 1 or streamed.num_tokens - streamed.num_taken >= self._told_every
+        return stream.num_tokens == 1 or stream.num_tokens - stream.num_taken >= self._told_every
 
     def _tell(self, row: Row[Prompt]) -> None:
         """Post what is new of a row, and free its place if it has ended."""
-        if row.sequence.is_cancelled:  # its request failed in this step, by another of its rows
-            return
         prompt = row.sequence.owner
         generation = prompt.generation
         continuation = prompt.continuations[row.choice]
@@ -209,12 +242,5 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         self._delivery.post(generation.mailbox, update)
 
 
-def _taker(row: Row[Prompt]) -> _Taker:
-    """What takes a row's tokens, and its continuation if its request wants to hear of it before its end."""
-    prompt = row.sequence.owner
-    continuation = prompt.continuations[row.choice]
-    return continuation.accept, continuation if prompt.generation.is_streamed else None
-
-
-def _take_no_more(token: int) -> bool:
-    raise AssertionError(f"token {token} of a row that is not there")
+def _continuation(row: Row[Prompt]) -> Continuation:
+    return row.sequence.owner.continuations[row.choice]

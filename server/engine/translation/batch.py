@@ -103,7 +103,7 @@ class Batch:
         table = np.concatenate([row for _, row in drawing])
         table["position"] += [sources[i].search.num_tokens for i, _ in drawing]
         rows = np.cumsum([0, *counts])[[i for i, _ in drawing]]  # one row each
-        tokens = self._sampler.choose(np.ascontiguousarray(logits[rows]), SamplingRows(table))
+        tokens = self._sampler.choose(np.ascontiguousarray(logits[rows]), SamplingRows(table, num_ahead=1))
         return candidates.with_chosen(rows, tokens, logits)
 
     def moved(self, source: Source, parents: NDArray[np.int64]) -> None:

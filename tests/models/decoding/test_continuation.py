@@ -20,7 +20,7 @@ def continuation(**options: object) -> Continuation:
 def feed(row: Continuation, *contents: bytes) -> list[str]:
     shown = []
     for content in contents:
-        is_over = row.accept(OF[content])
+        is_over = row.extend([OF[content]])
         shown.append(row.take())
         if is_over:
             break
@@ -82,8 +82,8 @@ def test_streamed_text_is_the_whole_text_and_ends_at_the_first_reason(
     streamed, whole = continuation(**options), continuation(**options)
     shown = ""
     for token in tokens:
-        is_over = streamed.accept(token)
-        assert whole.accept(token) == is_over
+        is_over = streamed.extend([token])
+        assert whole.extend([token]) == is_over
         if data.draw(st.booleans()):
             shown += streamed.take()
         if is_over:

@@ -38,7 +38,7 @@ def test_a_continuation_ends_with_the_tokens_that_its_text_holds_whole(
 ) -> None:
     options = GenerationOptions.model_validate({"max_tokens": len(tokens), "stop": stops})
     row = Continuation(TEXTS, options, StopStrings(stops) if stops else None, END, echo)
-    taken = next(count for count, token in enumerate(tokens, start=1) if row.accept(token))
+    taken = next(count for count, token in enumerate(tokens, start=1) if row.extend([token]))
     text = row.take().removeprefix(echo)
     made = [token for token in tokens[:taken] if token != END]
     whole = row.whole_tokens()

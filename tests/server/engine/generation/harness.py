@@ -159,7 +159,7 @@ def plain_run(
             ranked = sorted(range(vocab_size), key=lambda i: (-logits[0, i], i))[: options.logprobs]
             top = tuple((i, float(logits[0, i]) - log_sum) for i in ranked)
             continuation.place(TokenLogprob(token, float(logits[0, token]) - log_sum, top))
-        if continuation.accept(token):
+        if continuation.extend([token]):
             reasons = continuation.finish_reason, continuation.stop_reason
             text, logprobs = continuation.take(), continuation.take_placed()
             return Update(choice, text, *reasons, continuation.num_tokens, logprobs), steps
