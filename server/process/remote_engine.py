@@ -36,6 +36,7 @@ class RemoteEngine:
         self._observer = observer
         self._frames = Frames()
         self._gauges = Gauges()
+        self._outgoing: list[bytes] = []  # commands that are sent at the end of this turn of the loop
         self._last_number = 0
         self._numbers: WeakKeyDictionary[EngineRequest, int] = WeakKeyDictionary()
         self._requests: WeakValueDictionary[int, EngineRequest] = WeakValueDictionary()  # by number
@@ -112,7 +113,14 @@ class RemoteEngine:
             self._send(Command(Verb.STOP))
 
     def _send(self, command: Command) -> None:
-        self._transport.write(framed(self._codec.encode(command)))
+        """Send a command with the others of this turn of the loop: the engine's process is woken once for them."""
+        if not self._outgoing:
+            self._loop.call_soon(self._write)
+        self._outgoing.append(framed(self._codec.encode(command)))
+
+    def _write(self) -> None:
+        self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
 
     def _received(self, data: bytes) -> None:
         for message in self._frames.feed(data):
