@@ -96,11 +96,10 @@ class Settings(BaseSettings):
         default=1024, ge=16, description="Source tokens, padding counted, that are encoded in one call."
     )
     encode_share: float = Field(
-        default=0.25,
+        default=0.9,
         gt=0,
         lt=1,
-        description="Share of the time for encoding sources, on a second core, while rows are being decoded. With less "
-        "of it sources wait for one another, and encoding several together is cheaper.",
+        description="Share of the time for encoding sources, on a second core, while rows are being decoded.",
     )
     classify_tokens: int = Field(
         default=16384, ge=16, description="Tokens, padding counted, that are classified in one call."
