@@ -21,7 +21,7 @@ SERVED = cast("ServedGeneration", SimpleNamespace(id="fake/1", model=fake_model(
 
 
 def opened(**settings: Any) -> Sessions:
-    sessions = Sessions(Settings(session_key="sixteen letters!", **settings), Metrics())  # type: ignore[arg-type]
+    sessions = Sessions(Settings(session_key="sixteen letters!", **settings), Metrics())
     asyncio.run(sessions.open([SERVED]))
     return sessions
 
