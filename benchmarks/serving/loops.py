@@ -34,8 +34,9 @@ async def closed_loop(
 
     Returns:
         The requests that ended in the `seconds` after the warm-up, in the order of their ends: tokens of these, divided
-        by `seconds`, are the rate of a loop that runs for ever. Requests that are out at the end are waited for, so
-        that the next load finds an idle server.
+        by `seconds`, are the rate of a loop that runs for ever, once the warm-up is longer than a request takes: all
+        clients begin at once. Requests that are out at the end are waited for, so that the next load finds an idle
+        server.
 
     Raises:
         OSError: nobody listens.

@@ -165,6 +165,8 @@ class SessionsMachine(RuleBasedStateMachine):
         to = int(len(known.tokens) * draw.uniform(0, 1.1))
         if known.ends and draw.random() < 0.5:
             to = max(0, draw.choice(known.ends) + draw.choice([-1, 0, 1]))
+        elif draw.random() < 0.3:
+            to = draw.randrange(3)  # where nothing is kept to go back to
         exchange = self.begin("POST", f"/v1/sessions/{name}/rewind", {"to": to})
         if not self.may_use(exchange, name, or_else=(422,)):
             return

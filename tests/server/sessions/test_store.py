@@ -46,6 +46,16 @@ def test_one_unused_for_its_time_expires_and_its_users_are_told_so() -> None:
     assert (len(store), store.num_bytes, evicted) == (0, 0, ["expired", "expired"])
     add(store, "a", 1001)  # the id is free again
     assert store.find("a", 1002).used == 1001
+    store.remove("a", 1003)
+    assert code_of(store, "a", 1004) == "session_not_found"  # not why the one before it went
+
+
+def test_of_those_that_have_gone_the_latest_10_000_are_remembered() -> None:
+    store: Store = SessionStore(1, 1000)
+    for i in range(10_002):
+        add(store, f"s{i}", i)
+    codes = [code_of(store, name, 10_002) for name in ("s0", "s1", "s10000")]
+    assert codes == ["session_not_found", "session_evicted", "session_evicted"]
 
 
 def test_one_in_use_does_not_expire_and_counts_from_the_end_of_its_use() -> None:
