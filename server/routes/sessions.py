@@ -47,8 +47,9 @@ def sessions_router(service: Service) -> APIRouter:
     sessions = service.sessions
 
     async def asked_of(kind: type[Asked], request: Request) -> Asked:
-        """The body; none is as {}."""
+        """The body; none is as {}. While it came the server may have begun to drain: then 503."""
         body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
+        service.check_ready()
         return request_from(kind, body or b"{}")
 
     def noted(request: Request) -> Record:

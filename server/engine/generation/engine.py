@@ -25,6 +25,7 @@ from server.engine.times import note_began, note_first_token
 
 TOLD_AT_ONCE = 8  # streams that are told in one step, about; more take turns
 
+
 class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
     """Generates text for many requests at once.
 

@@ -1,6 +1,7 @@
 """/v1/sessions and `session` of /v1/generate as API.md says them, over a real socket."""
 
 import json
+import socket
 import stat
 import threading
 import time
@@ -463,3 +464,20 @@ def test_the_page_and_the_description_name_the_paths(server: Running) -> None:
     assert set(description["paths"]["/v1/sessions/{session_id}/state"]) == {"get", "put"}
     assert "PUT /v1/sessions/{session_id}/state" in server.client.get("/docs").text
     assert "ttl_seconds" in json.dumps(description)
+
+
+def test_a_session_is_not_forked_for_a_body_that_ends_after_the_server_began_to_drain() -> None:
+    with running() as server:
+        made = server.post("/v1/sessions")["id"]
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            head = (
+                f"POST /v1/sessions/{made}/fork HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n"
+            )
+            connection.sendall(head.encode() + b"{")
+            server.post("/v1/generate", prompt="a", max_tokens=1)  # by then the head has been read
+            server.service.phase = "draining"
+            connection.sendall(b"}")
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"draining"' in answer
+        assert len(server.service.sessions.all()) == 1
