@@ -139,10 +139,11 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
 
     def _keep(self, reading: Prefill[Prompt], found: NDArray[np.float32] | None, seconds: float) -> None:
         if found is not None:
-            for chunk, state in zip(reading.chunks, found, strict=True):
+            are_finite = np.isfinite(found).all(axis=1).tolist()
+            for chunk, state, is_finite in zip(reading.chunks, found, are_finite, strict=True):
                 prompt = chunk.sequence.owner
                 prompt.state = state.copy()
-                if not prompt.num_read and np.isfinite(prompt.state).all():
+                if not prompt.num_read and is_finite:
                     self._cache.put(prompt.tokens[: chunk.stop], prompt.state)
             lengths = [chunk.stop - chunk.start for chunk in reading.chunks]
             self._observer.read(sum(lengths), len(lengths) * max(lengths), seconds)
@@ -158,7 +159,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         note_first_token(joining)
         if step.changes:
             self._note_changes(step)
-        if tokens.min() < 0:
+        if np.minimum.reduce(tokens) < 0:
             for i in np.flatnonzero(tokens < 0):
                 self._fail_not_finite(step.rows[i].sequence.owner.generation)
         for place, found in logprobs.items():
