@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info, generate_
 
 from server.engine.times import Times
 from server.errors import ClientGoneError, DeadlineError
-from server.histogram import Histogram, Observations
+from server.tallies import Counter as EngineCounter
+from server.tallies import Histogram, Observations, Tally
 
 DURATION_BUCKETS = tuple(round(1e-5 * 1.5**i, 9) for i in range(36))  # 10 us, each 1.5 times the one before, to 15 s
 SIZE_BUCKETS = tuple(2**i for i in range(13))  # 1, 2, 4 ... 4096
@@ -55,7 +56,7 @@ class Metrics:
             ["model"],
             registry=self.registry,
         )
-        self._generated_tokens = Counter(
+        self._generated_tokens = EngineCounter(
             "rnnserve_generated_tokens",
             "Tokens generated, in a beam those of every hypothesis.",
             ["model"],
@@ -217,7 +218,7 @@ class EngineMetrics:
     def __init__(
         self,
         prompt_tokens: Counter,
-        generated_tokens: Counter,
+        generated_tokens: Tally,
         batch_size: Observations,
         step_duration: Observations,
         prefill_duration: Observations,

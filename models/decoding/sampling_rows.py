@@ -76,7 +76,9 @@ class SamplingRows:
         self._room = np.zeros(max(len(table), capacity or 0), ROW)  # positions are those before `_num_advanced` steps
         self._room[: len(table)] = table
         self._num_advanced = 0
-        self._ahead = np.zeros((num_ahead, len(self._room)))  # random numbers, of the positions in the room and the next
+        self._ahead = np.zeros(
+            (num_ahead, len(self._room))
+        )  # random numbers, of the positions in the room and the next
         self._has_ahead = False  # whether it is filled in
         self._early_until = int((table["end_from"] - table["position"]).max(initial=0))  # in steps; rows may have left
         self._temperatures = np.ascontiguousarray(self._room["temperature"])[:, None]

@@ -52,7 +52,8 @@ def uniforms(keys: NDArray[np.uint64], positions: NDArray[np.int64], num_steps: 
     z *= _NP_SECOND
     z ^= z >> _NP_31
     z >>= _NP_11
-    return z * 2.0**-53
+    numbers: NDArray[np.float64] = z * 2.0**-53
+    return numbers
 
 
 def _mix(z: int) -> int:

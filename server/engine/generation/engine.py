@@ -25,6 +25,7 @@ from server.engine.times import note_began, note_first_token
 
 TOLD_AT_ONCE = 8  # streams that are told in one step, about; more take turns
 
+
 class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
     """Generates text for many requests at once.
 
@@ -139,7 +140,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
 
     def _keep(self, reading: Prefill[Prompt], found: NDArray[np.float32] | None, seconds: float) -> None:
         if found is not None:
-            are_finite = np.isfinite(found).all(axis=1).tolist()
+            are_finite: list[bool] = np.isfinite(found).all(axis=1).tolist()
             for chunk, state, is_finite in zip(reading.chunks, found, are_finite, strict=True):
                 prompt = chunk.sequence.owner
                 prompt.state = state.copy()
@@ -188,7 +189,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
             self._expect(row)
 
     def _look(self, row: Row[Prompt]) -> None:
-        """Give a row's continuation its tokens, and tell what is new if the row has ended or is a stream that is due."""
+        """Give a row's continuation its tokens, and tell what is new if it has ended or is a stream that is due."""
         continuation = _continuation(row)
         has_ended = continuation.extend(self._log.take(row.place))
         if has_ended or (self._is_stream[row.place] and self._is_due(continuation)):

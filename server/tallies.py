@@ -1,6 +1,6 @@
-"""A histogram for /metrics that costs a step next to nothing. Knows buckets; knows nothing of what is measured.
+"""Counters and histograms for /metrics that cost a step next to nothing. Know nothing of what is counted.
 
-prometheus_client's own takes a lock twice for each observation and looks for the bucket one by one; three of them took
+prometheus_client's own take a lock each time, and look for an observation's bucket one by one: with them counting took
 a hundredth of the engine's time. Here each series is written by one thread, so it needs no lock.
 """
 
@@ -9,12 +9,58 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.utils import floatToGoString
 
 
+class Tally:
+    """One series of a counter.
+
+    Attributes:
+        total: the count.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def inc(self, amount: float) -> None:
+        """Count so many more; from one thread only."""
+        self.total += amount
+
+
+class Counter:
+    """Series of one name, one for each tuple of labels' values.
+
+    Args:
+        name: of the metric.
+        documentation: what it counts, a sentence.
+        labelnames: of its labels.
+        registry: that shows it.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, labelnames: Sequence[str], *, registry: CollectorRegistry
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labelnames = labelnames
+        self._series: dict[tuple[str, ...], Tally] = {}
+        registry.register(self)
+
+    def labels(self, *values: str) -> Tally:
+        """The series of these values, made when there is none."""
+        return self._series.setdefault(values, Tally())
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """What the registry shows."""
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        for values, series in list(self._series.items()):
+            family.add_metric(values, series.total)
+        yield family
+
+
 class Observations:
-    """One series.
+    """One series of a histogram.
 
     Args:
         bounds: the upper bounds of the buckets but the last, which has none, in rising order.
@@ -61,7 +107,7 @@ class Histogram:
         self._labelnames = labelnames
         self._bounds = tuple(buckets)
         self._series: dict[tuple[str, ...], Observations] = {}
-        registry.register(self)  # type: ignore[arg-type]  # it asks for `collect` alone
+        registry.register(self)
 
     def labels(self, *values: str) -> Observations:
         """The series of these values, made when there is none."""
