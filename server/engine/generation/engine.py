@@ -140,7 +140,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
 
     def _keep(self, reading: Prefill[Prompt], found: NDArray[np.float32] | None, seconds: float) -> None:
         if found is not None:
-            are_finite = np.isfinite(found).all(axis=1)
+            are_finite = np.logical_and.reduce(np.isfinite(found), axis=1).tolist()
             for chunk, state, is_finite in zip(reading.chunks, found, are_finite, strict=True):
                 prompt = chunk.sequence.owner
                 prompt.state = state.copy()
