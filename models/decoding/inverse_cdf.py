@@ -22,12 +22,12 @@ def weights_of(z: NDArray[np.float32]) -> Weights:
         z: float32 [n, width].
 
     Returns:
-        [n, width or more]; what is more is 0. Numbers of float32, for a narrow one kept in float64, in which they are
-        summed: so they need not be copied for it.
+        [n, width or more]; what is more is 0. Rounded to float32; of a narrow width held as the float64 that they are
+        summed in.
     """
     width = z.shape[1]
     if width <= NARROW:
-        return np.exp(z, out=np.empty(z.shape), dtype=np.float32)
+        return np.exp(z).astype(np.float64)
     padded = np.zeros((len(z), -(-width // BLOCK) * BLOCK), np.float32)
     np.exp(z, out=padded[:, :width])
     return padded

@@ -29,7 +29,7 @@ ROW = np.dtype(
     ]
 )
 _LEAST_TEMPERATURE = 1e-6  # one below it but not 0 counts as this, so that quotients of logits do not overflow
-_NUM_AHEAD = 64  # steps whose random numbers are made at once
+_NUM_AHEAD = 16  # steps whose random numbers are made at once
 
 
 def sampling_row(options: GenerationOptions, *, seed: int, choice: int, position: int) -> NDArray[np.void]:
@@ -76,7 +76,9 @@ class SamplingRows:
         self._room = np.zeros(max(len(table), capacity or 0), ROW)  # positions are those before `_num_advanced` steps
         self._room[: len(table)] = table
         self._num_advanced = 0
-        self._ahead = np.zeros((num_ahead, len(self._room)))  # random numbers, of the positions in the room and the next
+        self._ahead = np.zeros(
+            (num_ahead, len(self._room))
+        )  # random numbers, of the positions in the room and the next
         self._has_ahead = False  # whether it is filled in
         self._early_until = int((table["end_from"] - table["position"]).max(initial=0))  # in steps; rows may have left
         self._temperatures = np.ascontiguousarray(self._room["temperature"])[:, None]
@@ -139,19 +141,19 @@ class SamplingRows:
             ahead[:, place] = ahead[:, source]
             self._temperatures[place] = self._temperatures[source]
             self._kinds[place] = self._kinds[source]
-        if joining:
-            places = [place for place, _ in joining]
-            rows = np.concatenate([row for _, row in joining])
-            self._temperatures[places, 0] = rows["temperature"]
-            for place, kind in zip(places, rows["kind"].tolist(), strict=True):
-                self._kinds[place] = kind
-            self._early_until = max(
-                self._early_until, self._num_advanced + int((rows["end_from"] - rows["position"]).max())
-            )
-            rows["position"] -= self._num_advanced
-            room[places] = rows
-            if self._has_ahead:
-                ahead[:, places] = uniforms(rows["key"], rows["position"], len(ahead))
+        keys, positions = [], []
+        for place, row in joining:
+            key, position, end_from, kind, temperature, *filters = row.item()
+            self._early_until = max(self._early_until, self._num_advanced + end_from - position)
+            room[place] = (key, position - self._num_advanced, end_from, kind, temperature, *filters)
+            self._temperatures[place] = temperature
+            self._kinds[place] = kind
+            keys.append(key)
+            positions.append(position - self._num_advanced)
+        if joining and self._has_ahead:
+            numbers = uniforms(np.array(keys, np.uint64), np.array(positions), len(ahead))
+            for i, (place, _) in enumerate(joining):
+                ahead[:, place] = numbers[:, i]
         self._num_rows = num_rows
         self._look()
 

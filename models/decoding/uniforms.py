@@ -18,6 +18,9 @@ _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
 _FIRST = 0xBF58476D1CE4E5B9
 _SECOND = 0x94D049BB133111EB
+# The same and the widths of the shifts for arrays: made once, for making them takes as long as using them.
+_NP_GAMMA, _NP_FIRST, _NP_SECOND = np.uint64(_GAMMA), np.uint64(_FIRST), np.uint64(_SECOND)
+_NP_11, _NP_27, _NP_30, _NP_31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
 
 
 def stream_key(seed: int, choice: int) -> int:
@@ -41,17 +44,16 @@ def uniforms(keys: NDArray[np.uint64], positions: NDArray[np.int64], num_steps: 
     Returns:
         float64 [num_steps, n], each in [0, 1).
     """
-    z = positions + np.arange(1, num_steps + 1)[:, None]
-    z = z.astype(np.uint64)
-    z *= np.uint64(_GAMMA)
-    z += keys
-    z ^= z >> np.uint64(30)
-    z *= np.uint64(_FIRST)
-    z ^= z >> np.uint64(27)
-    z *= np.uint64(_SECOND)
-    z ^= z >> np.uint64(31)
-    z >>= np.uint64(11)
-    return z.astype(np.float64) * 2.0**-53
+    z = keys + positions.astype(np.uint64) * _NP_GAMMA
+    z = z + _NP_GAMMA * np.arange(1, num_steps + 1, dtype=np.uint64)[:, None]
+    z ^= z >> _NP_30
+    z *= _NP_FIRST
+    z ^= z >> _NP_27
+    z *= _NP_SECOND
+    z ^= z >> _NP_31
+    z >>= _NP_11
+    numbers: NDArray[np.float64] = z * 2.0**-53
+    return numbers
 
 
 def _mix(z: int) -> int:

@@ -125,7 +125,7 @@ class Batch:
         self._sampling.rearrange(num_rows, moves, joining)
         if had_penalties or any(self._penalty_rows):
             self._penalties = Penalties(self._penalty_rows if any(self._penalty_rows) else [])
-        self._has_logprobs = any(num_top is not None for num_top in self._num_top)
+        self._has_logprobs = self._num_top.count(None) < num_rows
 
     def _penalty_of(self, row: Row[Prompt]) -> PenaltyRow | None:
         prompt = row.sequence.owner

@@ -150,10 +150,11 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
 
     def _keep(self, reading: Prefill[Prompt], found: NDArray[np.float32] | None, seconds: float) -> None:
         if found is not None:
-            for chunk, state in zip(reading.chunks, found, strict=True):
+            are_finite = np.logical_and.reduce(np.isfinite(found), axis=1).tolist()
+            for chunk, state, is_finite in zip(reading.chunks, found, are_finite, strict=True):
                 prompt = chunk.sequence.owner
                 prompt.state = state.copy()
-                if not prompt.num_read and np.isfinite(prompt.state).all():
+                if not prompt.num_read and is_finite:
                     self._cache.put(prompt.tokens[: chunk.stop], prompt.state)
             lengths = [chunk.stop - chunk.start for chunk in reading.chunks]
             self._observer.read(sum(lengths), len(lengths) * max(lengths), seconds)
@@ -169,7 +170,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         note_first_token(joining)
         if step.changes:
             self._note_changes(step)
-        if tokens.min() < 0:
+        if np.minimum.reduce(tokens) < 0:
             for i in np.flatnonzero(tokens < 0):
                 self._fail_not_finite(step.rows[i].sequence.owner.generation)
         for place, found in logprobs.items():
@@ -198,7 +199,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
             self._expect(row)
 
     def _look(self, row: Row[Prompt]) -> None:
-        """Give a row's continuation its tokens, and tell what is new if the row has ended or is a stream that is due."""
+        """Give a row's continuation its tokens, and tell what is new if it has ended or is a stream that is due."""
         continuation = _continuation(row)
         has_ended = continuation.extend(self._log.take(row.place))
         if has_ended or (self._is_stream[row.place] and self._is_due(continuation)):

@@ -104,7 +104,7 @@ class Step(Generic[Owner]):
     """A call that gives each row one token.
 
     Attributes:
-        rows: by place.
+        rows: by place; not to be changed.
         changes: of the places; the others have the row that they had in the step before.
     """
 
@@ -164,6 +164,7 @@ class Scheduler(Generic[Owner]):
         self._num_in_sight = 0  # rows begun that have not joined
         self._can_begin = False  # whether something has changed since no more sequences could begin
         self._running: list[Row[Owner] | None] = []  # by place, None where a row has left since the last step
+        self._same_again: Step[Owner] = Step([], [])  # the last step, without its changes
         self._turns = Turns(prefill_share)
         self.num_running = 0
         self.num_waiting = 0
@@ -205,8 +206,11 @@ class Scheduler(Generic[Owner]):
         while self._ready and (row := self._next_to_join()) is not None:
             joining.append(row)
         self._can_begin |= bool(joining)
-        changes = self._placed(joining)
-        return Step([row for row in self._running if row is not None], changes)
+        if joining or self.num_running < len(self._running):
+            changes = self._placed(joining)
+            self._same_again = Step([row for row in self._running if row is not None], [])
+            return Step(self._same_again.rows, changes)
+        return self._same_again
 
     def stepped(self, seconds: float) -> None:
         """A step has taken so long."""
@@ -264,6 +268,8 @@ class Scheduler(Generic[Owner]):
         request.
         """
         self._can_begin = False
+        if not self._waiting:
+            return
         groups = self._groups.values()
         num_new = sum(1 for group in groups if group.num_in_sight and not group.share.num_places)
         for group in list(self._waiting):

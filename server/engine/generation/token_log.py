@@ -40,7 +40,7 @@ class TokenLog:
         self._set_due(place, self._due[source])
 
     def expect(self, place: int, num_tokens: int) -> None:
-        """Look at a row when so many tokens, or a few less, have not been taken: after the next step at the earliest."""
+        """Look at a row when so many of its tokens were not taken, or before; after the next step at the earliest."""
         due = self._starts[place] + min(num_tokens, NUM_STEPS) - 1
         self._set_due(place, max(due, self._num_steps))
 

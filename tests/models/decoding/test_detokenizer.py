@@ -43,3 +43,11 @@ def test_end_token_adds_nothing_and_unknown_is_shown() -> None:
     detokenizer = Detokenizer(TokenTexts(tokenizer.token_bytes))
     assert detokenizer.push(tokenizer.end_id) == ""
     assert detokenizer.push(tokenizer.unknown_id) == "\ufffd"
+
+
+@given(st.lists(st.lists(st.integers(0, BPE.vocab_size - 1), max_size=8), max_size=8))
+def test_tokens_given_together_make_the_text_of_one_after_the_other(pieces: list[list[int]]) -> None:
+    together, alone = Detokenizer(TokenTexts(BPE.token_bytes)), Detokenizer(TokenTexts(BPE.token_bytes))
+    for ids in pieces:
+        assert together.push_all(ids) == "".join([alone.push(token) for token in ids])
+        assert together.unfinished == alone.unfinished
