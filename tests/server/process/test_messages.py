@@ -32,7 +32,7 @@ def test_a_request_refers_to_the_texts_of_its_new_process() -> None:
     assert (command.verb, command.number, prompt.generation) == (Verb.ADD, 3, command.request)
     assert prompt.tokens.tolist() == [1, 2, 3]
     (continuation,) = prompt.continuations
-    assert not continuation.accept(9)
+    assert not continuation.extend([9])
     assert continuation.take() == "echox", "its own process's text of token 9"
 
 
@@ -52,7 +52,7 @@ def test_news_arrive_with_what_else_is_known() -> None:
     ours, theirs = request(), request()
     theirs.prompts[0].keeps_state = True
     theirs.prompts[0].last_state = np.arange(3, dtype=np.float32)
-    theirs.prompts[0].continuations[0].accept(2)
+    theirs.prompts[0].continuations[0].extend([2])
     theirs.num_cached, theirs.times.began = 2, 1.25
     error = EngineError("It failed.")
     bulletin = Bulletin([Letter(1, error, theirs.report())], [("stepped", (4, 0.5))], Gauges(1, 2, 3, 4))
