@@ -6,12 +6,10 @@ Labels are few and bounded: `model` is always the id of a loaded model or empty,
 import time
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 from server.engine.times import Times
 from server.errors import ClientGoneError, DeadlineError
-from server.tallies import Counter as EngineCounter
-from server.tallies import Histogram, Observations, Tally
 
 DURATION_BUCKETS = tuple(round(1e-5 * 1.5**i, 9) for i in range(36))  # 10 us, each 1.5 times the one before, to 15 s
 SIZE_BUCKETS = tuple(2**i for i in range(13))  # 1, 2, 4 ... 4096
@@ -56,7 +54,7 @@ class Metrics:
             ["model"],
             registry=self.registry,
         )
-        self._generated_tokens = EngineCounter(
+        self._generated_tokens = Counter(
             "rnnserve_generated_tokens",
             "Tokens generated, in a beam those of every hypothesis.",
             ["model"],
@@ -218,14 +216,14 @@ class EngineMetrics:
     def __init__(
         self,
         prompt_tokens: Counter,
-        generated_tokens: Tally,
-        batch_size: Observations,
-        step_duration: Observations,
-        prefill_duration: Observations,
-        queue_duration: Observations,
-        first_token: Observations,
-        per_token: Observations,
-        padding: Observations,
+        generated_tokens: Counter,
+        batch_size: Histogram,
+        step_duration: Histogram,
+        prefill_duration: Histogram,
+        queue_duration: Histogram,
+        first_token: Histogram,
+        per_token: Histogram,
+        padding: Histogram,
         cache_queries: Counter,
         cache_hits: Counter,
         cancellations: dict[str, Counter],

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         "beyond it wait, and requests take free places in turn. From 8 on, one request leaves an eighth to others.",
     )
     prefill_tokens: int = Field(
-        default=1024, ge=32, description="Prompt tokens read in one call, beside the decoding steps."
+        default=512, ge=32, description="Prompt tokens read in one call, beside the decoding steps."
     )
     prefix_cache_bytes: int = Field(
         default=64 << 20,
