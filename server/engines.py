@@ -42,7 +42,7 @@ def engine_of(model: LoadedModel, settings: Settings, observer: Observer) -> Eng
         case SentimentModel():
             return SentimentEngine(
                 model.id,
-                model.sequences,
+                [model.sequences, *model.other_sequences],
                 max_rows=settings.max_rows,
                 classify_tokens=settings.classify_tokens,
                 observer=observer,

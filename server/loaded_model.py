@@ -1,5 +1,6 @@
 """Models that are ready to run: what is known of each, and what runs it; one class of both for each task."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -112,9 +113,11 @@ class SentimentModel(SentimentFacts):
 
     Attributes:
         sequences: runs `classify`.
+        other_sequences: do so too, for calls made at the same time.
     """
 
     sequences: SequenceRunner
+    other_sequences: Sequence[SequenceRunner] = ()
 
 
 LoadedModel = GenerationModel | TranslationModel | SentimentModel

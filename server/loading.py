@@ -145,7 +145,14 @@ def _sentiment(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settin
     golden = opened.graph_set.manifest.golden
     sequences = opened.sequences()
     check_golden(choice.set, golden, classifier_answer(sequences, golden.ids))
-    return SentimentModel(**_facts(bundle, choice), labels=bundle.record.labels or [], sequences=sequences)
+    # Opened anew: threads that share a session of ONNX Runtime wait for each other wherever it takes memory.
+    num_others = settings.classify_calls - 1 if choice.backend == CPU else 0
+    others = [
+        open_set(choice.backend, bundle, choice.set, threads=settings.threads).sequences() for _ in range(num_others)
+    ]
+    return SentimentModel(
+        **_facts(bundle, choice), labels=bundle.record.labels or [], sequences=sequences, other_sequences=others
+    )
 
 
 def _check_length(opened: OpenSet, setting: str, longest: int) -> None:

@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     classify_tokens: int = Field(
         default=16384, ge=16, description="Tokens, padding counted, that are classified in one call."
     )
+    classify_calls: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Calls that classify long texts at once, each on a core and with the graph's memory; on a CPU.",
+    )
     max_prompt_tokens: int = Field(default=32_768, ge=1, description="Longest prompt, in tokens; over it 422.")
     max_source_tokens: int = Field(default=1024, ge=1, description="Longest text to translate, in tokens; over it 422.")
     max_sentiment_tokens: int = Field(

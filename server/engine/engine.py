@@ -76,9 +76,10 @@ class Engine(ABC, Generic[Request, Reading, Step]):
 
     Args:
         name: the model's, for the threads and the log.
+        num_readers: readings that are made at once, at most.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, num_readers: int = 1) -> None:
         self._name = name
         self._commands: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._open: set[Request] = set()  # those that are neither finished nor failed
@@ -86,7 +87,9 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         self._end: ApiError | None = None  # why the thread takes no more requests
         self._delivery: Delivery
         self._thread = threading.Thread(target=self._run, name=f"engine {name}", daemon=True)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"reader {name}", initializer=interrupt_nobody)
+        self._reader = ThreadPoolExecutor(
+            num_readers, thread_name_prefix=f"reader {name}", initializer=interrupt_nobody
+        )
         self._is_idle = True  # there was nothing to run after the last command
 
     @property
@@ -151,11 +154,11 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         """The last step has failed: forget what it left half done."""
 
     def _next_reading(self) -> Reading | None:
-        """The next reading, or None when there is none to be made now, as while one is being made."""
+        """The next reading, or None when there is none to be made now, as while every reader makes one."""
         return None
 
     def _read(self, reading: Reading) -> Any:
-        """Make a reading and give what it finds. In the reader's thread: changes nothing that others see."""
+        """Make a reading and give what it finds. In a reader's thread: changes nothing that others see."""
         raise NotImplementedError
 
     def _keep(self, reading: Reading, found: Any, seconds: float) -> None:
@@ -179,7 +182,7 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         error: ApiError = EngineError("The engine has ended because of a bug; restart the server.")
         try:
             while self._obey_commands():
-                self._begin_reading()
+                self._begin_readings()
                 self._run_step()
             error = UnavailableError("The server is shutting down; send the request again.", code="draining")
         except Exception as bug:
@@ -197,9 +200,9 @@ class Engine(ABC, Generic[Request, Reading, Step]):
             self._delivery.flush()
             self._delivery.rest()
 
-    def _begin_reading(self) -> None:
-        """Hand the reader its next call, if there is one."""
-        if (reading := self._next_reading()) is not None:
+    def _begin_readings(self) -> None:
+        """Hand the readers their next calls, if there are any."""
+        while (reading := self._next_reading()) is not None:
             future = self._reader.submit(self._read_timed, reading)
             future.add_done_callback(functools.partial(self._put_back, reading))
 
@@ -272,5 +275,8 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         self._fail(request, EngineError(message))
 
     def _fail(self, request: Request, error: ApiError) -> None:
+        """Drop a request and say why; one that is over already, by another of its calls, hears nothing."""
+        if request not in self._open:
+            return
         self._forget(request)
         self._delivery.post(request.mailbox, error)

@@ -1,13 +1,19 @@
-"""The engine of a sentiment model: classifies whatever waits, texts of like length in one call."""
+"""The engine of a sentiment model: classifies whatever waits, texts of like length in one call.
+
+A call of long texts takes tens of milliseconds. Such calls are made beside the engine's thread, as many at once as
+there are runners, so that they use more than one core. Calls of short texts are over sooner than they could be handed
+to another thread and back; the engine's own makes them, one after another.
+"""
 
 import time
-from collections.abc import Iterable
-from typing import Never
+from collections.abc import Iterable, Sequence
+from queue import SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.padding import padded
+from export.backends.padding import padded, padded_length
 from export.backends.runner import SequenceRunner
 from server.engine.engine import Engine, Observer
 from server.engine.sentiment.request import Classification, Verdict
@@ -17,29 +23,60 @@ from server.engine.times import note_began
 Owner = tuple[Classification, int]
 
 
-class SentimentEngine(Engine[Classification, Never, Classify[Owner]]):
+LONG = 2048  # padded tokens; a call of so many takes some ten milliseconds
+
+
+class Found(NamedTuple):
+    """What a call has found.
+
+    Attributes:
+        probabilities: float64 [n, C], each row sums to 1; NaN where a row is not finite.
+        num_tokens: tokens of the texts.
+        num_padded: those, and the padding between them.
+    """
+
+    probabilities: NDArray[np.float64]
+    num_tokens: int
+    num_padded: int
+
+
+class SentimentEngine(Engine[Classification, Classify[Owner], Classify[Owner]]):
     """Classifies texts of many requests at once.
 
     Args:
-        name: the model's, for the thread and the log.
-        sequences: runs `classify`.
+        name: the model's, for the threads and the log.
+        runners: each runs `classify`, for one call at a time.
         max_rows: texts of one call.
         classify_tokens: padded tokens of one call.
+        long: padded tokens from which a call is made beside the engine's thread.
         observer: who counts.
     """
 
     def __init__(
-        self, name: str, sequences: SequenceRunner, *, max_rows: int, classify_tokens: int, observer: Observer
+        self,
+        name: str,
+        runners: Sequence[SequenceRunner],
+        *,
+        max_rows: int,
+        classify_tokens: int,
+        observer: Observer,
+        long: int = LONG,
     ) -> None:
-        super().__init__(name)
-        self._sequences = sequences
+        super().__init__(name, num_readers=len(runners))
+        self._free_runners: SimpleQueue[SequenceRunner] = SimpleQueue()
+        for runner in runners:
+            self._free_runners.put(runner)
         self._scheduler: Scheduler[Owner] = Scheduler(max_rows=max_rows, classify_tokens=classify_tokens)
+        self._long = long
         self._observer = observer
+        self._next: Classify[Owner] | None = None  # has been scheduled, and is of the other kind than was asked for
+        self._step: Classify[Owner] | None = None
         self._num_running = 0
+        self._num_free = len(runners)
 
     @property
     def num_running(self) -> int:
-        """Texts in the call that runs."""
+        """Texts in the calls that run."""
         return self._num_running
 
     @property
@@ -58,14 +95,38 @@ class SentimentEngine(Engine[Classification, Never, Classify[Owner]]):
         for text in request.waiting:
             self._scheduler.cancel(text)
 
-    def _next_step(self) -> Classify[Owner] | None:
-        call = self._scheduler.schedule()
-        self._num_running = len(call.texts) if call is not None else 0
+    def _next_call(self, *, is_long: bool) -> Classify[Owner] | None:
+        """The next call, if it is of this kind and a runner is free; one of the other kind is begun as such next."""
+        if not self._num_free:
+            return None
+        if self._next is None:
+            self._next = self._scheduler.schedule()
+        if self._next is None or self._is_long(self._next) != is_long:
+            return None
+        call, self._next = self._next, None
+        self._num_free -= 1
+        self._num_running += len(call.texts)
+        note_began(text.owner[0].times for text in call.texts)
         return call
 
+    def _is_long(self, call: Classify[Owner]) -> bool:
+        return len(call.texts) * padded_length(max(text.num_tokens for text in call.texts)) >= self._long
+
+    def _ended(self, call: Classify[Owner]) -> None:
+        self._num_free += 1
+        self._num_running -= len(call.texts)
+
+    def _next_reading(self) -> Classify[Owner] | None:
+        return self._next_call(is_long=True)
+
+    def _next_step(self) -> Classify[Owner] | None:
+        self._step = self._next_call(is_long=False)
+        return self._step
+
     def _stepped(self, seconds: float) -> None:
-        del seconds  # nothing is read beside: there is nothing to share out
-        self._num_running = 0
+        del seconds  # the calls are all alike: there is nothing to share out
+        assert self._step is not None
+        self._ended(self._step)
 
     def _requests_of(self, call: Classify[Owner]) -> Iterable[Classification]:
         return (text.owner[0] for text in call.texts)
@@ -73,16 +134,32 @@ class SentimentEngine(Engine[Classification, Never, Classify[Owner]]):
     def _step_failed(self) -> None:
         """Nothing is kept between calls."""
 
+    def _read(self, reading: Classify[Owner]) -> Found:
+        """Classify the texts of a call."""
+        ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in reading.texts])
+        runner = self._free_runners.get_nowait()
+        try:
+            logits = runner.run("classify", {"ids": ids, "lengths": lengths})["logits"]
+        finally:
+            self._free_runners.put(runner)
+        return Found(_softmax(logits), int(lengths.sum()), ids.size)
+
+    def _keep(self, reading: Classify[Owner], found: Found | None, seconds: float) -> None:
+        self._ended(reading)
+        if found is not None:
+            self._tell(reading, found, seconds)
+
     def _perform(self, step: Classify[Owner]) -> None:
         started = time.perf_counter()
-        note_began(text.owner[0].times for text in step.texts)
-        ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in step.texts])
-        logits = self._sequences.run("classify", {"ids": ids, "lengths": lengths})["logits"]
-        rows = _softmax(logits)
-        self._observer.classified(len(rows), int(lengths.sum()), ids.size, time.perf_counter() - started)
-        for text, row in zip(step.texts, rows, strict=True):
+        found = self._read(step)
+        self._tell(step, found, time.perf_counter() - started)
+
+    def _tell(self, call: Classify[Owner], found: Found, seconds: float) -> None:
+        """Post the verdicts of a call that took so long."""
+        self._observer.classified(len(call.texts), found.num_tokens, found.num_padded, seconds)
+        for text, row in zip(call.texts, found.probabilities, strict=True):
             request, index = text.owner
-            if request not in self._open:  # it failed by another of its texts
+            if request not in self._open:  # it failed by another of its texts, or has been cancelled
                 continue
             if not np.isfinite(row).all():
                 self._fail_not_finite(request)

@@ -167,9 +167,12 @@ def attention_key(runner: FakeAttentionStepRunner, slot: int, token: int) -> Key
 
 
 class HeldSequences(FakeSequenceRunner):
-    def __init__(self, gate: Gate, vocab_size: int) -> None:
+    """`long`: padded tokens from which a classification is a reading beside the steps."""
+
+    def __init__(self, gate: Gate, vocab_size: int, long: int = 1 << 62) -> None:
         super().__init__(vocab_size)
         self._gate = gate
+        self._long = long
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         ids, lengths = inputs["ids"], inputs["lengths"].tolist()
@@ -177,7 +180,8 @@ class HeldSequences(FakeSequenceRunner):
             rows = [read_key(state, row[0]) for state, row in zip(inputs["state"], ids, strict=True)]
         else:
             rows = [source_key(row[:length].tolist()) for row, length in zip(ids, lengths, strict=True)]
-        call = self._gate.hold(rows, is_step=graph == "classify", may_break=graph == "classify")
+        is_step = graph == "classify" and ids.size < self._long
+        call = self._gate.hold(rows, is_step=is_step, may_break=graph == "classify")
         outputs = super().run(graph, inputs)
         call.end(outputs.get("logits", np.zeros(0)))
         return outputs
@@ -327,7 +331,7 @@ class EngineMachine(RuleBasedStateMachine):
         failed_before = {case for case in self.cases if case.error is not None}
         call.go.set()
         self.settle()
-        if not call.is_step and self.gate.held:
+        if not call.is_step and self.gate.held and self.gate.held[-1].is_step:
             step = self.gate.held.pop()
             del self._call_owners[step]
             step.go.set()

@@ -133,7 +133,7 @@ def translation_engine(mood: Moody) -> Engine[Any, Any, Any]:
 
 def sentiment_engine(mood: Moody) -> Engine[Any, Any, Any]:
     sequences = MoodySequences(mood, 50)
-    return SentimentEngine("fake", sequences, max_rows=MAX_ROWS, classify_tokens=256, observer=Counts())
+    return SentimentEngine("fake", [sequences], max_rows=MAX_ROWS, classify_tokens=256, observer=Counts())
 
 
 TASKS: dict[str, tuple[Callable[[Moody], Engine[Any, Any, Any]], Callable[[np.random.Generator], Case]]] = {

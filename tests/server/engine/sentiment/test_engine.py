@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from server.engine.delivery import LoopDelivery
-from server.engine.sentiment.engine import SentimentEngine
+from server.engine.sentiment.engine import LONG, SentimentEngine
 from server.engine.sentiment.request import Classification
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.counts import Counts
@@ -31,9 +31,18 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(max_rows: int = 64, classify_tokens: int = 1024) -> AsyncIterator[Rig]:
+async def rig(
+    max_rows: int = 64, classify_tokens: int = 1024, num_runners: int = 1, long: int = LONG
+) -> AsyncIterator[Rig]:
     sequences, counts = FakeSequenceRunner(VOCAB_SIZE), Counts()
-    engine = SentimentEngine("fake", sequences, max_rows=max_rows, classify_tokens=classify_tokens, observer=counts)
+    engine = SentimentEngine(
+        "fake",
+        [sequences] * num_runners,
+        max_rows=max_rows,
+        classify_tokens=classify_tokens,
+        observer=counts,
+        long=long,
+    )
     engine.start(LoopDelivery(asyncio.get_running_loop()))
     try:
         yield Rig(engine, sequences, counts)
@@ -105,6 +114,25 @@ def test_what_waits_when_the_runtime_is_free_goes_together_by_length() -> None:
             for request in requests:
                 await answer(request)
             assert running.sequences.calls == [(5,), (150, 200), (3, 9, 16)]
+
+    asyncio.run(main())
+
+
+def test_calls_of_long_texts_are_made_at_once_as_many_as_there_are_runners() -> None:
+    async def main() -> None:
+        async with rig(max_rows=1, num_runners=2, long=64) as running:
+            gate = running.sequences.gate = threading.Event()
+            requests = [running.submit([number] * 100) for number in range(1, 4)] + [running.submit([4] * 9)]
+            while running.engine.num_running < 2:
+                await asyncio.sleep(0.001)
+            assert (running.engine.num_running, running.engine.num_waiting) == (2, 2)
+            running.engine.cancel(requests[0])  # its call runs on, and nobody hears of it
+            gate.set()
+            for number, request in enumerate(requests[1:], start=2):
+                assert await answer(request) == [plainly([number] * (9 if number == 4 else 100))]
+            while running.engine.num_running:
+                await asyncio.sleep(0.001)
+            assert sorted(running.sequences.calls) == [(9,), (100,), (100,), (100,)]
 
     asyncio.run(main())
 

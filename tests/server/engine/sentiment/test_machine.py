@@ -62,19 +62,22 @@ class SentimentMachine(EngineMachine):
     @initialize(
         max_rows=st.sampled_from([64, 16, 5, 1]),
         classify_tokens=st.sampled_from([16, 256, 1024, 8192]),
+        long=st.sampled_from([16, 256, 1 << 20]),
+        num_runners=st.integers(1, 3),
         stops_early=st.booleans(),
     )
-    def start(self, max_rows: int, classify_tokens: int, stops_early: bool) -> None:
+    def start(self, max_rows: int, classify_tokens: int, long: int, num_runners: int, stops_early: bool) -> None:
         self.stops_early = stops_early
         self.max_rows = max_rows
         self.counts = Counts()
         self.mailboxes: list[StrictMailbox] = []
         engine = SentimentEngine(
             "fake",
-            HeldSequences(self.gate, VOCAB_SIZE),
+            [HeldSequences(self.gate, VOCAB_SIZE, long) for _ in range(num_runners)],
             max_rows=max_rows,
             classify_tokens=classify_tokens,
             observer=self.counts,
+            long=long,
         )
         self.run_engine(engine)
 
