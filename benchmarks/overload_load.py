@@ -19,6 +19,7 @@ from benchmarks.serving.loops import poisson_arrivals
 
 HANGS = 90.0  # seconds without an answer; the server's own deadline is 60
 _NOTICED = 2.0  # seconds after which the server knows for certain that a client has left
+_MOST_IDLE = 60.0  # seconds that a connection is kept unused: the server closes it after 75, maybe while it is taken up
 _MOST_WRONG = 20  # outcomes that are kept to be shown
 
 
@@ -66,7 +67,7 @@ class Overload:
         self._port = port
         self._pid = pid
         self._permits = permits
-        self._idle: list[Client] = []
+        self._idle: list[tuple[Client, float]] = []  # connections that are kept, and since when
         self._num_out = 0  # requests that want a permit and are not answered
         self._peaks = array("i")  # that number, after each was sent
         self._started = 0.0
@@ -95,7 +96,7 @@ class Overload:
         while tasks:
             await asyncio.gather(*tasks)
         watch.cancel()
-        for client in self._idle:
+        for client, _ in self._idle:
             client.close()
         return outcomes
 
@@ -138,9 +139,10 @@ class Overload:
     async def _kept(self, ask: Ask) -> int:
         """The status of a request that is waited for, over a connection that is kept."""
         while self._idle:
-            client = self._idle.pop()
-            if client.is_usable:
+            client, since = self._idle.pop()
+            if client.is_usable and perf_counter() - since < _MOST_IDLE:
                 break
+            client.close()
         else:
             client = await self._connect()
         try:
@@ -150,7 +152,7 @@ class Overload:
             client.close()
             raise
         if client.is_usable:
-            self._idle.append(client)
+            self._idle.append((client, perf_counter()))
         else:
             client.close()
         return status

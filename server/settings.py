@@ -59,10 +59,10 @@ class Settings(BaseSettings):
         default=None, description="Model of sentiment requests that name none, when several are loaded."
     )
     max_requests: int = Field(
-        default=80,
+        default=76,
         ge=1,
-        description="Requests inside the server at once, per model; one more is answered 429. A quarter more than rows "
-        "keeps these filled; of still more each one only waits longer.",
+        description="Requests inside the server at once, per model; one more is answered 429. A few more than rows keep "
+        "these filled while prompts are read; of still more each one only waits longer.",
     )
     request_timeout_ms: int = Field(
         default=60_000,
