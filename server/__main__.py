@@ -18,7 +18,6 @@ import uvicorn
 from models.errors import ConfigError
 from server.app import create_app
 from server.engine.engine import SWITCH_INTERVAL
-from server.engine.priority import interrupt_nobody
 from server.logs import configure_logs
 from server.process.load import load
 from server.service import Loader, Service
@@ -45,7 +44,6 @@ def main(arguments: Sequence[str], load: Loader = load) -> int:
         return 2
     configure_logs()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    interrupt_nobody()
     app = create_app(settings, load)
     config = uvicorn.Config(
         app,
