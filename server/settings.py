@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     max_requests: int = Field(
         default=76,
         ge=1,
-        description="Requests inside the server at once, per model; one more is answered 429. A few more than rows keep "
-        "these filled while prompts are read; of still more each one only waits longer.",
+        description="Requests inside the server at once, per model; one more is answered 429. A few more than rows "
+        "keep these filled while prompts are read; of still more each one only waits longer.",
     )
     request_timeout_ms: int = Field(
         default=60_000,

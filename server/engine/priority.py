@@ -2,11 +2,11 @@
 
 A thread that wakes up is given a core at once, as a rule, even if another one is interrupted for it. The threads beside
 an engine's own, readers above all, wake up hundreds of times a second, and what they interrupt is the step that
-everybody waits for. As batch threads (sched(7), SCHED_BATCH) they wait for a core to be free, or until their turn comes;
+everybody waits for. As batch threads (sched(7), SCHED_BATCH) they wait for a free core, or until their turn comes;
 their share of the time stays the same. Systems that know no such thing do without.
 
-The web server is none of them: as one it would bring some more tokens a second, but under overload the slowest answers
-would take 1.5 times as long as those of 64 clients, and so they take 1.3 times as long.
+The web server is none of them. As one it would bring some more tokens a second, but under overload the slowest answers
+would take 1.5 times as long as those of 64 clients; so they take some 1.4 times as long.
 """
 
 import contextlib
