@@ -1,5 +1,6 @@
 """Starting an engine's process, and waiting until its model is loaded."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -34,13 +35,15 @@ class EngineProcess:
         self.link, other = socket.socketpair()
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _PROGRAM, str(other.fileno())],
+                [sys.executable, "-m", _PROGRAM, str(other.fileno()), name],  # the name is for whoever looks at `ps`
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C is the web server's
             )
         self.pid = self._process.pid
         unsigned = settings.model_copy(update={"session_key": None, "session_dir": None})  # no business of an engine
-        self.link.sendall(framed(Codec(None).encode((name, unsigned))))
+        with contextlib.suppress(OSError):  # it has ended already: `ready` says so
+            self.link.sendall(framed(Codec(None).encode((name, unsigned))))
 
     def ready(self) -> ModelFacts:
         """Wait until the model is loaded; what is known of it.
@@ -49,7 +52,7 @@ class EngineProcess:
             RnnserveError: it cannot be loaded; the message says why.
         """
         frames = Frames()
-        while piece := self.link.recv(_PIECE):
+        while piece := self._piece():
             for message in frames.feed(piece):
                 found = Codec(None).decode(message)
                 if isinstance(found, RnnserveError):
@@ -57,7 +60,17 @@ class EngineProcess:
                     raise found
                 assert isinstance(found, ModelFacts)
                 return found
-        raise RunnerError(f"Model {self._name}: its engine's process ended with {self.close()} before it was loaded.")
+        raise RunnerError(
+            f"Model {self._name}: the process that was to load it ended with {self.close()}. Was there memory enough? "
+            "RNNSERVE_ENGINE_PROCESSES=false takes less."
+        )
+
+    def _piece(self) -> bytes:
+        """What arrives next; empty once the process has ended."""
+        try:
+            return self.link.recv(_PIECE)
+        except OSError:
+            return b""
 
     def close(self) -> str:
         """Close this end, wait for the process to end, and kill it if it does not; how it ended, in words."""

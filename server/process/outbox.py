@@ -37,6 +37,7 @@ class Outbox(Delivery):
     def __init__(self, send: Callable[[Bulletin], None], gauges: Callable[[], Gauges]) -> None:
         self._send = send
         self._gauges = gauges
+        self._told = Gauges()  # the gauges that the other process knows of
         self._letters: list[Letter] = []
         self._notes: list[tuple[str, tuple[Any, ...]]] = []
 
@@ -52,9 +53,11 @@ class Outbox(Delivery):
 
     def rest(self) -> None:
         """See Delivery."""
-        if not (self._letters or self._notes):
+        gauges = self._gauges()
+        if not (self._letters or self._notes or gauges != self._told):
             return
-        bulletin = Bulletin(self._letters, self._notes, self._gauges())
+        bulletin = Bulletin(self._letters, self._notes, gauges)
+        self._told = gauges
         self._letters, self._notes = [], []
         with contextlib.suppress(OSError):  # the web server's process has ended: this one is about to
             self._send(bulletin)

@@ -139,12 +139,15 @@ class RemoteEngine:
         if self._is_stopping:
             self._end = UnavailableError("The server is shutting down; send the request again.", code="draining")
         else:
-            self._end = EngineError("The engine's process has ended; restart the server.")
-            log.critical("engine ended", model=self._name, pid=self._process.pid)
+            self._end = EngineError(f"The engine of {self._name} has ended; restart the server.")
+            self._loop.run_in_executor(None, self._say_how_it_ended)
         self._gauges = self._gauges._replace(num_running=0, num_waiting=0)
         for request in list(self._requests.values()):
             request.mailbox.put(self._end)
         self._has_ended.set()
+
+    def _say_how_it_ended(self) -> None:
+        log.critical("engine ended", model=self._name, pid=self._process.pid, by=self._process.close())
 
 
 class _Link(asyncio.Protocol):

@@ -44,7 +44,7 @@ def generate_router(service: Service) -> APIRouter:
         """Continuations of one prompt or several, whole or as a stream of events; `seed` makes them repeatable."""
         record = record_of(request)
         record.task = "generation"
-        body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
+        body = await read_body(request.scope["headers"], request.receive, service.settings)
         registry = service.registry
         asked = request_from(GenerateRequest, body)
         served = registry.find(ServedGeneration, _model_of(service, asked))

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from server.contract.error import ErrorAnswer
-from server.errors import EngineError
+from server.errors import EngineError, UnavailableError
 from server.service import Service
 from server.transport.answers import JsonAnswer
 
@@ -20,12 +20,14 @@ def operations_router(service: Service) -> APIRouter:
     @router.get("/livez", summary="Whether the process should go on", responses={500: {"model": ErrorAnswer}})
     async def livez() -> Response:
         if not service.is_alive:
-            raise EngineError("An engine has ended because of a bug; restart the server.")
+            raise EngineError(_ended(service))
         return JsonAnswer({"status": "alive"})
 
     @router.get("/readyz", summary="Whether requests are taken", responses=not_now)
     async def readyz() -> Response:
         service.check_ready()
+        if not service.is_alive:
+            raise UnavailableError(_ended(service), code="engine_failed")
         return JsonAnswer({"status": "ready"})
 
     @router.get("/health", summary="Readiness, and the models served", responses=not_now)
@@ -37,3 +39,8 @@ def operations_router(service: Service) -> APIRouter:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+def _ended(service: Service) -> str:
+    names = ", ".join(item.id for item in service.registry.models if not item.engine.is_alive)
+    return f"The engine of {names} has ended; restart the server. Its log says more."

@@ -34,7 +34,7 @@ def sentiment_router(service: Service) -> APIRouter:
         """The likeliest label of each text and its probability; with `all_scores`, every label's."""
         record = record_of(request)
         record.task = "sentiment"
-        body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
+        body = await read_body(request.scope["headers"], request.receive, service.settings)
         registry = service.registry
         asked = request_from(SentimentRequest, body)
         served = registry.find(ServedSentiment, asked.model)

@@ -48,7 +48,7 @@ def sessions_router(service: Service) -> APIRouter:
 
     async def asked_of(kind: type[Asked], request: Request) -> Asked:
         """The body; none is as {}. While it came the server may have begun to drain: then 503."""
-        body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
+        body = await read_body(request.scope["headers"], request.receive, service.settings)
         service.check_ready()
         return request_from(kind, body or b"{}")
 
@@ -134,7 +134,7 @@ def sessions_router(service: Service) -> APIRouter:
     async def put_state(request: Request, session_id: str) -> Response:
         """The body is what GET gave, here or on another server. A session of that id is replaced."""
         noted(request)
-        content = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
+        content = await read_body(request.scope["headers"], request.receive, service.settings)
         if not _ID.fullmatch(session_id):
             raise FieldError(
                 f"session: an id has 1 to 64 letters, digits, - or _ (got {shown(session_id)}).", param="session"

@@ -41,7 +41,7 @@ def translate_router(service: Service) -> APIRouter:
         """Translations by greedy or beam search, with other answers and the attention on request, or a stream."""
         record = record_of(request)
         record.task = "translation"
-        body = await read_body(request.scope["headers"], request.receive, service.settings.max_body_bytes)
+        body = await read_body(request.scope["headers"], request.receive, service.settings)
         registry = service.registry
         asked = request_from(TranslateRequest, body)
         served = registry.find_translation(asked.model, asked.source, asked.target)

@@ -1,14 +1,17 @@
-"""Reading a request's body, within a limit."""
+"""Reading a request's body, within a limit of size and of time."""
 
+import asyncio
 from collections.abc import Iterable
 
 from starlette.types import Receive
 
-from server.errors import BodyTooLargeError, ClientGoneError
+from server.deadline import HEADER, timeout_seconds
+from server.errors import BodyTooLargeError, ClientGoneError, DeadlineError, FieldError
+from server.settings import Settings
 
 
-async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
-    """The whole body.
+async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, settings: Settings) -> bytes:
+    """The whole body, which must come within the time that the request has.
 
     A body over the limit is read to its end and thrown away before the error is raised: a client that is still
     sending when the connection closes would see a reset instead of the answer. One that asked first
@@ -17,12 +20,27 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, li
     Args:
         headers: the request's.
         receive: the ASGI channel.
-        limit: bytes.
+        settings: the server's.
 
     Raises:
         BodyTooLargeError: Content-Length says so, or so many bytes came.
         ClientGoneError: the client left.
+        DeadlineError: the time is over.
     """
+    try:
+        seconds = timeout_seconds(headers, settings.request_timeout_ms)
+    except FieldError:  # is answered once the body is here
+        seconds = settings.request_timeout_ms / 1000
+    try:
+        async with asyncio.timeout(seconds):
+            return await _whole(headers, receive, settings.max_body_bytes)
+    except TimeoutError:
+        message = f"The body was not here after {round(seconds * 1000)} ms. Send it faster, or a larger {HEADER}."
+        raise DeadlineError(message, headers={"connection": "close"}) from None
+
+
+async def _whole(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
+    """The whole body, of at most so many bytes. Raises BodyTooLargeError, ClientGoneError."""
     named = dict(headers)
     announced = named.get(b"content-length", b"")
     if announced.isdigit() and int(announced[:20]) > limit:

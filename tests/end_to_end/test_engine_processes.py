@@ -11,6 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from models.errors import RunnerError
+from server.process.engine_process import EngineProcess
+from server.settings import Settings
 from tests.end_to_end.mixed_requests import Models, mixed_exchanges, one_by_one
 from tests.end_to_end.real_server import RealServer, real_server
 from tests.server.running import wait_until
@@ -53,9 +56,8 @@ def test_requests_of_a_killed_engine_fail_and_the_server_says_that_it_is_not_wel
     with real_server(STORE, "--models", f"{MODEL},sentiment-en", log=tmp_path / "log") as server:
         running = InBackground(server, **LONG, stream=is_streamed)
         engines = {Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-2]: pid for pid in server.pids[1:]}
-        assert len(engines) == 2
-        pid = max(engines.values(), key=lambda pid: sum(map(int, Path(f"/proc/{pid}/stat").read_text().split()[13:15])))
-        os.kill(pid, signal.SIGKILL)
+        assert engines.keys() == {MODEL, "sentiment-en"}
+        os.kill(engines[MODEL], signal.SIGKILL)
         answer = running.end()
         assert answer is not None
         assert "engine_failed" in answer.text
@@ -63,9 +65,12 @@ def test_requests_of_a_killed_engine_fail_and_the_server_says_that_it_is_not_wel
         refused = server.client.post("/v1/generate", json={"prompt": "a"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (500, "engine_failed")
         assert server.client.get("/livez").status_code == 500
+        not_ready = server.client.get("/readyz")
+        assert (not_ready.status_code, not_ready.json()["error"]["code"]) == (503, "engine_failed")
+        assert f"The engine of {MODEL}/1 has ended" in not_ready.json()["error"]["message"]
         other = server.client.post("/v1/sentiment", json={"text": "A warm film."})
         assert other.status_code == 200, "the other model's engine has its own process"
-        assert '"event":"engine ended"' in server.log.read_text()
+        wait_until(lambda: '"by":"signal 9"' in server.log.read_text())
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
 
@@ -103,3 +108,16 @@ def test_answers_are_the_same_without_processes_of_their_own(tmp_path: Path) -> 
             assert len(server.pids) == num_processes
             answers.append(asyncio.run(one_by_one(server.url, exchanges)))
     assert answers[0] == answers[1]
+
+
+def test_an_engine_that_is_killed_while_it_loads_is_named() -> None:
+    process = EngineProcess(MODEL, Settings(store=STORE))
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(RunnerError, match=rf"Model {MODEL}: the process that was to load it ended with signal 9"):
+        process.ready()
+
+
+def test_gauges_fall_when_the_last_request_is_answered(tmp_path: Path) -> None:
+    with real_server(STORE, "--models", "sentiment-en", log=tmp_path / "log") as server:
+        assert server.client.post("/v1/sentiment", json={"text": ["a", "b", "c"]}).status_code == 200
+        wait_until(lambda: 'rows_running{model="sentiment-en/1"} 0.0' in server.client.get("/metrics").text)
