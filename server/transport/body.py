@@ -9,6 +9,10 @@ from server.deadline import HEADER, timeout_seconds
 from server.errors import BodyTooLargeError, ClientGoneError, DeadlineError, FieldError
 from server.settings import Settings
 
+# Seconds that a body is given however short the request's time is: one that is on its way is let come, because a client
+# that is still sending when the connection closes sees a reset instead of the answer.
+_LEAST_SECONDS = 5.0
+
 
 async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, settings: Settings) -> bytes:
     """The whole body, which must come within the time that the request has.
@@ -25,17 +29,18 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, se
     Raises:
         BodyTooLargeError: Content-Length says so, or so many bytes came.
         ClientGoneError: the client left.
-        DeadlineError: the time is over.
+        DeadlineError: the request's time is over, and at least 5 s.
     """
     try:
         seconds = timeout_seconds(headers, settings.request_timeout_ms)
     except FieldError:  # is answered once the body is here
         seconds = settings.request_timeout_ms / 1000
+    seconds = max(seconds, _LEAST_SECONDS)
     try:
         async with asyncio.timeout(seconds):
             return await _whole(headers, receive, settings.max_body_bytes)
     except TimeoutError:
-        message = f"The body was not here after {round(seconds * 1000)} ms. Send it faster, or a larger {HEADER}."
+        message = f"The body was not here after {round(seconds)} s. Send it faster, or a larger {HEADER}."
         raise DeadlineError(message, headers={"connection": "close"}) from None
 
 
