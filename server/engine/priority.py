@@ -5,8 +5,7 @@ an engine's own, readers above all, wake up hundreds of times a second, and what
 everybody waits for. As batch threads (sched(7), SCHED_BATCH) they wait for a free core, or until their turn comes;
 their share of the time stays the same. Systems that know no such thing do without.
 
-The web server is none of them. As one it would bring some more tokens a second, but under overload the slowest answers
-would take 1.5 times as long as those of 64 clients; so they take some 1.4 times as long.
+The web server is none of them: it would wait longest when it has most to do, and all answers with it.
 """
 
 import contextlib

@@ -24,12 +24,10 @@ from server.errors import ApiError
 from server.loaded_model import GenerationModel, LoadedModel, TranslationModel, facts_of
 from server.loading import load_model
 from server.logs import configure_logs
-from server.process.frames import Frames, framed
+from server.process.frames import framed, messages_of
 from server.process.messages import Codec, Command, Gauges, Verb
 from server.process.outbox import Address, Outbox
 from server.settings import Settings
-
-_PIECE = 1 << 16  # bytes
 
 
 def main(descriptor: int) -> int:
@@ -39,7 +37,7 @@ def main(descriptor: int) -> int:
     interrupt_nobody()
     configure_logs()
     with socket.socket(fileno=descriptor) as link:
-        messages = _messages(link)
+        messages = messages_of(link)
         name, settings = Codec(None).decode(next(messages))
         sys.setswitchinterval(SWITCH_INTERVAL)
         try:
@@ -89,19 +87,6 @@ def _gauges(engine: Engine[Any, Any, Any]) -> Gauges:
     if isinstance(engine, GenerationEngine):
         return Gauges(engine.num_running, engine.num_waiting, engine.cache_bytes, engine.cache_evictions)
     return Gauges(engine.num_running, engine.num_waiting)
-
-
-def _messages(link: socket.socket) -> Iterator[bytes]:
-    """What arrives, until the other end is closed."""
-    frames = Frames()
-    while True:
-        try:
-            piece = link.recv(_PIECE)
-        except OSError:
-            return
-        if not piece:
-            return
-        yield from frames.feed(piece)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ from models.errors import RnnserveError, RunnerError
 from server.backends import Backends
 from server.loaded_model import ModelFacts
 from server.loading import each_loaded, names_of
-from server.process.frames import Frames, framed
+from server.process.frames import framed, messages_of
 from server.process.messages import Codec
 from server.settings import Settings
 
 _PROGRAM = "server.process.child"
-_PIECE = 1 << 16  # bytes
-_PATIENCE = 10.0  # seconds that a process may take to end when nothing is left for it to do
+PATIENCE = 10.0  # seconds that an engine may take to stop, and its process to end after that
 
 
 class EngineProcess:
@@ -51,32 +50,24 @@ class EngineProcess:
         Raises:
             RnnserveError: it cannot be loaded; the message says why.
         """
-        frames = Frames()
-        while piece := self._piece():
-            for message in frames.feed(piece):
-                found = Codec(None).decode(message)
-                if isinstance(found, RnnserveError):
-                    self.close()
-                    raise found
-                assert isinstance(found, ModelFacts)
-                return found
+        for message in messages_of(self.link):
+            found = Codec(None).decode(message)
+            if isinstance(found, RnnserveError):
+                self.close()
+                raise found
+            assert isinstance(found, ModelFacts)
+            return found
+        how = self.close()
         raise RunnerError(
-            f"Model {self._name}: the process that was to load it ended with {self.close()}. Was there memory enough? "
+            f"Model {self._name}: the process that was to load it ended with {how}. Was there memory enough? "
             "RNNSERVE_ENGINE_PROCESSES=false takes less."
         )
 
-    def _piece(self) -> bytes:
-        """What arrives next; empty once the process has ended."""
-        try:
-            return self.link.recv(_PIECE)
-        except OSError:
-            return b""
-
-    def close(self) -> str:
+    def close(self, patience: float = PATIENCE) -> str:
         """Close this end, wait for the process to end, and kill it if it does not; how it ended, in words."""
         self.link.close()
         try:
-            code = self._process.wait(_PATIENCE)
+            code = self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()

@@ -1,9 +1,11 @@
 """Messages over a byte stream: each one's length, then its bytes."""
 
+import socket
 import struct
 from collections.abc import Iterator
 
 _LENGTH = struct.Struct("<Q")
+_PIECE = 1 << 16  # bytes
 
 
 def framed(message: bytes) -> bytes:
@@ -29,3 +31,16 @@ class Frames:
             yield bytes(memoryview(self._arrived)[begin:end])
             start = end
         del self._arrived[:start]
+
+
+def messages_of(link: socket.socket) -> Iterator[bytes]:
+    """What arrives at a socket that blocks, until the other end is closed."""
+    frames = Frames()
+    while True:
+        try:
+            piece = link.recv(_PIECE)
+        except OSError:  # as when the other process was killed
+            return
+        if not piece:
+            return
+        yield from frames.feed(piece)

@@ -10,13 +10,11 @@ import structlog
 from models.decoding.detokenizer import TokenTexts
 from server.engine.engine import EngineRequest, Observer
 from server.errors import ApiError, EngineError, UnavailableError
-from server.process.engine_process import EngineProcess
+from server.process.engine_process import PATIENCE, EngineProcess
 from server.process.frames import Frames, framed
 from server.process.messages import Bulletin, Codec, Command, Gauges, Verb
 
 log = structlog.get_logger()
-
-_PATIENCE = 10.0  # seconds that the engine may take to stop
 
 
 class RemoteEngine:
@@ -103,8 +101,8 @@ class RemoteEngine:
         Requests that are not finished fail with UnavailableError.
         """
         self._loop.call_soon_threadsafe(self._stop)
-        self._has_ended.wait(_PATIENCE)
-        self._process.close()
+        has_ended = self._has_ended.wait(PATIENCE)
+        self._process.close(PATIENCE if has_ended else 0)
         self._has_ended.wait()
 
     def _stop(self) -> None:
@@ -119,7 +117,8 @@ class RemoteEngine:
         self._outgoing.append(framed(self._codec.encode(command)))
 
     def _write(self) -> None:
-        self._transport.write(b"".join(self._outgoing))
+        if self._end is None:
+            self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 
     def _received(self, data: bytes) -> None:
