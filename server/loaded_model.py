@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from export.backends.runner import AttentionStepRunner, SequenceRunner, StepRunner
 from models.architecture import Task
 from models.bundle import Languages
+from models.decoding.detokenizer import TokenTexts
 from models.tokenizer import Tokenizer
 
 
@@ -132,3 +133,8 @@ def facts_of(model: LoadedModel) -> ModelFacts:
     }[type(model)]
     known: dict[str, Any] = {item.name: getattr(model, item.name) for item in fields(kind)}
     return kind(**known)
+
+
+def texts_of(model: ModelFacts) -> TokenTexts | None:
+    """The texts of its tokens; None where it writes none."""
+    return None if isinstance(model, SentimentFacts) else TokenTexts(model.tokenizer.token_bytes)

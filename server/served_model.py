@@ -8,7 +8,6 @@ from models.architecture import Task
 from models.decoding.detokenizer import TokenTexts
 from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
-from server.engine.generation.engine import GenerationEngine
 from server.engines import engine_of
 from server.loaded_model import (
     GenerationFacts,
@@ -17,6 +16,7 @@ from server.loaded_model import (
     SentimentFacts,
     TranslationFacts,
     facts_of,
+    texts_of,
 )
 from server.metrics import EngineMetrics, Metrics
 from server.permits import Permits
@@ -77,7 +77,7 @@ async def served_model(loaded: LoadedModel | RemoteModel, settings: Settings, me
     """Give a model an engine, started, whose news go to the running loop; in this process if the model is here."""
     facts = loaded.facts if isinstance(loaded, RemoteModel) else facts_of(loaded)
     counters = metrics.engine_metrics(facts.id)
-    texts = None if isinstance(facts, SentimentFacts) else TokenTexts(facts.tokenizer.token_bytes)
+    texts = texts_of(facts)
     engine: AnyEngine
     if isinstance(loaded, RemoteModel):
         engine = RemoteEngine(facts.id, loaded.process, texts, counters)
@@ -91,11 +91,11 @@ async def served_model(loaded: LoadedModel | RemoteModel, settings: Settings, me
         backend=facts.backend,
         precision=facts.precision,
         requests_running=lambda: served.permits.num_taken,
-        rows_running=lambda: engine.num_running,
-        rows_waiting=lambda: engine.num_waiting,
+        rows_running=lambda: engine.gauges.num_running,
+        rows_waiting=lambda: engine.gauges.num_waiting,
     )
-    if isinstance(engine, GenerationEngine | RemoteEngine) and isinstance(facts, GenerationFacts):
-        metrics.watch_cache(facts.id, lambda: engine.cache_bytes, lambda: engine.cache_evictions)
+    if isinstance(facts, GenerationFacts):
+        metrics.watch_cache(facts.id, lambda: engine.gauges.cache_bytes, lambda: engine.gauges.cache_evictions)
     return served
 
 

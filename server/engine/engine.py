@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -46,6 +46,22 @@ class Observer(Protocol):
 
     def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
         """A call classified so many texts; tokens as of `read`."""
+
+
+class Gauges(NamedTuple):
+    """How an engine is.
+
+    Attributes:
+        num_running: rows that run together now.
+        num_waiting: rows that wait for their turn.
+        cache_bytes: bytes that the states of prompts take.
+        cache_evictions: states that were dropped for want of room.
+    """
+
+    num_running: int = 0
+    num_waiting: int = 0
+    cache_bytes: int = 0
+    cache_evictions: int = 0
 
 
 class EngineRequest(Protocol):
@@ -103,6 +119,11 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         """Rows that wait for their turn."""
 
     @property
+    def gauges(self) -> Gauges:
+        """How it is now."""
+        return Gauges(self.num_running, self.num_waiting)
+
+    @property
     def is_alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
@@ -153,17 +174,17 @@ class Engine(ABC, Generic[Request, Reading, Step]):
     def _step_failed(self) -> None:
         """The last step has failed: forget what it left half done."""
 
+    @abstractmethod
     def _next_reading(self) -> Reading | None:
         """The next reading, or None when there is none to be made now, as while every reader makes one."""
-        return None
 
+    @abstractmethod
     def _read(self, reading: Reading) -> Any:
         """Make a reading and give what it finds. In a reader's thread: changes nothing that others see."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _keep(self, reading: Reading, found: Any, seconds: float) -> None:
         """Keep what a reading has found, in so much time; None when it has failed, and its requests with it."""
-        raise NotImplementedError
 
     @abstractmethod
     def _requests_of(self, call: Reading | Step) -> Iterable[Request]:

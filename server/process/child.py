@@ -14,18 +14,16 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
-from models.decoding.detokenizer import TokenTexts
 from models.errors import RnnserveError
 from server.engine.engine import SWITCH_INTERVAL, Engine
-from server.engine.generation.engine import GenerationEngine
 from server.engine.priority import interrupt_nobody
 from server.engines import engine_of
 from server.errors import ApiError
-from server.loaded_model import GenerationModel, LoadedModel, TranslationModel, facts_of
+from server.loaded_model import LoadedModel, facts_of, texts_of
 from server.loading import load_model
 from server.logs import configure_logs
 from server.process.frames import framed, messages_of
-from server.process.messages import Codec, Command, Gauges, Verb
+from server.process.messages import Codec, Command, Verb
 from server.process.outbox import Address, Outbox
 from server.settings import Settings
 
@@ -50,9 +48,8 @@ def main(descriptor: int) -> int:
 
 
 def _serve(link: socket.socket, messages: Iterator[bytes], model: LoadedModel, settings: Settings) -> None:
-    has_texts = isinstance(model, GenerationModel | TranslationModel)
-    codec = Codec(TokenTexts(model.tokenizer.token_bytes) if has_texts else None)
-    outbox = Outbox(lambda bulletin: link.sendall(framed(codec.encode(bulletin))), lambda: _gauges(engine))
+    codec = Codec(texts_of(model))
+    outbox = Outbox(lambda bulletin: link.sendall(framed(codec.encode(bulletin))), lambda: engine.gauges)
     engine = engine_of(model, settings, outbox)
     link.sendall(framed(Codec(None).encode(facts_of(model))))
     requests: WeakValueDictionary[int, Any] = WeakValueDictionary()
@@ -81,12 +78,6 @@ def _hang_up_after(engine: Engine[Any, Any, Any], link: socket.socket) -> None:
     engine.join()
     with contextlib.suppress(OSError):  # the other end has been closed
         link.shutdown(socket.SHUT_RDWR)
-
-
-def _gauges(engine: Engine[Any, Any, Any]) -> Gauges:
-    if isinstance(engine, GenerationEngine):
-        return Gauges(engine.num_running, engine.num_waiting, engine.cache_bytes, engine.cache_evictions)
-    return Gauges(engine.num_running, engine.num_waiting)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from models.decoding.detokenizer import TokenTexts
+from server.engine.engine import Gauges
 
 
 class Verb(Enum):
@@ -45,15 +46,6 @@ class Letter(NamedTuple):
     number: int
     item: Any
     report: Any
-
-
-class Gauges(NamedTuple):
-    """How an engine is; see its properties of these names."""
-
-    num_running: int = 0
-    num_waiting: int = 0
-    cache_bytes: int = 0
-    cache_evictions: int = 0
 
 
 class Bulletin(NamedTuple):

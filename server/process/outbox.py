@@ -6,8 +6,8 @@ from typing import Any
 
 from models.errors import RequestError
 from server.engine.delivery import Delivery, Mailbox, News
-from server.engine.engine import EngineRequest
-from server.process.messages import Bulletin, Gauges, Letter
+from server.engine.engine import EngineRequest, Gauges
+from server.process.messages import Bulletin, Letter
 
 _MOST_NOTES = 256  # kept until there are news to send them with
 

@@ -8,11 +8,11 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import structlog
 
 from models.decoding.detokenizer import TokenTexts
-from server.engine.engine import EngineRequest, Observer
+from server.engine.engine import EngineRequest, Gauges, Observer
 from server.errors import ApiError, EngineError, UnavailableError
 from server.process.engine_process import PATIENCE, EngineProcess
 from server.process.frames import Frames, framed
-from server.process.messages import Bulletin, Codec, Command, Gauges, Verb
+from server.process.messages import Bulletin, Codec, Command, Verb
 
 log = structlog.get_logger()
 
@@ -57,24 +57,9 @@ class RemoteEngine:
         return self._end is None
 
     @property
-    def num_running(self) -> int:
-        """As of the engine, when it last said something."""
-        return self._gauges.num_running
-
-    @property
-    def num_waiting(self) -> int:
-        """As of the engine, when it last said something."""
-        return self._gauges.num_waiting
-
-    @property
-    def cache_bytes(self) -> int:
-        """As of the engine, when it last said something."""
-        return self._gauges.cache_bytes
-
-    @property
-    def cache_evictions(self) -> int:
-        """As of the engine, when it last said something."""
-        return self._gauges.cache_evictions
+    def gauges(self) -> Gauges:
+        """How the engine was when it last said something."""
+        return self._gauges
 
     def submit(self, request: EngineRequest) -> None:
         """Take a request; its news will be in its mailbox.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from export.backends.runner import SequenceRunner, StepRunner
 from models.decoding.continuation import Continuation
 from models.decoding.sampler import Sampler
-from server.engine.engine import Engine, Observer
+from server.engine.engine import Engine, Gauges, Observer
 from server.engine.generation.batch import Batch
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation, Prompt
@@ -90,14 +90,9 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         return self._scheduler.num_waiting
 
     @property
-    def cache_bytes(self) -> int:
-        """Bytes that the states of prompts take."""
-        return self._cache.num_bytes
-
-    @property
-    def cache_evictions(self) -> int:
-        """States that were dropped for want of room."""
-        return self._cache.num_evicted
+    def gauges(self) -> Gauges:
+        """How it is now."""
+        return Gauges(self.num_running, self.num_waiting, self._cache.num_bytes, self._cache.num_evicted)
 
     def _begin(self, request: Generation) -> None:
         for prompt in request.prompts:

@@ -7,7 +7,6 @@ to another thread and back; the engine's own makes them, one after another.
 
 import time
 from collections.abc import Iterable, Sequence
-from queue import SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +21,19 @@ from server.engine.times import note_began
 
 Owner = tuple[Classification, int]
 
-
 LONG = 2048  # padded tokens; a call of so many takes some ten milliseconds
+
+
+class Call(NamedTuple):
+    """A call that has begun.
+
+    Attributes:
+        texts: what it classifies.
+        runner: what makes it; no other call's as long as this one runs.
+    """
+
+    texts: list[Text[Owner]]
+    runner: SequenceRunner
 
 
 class Found(NamedTuple):
@@ -40,7 +50,7 @@ class Found(NamedTuple):
     num_padded: int
 
 
-class SentimentEngine(Engine[Classification, Classify[Owner], Classify[Owner]]):
+class SentimentEngine(Engine[Classification, Call, Call]):
     """Classifies texts of many requests at once.
 
     Args:
@@ -63,16 +73,12 @@ class SentimentEngine(Engine[Classification, Classify[Owner], Classify[Owner]]):
         long: int = LONG,
     ) -> None:
         super().__init__(name, num_readers=len(runners))
-        self._free_runners: SimpleQueue[SequenceRunner] = SimpleQueue()
-        for runner in runners:
-            self._free_runners.put(runner)
+        self._free_runners = list(runners)
         self._scheduler: Scheduler[Owner] = Scheduler(max_rows=max_rows, classify_tokens=classify_tokens)
         self._long = long
         self._observer = observer
         self._next: Classify[Owner] | None = None  # has been scheduled, and is of the other kind than was asked for
-        self._step: Classify[Owner] | None = None
         self._num_running = 0
-        self._num_free = len(runners)
 
     @property
     def num_running(self) -> int:
@@ -95,16 +101,15 @@ class SentimentEngine(Engine[Classification, Classify[Owner], Classify[Owner]]):
         for text in request.waiting:
             self._scheduler.cancel(text)
 
-    def _next_call(self, *, is_long: bool) -> Classify[Owner] | None:
+    def _next_call(self, *, is_long: bool) -> Call | None:
         """The next call, if it is of this kind and a runner is free; one of the other kind is begun as such next."""
-        if not self._num_free:
+        if not self._free_runners:
             return None
         if self._next is None:
             self._next = self._scheduler.schedule()
         if self._next is None or self._is_long(self._next) != is_long:
             return None
-        call, self._next = self._next, None
-        self._num_free -= 1
+        call, self._next = Call(self._next.texts, self._free_runners.pop()), None
         self._num_running += len(call.texts)
         note_began(text.owner[0].times for text in call.texts)
         return call
@@ -112,49 +117,45 @@ class SentimentEngine(Engine[Classification, Classify[Owner], Classify[Owner]]):
     def _is_long(self, call: Classify[Owner]) -> bool:
         return len(call.texts) * padded_length(max(text.num_tokens for text in call.texts)) >= self._long
 
-    def _ended(self, call: Classify[Owner]) -> None:
-        self._num_free += 1
+    def _ended(self, call: Call) -> None:
+        self._free_runners.append(call.runner)
         self._num_running -= len(call.texts)
 
-    def _next_reading(self) -> Classify[Owner] | None:
+    def _next_reading(self) -> Call | None:
         return self._next_call(is_long=True)
 
-    def _next_step(self) -> Classify[Owner] | None:
-        self._step = self._next_call(is_long=False)
-        return self._step
+    def _next_step(self) -> Call | None:
+        return self._next_call(is_long=False)
 
     def _stepped(self, seconds: float) -> None:
-        del seconds  # the calls are all alike: there is nothing to share out
-        assert self._step is not None
-        self._ended(self._step)
+        """The calls are all alike: there is nothing to share out."""
 
-    def _requests_of(self, call: Classify[Owner]) -> Iterable[Classification]:
+    def _requests_of(self, call: Call) -> Iterable[Classification]:
         return (text.owner[0] for text in call.texts)
 
     def _step_failed(self) -> None:
         """Nothing is kept between calls."""
 
-    def _read(self, reading: Classify[Owner]) -> Found:
+    def _read(self, reading: Call) -> Found:
         """Classify the texts of a call."""
         ids, lengths = padded([text.owner[0].texts[text.owner[1]] for text in reading.texts])
-        runner = self._free_runners.get_nowait()
-        try:
-            logits = runner.run("classify", {"ids": ids, "lengths": lengths})["logits"]
-        finally:
-            self._free_runners.put(runner)
+        logits = reading.runner.run("classify", {"ids": ids, "lengths": lengths})["logits"]
         return Found(_softmax(logits), int(lengths.sum()), ids.size)
 
-    def _keep(self, reading: Classify[Owner], found: Found | None, seconds: float) -> None:
+    def _keep(self, reading: Call, found: Found | None, seconds: float) -> None:
         self._ended(reading)
         if found is not None:
             self._tell(reading, found, seconds)
 
-    def _perform(self, step: Classify[Owner]) -> None:
+    def _perform(self, step: Call) -> None:
         started = time.perf_counter()
-        found = self._read(step)
+        try:
+            found = self._read(step)
+        finally:
+            self._ended(step)
         self._tell(step, found, time.perf_counter() - started)
 
-    def _tell(self, call: Classify[Owner], found: Found, seconds: float) -> None:
+    def _tell(self, call: Call, found: Found, seconds: float) -> None:
         """Post the verdicts of a call that took so long."""
         self._observer.classified(len(call.texts), found.num_tokens, found.num_padded, seconds)
         for text, row in zip(call.texts, found.probabilities, strict=True):

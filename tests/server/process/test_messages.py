@@ -8,10 +8,11 @@ from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopStrings
+from server.engine.engine import Gauges
 from server.engine.generation.request import Generation
 from server.engine.generation.update import Update
 from server.errors import EngineError
-from server.process.messages import Bulletin, Codec, Command, Gauges, Letter, Verb
+from server.process.messages import Bulletin, Codec, Command, Letter, Verb
 
 TEXTS = TokenTexts([bytes([65 + i % 26]) * 1000 for i in range(200)])
 

@@ -96,7 +96,7 @@ def test_metrics_count_what_happened() -> None:
         server.steps.gate = threading.Event()
         thread = threading.Thread(target=lambda: server.generate(prompt="a", n=3, max_tokens=1))
         thread.start()
-        server.until(lambda: server.service.registry.models[0].engine.num_running == 3)
+        server.until(lambda: server.service.registry.models[0].engine.gauges.num_running == 3)
         server.client.post("/v1/generate", json={"prompt": "a"})
         value = metrics_of(server)
         server.steps.gate.set()

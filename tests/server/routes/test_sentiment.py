@@ -117,7 +117,7 @@ def test_a_client_that_leaves_is_dropped_and_others_are_answered() -> None:
         gate.set()
         assert without_id(server.classify(text="to be")) == without_id(expected)
         (served,) = server.service.registry.models
-        server.until(lambda: not (served.engine.num_running or served.engine.num_waiting))
+        server.until(lambda: not (served.engine.gauges.num_running or served.engine.gauges.num_waiting))
         assert 'rnnserve_requests_total{model="classifier/1",status="499"} 1.0' in server.client.get("/metrics").text
 
 

@@ -344,7 +344,7 @@ def test_a_client_that_leaves_frees_its_rows_and_its_batch_mates_never_notice() 
         assert without_id(found[0]) == without_id(expected)
         server.until(lambda: server.service.num_requests == 0)
         (served,) = server.service.registry.models
-        server.until(lambda: served.engine.num_running == 0)
+        server.until(lambda: served.engine.gauges.num_running == 0)
         assert 'rnnserve_requests_total{model="translator/1",status="499"}' in server.client.get("/metrics").text
 
 

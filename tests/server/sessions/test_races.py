@@ -103,5 +103,5 @@ def test_no_session_sees_anothers_tokens_and_each_row_is_that_of_its_tokens() ->
                 assert mark.row.tobytes() == row_after(point.tokens[: mark.num_read + 1]).tobytes()
         assert server.service.sessions.store.num_bytes == sum(item.held.num_bytes for item in sessions)
         (served,) = server.service.registry.models
-        server.until(lambda: served.engine.num_running == served.engine.num_waiting == 0)
+        server.until(lambda: served.engine.gauges.num_running == served.engine.gauges.num_waiting == 0)
         assert served.permits.num_taken == 0
