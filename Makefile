@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
+# make test
+TEST_WORKERS ?= 2
 # make load
 USERS ?= 16
 DURATION ?= 60s
@@ -55,8 +57,8 @@ serve: $(VENV)/.serve ## the server with your own settings (RNNSERVE_*)
 demo-train: $(VENV)/.train ## the whole way, small: train on text that ships with Python, export, verify, serve one answer
 	@bash training/demo.sh $(BIN)/python
 
-test: $(VENV)/.dev ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+test: $(VENV)/.dev ## all tests but the slow ones, TEST_WORKERS=2 files at a time
+	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
