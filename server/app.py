@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import metadata
 
 from fastapi import FastAPI, Request
@@ -21,7 +22,7 @@ from server.service import Loader, Service
 from server.settings import Settings
 from server.transport.access import Access, answer_error
 from server.transport.answers import JsonAnswer
-from server.transport.direct import Direct
+from server.transport.direct import DirectApp
 
 
 def create_app(settings: Settings | None = None, load: Loader = load) -> FastAPI:
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None, load: Loader = load) -> FastAPI
         async with service.running():
             yield
 
-    app = FastAPI(
+    app = DirectApp(
         title="rnnserve",
         summary="Recurrent networks over REST",
         version=_version(),
@@ -56,7 +57,7 @@ def create_app(settings: Settings | None = None, load: Loader = load) -> FastAPI
     for router in (*tasks, *(router(service) for router in (sessions_router, models_router, operations_router))):
         app.include_router(router)
     routes = [route for router in tasks for route in router.routes if isinstance(route, APIRoute)]
-    app.add_middleware(Direct, endpoints={route.path: route.endpoint for route in routes})
+    app.call_directly(routes, partial(Access, metrics=service.metrics))
     app.add_middleware(Access, metrics=service.metrics)
     app.include_router(docs_router(app))
     return app

@@ -48,6 +48,19 @@ class Observer(Protocol):
         """A call classified so many texts; tokens as of `read`."""
 
 
+class Commands(Protocol):
+    """What an engine is to do, in order: a queue that any thread fills and the engine's empties."""
+
+    def put(self, item: tuple[str, Any]) -> None:
+        """Add a command."""
+
+    def empty(self) -> bool:
+        """Whether there is none now."""
+
+    def get(self) -> tuple[str, Any]:
+        """The next; waits for it."""
+
+
 class Gauges(NamedTuple):
     """How an engine is.
 
@@ -97,7 +110,7 @@ class Engine(ABC, Generic[Request, Reading, Step]):
 
     def __init__(self, name: str, num_readers: int = 1) -> None:
         self._name = name
-        self._commands: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._commands: Commands = queue.SimpleQueue()
         self._open: set[Request] = set()  # those that are neither finished nor failed
         self._lock = threading.Lock()  # of the next, so that what is put before it is set is seen after
         self._end: ApiError | None = None  # why the thread takes no more requests
@@ -128,9 +141,16 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def start(self, delivery: Delivery) -> None:
-        """Start the thread; `delivery` carries its news."""
+    def start(self, delivery: Delivery, commands: Commands | None = None) -> None:
+        """Start the thread.
+
+        Args:
+            delivery: carries its news.
+            commands: where it is told what to do, besides by the methods here; those are all when there is none.
+        """
         self._delivery = delivery
+        if commands is not None:
+            self._commands = commands
         self._thread.start()
 
     def join(self) -> None:
@@ -199,7 +219,6 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         """Take a request from the scheduler, wherever it is."""
 
     def _run(self) -> None:
-        come_first()
         error: ApiError = EngineError("The engine has ended because of a bug; restart the server.")
         try:
             while self._obey_commands():
@@ -261,9 +280,7 @@ class Engine(ABC, Generic[Request, Reading, Step]):
     def _obey_commands(self) -> bool:
         """Do what other threads asked for; waits when there is nothing else to do. False: stop."""
         while self._is_idle or not self._commands.empty():
-            if self._commands.empty():
-                self._delivery.rest()
-            verb, item = self._commands.get()
+            verb, item = self._wait() if self._commands.empty() else self._commands.get()
             if verb == "stop":
                 return False
             if verb == "add":
@@ -275,6 +292,14 @@ class Engine(ABC, Generic[Request, Reading, Step]):
                 self._end_reading(*item)
             self._is_idle = False
         return True
+
+    def _wait(self) -> tuple[str, Any]:
+        """The next command, when there is none yet. Who gives it is not interrupted by it."""
+        self._delivery.rest()
+        interrupt_nobody()
+        command = self._commands.get()
+        come_first()
+        return command
 
     def _forget(self, request: Request) -> None:
         self._open.discard(request)
