@@ -9,7 +9,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from server.deadline import HEADER, timeout_seconds
-from server.engine.engine import EngineRequest
+from server.engine.request import EngineRequest
 from server.errors import ApiError, ClientGoneError, DeadlineError
 from server.served_model import ServedModel
 from server.service import Service

@@ -8,55 +8,18 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from models.errors import RequestError
-
-News = TypeVar("News")
-
-
-class Mailbox(Generic[News]):
-    """Where one request's news arrive. Belongs to the event loop."""
-
-    def __init__(self) -> None:
-        self._updates: list[News] = []
-        self._error: RequestError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, item: News | RequestError) -> None:
-        """Add an update, or the error that ends the request; after an error nothing counts."""
-        if isinstance(item, RequestError):
-            self._error = self._error or item
-        else:
-            self._updates.append(item)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def __reduce__(self) -> tuple[type["Mailbox[News]"], tuple[()]]:
-        """In another process a mailbox is another one, and empty."""
-        return Mailbox, ()
-
-    async def take(self) -> list[News]:
-        """All updates since the last call; waits for the first.
-
-        Raises:
-            RequestError: what was put in: the request has failed, or the client has left.
-        """
-        while not self._updates and self._error is None:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        if self._error is not None:
-            raise self._error
-        updates, self._updates = self._updates, []
-        return updates
+from server.engine.mailbox import Mailbox
+from server.engine.request import EngineRequest
 
 
 class Delivery(ABC):
     """Carries an engine's news into mailboxes. For the engine's thread."""
 
     @abstractmethod
-    def post(self, mailbox: Mailbox[News], item: News | RequestError) -> None:
-        """Add news; `flush` sends them."""
+    def post(self, request: EngineRequest, item: Any) -> None:
+        """Add news for a request's mailbox; `flush` sends them."""
 
     @abstractmethod
     def flush(self) -> None:
@@ -79,9 +42,9 @@ class LoopDelivery(Delivery):
         self._outbox: deque[tuple[Mailbox[Any], Any]] = deque()
         self._is_waking = False
 
-    def post(self, mailbox: Mailbox[News], item: News | RequestError) -> None:
+    def post(self, request: EngineRequest, item: Any) -> None:
         """See Delivery."""
-        self._outbox.append((mailbox, item))
+        self._outbox.append((request.mailbox, item))
 
     def flush(self) -> None:
         """Wake the loop if there are news and it has not been woken already."""

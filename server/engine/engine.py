@@ -20,9 +20,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 
-from server.engine.delivery import Delivery, Mailbox
+from server.engine.delivery import Delivery
 from server.engine.priority import come_first, interrupt_nobody
-from server.engine.times import Times
+from server.engine.request import EngineRequest
 from server.errors import ApiError, EngineError, UnavailableError
 
 log = structlog.get_logger()
@@ -75,24 +75,6 @@ class Gauges(NamedTuple):
     num_waiting: int = 0
     cache_bytes: int = 0
     cache_evictions: int = 0
-
-
-class EngineRequest(Protocol):
-    """What an engine works on: told apart by identity."""
-
-    @property
-    def mailbox(self) -> Mailbox[Any]:
-        """Where its news go."""
-
-    @property
-    def times(self) -> Times:
-        """When what happened to it."""
-
-    def report(self) -> Any:
-        """What the engine has found out about it so far, besides its news."""
-
-    def heed(self, report: Any) -> None:
-        """Note the report of this request's copy in the engine's process."""
 
 
 Request = TypeVar("Request", bound=EngineRequest)
@@ -325,4 +307,4 @@ class Engine(ABC, Generic[Request, Reading, Step]):
         if request not in self._open:
             return
         self._forget(request)
-        self._delivery.post(request.mailbox, error)
+        self._delivery.post(request, error)

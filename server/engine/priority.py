@@ -3,8 +3,9 @@
 A thread that wakes up is given a core at once, as a rule, even if another one is interrupted for it. Readers wake up
 hundreds of times a second, and what they interrupt is the step that everybody waits for. An engine that had nothing to
 do is woken by the web server, on the core that this runs on: interrupted there, the web server would hear of the first
-token when the engine is idle again, while another core sleeps. As batch threads (sched(7), SCHED_BATCH) they wait for a
-free core, or until their turn comes; their share of the time stays the same. Systems that know no such thing do without.
+token when the engine is idle again, while another core sleeps. As batch threads (sched(7), SCHED_BATCH) both wait for a
+free core, or until their turn comes; their share of the time stays the same. Systems that know no such thing do
+without.
 
 The web server is none of them: it would wait longest when it has most to do, and all answers with it.
 """

@@ -82,5 +82,5 @@ class Inbox:
             request = self._requests.get(command.number)
             return [] if request is None else [("cancel", request)]
         request = self._requests[command.number] = command.request
-        request.mailbox = Address(command.number, request)
+        request.mailbox = Address(command.number)
         return [("add", request)]

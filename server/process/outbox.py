@@ -4,9 +4,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from models.errors import RequestError
-from server.engine.delivery import Delivery, Mailbox, News
-from server.engine.engine import EngineRequest, Gauges
+from server.engine.delivery import Delivery
+from server.engine.engine import Gauges
+from server.engine.mailbox import Mailbox
+from server.engine.request import EngineRequest
 from server.process.messages import Bulletin, Letter
 
 _MOST_NOTES = 256  # kept until there are news to send them with
@@ -17,13 +18,11 @@ class Address(Mailbox[Any]):
 
     Args:
         number: of the request.
-        request: it.
     """
 
-    def __init__(self, number: int, request: EngineRequest) -> None:
+    def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
-        self.request = request
 
 
 class Outbox(Delivery):
@@ -41,10 +40,10 @@ class Outbox(Delivery):
         self._letters: list[Letter] = []
         self._notes: list[tuple[str, tuple[Any, ...]]] = []
 
-    def post(self, mailbox: Mailbox[News], item: News | RequestError) -> None:
+    def post(self, request: EngineRequest, item: Any) -> None:
         """See Delivery."""
-        assert isinstance(mailbox, Address)
-        self._letters.append(Letter(mailbox.number, item, mailbox.request.report()))
+        assert isinstance(request.mailbox, Address)
+        self._letters.append(Letter(request.mailbox.number, item, request.report()))
 
     def flush(self) -> None:
         """See Delivery. What was counted goes with the news."""

@@ -8,7 +8,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import structlog
 
 from models.decoding.detokenizer import TokenTexts
-from server.engine.engine import EngineRequest, Gauges, Observer
+from server.engine.engine import Gauges, Observer
+from server.engine.request import EngineRequest
 from server.errors import ApiError, EngineError, UnavailableError
 from server.process.engine_process import PATIENCE, EngineProcess
 from server.process.frames import Frames, framed

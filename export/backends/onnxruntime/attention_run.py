@@ -12,13 +12,17 @@ from models.errors import RunnerError
 
 Floats = NDArray[np.float32]
 
+_SHORTER_STEPS = 50  # that the array of memories keeps a length which no source has any more
+
 
 class OnnxAttentionStepRunner:
     """An AttentionStepRunner over ONNX Runtime on the CPU.
 
     A source is kept once, however many rows ask it. The graph wants one memory for each row, side by side; of that
     array only those rows are written that ask another source than in the step before, which is when a row joins or
-    leaves: reordering a beam changes states and no memory. Not thread-safe: it belongs to one engine thread.
+    leaves: reordering a beam changes states and no memory. The array grows with the longest source at once and shrinks
+    some steps after it has gone, so that sources of different lengths do not lay all rows anew again and again.
+    Not thread-safe: it belongs to one engine thread.
 
     Args:
         graphs: an open set with the graph `step`.
@@ -33,6 +37,7 @@ class OnnxAttentionStepRunner:
         self._states: Floats = np.zeros((capacity, state_width), np.float32)
         self._sources: list[_Source | None] = [None] * capacity  # of each slot
         self._laid: list[_Source | None] = []  # whose memory lies in each row of the next two
+        self._num_steps_shorter = 0  # since a source had their length
         self._memory: Floats = np.zeros((0, 0, 0), np.float32)
         self._keys: Floats = np.zeros((0, 0, 0), np.float32)
 
@@ -54,7 +59,7 @@ class OnnxAttentionStepRunner:
         asked = [source for source in sources if source is not None]
         if len(asked) != len(sources):
             raise RunnerError(f"Slots {parents.tolist()} were named as parents, and one of them holds no row.")
-        self._lay(asked)
+        longest = self._lay(asked)
         inputs = {
             "token": np.ascontiguousarray(tokens, np.int64),
             "state": self._states[parents],
@@ -69,18 +74,24 @@ class OnnxAttentionStepRunner:
         self._states[: len(asked)] = new_state
         self._sources[: len(asked)] = asked
         self._sources[len(asked) :] = [None] * (self.capacity - len(asked))
-        self.attention = attention
+        self.attention = attention[:, :longest]
         result: Floats = logits
         return result
 
-    def _lay(self, asked: "list[_Source]") -> None:
-        """Lay the rows' memories side by side, where they do not lie so already."""
+    def _lay(self, asked: "list[_Source]") -> int:
+        """Lay the rows' memories side by side, where they do not lie so already; the padded length of the longest."""
         longest = padded_length(max(len(source.memory) for source in asked))
-        if longest != self._memory.shape[1] or len(asked) > len(self._laid):
+        laid_length = self._memory.shape[1]
+        self._num_steps_shorter = self._num_steps_shorter + 1 if longest < laid_length else 0
+        if self._num_steps_shorter > _SHORTER_STEPS:
+            laid_length = 0
+        if longest > laid_length or len(asked) > len(self._laid):
             num_rows = max(len(asked), len(self._laid))
-            self._memory = np.zeros((num_rows, longest, asked[0].memory.shape[1]), np.float32)
-            self._keys = np.zeros((num_rows, longest, asked[0].keys.shape[1]), np.float32)
+            length = max(longest, laid_length)
+            self._memory = np.zeros((num_rows, length, asked[0].memory.shape[1]), np.float32)
+            self._keys = np.zeros((num_rows, length, asked[0].keys.shape[1]), np.float32)
             self._laid = [None] * num_rows
+            self._num_steps_shorter = 0
         for row, source in enumerate(asked):
             if self._laid[row] is not source:
                 length = len(source.memory)
@@ -89,6 +100,7 @@ class OnnxAttentionStepRunner:
                 self._keys[row, :length] = source.keys
                 self._keys[row, length:] = 0
                 self._laid[row] = source
+        return longest
 
 
 class _Source:

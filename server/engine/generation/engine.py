@@ -236,7 +236,7 @@ class GenerationEngine(Engine[Generation, Prefill[Prompt], Step[Prompt]]):
         index = prompt.first_index + row.choice
         logprobs = continuation.take_placed()
         update = Update(index, text, finish_reason, continuation.stop_reason, continuation.num_tokens, logprobs)
-        self._delivery.post(generation.mailbox, update)
+        self._delivery.post(generation, update)
 
 
 def _continuation(row: Row[Prompt]) -> Continuation:

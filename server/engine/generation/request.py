@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
-from server.engine.delivery import Mailbox
 from server.engine.generation.scheduler import Sequence
 from server.engine.generation.update import Update
+from server.engine.mailbox import Mailbox
 from server.engine.times import Times
 
 

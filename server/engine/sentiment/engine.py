@@ -165,7 +165,7 @@ class SentimentEngine(Engine[Classification, Call, Call]):
             if not np.isfinite(row).all():
                 self._fail_not_finite(request)
                 continue
-            self._delivery.post(request.mailbox, Verdict(index, row.tolist()))
+            self._delivery.post(request, Verdict(index, row.tolist()))
             request.num_open -= 1
             if request.num_open == 0:
                 self._close(request)

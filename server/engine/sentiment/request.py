@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from server.engine.delivery import Mailbox
+from server.engine.mailbox import Mailbox
 from server.engine.sentiment.scheduler import Text
 from server.engine.times import Times
 

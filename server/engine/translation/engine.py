@@ -131,7 +131,7 @@ class TranslationEngine(Engine[Translation, Encode[Source], Step[Source]]):
         """Post the token that a greedy search has just chosen."""
         ids = tuple(source.search.tokens.tolist())
         attention = (rows.attention[0, : len(source.tokens)].copy(),) if source.translation.keeps_attention else ()
-        self._delivery.post(source.translation.mailbox, Progress(source.number, ids, attention, None))
+        self._delivery.post(source.translation, Progress(source.number, ids, attention, None))
 
     def _finish(self, text: Text[Source]) -> None:
         """Post what a search has found, and free its places."""
@@ -145,4 +145,4 @@ class TranslationEngine(Engine[Translation, Encode[Source], Step[Source]]):
         is_untold = translation.is_streamed and results[0].finish_reason == "length"  # its last token
         ids = (results[0].ids[-1],) if is_untold else ()
         attention = (results[0].attention[-1],) if is_untold and translation.keeps_attention else ()
-        self._delivery.post(translation.mailbox, Progress(source.number, ids, attention, results))
+        self._delivery.post(translation, Progress(source.number, ids, attention, results))

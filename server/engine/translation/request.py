@@ -11,7 +11,7 @@ from export.backends.runner import Array
 from models.decoding.beam_search import BeamSearch, Hypothesis
 from models.decoding.options import TranslationOptions
 from models.decoding.sampling_rows import sampling_row
-from server.engine.delivery import Mailbox
+from server.engine.mailbox import Mailbox
 from server.engine.times import Times
 from server.engine.translation.scheduler import Text
 

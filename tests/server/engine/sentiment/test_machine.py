@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
 
 from models.errors import RequestError
-from server.engine.delivery import Mailbox
+from server.engine.mailbox import Mailbox
 from server.engine.sentiment.engine import SentimentEngine
 from server.engine.sentiment.request import Classification, Verdict
 from server.errors import ClientGoneError, EngineError, UnavailableError
