@@ -16,7 +16,8 @@ class Candidates(NamedTuple):
     """What `top_candidates` found.
 
     Attributes:
-        ids: int64 [n, count], the likeliest first; of equally likely tokens the one with the lower id.
+        ids: int64 [n, count], the likeliest first; of equally likely tokens the one with the lower id; any ids
+            in a row whose logits are not finite.
         log_probabilities: float32 [n, count], natural logarithms; NaN in a row whose logits are not finite.
     """
 

@@ -58,20 +58,20 @@ class Inbox:
         return self._commands.popleft()
 
     def _receive(self) -> bool:
-        """Take what has arrived; whether there are commands now."""
-        if not self._is_open:
-            return False
-        try:
-            piece = self._link.recv(_PIECE, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:  # as when the other process was killed
-            piece = b""
-        for message in self._frames.feed(piece):
-            self._commands += self._said(self._codec.decode(message))
-        if not piece:  # the other process has ended, or is about to
-            self._is_open = False
-            self._commands.append(("stop", None))
+        """Take what has arrived, until there is a command; whether there are any now."""
+        while self._is_open and not self._commands:
+            try:
+                piece = self._link.recv(_PIECE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError:  # as when the other process was killed
+                piece = b""
+            for message in self._frames.feed(piece):
+                self._commands += self._said(self._codec.decode(message))
+            if not piece:  # the other process has ended, or is about to
+                self._is_open = False
+                self._poll.unregister(self._link)
+                self._commands.append(("stop", None))
         return bool(self._commands)
 
     def _said(self, command: Command) -> list[tuple[str, Any]]:

@@ -64,7 +64,7 @@ def record_of(request: Request) -> Record:
 
 
 class Access:
-    """ASGI middleware, the outermost of ours.
+    """ASGI middleware, the only one of ours.
 
     Args:
         app: what answers.

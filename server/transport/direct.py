@@ -19,7 +19,8 @@ class DirectApp(FastAPI):
 
     Such an endpoint reads its request and makes its answer by itself, so what the framework does around it (its own
     middleware, finding the route, arguments, dependencies, background tasks) finds nothing to do, and takes as long as
-    the endpoint. The routes are the framework's all the same: it describes them, and answers other methods.
+    the endpoint. The routes are the framework's all the same: it describes them, and answers other methods. Middleware
+    given to `add_middleware` is not around these endpoints; what is to be goes to `call_directly`.
     """
 
     def __init__(self, **options: object) -> None:

@@ -83,13 +83,11 @@ class OnnxAttentionStepRunner:
         longest = padded_length(max(len(source.memory) for source in asked))
         laid_length = self._memory.shape[1]
         self._num_steps_shorter = self._num_steps_shorter + 1 if longest < laid_length else 0
-        if self._num_steps_shorter > _SHORTER_STEPS:
-            laid_length = 0
-        if longest > laid_length or len(asked) > len(self._laid):
+        has_been_shorter = self._num_steps_shorter > _SHORTER_STEPS
+        if longest > laid_length or len(asked) > len(self._laid) or has_been_shorter:
             num_rows = max(len(asked), len(self._laid))
-            length = max(longest, laid_length)
-            self._memory = np.zeros((num_rows, length, asked[0].memory.shape[1]), np.float32)
-            self._keys = np.zeros((num_rows, length, asked[0].keys.shape[1]), np.float32)
+            self._memory = np.zeros((num_rows, longest, asked[0].memory.shape[1]), np.float32)
+            self._keys = np.zeros((num_rows, longest, asked[0].keys.shape[1]), np.float32)
             self._laid = [None] * num_rows
             self._num_steps_shorter = 0
         for row, source in enumerate(asked):

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from export.backends.onnxruntime import attention_run
 from export.backends.onnxruntime.attention_run import OnnxAttentionStepRunner
 from export.backends.onnxruntime.build import open_graph_set
 from export.backends.onnxruntime.run import OnnxSequenceRunner
-from export.backends.padding import padded
+from export.backends.padding import padded, padded_length
 from models.bundle import Bundle
 from models.errors import RunnerError
 
@@ -37,9 +38,12 @@ def rows(built_bundle: Built) -> list[Row]:
     return found
 
 
+@pytest.mark.parametrize("shorter_steps", [0, 2, 1000])
 def test_rows_that_join_leave_and_change_places_answer_as_alone(
-    runner: OnnxAttentionStepRunner, rows: list[Row]
+    runner: OnnxAttentionStepRunner, rows: list[Row], shorter_steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether the array of memories is cut to what is needed at once, soon or never."""
+    monkeypatch.setattr(attention_run, "_SHORTER_STEPS", shorter_steps)
     expected = [_alone(runner, row) for row in rows]
     generator = np.random.default_rng(1)
     live: list[tuple[int, int]] = []  # (source, steps done), by slot
@@ -59,7 +63,20 @@ def test_rows_that_join_leave_and_change_places_answer_as_alone(
         logits = runner.step(tokens, np.array(parents))
         for slot, (source, done) in enumerate(live):
             assert logits[slot].tobytes() == expected[source][done]
+        assert runner.attention.shape[1] == padded_length(max(len(rows[source][1]["keys"]) for source, _ in live))
         live = [(source, done + 1) for source, done in live]
+
+
+def test_a_long_source_that_has_left_is_computed_with_for_some_steps_and_no_longer(
+    runner: OnnxAttentionStepRunner, rows: list[Row]
+) -> None:
+    expected = {source: _alone(runner, rows[source]) for source in (0, 9)}
+    lengths = []
+    for source in (9, *[0] * (attention_run._SHORTER_STEPS + 2), 9):
+        runner.put(0, *rows[source])
+        assert runner.step(np.array([_token(0)]), np.zeros(1, np.int64))[0].tobytes() == expected[source][0]
+        lengths.append(runner._memory.shape[1])
+    assert lengths == [64] * (1 + attention_run._SHORTER_STEPS) + [16, 16, 64]
 
 
 def test_one_put_serves_every_row_of_a_beam(runner: OnnxAttentionStepRunner, rows: list[Row]) -> None:

@@ -36,12 +36,13 @@ def test_a_rows_candidates_do_not_depend_on_the_neighbours_or_on_how_many_are_as
         assert np.array_equal(found.log_probabilities, whole.log_probabilities[some, :count])
 
 
+@pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_row_that_is_not_finite_is_marked_and_its_neighbours_are_not_touched(bad: float) -> None:
+def test_a_row_that_is_not_finite_is_marked_and_its_neighbours_are_not_touched(bad: float, count: int) -> None:
     logits = np.random.default_rng(1).standard_normal((3, 300)).astype(np.float32)
-    before = top_candidates(logits, 5)
+    before = top_candidates(logits, count)
     logits[1] = bad
-    after = top_candidates(logits, 5)
+    after = top_candidates(logits, count)
     assert np.isnan(after.log_probabilities[1]).all()
     for row in (0, 2):
         assert np.array_equal(after.ids[row], before.ids[row])

@@ -1,5 +1,6 @@
 """An engine is told everything once and in order, by its web server and by its own threads, and sleeps in between."""
 
+import os
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from server.engine.sentiment.request import Classification
 from server.process.frames import framed
-from server.process.inbox import Inbox
+from server.process.inbox import _PIECE, Inbox
 from server.process.messages import Codec, Command, Verb
 from server.process.outbox import Address
 
@@ -33,7 +34,10 @@ class Ends:
 def ends() -> Iterator[Ends]:
     near, far = socket.socketpair()
     with near, far:
-        yield Ends(near, far)
+        found = Ends(near, far)
+        yield found
+        os.close(found.inbox._bell)
+        os.close(found.inbox._button)
 
 
 def add(number: int) -> Command:
@@ -57,6 +61,16 @@ def test_what_is_said_is_done_in_order_and_once(ends: Ends) -> None:
     assert not ends.inbox.empty(), "what came after the end must be refused, and so be seen"
     assert number_of(ends.inbox.get()) == 3
     assert ends.inbox.empty()
+
+
+def test_a_command_of_many_pieces_is_taken_when_it_is_whole_and_not_a_piece_a_step(ends: Ends) -> None:
+    ends.inbox._link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
+    ends.web_server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
+    large = Command(Verb.ADD, 1, Classification([[7] * 100_000]))
+    assert len(CODEC.encode(large)) > 3 * _PIECE
+    ends.say(large, add(2))
+    assert not ends.inbox.empty()
+    assert [number_of(ends.inbox.get()), number_of(ends.inbox.get())] == [1, 2]
 
 
 def test_a_request_that_is_gone_is_not_cancelled(ends: Ends) -> None:
