@@ -9,12 +9,15 @@ from benchmarks.peers.process import PeerProcess
 # A program that starts another in a session of its own, which goes on when its parent has ended and ignores SIGTERM.
 PROGRAM = """
 import subprocess, sys, time
-stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here', flush=True); {}"
-child = subprocess.Popen(
-    [sys.executable, "-c", stubborn.format("[sum(range(1000)) for _ in range(1000)]; time.sleep(600)")],
-    start_new_session=True,
-    stdout=subprocess.PIPE,
-)
+stubborn = '''
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while time.process_time() < 0.1:
+    pass
+print("here", flush=True)
+time.sleep(600)
+'''
+child = subprocess.Popen([sys.executable, "-c", stubborn], start_new_session=True, stdout=subprocess.PIPE)
 child.stdout.readline()
 open("started", "w").close()
 time.sleep(600)
