@@ -65,6 +65,7 @@ def test_requests_of_a_killed_engine_fail_and_the_server_says_that_it_is_not_wel
         refused = server.client.post("/v1/generate", json={"prompt": "a"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (500, "engine_failed")
         assert server.client.get("/livez").status_code == 500
+        assert f'rows_running{{model="{MODEL}/1"}} 0.0' in server.client.get("/metrics").text
         not_ready = server.client.get("/readyz")
         assert (not_ready.status_code, not_ready.json()["error"]["code"]) == (503, "engine_failed")
         assert f"The engine of {MODEL}/1 has ended" in not_ready.json()["error"]["message"]

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from server.process.frames import framed
 from server.process.inbox import _PIECE, Inbox
 from server.process.messages import Codec, Command, Verb
 from server.process.outbox import Address
+from tests.server.running import wait_until
 
 PATIENCE = 30  # seconds
 CODEC = Codec(None)
@@ -113,12 +115,29 @@ def test_a_thread_that_waits_is_woken_by_either(ends: Ends) -> None:
         lambda: ends.say(add(1)),
         lambda: ends.web_server.shutdown(socket.SHUT_WR),
     ]
-    for speak in speeches:
+    for number, speak in enumerate(speeches, 1):
         time.sleep(0.3)
         speak()
+        wait_until(partial(lambda number: len(heard) == number, number))
     listener.join(PATIENCE)
     assert heard == ["keep", "add", "stop"]
     assert seconds[0] < 0.2, "it did not sleep"
+
+
+def test_what_comes_just_before_it_goes_to_sleep_is_not_slept_through(ends: Ends) -> None:
+    looks = ends.inbox.empty
+    late = [("keep", 1)]
+
+    def looks_and_is_told_something() -> bool:
+        is_empty = looks()
+        if late:
+            ends.inbox.put(late.pop())
+        return is_empty
+
+    ends.inbox.empty = looks_and_is_told_something  # type: ignore[method-assign]
+    found: list[tuple[str, Any]] = []
+    threading.Thread(target=lambda: found.append(ends.inbox.get()), daemon=True).start()
+    wait_until(lambda: found == [("keep", 1)])
 
 
 def test_nothing_is_lost_between_threads_and_the_socket(ends: Ends) -> None:
