@@ -112,6 +112,7 @@ async def _send_at(
     idle: list[Client] = []
 
     async def one(request: Request, due: float) -> Record:
+        """Send it over a connection that is idle, or a new one; an error of connecting is in the record."""
         while idle:
             client = idle.pop()
             if client.is_usable:

@@ -16,8 +16,7 @@ class Candidates(NamedTuple):
     """What `top_candidates` found.
 
     Attributes:
-        ids: int64 [n, count], the likeliest first; of equally likely tokens the one with the lower id; any ids
-            in a row whose logits are not finite.
+        ids: int64 [n, count], the likeliest first; of equally likely tokens the one with the lower id.
         log_probabilities: float32 [n, count], natural logarithms; NaN in a row whose logits are not finite.
     """
 
@@ -53,10 +52,6 @@ def top_candidates(logits: NDArray[np.float32], count: int) -> Candidates:
         The candidates: log softmax in float32, log p = (z - max z) - log(sum exp(z - max z)).
     """
     with np.errstate(all="ignore"):  # what is not finite is NaN in the answer
-        if count == 1:
-            ids = logits.argmax(axis=1)[:, None]
-            z = logits - np.take_along_axis(logits, ids, axis=1)
-            return Candidates(ids, np.float32(0) - np.log(np.add.reduce(np.exp(z, out=z), axis=1, keepdims=True)))
         best = np.maximum.reduce(logits, axis=1)
         z = logits - best[:, None]
         is_bad = ~np.isfinite(best)
@@ -72,6 +67,9 @@ def top_candidates(logits: NDArray[np.float32], count: int) -> Candidates:
 def _likeliest(z: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Where the `count` largest of each row lie, int64 [n, count], largest first, ties by lower index."""
     n, V = z.shape
+    if count == 1:
+        likeliest: NDArray[np.int64] = z.argmax(axis=1)
+        return likeliest[:, None]
     # At least `count` groups hold a number as large as the count-th largest of the groups' maxima, so nothing below
     # that is among the `count` largest.
     size = min(_GROUP, V // (2 * count))

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 
 _LENGTH = struct.Struct("<Q")
-_PIECE = 1 << 16  # bytes
+PIECE = 1 << 16  # bytes that are taken from a socket at once
 
 
 def framed(message: bytes) -> bytes:
@@ -38,7 +38,7 @@ def messages_of(link: socket.socket) -> Iterator[bytes]:
     frames = Frames()
     while True:
         try:
-            piece = link.recv(_PIECE)
+            piece = link.recv(PIECE)
         except OSError:  # as when the other process was killed
             return
         if not piece:

@@ -7,11 +7,9 @@ from collections import deque
 from typing import Any
 from weakref import WeakValueDictionary
 
-from server.process.frames import Frames
+from server.process.frames import PIECE, Frames
 from server.process.messages import Codec, Command, Verb
 from server.process.outbox import Address
-
-_PIECE = 1 << 16  # bytes
 
 
 class Inbox:
@@ -53,7 +51,7 @@ class Inbox:
         while self.empty():
             self._is_waiting = True
             if not self._commands and self._bell in dict(self._poll.poll()):
-                os.read(self._bell, _PIECE)
+                os.read(self._bell, PIECE)
             self._is_waiting = False
         return self._commands.popleft()
 
@@ -61,7 +59,7 @@ class Inbox:
         """Take what has arrived, until there is a command; whether there are any now."""
         while self._is_open and not self._commands:
             try:
-                piece = self._link.recv(_PIECE, socket.MSG_DONTWAIT)
+                piece = self._link.recv(PIECE, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
             except OSError:  # as when the other process was killed

@@ -1,6 +1,7 @@
 """The shortest way to the endpoints that are asked thousands of times a second."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -23,39 +24,32 @@ class DirectApp(FastAPI):
     given to `add_middleware` is not around these endpoints; what is to be goes to `call_directly`.
     """
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
-        self._direct: ASGIApp
-        self._direct_paths: frozenset[str] = frozenset()
+    _direct: Mapping[str, ASGIApp] = MappingProxyType({})  # by path
 
-    def call_directly(self, routes: list[APIRoute], around: Callable[[ASGIApp], ASGIApp]) -> None:
+    def call_directly(self, routes: Iterable[APIRoute], around: Callable[[ASGIApp], ASGIApp]) -> None:
         """Call the endpoints of some routes for POST requests directly.
 
         Args:
             routes: each has a path of its own, without parameters.
             around: the middleware that they have nevertheless.
         """
-        self._direct = around(_Endpoints({route.path: route.endpoint for route in routes}))
-        self._direct_paths = frozenset(route.path for route in routes)
+        self._direct = {route.path: around(_answering(route.endpoint)) for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in self._direct_paths:
-            await self._direct(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+        direct = self._direct.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (direct or super().__call__)(scope, receive, send)
 
 
-class _Endpoints:
-    """Calls endpoints, by path."""
+def _answering(endpoint: Endpoint) -> ASGIApp:
+    """An app that sends what an endpoint gives, or the answer to the error that it raises."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
-        self._endpoints = endpoints
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            answer = await self._endpoints[scope["path"]](request)
+            answer = await endpoint(request)
         except ApiError as error:
             answer = await answer_error(request, error)
         await answer(scope, receive, send)
+
+    return app

@@ -29,8 +29,8 @@ def test_a_server_that_does_not_start_is_reported_in_its_own_words() -> None:
 
 def test_settings_of_this_process_are_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RNNSERVE_MAX_ROWS", "not a number")
-    with Server(STORE, ["shakespeare-char"]):
-        pass
+    with Server(STORE, ["shakespeare-char"]) as server:
+        assert server.seconds_to_ready > 0
 
 
 def test_cpu_time_grows_with_work() -> None:

@@ -12,6 +12,7 @@ import queue
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -197,7 +198,7 @@ def source_key(tokens: list[int]) -> Key:
     return "source", tuple(tokens)
 
 
-class Case:
+class Case(ABC):
     """One request, what it must be given, and what it has been given.
 
     Args:
@@ -212,18 +213,18 @@ class Case:
         self.error: RequestError | None = None
 
     @property
+    @abstractmethod
     def is_answered(self) -> bool:
         """Whether all of its answer has come."""
-        raise NotImplementedError
 
     @property
     def is_open(self) -> bool:
         """Whether something is still to come."""
         return not (self.is_cancelled or self.error is not None or self.is_answered)
 
+    @abstractmethod
     def take(self, item: Any) -> None:
         """Compare news with what is due. Raises AssertionError."""
-        raise NotImplementedError
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -256,7 +257,7 @@ class EngineMachine(RuleBasedStateMachine):
     def run_engine(self, engine: Engine[Any, Any, Any]) -> None:
         """Start the engine, and know from then on when nothing more will happen by itself."""
         self.engine = engine
-        self.commands = engine._commands = WatchedCommands(self.gate)
+        self.commands = WatchedCommands(self.gate)
         next_reading = engine._next_reading
 
         def counted() -> Any:
@@ -265,7 +266,7 @@ class EngineMachine(RuleBasedStateMachine):
             return reading
 
         engine._next_reading = counted  # type: ignore[method-assign]
-        engine.start(LoopDelivery(self.loop))
+        engine.start(LoopDelivery(self.loop), self.commands)
 
     @property
     def is_still(self) -> bool:

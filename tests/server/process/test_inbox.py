@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from server.engine.sentiment.request import Classification
-from server.process.frames import framed
-from server.process.inbox import _PIECE, Inbox
+from server.process.frames import PIECE, framed
+from server.process.inbox import Inbox
 from server.process.messages import Codec, Command, Verb
 from server.process.outbox import Address
 from tests.server.running import wait_until
@@ -69,7 +69,7 @@ def test_a_command_of_many_pieces_is_taken_when_it_is_whole_and_not_a_piece_a_st
     ends.inbox._link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
     ends.web_server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
     large = Command(Verb.ADD, 1, Classification([[7] * 100_000]))
-    assert len(CODEC.encode(large)) > 3 * _PIECE
+    assert len(CODEC.encode(large)) > 3 * PIECE
     ends.say(large, add(2))
     assert not ends.inbox.empty()
     assert [number_of(ends.inbox.get()), number_of(ends.inbox.get())] == [1, 2]
