@@ -20,9 +20,9 @@ from benchmarks.generation_workload import STORE
 from benchmarks.graph_answers import with_sets
 from benchmarks.report import NO_FILES, report
 from benchmarks.rounds import in_turn
-from export.backends.onnxruntime.build import open_graph_set
 from models.bundle import Bundle
 from models.store import Store
+from runtime.onnxruntime.build import open_graph_set
 from server.settings import Settings
 
 if TYPE_CHECKING:

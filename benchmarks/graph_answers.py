@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.opening import CPU, open_set
-from export.backends.padding import padded
 from export.build import build_sets
 from models.bundle import RECORD, Bundle
 from models.decoding.options import TranslationOptions
 from models.store import Store
+from runtime.opening import CPU, open_set
+from runtime.padding import padded
 from server.engine.translation.batch import Batch
 from server.engine.translation.request import Encoded, Translation
 from training.buckets import in_order

@@ -21,15 +21,15 @@ from rich.table import Table
 
 from benchmarks.report import NO_FILES, report
 from benchmarks.rounds import in_turn, ratio
-from export.backends.onnxruntime.build import open_session
+from export.onnx.int8.language_model import QuantizedLanguageModel
+from export.onnx.rewrite.graph_sets import graph_set_from_traced
+from export.onnx.weights import save_graphs
 from export.parity.errors import nats
-from export.quantize.language_model import QuantizedLanguageModel
-from export.rewrite.graph_sets import graph_set_from_traced
 from export.trace.language_model import language_model_graphs
-from export.weights_file import save_graphs
 from models.config import CELL_KINDS, CellKind, LanguageModelConfig
 from models.network.language_model import LanguageModel
 from models.tokenizer import Tokenizer
+from runtime.onnxruntime.build import open_session
 from training.data.builtin import load
 
 Ids = NDArray[np.int64]

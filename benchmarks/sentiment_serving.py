@@ -29,11 +29,11 @@ from benchmarks.serving.loops import closed_loop, run
 from benchmarks.serving.record import summary
 from benchmarks.serving.request import Count, Request
 from benchmarks.serving.server import Server
-from export.backends.opening import CPU, open_set
-from export.backends.padding import padded
-from export.backends.runner import SequenceRunner
 from models.bundle import Bundle
 from models.store import Store
+from runtime.opening import CPU, open_set
+from runtime.padding import padded
+from runtime.runner import SequenceRunner
 
 STORE, MODEL, SET = Path("artifacts"), "sentiment-en", "int8"
 NUM_CLIENTS = 64

@@ -11,12 +11,12 @@ import numpy as np
 
 from benchmarks.generation_workload import Ask
 from benchmarks.serving.record import Record
-from export.backends.opening import CPU, open_set
 from models.bundle import Bundle
 from models.decoding.detokenizer import Detokenizer, TokenTexts
 from models.decoding.options import GenerationOptions
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
+from runtime.opening import CPU, open_set
 
 
 class StaticBatches:

@@ -25,14 +25,14 @@ from rich.table import Table
 
 from benchmarks.report import report
 from benchmarks.rounds import Times, fastest, in_turn, ratio
-from export.backends.onnxruntime.build import Graphs, open_session
-from export.backends.onnxruntime.run import OnnxStepRunner
-from export.quantize.language_model import QuantizedLanguageModel
-from export.rewrite.graph_sets import graph_set_from_traced
+from export.onnx.int8.language_model import QuantizedLanguageModel
+from export.onnx.rewrite.graph_sets import graph_set_from_traced
+from export.onnx.weights import save_graphs
 from export.trace.language_model import language_model_graphs
-from export.weights_file import save_graphs
 from models.config import CELL_KINDS, CellKind, LanguageModelConfig
 from models.network.language_model import LanguageModel
+from runtime.onnxruntime.build import Graphs, open_session
+from runtime.onnxruntime.run import OnnxStepRunner
 
 BATCHES = (1, 8, 64)
 ROUNDS = 9

@@ -26,9 +26,9 @@ from benchmarks.serving.request import Count, Request
 from benchmarks.serving.server import Server
 from benchmarks.translation_serving_bare import BareTranslator, Ids
 from benchmarks.translation_serving_sources import sources_of
-from export.backends.opening import CPU, OpenSet, open_set
 from models.bundle import Bundle
 from models.store import Store
+from runtime.opening import CPU, OpenSet, open_set
 from server.settings import Settings
 
 STORE, MODEL, SET = Path("artifacts"), "translate-en-zh", "int8"

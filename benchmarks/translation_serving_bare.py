@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.opening import OpenSet
-from export.backends.padding import padded
-from export.backends.runner import Array
 from models.decoding.beam_search import BeamSearch, max_tokens_of
 from models.decoding.candidates import top_candidates
 from models.decoding.options import TranslationOptions
+from runtime.opening import OpenSet
+from runtime.padding import padded
+from runtime.runner import Array
 
 Ids = list[int]
 

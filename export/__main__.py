@@ -52,7 +52,7 @@ def verify(
     from export.build import architecture_of, bundle_at, verify_set
     from export.parity.record import write_record
     from export.parity.texts import texts_of_file
-    from export.wrap.command import architecture_with_code
+    from export.user_module.wrap.command import architecture_with_code
 
     opened = bundle_at(bundle)
     names = sets or list(opened.graph_sets)
@@ -76,8 +76,8 @@ def inspect(
 ) -> None:
     """Show a bundle: architecture, state row, metrics, and each set's graphs, shapes, operators and sizes."""
     from export.build import bundle_at
-    from export.census_picture import check_picture, draw_census
     from export.inspection import bundle_tables
+    from export.onnx.census_picture import check_picture, draw_census
 
     if picture is not None:
         check_picture(picture)
@@ -100,7 +100,7 @@ def module(
     names: Annotated[list[str] | None, typer.Option("--output-name", help="For each output, in order.")] = None,
 ) -> None:
     """Export any torch module of your own, say my_file:MyModel, to one ONNX file, checked against PyTorch."""
-    from export.trace.module.command import export_to_file
+    from export.user_module.command import export_to_file
 
     console = Console(stderr=True)
     say = partial(console.print, markup=False)
@@ -123,7 +123,7 @@ def wrap(
     ] = None,
 ) -> None:
     """Make a bundle that the server takes of a model trained elsewhere, say my_file:MyLM; see docs/wrap.md."""
-    from export.wrap.command import wrap_to_store
+    from export.user_module.wrap.command import wrap_to_store
 
     console = Console(stderr=True)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)

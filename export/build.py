@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from export.architectures.architecture import Architecture
-from export.architectures.classifier import ClassifierArchitecture
-from export.architectures.language_model import LanguageModelArchitecture
-from export.architectures.translator import TranslatorArchitecture
-from export.architectures.wrapped import WrappedArchitecture
-from export.census import census, check_census
+from export.onnx.census import census, check_census
+from export.onnx.weights import save_graphs
 from export.parity.backends import OpenGraphs, open_graphs
 from export.parity.diagnosis.diagnose import faults_of
 from export.parity.limits import CPU_BACKEND, limits_of, notes_on
 from export.report import Report, judged
-from export.weights_file import save_graphs
+from export.tasks.architecture import Architecture
+from export.tasks.classifier import ClassifierArchitecture
+from export.tasks.language_model import LanguageModelArchitecture
+from export.tasks.translator import TranslatorArchitecture
+from export.tasks.wrapped import WrappedArchitecture
 from models.bundle import Bundle
 from models.classifier_config import ClassifierConfig
 from models.config import LanguageModelConfig
@@ -106,7 +106,7 @@ def verify_set(
     Args:
         bundle: the model.
         name: of the set.
-        backend: what runs the graphs, one of export.backends.opening.BACKENDS.
+        backend: what runs the graphs, one of runtime.opening.BACKENDS.
         texts: token ids of a user's texts (export.parity.texts), measured beside random ones.
         architecture: the bundle's, where it is at hand.
 

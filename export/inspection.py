@@ -6,7 +6,7 @@ import onnx
 from rich.markup import escape
 from rich.table import Table
 
-from export.census import census
+from export.onnx.census import census
 from models.bundle import Bundle
 
 

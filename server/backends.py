@@ -1,4 +1,4 @@
-"""Which backend and graph set a model is loaded with. How they are opened, export.backends.opening knows.
+"""Which backend and graph set a model is loaded with. How they are opened, runtime.opening knows.
 
 Asked for a set or a backend, the server takes it. `auto`: what `python -m export bench` recorded on this machine, else
 the GPU's backends where they are here, else the CPU's. One choice holds for a model as long as it is loaded.
@@ -8,10 +8,10 @@ from functools import cached_property
 
 import structlog
 
-from export.backends.choice import Choice, read_choice
-from export.backends.opening import BACKENDS, CPU, CUDA, SETS, TENSORRT, why_unavailable
 from models.bundle import Bundle
 from models.errors import BackendMissingError, BundleNotFoundError, ConfigError
+from runtime.choice import Choice, read_choice
+from runtime.opening import BACKENDS, CPU, CUDA, SETS, TENSORRT, why_unavailable
 from server.settings import Settings
 
 log = structlog.get_logger()

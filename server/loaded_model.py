@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from export.backends.runner import AttentionStepRunner, SequenceRunner, StepRunner
 from models.architecture import Task
 from models.bundle import Languages
 from models.decoding.detokenizer import TokenTexts
 from models.tokenizer import Tokenizer
+from runtime.runner import AttentionStepRunner, SequenceRunner, StepRunner
 
 
 @dataclass(frozen=True, kw_only=True)

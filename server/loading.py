@@ -6,14 +6,14 @@ from typing import Any, TypeVar
 import numpy as np
 import structlog
 
-from export.backends.buckets import buckets_up_to
-from export.backends.choice import Choice
-from export.backends.golden import check_golden, classifier_answer, language_model_answer, translator_answer
-from export.backends.opening import CPU, OpenSet, open_set
-from export.backends.runner import StepRunner
 from models.bundle import Bundle
 from models.errors import BundleCorruptError, BundleError, BundleNotFoundError, ConfigError, RnnserveError, RunnerError
 from models.store import Store
+from runtime.buckets import buckets_up_to
+from runtime.choice import Choice
+from runtime.golden import check_golden, classifier_answer, language_model_answer, translator_answer
+from runtime.opening import CPU, OpenSet, open_set
+from runtime.runner import StepRunner
 from server.backends import Backends
 from server.engine.generation.scheduler import CHUNK
 from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from export.backends.device import VARIABLE
 from export.build import build_sets
 from models.bundle import Bundle
 from models.config import CellKind
+from runtime.device import VARIABLE
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 
 torch.set_num_threads(1)  # small models; a second thread only waits when the machine is busy

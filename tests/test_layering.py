@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("models", "training", "export", "server")
-WITH_TORCH = ("models/network", "training", "export/trace")
+SOURCES = ("models", "training", "export", "runtime", "server")
+WITH_TORCH = ("models/network", "training", "export/trace", "export/user_module")
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -18,15 +18,15 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
-from export.backends.runner import SequenceRunner, StepRunner
 from models.bundle import Bundle
 from models.decoding.options import GenerationOptions
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.store import Store
 from models.tokenizer import Tokenizer
+from runtime.onnxruntime.build import open_graph_set
+from runtime.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
+from runtime.runner import SequenceRunner, StepRunner
 
 CHUNK = 32  # tokens of each prompt that are read in one call
 GRAPH_SET = "int8"

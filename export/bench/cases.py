@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.opening import OpenSet
-from export.backends.padding import padded
-from export.backends.tensorrt.profiles import CHUNK
 from models.bundle import Bundle
+from runtime.opening import OpenSet
+from runtime.padding import padded
+from runtime.tensorrt.profiles import CHUNK
 
 BATCHES = (1, 8, 64)
 SOURCE_LENGTH = 48  # tokens of a source that a translator's steps ask, and of one that it encodes

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.table import Table
 
-from export.backends.choice import Choice, write_choice
-from export.backends.device import device_name
-from export.backends.golden import check_golden, classifier_answer, language_model_answer, translator_answer
-from export.backends.opening import BACKENDS, SETS, OpenSet, open_set, why_unavailable
 from export.bench.cases import cases_of, prepared
 from export.bench.measured import Measured, chosen
 from export.bench.timing import ROUNDS, Call, paired_seconds
 from models.bundle import Bundle
 from models.errors import BackendMissingError, ExportError, RnnserveError, RunnerError
+from runtime.choice import Choice, write_choice
+from runtime.device import device_name
+from runtime.golden import check_golden, classifier_answer, language_model_answer, translator_answer
+from runtime.opening import BACKENDS, SETS, OpenSet, open_set, why_unavailable
 
 Say = Callable[[str], None]
 

@@ -6,9 +6,9 @@ from math import exp, log
 from statistics import median, quantiles
 from typing import Any
 
-from export.backends.choice import Choice
 from export.bench.cases import Case
 from export.bench.timing import median_ratio
+from runtime.choice import Choice
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What runs the graphs that are verified.
 
-The measuring knows runners alone (export.backends.runner). On the CPU every set runs, from files that need not be
-published yet; any other backend opens a published set as the server does (export.backends.opening).
+The measuring knows runners alone (runtime.runner). On the CPU every set runs, from files that need not be
+published yet; any other backend opens a published set as the server does (runtime.opening).
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from typing import Protocol
 
 import onnx
 
-from export.backends.onnxruntime.attention_run import OnnxAttentionStepRunner
-from export.backends.onnxruntime.build import Graphs, open_session
-from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
-from export.backends.opening import BACKENDS, OpenSet, open_set, why_unavailable
-from export.backends.runner import AttentionStepRunner, SequenceRunner, StepRunner
+from export.onnx.rewrite.half_emulated import half_emulated
 from export.parity.limits import CPU_BACKEND
 from export.parity.stepped_score import SteppedScore
-from export.rewrite.half_emulated import half_emulated
 from models.bundle import Bundle
 from models.errors import BackendMissingError, ExportError
+from runtime.onnxruntime.attention_run import OnnxAttentionStepRunner
+from runtime.onnxruntime.build import Graphs, open_session
+from runtime.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
+from runtime.opening import BACKENDS, OpenSet, open_set, why_unavailable
+from runtime.runner import AttentionStepRunner, SequenceRunner, StepRunner
 
 _SCORED_ROWS = 66  # more than any batch that is scored
 
@@ -76,7 +76,7 @@ class Served:
 
     Args:
         bundle: the model.
-        opened: by export.backends.opening.
+        opened: by runtime.opening.
     """
 
     def __init__(self, bundle: Bundle, opened: OpenSet) -> None:
@@ -103,7 +103,7 @@ def open_graphs(backend: str, bundle: Bundle, set_name: str, files: Mapping[str,
     """Open a set with a backend.
 
     Args:
-        backend: one of export.backends.opening.BACKENDS.
+        backend: one of runtime.opening.BACKENDS.
         bundle: the model.
         set_name: the graph set; for any backend but the CPU's it is published.
         files: graph name -> ONNX file.

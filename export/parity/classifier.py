@@ -6,12 +6,12 @@ Among themselves: alone = in a batch, whatever the padding holds.
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.padding import padded
-from export.backends.runner import SequenceRunner
 from export.parity.errors import Errors
 from export.parity.translator import ragged_sources
 from export.trace.reference import ClassifierReference
 from models.classifier_config import ClassifierConfig
+from runtime.padding import padded
+from runtime.runner import SequenceRunner
 
 Floats = NDArray[np.float32]
 

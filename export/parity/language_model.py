@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.runner import Array, SequenceRunner, StepRunner
 from export.parity.errors import Errors, nats
 from export.parity.greedy import decode_figures
 from export.trace.reference import LanguageModelReference
 from models.config import LanguageModelConfig
+from runtime.runner import Array, SequenceRunner, StepRunner
 
 Ids = NDArray[np.int64]
 Lengths = NDArray[np.int32]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from export.backends.device import cache_folder
 from export.report import Report
 from models.bundle import Bundle
 from models.digest import as_json, write_durably
+from runtime.device import cache_folder
 
 
 def write_record(bundle: Bundle, report: Report) -> Path:

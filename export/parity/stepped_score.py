@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from export.backends.runner import Array, SequenceRunner, StepRunner
+from runtime.runner import Array, SequenceRunner, StepRunner
 
 
 class SteppedScore:

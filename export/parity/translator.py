@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.padding import padded
-from export.backends.runner import Array, AttentionStepRunner, SequenceRunner
 from export.parity.errors import Errors, nats
 from export.parity.greedy import decode_figures, until_end
 from export.trace.reference import TranslatorReference
 from models.translator_config import TranslatorConfig
+from runtime.padding import padded
+from runtime.runner import Array, AttentionStepRunner, SequenceRunner
 
 Ids = NDArray[np.int64]
 Lengths = NDArray[np.int32]

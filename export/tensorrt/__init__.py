@@ -1,1 +1,1 @@
-"""Building TensorRT engines from a bundle: what a person runs, where `onnx` is at hand (export.backends has none)."""
+"""Building TensorRT engines from a bundle: what a person runs, where `onnx` is at hand (runtime has none)."""

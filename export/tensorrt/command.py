@@ -5,15 +5,15 @@ from pathlib import Path
 
 import onnx
 
-from export.backends.opening import SETS, TENSORRT, widths_of
-from export.backends.tensorrt.availability import this_gpu, why_unavailable
-from export.backends.tensorrt.engine_cache import EngineCache
-from export.backends.tensorrt.engines import build_engines, planned
-from export.backends.tensorrt.profiles import MAX_LENGTHS, SERVED, Limits
-from export.backends.tensorrt.tell import Tell
 from export.tensorrt.operators import check_operators
 from models.bundle import Bundle
 from models.errors import BackendMissingError, BundleNotFoundError, ExportError
+from runtime.opening import SETS, TENSORRT, widths_of
+from runtime.tensorrt.availability import this_gpu, why_unavailable
+from runtime.tensorrt.engine_cache import EngineCache
+from runtime.tensorrt.engines import build_engines, planned
+from runtime.tensorrt.profiles import MAX_LENGTHS, SERVED, Limits
+from runtime.tensorrt.tell import Tell
 
 GPU_SETS = SETS[TENSORRT]
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from export.backends.tensorrt.tell import Tell
+from runtime.tensorrt.tell import Tell
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 classify  ids int64 [batch, time], lengths int32 [batch] (each 1..time) -> logits float32 [batch, C]
 
-The time axis is a multiple of 16 (export.backends.padding), or a row's last bits may change with it.
+The time axis is a multiple of 16 (runtime.padding), or a row's last bits may change with it.
 """
 
 import copy
@@ -16,7 +16,7 @@ from models.network.classifier import Classifier
 
 
 def classifier_graphs(model: Classifier) -> dict[str, onnx.ModelProto]:
-    """Trace the graph with the recurrent operators in it; export.rewrite makes graph sets of it.
+    """Trace the graph with the recurrent operators in it; export.onnx.rewrite makes graph sets of it.
 
     Args:
         model: the trained model; it is copied and left as it is.

@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.rewrite.pruning import with_outputs
+from export.onnx.rewrite.pruning import with_outputs
 from export.trace.recurrent import OnnxRecurrentStack
 from export.trace.torch_export import traced
 from models.network.language_model import LanguageModel
@@ -46,7 +46,7 @@ class _Step(_Read):
 
 
 def language_model_graphs(model: LanguageModel) -> dict[str, onnx.ModelProto]:
-    """Trace the three graphs with the recurrent operators in them; export.rewrite makes graph sets of them.
+    """Trace the three graphs with the recurrent operators in them; export.onnx.rewrite makes graph sets of them.
 
     Args:
         model: the trained model; it is copied and left as it is.

@@ -3,7 +3,7 @@
 import onnx
 import torch
 
-from export.rewrite.rnn_as_scan import rnn_as_scan
+from export.onnx.rewrite.rnn_as_scan import rnn_as_scan
 from export.trace.recurrent import OnnxRecurrentStack
 from export.trace.torch_export import traced
 from models.network.recurrent import RecurrentStack

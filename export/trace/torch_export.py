@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.onnx_graph import IR_VERSION, OPSET
+from export.onnx.graph import IR_VERSION, OPSET
 from models.errors import ExportError
 
 DynamicAxes = dict[int, str]

@@ -5,7 +5,7 @@ encode    ids int64 [batch, source], lengths int32 [batch] (each 1..source)
 step      token int64 [batch], state, memory, keys, lengths
           -> logits float32 [batch, V], new_state [batch, D], attention [batch, source]
 
-The source axis of `step` is a multiple of 16 (export.backends.padding), or a row's last bits may change with it.
+The source axis of `step` is a multiple of 16 (runtime.padding), or a row's last bits may change with it.
 """
 
 import copy
@@ -40,7 +40,7 @@ class _Step(nn.Module):
 
 
 def translator_graphs(model: Translator) -> dict[str, onnx.ModelProto]:
-    """Trace the two graphs with the recurrent operators in them; export.rewrite makes graph sets of them.
+    """Trace the two graphs with the recurrent operators in them; export.onnx.rewrite makes graph sets of them.
 
     Args:
         model: the trained model; it is copied and left as it is.

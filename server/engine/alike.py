@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from export.backends.padding import padded_length
+from runtime.padding import padded_length
 
 Item = TypeVar("Item")
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from benchmarks.generation_bare import BareLoops, BareStep, row_cap
 from benchmarks.generation_workload import MODEL
-from export.backends.onnxruntime.build import open_graph_set
 from models.bundle import Bundle
 from models.store import Store
+from runtime.onnxruntime.build import open_graph_set
 
 BUNDLE = Bundle(Store(Path(__file__).parents[2] / "artifacts").resolve(MODEL))
 

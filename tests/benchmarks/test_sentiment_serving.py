@@ -9,8 +9,8 @@ from benchmarks.sentiment_serving_noop import NoopServer
 from benchmarks.sentiment_serving_texts import texts_of
 from benchmarks.serving.client import connector
 from benchmarks.serving.loops import run
-from export.backends.opening import CPU, open_set
 from models.bundle import Bundle
+from runtime.opening import CPU, open_set
 
 
 def test_the_endpoint_that_does_nothing_answers_what_it_was_told_and_its_cpu_time_grows() -> None:

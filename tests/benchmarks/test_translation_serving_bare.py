@@ -6,9 +6,9 @@ import pytest
 from benchmarks.graph_answers import translations
 from benchmarks.translation_serving_bare import BareTranslator
 from benchmarks.translation_serving_sources import sources_of
-from export.backends.opening import CPU, open_set
 from models.bundle import Bundle
 from models.decoding.options import TranslationOptions
+from runtime.opening import CPU, open_set
 
 TEXTS = ["a", "to be", "or not to be, that is the question", "whether", "'tis nobler in the mind", "to", "suffer", ""]
 

@@ -9,12 +9,12 @@ import pytest
 from benchmarks.graph_answers import class_logits, translations
 from benchmarks.sentiment_quality import class_scores, labelled_of
 from benchmarks.translation_quality import pairs_of
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxSequenceRunner
 from export.build import build_sets
 from models.bundle import Bundle
 from models.decoding.options import TranslationOptions
 from models.store import Store
+from runtime.onnxruntime.build import open_graph_set
+from runtime.onnxruntime.run import OnnxSequenceRunner
 from training.sentiment.evaluation import Scores
 from training.translation.evaluation import scores
 

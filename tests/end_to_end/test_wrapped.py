@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from export.build import build_sets, verify_set
-from export.wrap.command import architecture_with_code
+from export.user_module.wrap.command import architecture_with_code
 from models.bundle import Bundle
 from models.errors import ExportError
 from tests.end_to_end.real_server import RealServer, real_server
 from tests.end_to_end.test_readme import same
-from tests.export.wrap.documented import DOCUMENT, examples, questions, run_examples
+from tests.export.user_module.wrap.documented import DOCUMENT, examples, questions, run_examples
 
 Question = tuple[str, dict[str, Any]]  # path, body
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from export.build import build_sets, verify_set
-from export.quantize.linear import signed_edge
+from export.onnx.int8.linear import signed_edge
 from export.trace import recurrent
 from export.trace.language_model import language_model_graphs
 from export.trace.reference import with_weights
@@ -43,7 +43,7 @@ def test_swapped_gates_fail_parity_and_are_never_published(tmp_path: Path, monke
 
 def test_a_wrong_int8_range_fails_parity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tiny_bundle(tmp_path, "gru")
-    monkeypatch.setattr("export.quantize.calibration.TANH_EDGE", signed_edge(0.05))
+    monkeypatch.setattr("export.onnx.int8.calibration.TANH_EDGE", signed_edge(0.05))
     with pytest.raises(
         ParityError, match=r"the int8 range of \S+ node .* larger ones are clipped.*rise_of_nats_per_token"
     ):
@@ -55,7 +55,7 @@ def test_a_failed_rebuild_leaves_the_old_set(tmp_path: Path, monkeypatch: pytest
     bundle = tiny_bundle(tmp_path, "gru")
     build_sets(bundle, ["int8"])
     before = bundle.graph_set("int8").manifest.sha256
-    monkeypatch.setattr("export.quantize.calibration.TANH_EDGE", signed_edge(0.05))
+    monkeypatch.setattr("export.onnx.int8.calibration.TANH_EDGE", signed_edge(0.05))
     with pytest.raises(ParityError):
         build_sets(bundle, ["int8"])
     assert bundle.graph_set("int8").manifest.sha256 == before
@@ -119,7 +119,7 @@ def test_a_build_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path, su
         """
         import os, signal, sys
         from pathlib import Path
-        import export.weights_file, models.graph_set, models.store
+        import export.onnx.weights, models.graph_set, models.store
         left = int(sys.argv[2])
         def dying(original):
             def call(*arguments):
@@ -129,7 +129,7 @@ def test_a_build_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path, su
                 left -= 1
                 return original(*arguments)
             return call
-        export.weights_file.write_durably = dying(export.weights_file.write_durably)
+        export.onnx.weights.write_durably = dying(export.onnx.weights.write_durably)
         models.graph_set.write_durably = dying(models.graph_set.write_durably)
         models.store.sync_tree = dying(models.store.sync_tree)
         from export.build import build_sets

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
 from models.bundle import Bundle
 from models.config import CELL_KINDS, CellKind
+from runtime.onnxruntime.build import open_graph_set
+from runtime.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
 
 Built = Callable[[CellKind], Bundle]
 CASES = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in CELL_KINDS for name in ("fp32", "int8")]

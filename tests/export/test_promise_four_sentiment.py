@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxSequenceRunner
-from export.backends.padding import padded
 from models.bundle import Bundle
 from models.config import CELL_KINDS, CellKind
+from runtime.onnxruntime.build import open_graph_set
+from runtime.onnxruntime.run import OnnxSequenceRunner
+from runtime.padding import padded
 
 Built = Callable[..., Bundle]
 VARIANTS: dict[str, dict[str, Any]] = {

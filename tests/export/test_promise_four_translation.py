@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.backends.onnxruntime.attention_run import OnnxAttentionStepRunner
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxSequenceRunner
-from export.backends.padding import padded, padded_length
 from models.bundle import Bundle
 from models.config import CELL_KINDS, CellKind
+from runtime.onnxruntime.attention_run import OnnxAttentionStepRunner
+from runtime.onnxruntime.build import open_graph_set
+from runtime.onnxruntime.run import OnnxSequenceRunner
+from runtime.padding import padded, padded_length
 
 Built = Callable[..., Bundle]
 VARIANTS: dict[str, dict[str, Any]] = {

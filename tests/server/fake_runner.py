@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.runner import Array
 from models.errors import RunnerError
+from runtime.runner import Array
 
 STATE_WIDTH = 3
 NUM_CLASSES = 3

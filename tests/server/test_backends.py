@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from export.backends.choice import Choice, write_choice
-from export.backends.device import VARIABLE
-from export.backends.opening import CPU, CUDA, TENSORRT, why_unavailable
 from export.build import build_sets
 from export.tensorrt.command import build_for_tensorrt
 from models.bundle import Bundle
 from models.errors import BackendMissingError, ConfigError, RnnserveError
+from runtime.choice import Choice, write_choice
+from runtime.device import VARIABLE
+from runtime.opening import CPU, CUDA, TENSORRT, why_unavailable
 from server.loading import load_models
 from server.settings import Settings
-from tests.export.backends.tensorrt.fake_gpu import FakeGpu
-from tests.export.backends.tensorrt.fake_tensorrt import fake_gpu
+from tests.runtime.tensorrt.fake_gpu import FakeGpu
+from tests.runtime.tensorrt.fake_tensorrt import fake_gpu
 from tests.server.running import running
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 

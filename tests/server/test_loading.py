@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxStepRunner
 from models.bundle import Bundle
 from models.config import CellKind
 from models.digest import as_json, sealed
 from models.errors import BundleCorruptError, BundleNotFoundError, ParityError, RnnserveError, RunnerError
+from runtime.onnxruntime.build import open_graph_set
+from runtime.onnxruntime.run import OnnxStepRunner
 from server.loading import load_models
 from server.settings import Settings
 from tests.server.running import running

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.backends.onnxruntime.build import open_graph_set
-from export.backends.onnxruntime.run import OnnxSequenceRunner
-from export.backends.opening import open_set
-from export.backends.padding import padded
 from models.bundle import Bundle
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
 from models.digest import as_json, sealed
 from models.errors import RunnerError
+from runtime.onnxruntime.build import open_graph_set
+from runtime.onnxruntime.run import OnnxSequenceRunner
+from runtime.opening import open_set
+from runtime.padding import padded
 from server.loaded_model import SentimentModel, TranslationModel
 from server.loading import load_models
 from server.settings import Settings

@@ -30,7 +30,7 @@ def faults_of(
     """Read every graph of a set beside the bundle.
 
     Of a model that was made elsewhere neither the names of the weights nor the way lengths take are known; whether
-    padding changes its answers is measured instead (export.wrap.consistency).
+    padding changes its answers is measured instead (export.user_module.wrap.consistency).
 
     Args:
         bundle: what the set was made from.

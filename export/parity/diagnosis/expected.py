@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.quantize.embedding import has_table
+from export.onnx.int8.embedding import has_table
 from models.classifier_config import ClassifierConfig
 from models.config import CellKind, LanguageModelConfig, RecurrentConfig
 from models.translator_config import TranslatorConfig

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from export.rewrite.pruning import names_taken
+from export.onnx.rewrite.pruning import names_taken
 
 SEQUENCE_OPERATORS = ("LSTM", "GRU", "RNN", "Scan")
 

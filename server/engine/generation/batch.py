@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.runner import StepRunner
 from models.decoding.logprobs import TokenLogprob, token_logprobs
 from models.decoding.penalties import Penalties, PenaltyRow, penalty_row
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows, sampling_row
+from runtime.runner import StepRunner
 from server.engine.generation.request import Prompt
 from server.engine.generation.scheduler import Row, Step
 

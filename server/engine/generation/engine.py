@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.runner import SequenceRunner, StepRunner
 from models.decoding.continuation import Continuation
 from models.decoding.sampler import Sampler
+from runtime.runner import SequenceRunner, StepRunner
 from server.engine.engine import Engine, Gauges, Observer
 from server.engine.generation.batch import Batch
 from server.engine.generation.prefix_cache import PrefixCache

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.padding import padded, padded_length
-from export.backends.runner import SequenceRunner
+from runtime.padding import padded, padded_length
+from runtime.runner import SequenceRunner
 from server.engine.engine import Engine, Observer
 from server.engine.sentiment.request import Classification, Verdict
 from server.engine.sentiment.scheduler import Classify, Scheduler, Text

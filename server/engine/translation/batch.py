@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.runner import AttentionStepRunner
 from models.decoding.candidates import Candidates, top_candidates
 from models.decoding.sampler import Sampler
 from models.decoding.sampling_rows import SamplingRows
+from runtime.runner import AttentionStepRunner
 from server.engine.translation.request import Source
 
 

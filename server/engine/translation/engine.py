@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterable
 
-from export.backends.padding import padded, padded_length
-from export.backends.runner import AttentionStepRunner, SequenceRunner
+from runtime.padding import padded, padded_length
+from runtime.runner import AttentionStepRunner, SequenceRunner
 from server.engine.engine import Engine, Observer
 from server.engine.times import note_began, note_first_token
 from server.engine.translation.batch import Batch, Rows

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.runner import Array
 from models.decoding.beam_search import BeamSearch, Hypothesis
 from models.decoding.options import TranslationOptions
 from models.decoding.sampling_rows import sampling_row
+from runtime.runner import Array
 from server.engine.mailbox import Mailbox
 from server.engine.times import Times
 from server.engine.translation.scheduler import Text

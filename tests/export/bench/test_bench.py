@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 
 from export.__main__ import bench as command
-from export.backends.choice import Choice, read_choice
-from export.backends.device import VARIABLE
-from export.backends.opening import CPU, CUDA, open_set, why_unavailable
 from export.bench.cases import Case, cases_of, prepared
 from export.bench.command import bench
 from export.bench.measured import Measured, chosen
@@ -20,6 +17,9 @@ from export.bench.picture import draw
 from export.bench.timing import median_ratio, paired_seconds
 from models.bundle import Bundle
 from models.errors import BackendMissingError, ExportError
+from runtime.choice import Choice, read_choice
+from runtime.device import VARIABLE
+from runtime.opening import CPU, CUDA, open_set, why_unavailable
 from server.loading import load_models
 from server.settings import Settings
 from tests.tiny_models import tiny_bundle

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from export.weights_file import save_graphs
+from export.onnx.weights import save_graphs
 from models.bundle import Bundle
 from models.graph_set import new_graph_set
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.backends.opening import open_set, why_unavailable
 from export.build import architecture_of, build_sets, verify_set
 from export.parity.backends import Served
 from export.parity.greedy import decode_figures, until_end
@@ -18,6 +17,7 @@ from export.report import judged, raise_if_failed
 from models.bundle import Bundle
 from models.config import CELL_KINDS, CellKind
 from models.errors import BackendMissingError, ExportError, ParityError
+from runtime.opening import open_set, why_unavailable
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 
 Built = Callable[..., Bundle]

@@ -10,15 +10,15 @@ import onnx
 import pytest
 from rich.console import Console
 
-from export.backends.device import VARIABLE
-from export.backends.tensorrt.availability import why_unavailable
 from export.build import build_sets
 from export.tensorrt.command import build_for_tensorrt
 from export.tensorrt.progress_bar import progress_bar
 from models.bundle import Bundle
 from models.errors import BackendMissingError, BundleNotFoundError, ExportError, UnsupportedModelError
-from tests.export.backends.tensorrt.fake_gpu import FakeGpu
-from tests.export.backends.tensorrt.fake_tensorrt import fake_gpu
+from runtime.device import VARIABLE
+from runtime.tensorrt.availability import why_unavailable
+from tests.runtime.tensorrt.fake_gpu import FakeGpu
+from tests.runtime.tensorrt.fake_tensorrt import fake_gpu
 from tests.tiny_models import tiny_bundle
 
 SMALL = 4  # rows

@@ -8,12 +8,12 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from export.backends.onnxruntime.build import open_session
-from export.census import check_census
+from export.onnx.census import check_census
+from export.onnx.weights import save_graphs
 from export.trace.stack import stack_graph
-from export.weights_file import save_graphs
 from models.config import CELL_KINDS, CellKind, RecurrentConfig
 from models.network.recurrent import RecurrentStack
+from runtime.onnxruntime.build import open_session
 
 CASES = [
     pytest.param(kind, depth, both, id=f"{kind}-{depth}-{'both' if both else 'forward'}")

@@ -24,8 +24,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from export.backends.runner import Array
 from models.errors import RequestError, RunnerError
+from runtime.runner import Array
 from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
 from server.errors import ClientGoneError, EngineError, UnavailableError

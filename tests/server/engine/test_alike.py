@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.backends.padding import padded_length
+from runtime.padding import padded_length
 from server.engine.alike import alike
 
 

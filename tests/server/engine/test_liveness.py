@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from export.backends.runner import Array
 from models.errors import RequestError, RunnerError
+from runtime.runner import Array
 from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
 from server.engine.generation.engine import GenerationEngine

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from export.backends.runner import Array
+from runtime.runner import Array
 from server.engine.delivery import LoopDelivery
 from server.engine.priority import come_first, interrupt_nobody
 from server.engine.sentiment.engine import SentimentEngine

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.backends.runner import Array, StepRunner
 from models.bundle import Bundle
 from models.config import CELL_KINDS, CellKind
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.options import GenerationOptions
+from runtime.runner import Array, StepRunner
 from server.engine.delivery import LoopDelivery
 from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.prefix_cache import PrefixCache

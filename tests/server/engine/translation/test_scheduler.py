@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.backends.padding import padded_length
+from runtime.padding import padded_length
 from server.engine.places import Places
 from server.engine.translation.scheduler import Encode, Scheduler, Step, Text
 

@@ -1,0 +1,1 @@
+"""ONNX graphs, written and rewritten without torch: graph builder, rewrites, int8 forms, census."""

@@ -1,0 +1,54 @@
+"""`python -m export module`: from what a user writes to a file and its report."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from export.user_module.export import export_module, write_graph
+from export.user_module.inputs import input_spec_from_text, value_range_from_text
+from export.user_module.source import load_module, without_weights
+from export.user_module.table import exported_table
+from models.errors import ExportError
+
+
+def export_to_file(
+    reference: str,
+    weights: Path | None,
+    inputs: Sequence[str],
+    output: Path,
+    ranges: Sequence[str] = (),
+    names: Sequence[str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Table:
+    """Load, export, check and write a user's module.
+
+    Args:
+        reference: FILE:NAME of a class or function that gives the module.
+        weights: a safetensors file, or None for the module's own.
+        inputs: NAME:DTYPE[AXIS,...] for each argument of forward, in order.
+        output: the .onnx file to write.
+        ranges: NAME:LO..HI of inputs or axes.
+        names: of the outputs; None for those that the module's return value gives.
+        say: told what is being done, a line at a time.
+
+    Returns:
+        The report as a table.
+
+    Raises:
+        ExportError: anything does not fit; nothing is written.
+    """
+    if output.suffix != ".onnx" or not output.parent.is_dir() or output.is_dir():
+        raise ExportError(f"--output {output} must be a file that ends in .onnx, in a folder that exists.")
+    if not os.access(output.parent, os.W_OK):
+        raise ExportError(f"--output {output} cannot be written: no right to write to {output.parent}.")
+    specs = [input_spec_from_text(text) for text in inputs]
+    drawn = dict(value_range_from_text(text) for text in ranges)
+    module = load_module(reference, weights)
+    if weights is None:
+        say(without_weights(reference))
+    exported = export_module(module, specs, ranges=drawn, outputs=names, say=say)
+    for path in write_graph(exported.model, output):
+        say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return exported_table(reference, exported)

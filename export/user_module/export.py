@@ -1,0 +1,166 @@
+"""A user's module to an ONNX file, proven against PyTorch before anything is written."""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from export.onnx.census import census
+from export.parity.limits import CPU_BACKEND, FP32_TOLERANCE
+from export.report import Check, Report
+from export.user_module.draw import Drawing, Sizes, new_drawing
+from export.user_module.exportable import copied
+from export.user_module.inputs import InputSpec, ValueRange
+from export.user_module.outputs import output_names
+from export.user_module.parity import ModuleParity, check_enough, difference, eager_answers, sizes_as_text
+from export.user_module.prove import proven
+from export.user_module.refusals import refuse_unsupported
+from export.user_module.source import described
+from export.user_module.trace import Traced, traced_module
+from export.user_module.write import write_graph as write_graph
+from models.errors import ExportError
+
+_UNSORTED = "sorted in decreasing order"  # how PyTorch refuses lengths with enforce_sorted=True
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A graph that answers as the module does.
+
+    Attributes:
+        model: opset 20, IR 10, weights inside.
+        inputs: as they were given.
+        outputs: the graph's output names, in the order of the flattened return value.
+        operators: how often each occurs.
+        parity: what the comparison with PyTorch found.
+        notes: what a user should know, a sentence each.
+    """
+
+    model: onnx.ModelProto
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+    operators: Counter[str]
+    parity: ModuleParity
+    notes: tuple[str, ...]
+
+    def report(self, name: str) -> Report:
+        """The comparison as a report under a name: one check for each output."""
+        checks = tuple(
+            Check(f"worst_error of {errors.name}", errors.worst, FP32_TOLERANCE) for errors in self.parity.outputs
+        )
+        facts = {f"mean_error of {errors.name}": errors.mean for errors in self.parity.outputs}
+        facts["compared_batches"] = float(len(self.parity.compared))
+        return Report(name, CPU_BACKEND, checks, facts, notes=self.notes)
+
+
+def export_module(
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    *,
+    ranges: Mapping[str, ValueRange] | None = None,
+    outputs: Sequence[str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Export any module whose recurrent layers are nn.RNN, nn.LSTM, nn.GRU or cells, and check it against PyTorch.
+
+    Args:
+        module: the module; it is copied and left as it is. Exported in eval mode.
+        inputs: what its forward takes, in order.
+        ranges: name of an input or of a dynamic axis -> what it is drawn from when the graph is checked. Without one,
+            an integer input named `lengths` holds 1..time with time among them, other integers stay below the smallest
+            nn.Embedding, floats are normally distributed.
+        outputs: names of the outputs; by default the keys or fields that the module returns, else output_0 and on.
+        say: told what is being done, a line at a time.
+
+    Returns:
+        The graph and what the comparison found.
+
+    Raises:
+        UnsupportedModelError: a part of the module, or of what it returns, cannot be exported.
+        ParityError: the graph does not answer as the module does.
+        ExportError: an input does not fit the module, PyTorch cannot trace it, or it freezes an axis.
+    """
+    refuse_unsupported(module)
+    reference = copied(module)
+    _check_signature(reference, inputs)
+    drawing, sizes, example, answers = _example(reference, new_drawing(module, inputs, ranges))
+    names = output_names([name for name, _ in answers], outputs, [spec.name for spec in inputs])
+    say(f"tracing {type(module).__name__} at {sizes_as_text(sizes)}")
+
+    def trace(at: Sizes) -> Traced:
+        values = example if at == sizes else drawing.draw(at, torch.Generator().manual_seed(0))
+        return traced_module(module, {spec.name: (values[spec.name], spec.dynamic_axes) for spec in inputs}, names)
+
+    traced, parity = proven(trace, reference, drawing, sizes, names, say)
+    model = traced.model
+    check_enough(parity, drawing)
+    notes = [f"PyTorch itself refuses {sizes_as_text(refused)} ({reason})." for refused, reason in parity.refused]
+    if drawing.is_sorted:
+        notes.append("lengths must go from long to short: the module packs with enforce_sorted=True.")
+    return Exported(model, tuple(inputs), tuple(names), census(model), parity, tuple(notes))
+
+
+def _check_signature(module: nn.Module, inputs: Sequence[InputSpec]) -> None:
+    """Refuse inputs that are more, fewer or in another order than what forward takes."""
+    names = [spec.name for spec in inputs]
+    signature = inspect.signature(module.forward)
+    try:
+        bound = list(signature.bind(*names).arguments)
+    except TypeError as error:
+        raise ExportError(
+            f"{type(module).__name__}.forward{signature} does not take the {len(names)} inputs {', '.join(names)}: "
+            f"{error}. Give one --input for each argument, in order."
+        ) from error
+    if bound != names and sorted(bound) == sorted(names):
+        raise ExportError(
+            f"Inputs {', '.join(names)} are in another order than {type(module).__name__}.forward{signature} takes "
+            f"them. Give them in that order: {', '.join(bound)}."
+        )
+
+
+def _example(module: nn.Module, drawing: Drawing) -> tuple[Drawing, Sizes, dict[str, Tensor], list[tuple[str, Tensor]]]:
+    """Inputs that the module takes, to be traced with, and its answers.
+
+    Raises:
+        ExportError: it takes none that were tried, or answers the same inputs differently.
+    """
+    reason = ""
+    for sizes in drawing.example_sizes():
+        for is_sorted in (False, True):
+            tried = replace(drawing, is_sorted=is_sorted)
+            inputs = tried.draw(sizes, torch.Generator().manual_seed(0))
+            try:
+                answers = eager_answers(module, inputs)
+                again = eager_answers(module, inputs)
+            except ExportError:
+                raise
+            except Exception as error:  # whatever the user's own code raises
+                reason = reason or described(error)
+                if _UNSORTED in str(error):
+                    continue
+                break
+            _check_repeats(module, answers, again)
+            return tried, sizes, inputs, answers
+    raise ExportError(
+        f"PyTorch itself fails on random inputs {', '.join(_as_text(spec) for spec in drawing.inputs)}: {reason}. "
+        "Check dtypes and axes; say which values an input takes with --range NAME:LO..HI, which sizes with "
+        "--range AXIS:LO..HI."
+    )
+
+
+def _check_repeats(module: nn.Module, answers: list[tuple[str, Tensor]], again: list[tuple[str, Tensor]]) -> None:
+    for (name, first), (_, second) in zip(answers, again, strict=True):
+        if first.shape != second.shape or difference(first.numpy(), second.numpy()).any():
+            raise ExportError(
+                f"{type(module).__name__} gives another {name} for the same inputs the second time: it draws random "
+                "numbers in eval mode or keeps state between calls. Take noise and state as inputs, and return new "
+                "state."
+            )
+
+
+def _as_text(spec: InputSpec) -> str:
+    return f"{spec.name}:{spec.dtype}[{','.join(map(str, spec.axes))}]"

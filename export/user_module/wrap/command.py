@@ -1,0 +1,69 @@
+"""`python -m export wrap`: from what a user writes to a bundle and its reports."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from export.tasks.architecture import Architecture
+from export.tasks.wrapped import WrappedArchitecture
+from export.user_module.wrap.options import WrapOptions
+from export.user_module.wrap.wrap import Wrapped, user_model_of, wrap_model
+from models.bundle import Bundle
+from models.errors import ExportError
+from models.wrapped_config import WrappedConfig
+
+
+def wrap_to_store(
+    reference: str,
+    task: str,
+    tokenizer: Path,
+    to: Path,
+    weights: Path | None,
+    facts: Mapping[str, str | None],
+    say: Callable[[str], None] = lambda _: None,
+) -> Wrapped:
+    """Wrap a model.
+
+    Args:
+        reference: FILE:NAME of a class or function that gives the module.
+        task: generation, translation or sentiment.
+        tokenizer: a tokenizer.json.
+        to: STORE/NAME.
+        weights: a safetensors file, or None for the module's own.
+        facts: labels (with commas), source, target, end_token, start_token, as far as the task has them.
+        say: told what is being done, a line at a time.
+
+    Returns:
+        The published bundle and what verification found.
+
+    Raises:
+        RnnserveError: something does not fit; nothing is published.
+    """
+    labels = facts.get("labels")
+    options = WrapOptions(
+        reference=reference,
+        task=task,  # type: ignore[arg-type]  # checked there
+        tokenizer=tokenizer,
+        to=to,
+        weights=weights,
+        labels=tuple(label.strip() for label in labels.split(",")) if labels else (),
+        source=facts.get("source"),
+        target=facts.get("target"),
+        end_token=facts.get("end_token"),
+        start_token=facts.get("start_token"),
+    )
+    return wrap_model(options, say)
+
+
+def architecture_with_code(bundle: Bundle, reference: str) -> Architecture:
+    """A wrapped bundle's architecture with the user's code, to be verified against PyTorch.
+
+    Raises:
+        ExportError: the bundle is not wrapped, or the code is not its own.
+    """
+    config = bundle.config
+    if not isinstance(config, WrappedConfig):
+        raise ExportError(
+            f"{bundle.id} is a {config.architecture} of rnnserve's own, verified against PyTorch without any code; "
+            "leave out --module."
+        )
+    return WrappedArchitecture(bundle, config, user_model_of(bundle, config, reference))

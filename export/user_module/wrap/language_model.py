@@ -1,0 +1,177 @@
+"""A user's language model, forward(ids, lengths, *states) -> (logits, *states), behind advance, step and score.
+
+ids int64 [batch, time], lengths int64 [batch], states as the module gives them or left out at the beginning; logits
+float32 [batch, time, V], or [batch, V] after each row's last token.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
+from export.user_module.wrap.longest import SERVED, check_longest
+from export.user_module.wrap.refused_logits import check_logits
+from export.user_module.wrap.states import StateLayout, state_layout
+from models.errors import ExportError, UnsupportedModelError
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Lengths = NDArray[np.int32]
+
+_OPTIONAL = (
+    " The server begins without states: give each a default, def forward(self, ids, lengths, h=None, c=None), and "
+    "begin from zeros."
+)
+_SAME = 1e-6  # how far an answer from no state may be from one from zeros
+
+
+class UserLanguageModel(nn.Module):
+    """The module with its states as one row.
+
+    Args:
+        module: the user's.
+        layout: of its states.
+        has_positions: whether it gives logits at every position.
+    """
+
+    def __init__(self, module: nn.Module, layout: StateLayout, *, has_positions: bool) -> None:
+        super().__init__()
+        self.module = module
+        self.layout = layout
+        self.has_positions = has_positions
+
+    def forward(self, ids: Tensor, lengths: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits as the module gives them, and the row after each row's last token."""
+        logits, *states = self.module(ids, lengths.to(torch.int64), *self.layout.states_from_row(row))
+        return logits, self.layout.row_from_states(states)
+
+    def last(self, ids: Tensor, lengths: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [batch, V] after each row's last token, and the row there."""
+        logits, new_row = self(ids, lengths, row)
+        if self.has_positions:
+            logits = logits[torch.arange(ids.shape[0]), lengths.to(torch.int64) - 1]
+        return logits, new_row
+
+    def graphs(self) -> dict[str, onnx.ModelProto]:
+        """Trace them.
+
+        Raises:
+            ExportError: PyTorch cannot trace the module, or its code freezes an axis.
+        """
+        ids = torch.zeros(3, 7, dtype=torch.int64)
+        row = torch.zeros(3, self.layout.size)
+        lengths = torch.tensor([7, 4, 1], dtype=torch.int32)
+        of_rows = {0: "batch"}
+        sequence = {"ids": (ids, {0: "batch", 1: "time"}), "lengths": (lengths, of_rows), "state": (row, of_rows)}
+        one = {"token": (ids[:, 0].clone(), of_rows), "state": (row, of_rows)}
+        outputs = ["logits", "new_state"]
+        graphs = {
+            "advance": traced_for(self.module, _Advance(self), "advance", sequence, outputs),
+            "step": traced_for(self.module, _Step(self), "step", one, outputs),
+        }
+        if self.has_positions:
+            graphs["score"] = traced_for(self.module, self, "score", sequence, outputs)
+        return graphs
+
+
+class _Advance(nn.Module):
+    def __init__(self, model: UserLanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, lengths: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model.last(ids, lengths, state)
+
+
+class _Step(_Advance):
+    def forward(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return self.model.last(token.unsqueeze(1), torch.ones_like(token), state)
+
+
+def user_language_model(module: nn.Module, vocab_size: int) -> UserLanguageModel:
+    """Look at what a module takes and gives.
+
+    Args:
+        module: the user's, in eval mode.
+        vocab_size: V, of the tokenizer.
+
+    Raises:
+        ExportError: the module fails, or gives something that cannot be served; the message says which.
+    """
+    who = f"{type(module).__name__}.forward"
+    check_arguments(who, module.forward, "ids, lengths")
+
+    def answer(batch: int, time: int) -> tuple[Any, ...]:
+        ids = torch.arange(batch * time).reshape(batch, time) % vocab_size
+        value = called(who, module, ids, torch.full((batch,), time), advice=_OPTIONAL)
+        if not isinstance(value, tuple | list) or len(value) < 2:
+            shown = type(value).__name__ + (f" of {len(value)}" if isinstance(value, tuple | list) else "")
+            raise UnsupportedModelError(f"{who} gives {shown}; give (logits, state, ...).")
+        return tuple(value)
+
+    logits = check_logits(who, answer(3, 5)[0], {3: "[batch, time, V]", 2: "[batch, V]"}, 3)
+    if logits.shape[-1] != vocab_size:
+        raise ExportError(
+            f"The tokenizer has {vocab_size} tokens, {who} gives {logits.shape[-1]} logits. Each token needs one: "
+            "wrap the tokenizer that the model was trained with."
+        )
+    if logits.dim() == 3 and logits.shape[1] != 5:
+        raise UnsupportedModelError(f"{who} gives logits {list(logits.shape)} for ids [3, 5]; give [batch, time, V].")
+    check_longest(
+        who,
+        lambda length: answer(1, length),
+        SERVED["generation"],
+        "Make its tables long enough, or clamp positions. Positions counted from each call's beginning are wrong "
+        "anyway: keep what was read before in a state.",
+    )
+    layout = state_layout(lambda batch, time: list(answer(batch, time)[1:]), _state_names(module.forward), who)
+    model = UserLanguageModel(module, layout, has_positions=logits.dim() == 3)
+    _check_begins_from_zeros(model, vocab_size, who)
+    return model
+
+
+def _check_begins_from_zeros(model: UserLanguageModel, vocab_size: int, who: str) -> None:
+    ids = torch.arange(10).reshape(2, 5) % vocab_size
+    lengths = torch.full((2,), 5)
+    logits, *states = called(who, model.module, ids, lengths)
+    again, row = called(who, model, ids, lengths, torch.zeros(2, model.layout.size))
+    errors = (float((logits - again).abs().max()), float((model.layout.row_from_states(states) - row).abs().max()))
+    if not max(errors) <= _SAME * max(1.0, float(logits.abs().max())):
+        raise UnsupportedModelError(
+            f"{who} without states answers otherwise than with zeros (by {max(errors):.3g}), so its initial state is "
+            "something else, such as a learnt one. The server begins with zeros: subtract the initial state from what "
+            "forward gives and add it to what it takes."
+        )
+
+
+def _state_names(forward: Callable[..., Any]) -> list[str]:
+    parameters = list(inspect.signature(forward).parameters.values())[2:]
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+
+
+class LanguageModelAnswers:
+    """PyTorch's answers in numpy arrays, eager.
+
+    Args:
+        model: the user's.
+    """
+
+    def __init__(self, model: UserLanguageModel) -> None:
+        self._model = model
+
+    def answer(self, ids: Ids, lengths: Lengths, row: Floats) -> tuple[Floats, Floats, Floats | None]:
+        """Logits [batch, V] after each row's last token, the row [batch, D] there, and logits at every position."""
+        order, back = rows_by_length(torch.from_numpy(lengths))
+        arguments = [torch.from_numpy(array)[order] for array in (ids, lengths, row)]
+        logits, new_row = (value[back] for value in called(type(self._model.module).__name__, self._model, *arguments))
+        positions = None
+        if self._model.has_positions:
+            positions = logits.numpy()
+            logits = logits[torch.arange(len(ids)), torch.from_numpy(lengths).to(torch.int64) - 1]
+        return logits.numpy(), new_row.numpy(), positions

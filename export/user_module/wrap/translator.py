@@ -1,0 +1,226 @@
+"""A user's translator, two methods, behind the graphs encode and step.
+
+encode(ids, lengths) -> (memory, keys, state)
+    ids int64 [batch, source], lengths int64 [batch]; memory float32 [batch, source, M], keys float32
+    [batch, source, A], state: float32 tensors nested as may be, each with a batch axis.
+step(token, state, memory, keys, lengths) -> (logits, state, attention)
+    token int64 [batch]; logits float32 [batch, V], attention float32 [batch, source]: weights over the source's own
+    positions, which sum to 1.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.user_module.wrap.calls import called, rows_by_length, traced_for
+from export.user_module.wrap.longest import SERVED, check_longest
+from export.user_module.wrap.refused_logits import check_logits
+from export.user_module.wrap.states import StateLayout, state_layout
+from models.errors import ExportError, UnsupportedModelError
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Lengths = NDArray[np.int32]
+
+_SUM_TOLERANCE = 1e-4
+
+
+class UserTranslator(nn.Module):
+    """The module with its state as one row.
+
+    Args:
+        module: the user's.
+        layout: of its state.
+        widths: M and A.
+        end_id: what the server feeds first.
+        start_id: what the module wants to be fed first; None where that is the end token.
+    """
+
+    def __init__(
+        self, module: nn.Module, layout: StateLayout, widths: tuple[int, int], end_id: int, start_id: int | None
+    ) -> None:
+        super().__init__()
+        self.module: Any = module
+        self.layout = layout
+        self.memory_width, self.keys_width = widths
+        self.end_id = end_id
+        self.start_id = start_id
+
+    def encode(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Memory, keys, and the state as a row."""
+        memory, keys, state = self.module.encode(ids, lengths.to(torch.int64))
+        return memory, keys, self.layout.row_from_states([state])
+
+    def step(
+        self, token: Tensor, row: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, the new state as a row, attention."""
+        if self.start_id is not None:  # an end token is never fed but at the beginning
+            token = torch.where(token == self.end_id, self.start_id, token)
+        (state,) = self.layout.states_from_row(row)
+        logits, new_state, attention = self.module.step(token, state, memory, keys, lengths.to(torch.int64))
+        return logits, self.layout.row_from_states([new_state]), attention
+
+    def graphs(self) -> dict[str, onnx.ModelProto]:
+        """Trace them.
+
+        Raises:
+            ExportError: PyTorch cannot trace the module, or its code freezes an axis.
+        """
+        batch, source = 3, 23
+        ids = torch.zeros(batch, source, dtype=torch.int64)
+        lengths = torch.tensor([source, 7, 1], dtype=torch.int32)
+        of_rows, positions = {0: "batch"}, {0: "batch", 1: "source"}
+        sources = {"ids": (ids, positions), "lengths": (lengths, of_rows)}
+        one = {
+            "token": (ids[:, 0].clone(), of_rows),
+            "state": (torch.zeros(batch, self.layout.size), of_rows),
+            "memory": (torch.zeros(batch, source, self.memory_width), positions),
+            "keys": (torch.zeros(batch, source, self.keys_width), positions),
+            "lengths": (lengths, of_rows),
+        }
+        return {
+            "encode": traced_for(self.module, _Encode(self), "encode", sources, ["memory", "keys", "state"]),
+            "step": traced_for(self.module, _Step(self), "step", one, ["logits", "new_state", "attention"]),
+        }
+
+
+class _Encode(nn.Module):
+    def __init__(self, model: UserTranslator) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.encode(ids, lengths)
+
+
+class _Step(_Encode):
+    def forward(  # type: ignore[override]
+        self, token: Tensor, state: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.step(token, state, memory, keys, lengths)
+
+
+def user_translator(module: Any, vocab_size: int, end_id: int, start_id: int | None) -> UserTranslator:
+    """Look at what a module takes and gives.
+
+    Args:
+        module: the user's, in eval mode.
+        vocab_size: V, of the tokenizer.
+        end_id: what ends a source and a target.
+        start_id: what the decoder reads first, if that is another token.
+
+    Raises:
+        ExportError: the module fails, or gives something that cannot be served; the message says which.
+    """
+    name = type(module).__name__
+    missing = [method for method in ("encode", "step") if not callable(getattr(module, method, None))]
+    if missing:
+        raise UnsupportedModelError(
+            f"{name} has no method {' and no method '.join(missing)}. A translator has encode(ids, lengths) -> "
+            "(memory, keys, state) and step(token, state, memory, keys, lengths) -> (logits, state, attention)."
+        )
+
+    def encoded(batch: int, source: int) -> tuple[Any, ...]:
+        ids = torch.arange(batch * source).reshape(batch, source) % vocab_size
+        value = called(f"{name}.encode", module.encode, ids, torch.full((batch,), source))
+        return _three(f"{name}.encode", value, "(memory, keys, state)")
+
+    memory, keys, state = encoded(3, 5)
+    widths = (_width(f"{name}.encode", "memory", memory), _width(f"{name}.encode", "keys", keys))
+    layout = state_layout(lambda batch, source: [encoded(batch, source)[2]], ["state"], f"{name}.encode")
+    model = UserTranslator(module, layout, widths, end_id, start_id)
+    lengths = torch.tensor([5, 3, 1])
+    value = called(f"{name}.step", module.step, torch.full((3,), end_id), state, memory, keys, lengths)
+    logits, new_state, attention = _three(f"{name}.step", value, "(logits, state, attention)")
+    check_logits(f"{name}.step", logits, {2: "[batch, V]"}, 3)
+    if logits.shape[1] != vocab_size:
+        raise ExportError(
+            f"The tokenizer has {vocab_size} tokens, {name}.step gives {logits.shape[1]} logits. Each token needs one: "
+            "wrap the tokenizer that the model was trained with (source and target share it)."
+        )
+    if layout.row_from_states([new_state]).shape != (3, layout.size):
+        raise UnsupportedModelError(f"{name}.step gives a state of another size than {name}.encode.")
+    _check_attention(f"{name}.step", attention, lengths)
+
+    def long(source: int) -> None:
+        memory, keys, state = encoded(1, source)
+        called(f"{name}.step", module.step, torch.full((1,), end_id), state, memory, keys, torch.tensor([source]))
+
+    advice = "Make its tables long enough, or clamp positions."
+    check_longest(name, long, SERVED["translation"], advice)
+    return model
+
+
+def _three(who: str, value: Any, wanted: str) -> tuple[Any, Any, Any]:
+    if not isinstance(value, tuple | list) or len(value) != 3:
+        shown = type(value).__name__ + (f" of {len(value)}" if isinstance(value, tuple | list) else "")
+        raise UnsupportedModelError(f"{who} gives {shown}; give {wanted}.")
+    return value[0], value[1], value[2]
+
+
+def _width(who: str, name: str, value: Any) -> int:
+    is_fit = isinstance(value, Tensor) and value.dtype == torch.float32 and value.shape[:2] == (3, 5)
+    if not is_fit or value.dim() != 3:
+        shown = f"{value.dtype}{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise UnsupportedModelError(
+            f"{who} gives {name} {shown.removeprefix('torch.')} for ids [3, 5]; give float32 [batch, source, width]. "
+            "A decoder without keys of its own may be given the memory twice."
+        )
+    return int(value.shape[2])
+
+
+def _check_attention(who: str, attention: Any, lengths: Tensor) -> None:
+    if not isinstance(attention, Tensor) or attention.shape != (3, 5) or attention.dtype != torch.float32:
+        shown = f"{attention.dtype}{list(attention.shape)}" if isinstance(attention, Tensor) else type(attention)
+        raise UnsupportedModelError(
+            f"{who} gives attention {str(shown).removeprefix('torch.')} for sources [3, 5]; give float32 "
+            "[batch, source]."
+        )
+    past = attention[torch.arange(5).unsqueeze(0) >= lengths.unsqueeze(1)]
+    if bool((past != 0).any()):
+        raise UnsupportedModelError(
+            f"{who} gives attention {float(past.abs().max()):.3g} past the end of a source. Mask the scores there "
+            "before the softmax: scores.masked_fill(positions >= lengths[:, None], -1e9)."
+        )
+    error = float((attention.sum(1) - 1).abs().max())
+    if error > _SUM_TOLERANCE or bool((attention < 0).any()):
+        raise UnsupportedModelError(
+            f"{who} gives attention that is no set of shares (a row's sum is off 1 by {error:.3g}). Give the weights "
+            "after the softmax."
+        )
+
+
+class TranslatorAnswers:
+    """PyTorch's answers in numpy arrays, eager.
+
+    Args:
+        model: the user's.
+    """
+
+    def __init__(self, model: UserTranslator) -> None:
+        self._model = model
+
+    def translate(self, ids: Ids, lengths: Lengths, targets: Ids) -> tuple[dict[str, Floats], Floats, Floats, Floats]:
+        """Encode, then step through targets int64 [batch, time].
+
+        Returns:
+            memory, keys and state by name; logits [batch, time, V]; attention [batch, time, source]; the last state
+            [batch, D].
+        """
+        name = type(self._model.module).__name__
+        order, back = rows_by_length(torch.from_numpy(lengths))
+        sources, of_sources = torch.from_numpy(ids)[order], torch.from_numpy(lengths)[order]
+        memory, keys, row = called(f"{name}.encode", self._model.encode, sources, of_sources)
+        encoded = {"memory": memory, "keys": keys, "state": row}
+        all_logits, all_attention = [], []
+        for token in torch.from_numpy(targets)[order].unbind(1):
+            logits, row, attention = called(f"{name}.step", self._model.step, token, row, memory, keys, of_sources)
+            all_logits.append(logits)
+            all_attention.append(attention)
+        stacked = [torch.stack(values, dim=1)[back].numpy() for values in (all_logits, all_attention)]
+        return {key: value[back].numpy() for key, value in encoded.items()}, stacked[0], stacked[1], row[back].numpy()

@@ -1,1 +1,0 @@
-"""A model trained elsewhere as a bundle that the server takes: checks, card, command. Torch-free."""

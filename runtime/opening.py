@@ -1,0 +1,150 @@
+"""The one place that knows the backends by name: which there are, which graph sets each runs, and how a set is opened.
+
+A backend's own modules are imported when it is asked for, so that a machine needs the libraries of those it uses alone.
+"""
+
+from typing import Protocol
+
+from models.bundle import Bundle
+from models.errors import ConfigError
+from models.graph_set import GraphSet
+from runtime.runner import AttentionStepRunner, SequenceRunner, StepRunner
+from runtime.tensorrt.profiles import SERVED, Widths
+
+TENSORRT, CUDA, CPU = "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"
+# backend -> graph sets that it runs; both best first where nothing was measured
+SETS = {TENSORRT: ("gpu-fp16", "gpu-fp32"), CUDA: ("gpu-fp16", "gpu-fp32"), CPU: ("int8", "fp32")}
+BACKENDS = tuple(SETS)
+
+
+class OpenSet(Protocol):
+    """One graph set on one backend."""
+
+    @property
+    def graph_set(self) -> GraphSet:
+        """The set, as it lies on disk."""
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest source or text, in tokens, that it was opened for; None where there is no limit."""
+
+    def sequences(self) -> SequenceRunner:
+        """The runner of the graphs that take sequences."""
+
+    def steps(self, capacity: int) -> StepRunner:
+        """The runner of a language model's step, with so many slots.
+
+        Raises:
+            RunnerError: it was built for fewer.
+        """
+
+    def attention_steps(self, capacity: int) -> AttentionStepRunner:
+        """The runner of a translator's step; as `steps`."""
+
+
+def open_set(backend: str, bundle: Bundle, set_name: str, *, threads: int = 1) -> OpenSet:
+    """Open the graphs of a bundle that serving needs.
+
+    Args:
+        backend: one of BACKENDS.
+        bundle: the model.
+        set_name: one of SETS[backend].
+        threads: of the CPU's runtime inside one operator.
+
+    Raises:
+        ConfigError: no such backend, or it does not run such a set.
+        BundleError: the bundle has no such set, or a file of it is not what its manifest says.
+        BackendMissingError: the machine lacks the backend.
+        RunnerError: the backend refuses the set.
+    """
+    if set_name not in SETS.get(backend, ()):
+        runs = "; ".join(f"{name} runs {' and '.join(sets)}" for name, sets in SETS.items())
+        raise ConfigError(
+            f"Backend {ascii(backend)[:80]} does not run graph set {ascii(set_name)[:80]}. Backends: {runs}."
+        )
+    graph_set = bundle.graph_set(set_name)
+    match backend:
+        case "tensorrt":
+            from runtime.tensorrt.graphs import TensorrtGraphs
+
+            return TensorrtGraphs(graph_set, bundle.record.task, widths_of(bundle), bundle.record.sha256)
+        case "onnxruntime-cuda":
+            return _OnCuda(graph_set, bundle)
+        case _:
+            return _OnCpu(graph_set, bundle, threads)
+
+
+def why_unavailable(backend: str) -> str | None:
+    """One sentence on why this machine cannot run a backend, or None where it can. Opens no model.
+
+    Args:
+        backend: one of BACKENDS.
+    """
+    if backend == TENSORRT:
+        from runtime.tensorrt.availability import why_unavailable as why_no_tensorrt
+
+        return why_no_tensorrt()
+    if backend == CUDA:
+        from runtime.onnxruntime_cuda.build import Device
+        from runtime.onnxruntime_cuda.build import why_unavailable as why_no_cuda
+
+        return why_no_cuda(Device())
+    return None
+
+
+def widths_of(bundle: Bundle) -> Widths:
+    """The numbers in a row of the bundle's state, memory and keys."""
+    record = bundle.record
+    return Widths(record.state_width, record.memory_width or 0, record.keys_width or 0)
+
+
+class _OnCpu:
+    max_length = None
+
+    def __init__(self, graph_set: GraphSet, bundle: Bundle, threads: int) -> None:
+        from runtime.onnxruntime.build import open_graph_set
+
+        self.graph_set = graph_set
+        self._graphs = open_graph_set(graph_set, threads=threads, graphs=SERVED[bundle.record.task])
+        self._width = bundle.record.state_width
+
+    def sequences(self) -> SequenceRunner:
+        from runtime.onnxruntime.run import OnnxSequenceRunner
+
+        return OnnxSequenceRunner(self._graphs)
+
+    def steps(self, capacity: int) -> StepRunner:
+        from runtime.onnxruntime.run import OnnxStepRunner
+
+        return OnnxStepRunner(self._graphs, capacity, self._width)
+
+    def attention_steps(self, capacity: int) -> AttentionStepRunner:
+        from runtime.onnxruntime.attention_run import OnnxAttentionStepRunner
+
+        return OnnxAttentionStepRunner(self._graphs, capacity, self._width)
+
+
+class _OnCuda:
+    max_length = None
+
+    def __init__(self, graph_set: GraphSet, bundle: Bundle) -> None:
+        from runtime.onnxruntime_cuda.build import Device, open_graph_set
+
+        self.graph_set = graph_set
+        self._graphs = open_graph_set(graph_set, device=Device(), graphs=SERVED[bundle.record.task])
+        self._width = bundle.record.state_width
+
+    def sequences(self) -> SequenceRunner:
+        from runtime.onnxruntime.run import OnnxSequenceRunner
+
+        return OnnxSequenceRunner(self._graphs)
+
+    def steps(self, capacity: int) -> StepRunner:
+        from runtime.onnxruntime_cuda.run import CudaStepRunner
+
+        return CudaStepRunner(self._graphs, capacity, self._width)
+
+    def attention_steps(self, capacity: int) -> AttentionStepRunner:
+        from runtime.onnxruntime_cuda.attention_run import CudaAttentionStepRunner
+
+        return CudaAttentionStepRunner(self._graphs, capacity, self._width)
