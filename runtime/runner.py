@@ -1,6 +1,6 @@
 """What every backend gives the server: two small interfaces. Knows no scheduling, no tokens' meaning, no transport."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,3 +81,55 @@ class AttentionStepRunner(StepRunner, Protocol):
     """
 
     attention: NDArray[np.float32]
+
+
+class DecodeRunner(Protocol):
+    """Holds the states of the rows that are decoded together, and advances all by several tokens in one call.
+
+    The rows lie in slots 0..n-1; whoever uses it moves the last row into the slot of one that leaves.
+
+    Attributes:
+        capacity: the number of slots.
+        input_names: inputs of the graph `decode`; those besides state, memory, keys and lengths are given to `decode`.
+    """
+
+    capacity: int
+    input_names: frozenset[str]
+
+    def put(self, slot: int, row: NDArray[np.float32], memory: Mapping[str, Array] | None = None) -> None:
+        """Write a state row, float32 [D], and what else the row needs, into a slot; as StepRunner.put."""
+
+    def get(self, slot: int) -> NDArray[np.float32]:
+        """A copy of the state row, float32 [D], that the slot holds."""
+
+    def previous(self, slot: int) -> NDArray[np.float32]:
+        """A copy of the state row, float32 [D], that the slot held before the last window; no row may have moved in."""
+
+    def move(self, slot: int, source: int) -> None:
+        """Let the row of slot `source` continue in another slot."""
+
+    def decode(self, num_rows: int, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Run a window for the rows of slots 0..num_rows-1 and keep their new states.
+
+        Args:
+            num_rows: n, at least 1.
+            inputs: the graph's inputs besides state, memory, keys and lengths (docs/export.md).
+            outputs: names of the outputs that are wanted.
+
+        Returns:
+            Those outputs, in order. `attention` is as wide as the longest source, rounded up.
+
+        Raises:
+            RunnerError: the runtime failed; the states are as before.
+        """
+
+    def replay(self, state: NDArray[np.float32], inputs: Mapping[str, Array]) -> NDArray[np.float32]:
+        """The state of one row, float32 [D], after a window of its own; for rows without a memory.
+
+        Args:
+            state: float32 [D], before it.
+            inputs: as for `decode`, of one row.
+
+        Raises:
+            RunnerError: the runtime failed.
+        """

@@ -13,7 +13,7 @@ the length counts, i over all source positions, the end token's too. A position 
 
 How it is looked for: all continuations of all live hypotheses are ranked by log p; ties go to the lower row, then the
 lower id. The beam_size best that do not end live on. Those that end are finished if they rank before the next best
-that does not. A beam of 1 looks at the likeliest continuation alone, which is greedy decoding. The 1 + alternatives
+that does not. A beam of 1 takes the likeliest continuation alone: greedy decoding (`GreedySearch`). The 1 + alternatives
 best finished ones are kept; ties go to the one that was finished first. Once as many are finished, a live hypothesis
 is dropped when it can no longer beat the worst kept one: log p and coverage's part only make a score lower, so nothing
 that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After max_tokens
@@ -33,8 +33,6 @@ from models.decoding.candidates import Candidates, top_candidates
 from models.decoding.options import TranslationOptions
 
 LEAST_COVERAGE = 1e-30
-_NO_ROWS = np.zeros(0, np.int64)
-_FIRST_ROW = np.zeros(1, np.int64)
 
 
 class Hypothesis(NamedTuple):
@@ -111,6 +109,7 @@ class BeamSearch:
     Attributes:
         tokens: int64 [k], each live row's next input; empty when the search is over.
         num_tokens: tokens chosen so far in each live row.
+        max_tokens: the most that a translation may have.
     """
 
     def __init__(
@@ -121,7 +120,7 @@ class BeamSearch:
         self._source_length = source_length
         self._keep_attention = keep_attention
         self._num_wanted = 1 + options.alternatives
-        self._max_tokens = max_tokens_of(options, source_length)
+        self.max_tokens = max_tokens_of(options, source_length)
         self._log_p = np.zeros(1)  # float64 [k]
         self._last: list[_Node | None] = [None]  # of each live row
         self._coverage = np.zeros((1, source_length)) if options.coverage_penalty else None  # float64 [k, S]
@@ -163,10 +162,6 @@ class BeamSearch:
             As `advance`.
         """
         self.num_tokens += 1
-        if self._options.beam_size == 1:
-            return self._extend_greedily(
-                int(candidates.ids[0, 0]), float(candidates.log_probabilities[0, 0]), attention
-            )
         totals = self._log_p[:, None] + candidates.log_probabilities
         ranked = np.argsort(-totals.ravel(), kind="stable").tolist()  # rows and ids ascend where log p is equal
         log_p, ids, width = totals.ravel().tolist(), candidates.ids.ravel().tolist(), totals.shape[1]
@@ -185,20 +180,10 @@ class BeamSearch:
                 chosen.append((token, log_p[place]))
         return self._live_on(parents, chosen, attention)
 
-    def _extend_greedily(self, token: int, log_p: float, attention: NDArray[np.float32]) -> NDArray[np.int64]:
-        """What is left of `extend` for a beam of 1, where there is nothing to rank: many such rows step together."""
-        self._log_p[0] += log_p
-        node = _Node(token, self._row_of(attention, 0), self._last[0])
-        if token == self._end_id or self.num_tokens == self._max_tokens:
-            self._finish(node, float(self._log_p[0]), 0, attention)
-            self._last = []
-            self.tokens = _NO_ROWS
-            return _NO_ROWS
-        self._last[0] = node
-        self.tokens = np.array([token], np.int64)
-        if self._coverage is not None:
-            self._coverage = self._coverage + attention[:1, : self._source_length]
-        return _FIRST_ROW
+    def last_attention(self) -> NDArray[np.float32] | None:
+        """Of the first live row's last token, float32 [1, source_length]; None when the search keeps none."""
+        node = self._last[0]
+        return None if node is None or node.attention is None else node.attention[None]
 
     def results(self) -> list[Hypothesis]:
         """The 1 + alternatives best that are finished, best first; fewer when fewer were found."""
@@ -212,12 +197,12 @@ class BeamSearch:
             _Node(token, self._row_of(attention, row), self._last[row])
             for row, (token, _) in zip(parents, chosen, strict=True)
         ]
-        if self.num_tokens == self._max_tokens:
+        if self.num_tokens == self.max_tokens:
             for row, node, (_, log_p) in zip(parents, nodes, chosen, strict=True):
                 self._finish(node, log_p, row, attention)
             parents, nodes, chosen = [], [], []
         if len(self._finished) == self._num_wanted:
-            worst, most = self._finished[-1].score, ((5 + self._max_tokens) / 6) ** self._options.length_penalty
+            worst, most = self._finished[-1].score, ((5 + self.max_tokens) / 6) ** self._options.length_penalty
             num_hopeful = sum(log_p / most > worst for _, log_p in chosen)  # log p falls along the rows
             parents, nodes, chosen = parents[:num_hopeful], nodes[:num_hopeful], chosen[:num_hopeful]
         self._last = list(nodes)
@@ -251,3 +236,77 @@ class BeamSearch:
         attention = np.stack(rows) if rows else np.zeros((0, self._source_length), np.float32)
         ids = [node.token for node in nodes[: len(nodes) - finished.is_ended]]
         return Hypothesis(ids, finished.score, "stop" if finished.is_ended else "length", attention)
+
+
+class GreedySearch:
+    """What a beam of 1 finds, when its tokens come several at a time from wherever they were chosen.
+
+    Args:
+        options: penalties and max_tokens.
+        end_id: the end token's id.
+        source_length: tokens of the source, its end token counted, at least 1.
+        keep_attention: whether the result carries its attention.
+
+    Attributes:
+        ids: tokens so far, without the end token.
+        num_tokens: tokens chosen so far, the end token counted.
+        max_tokens: the most it may have.
+    """
+
+    def __init__(
+        self, options: TranslationOptions, *, end_id: int, source_length: int, keep_attention: bool = True
+    ) -> None:
+        self._options = options
+        self._end_id = end_id
+        self._source_length = source_length
+        self._keep_attention = keep_attention
+        self._log_p = 0.0
+        self._attention: list[NDArray[np.float32]] = []
+        self._coverage = np.zeros(source_length) if options.coverage_penalty else None  # float64 [S]
+        self._is_ended = False
+        self._num_taken = 0
+        self.max_tokens = max_tokens_of(options, source_length)
+        self.num_tokens = 0
+        self.ids: list[int] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the end token was chosen or max_tokens are reached."""
+        return self._is_ended or self.num_tokens >= self.max_tokens
+
+    def extend(self, tokens: list[int], log_probabilities: list[float], attention: NDArray[np.float32]) -> None:
+        """Take the next tokens, as far as the search goes; what comes after its end is ignored.
+
+        Args:
+            tokens: of the next steps.
+            log_probabilities: theirs, natural logarithms.
+            attention: float32 [steps, S], S >= source_length; what is past it is ignored.
+        """
+        tokens = tokens[: self.max_tokens - self.num_tokens]
+        if self._end_id in tokens:
+            tokens = tokens[: tokens.index(self._end_id) + 1]
+            self._is_ended = True
+        num_steps = len(tokens)
+        self.num_tokens += num_steps
+        self.ids += tokens[: num_steps - self._is_ended]
+        for log_probability in log_probabilities[:num_steps]:
+            self._log_p += log_probability
+        rows = attention[:num_steps, : self._source_length]
+        if self._keep_attention:
+            self._attention.append(rows.copy())
+        if self._coverage is not None:
+            for row in rows:  # one by one, so that the sum does not depend on how the steps were cut
+                self._coverage += row
+
+    def take(self) -> tuple[list[int], NDArray[np.float32] | None]:
+        """The tokens since the last call, never the end token, and, where it is kept, their attention [n, S]."""
+        start, self._num_taken = self._num_taken, len(self.ids)
+        return self.ids[start:], self._all_attention()[start : len(self.ids)] if self._keep_attention else None
+
+    def result(self) -> Hypothesis:
+        """What was found, once it is over."""
+        score = score_of(self._log_p, self.num_tokens, self._options, self._coverage)
+        return Hypothesis(self.ids, score, "stop" if self._is_ended else "length", self._all_attention())
+
+    def _all_attention(self) -> NDArray[np.float32]:
+        return np.concatenate([np.zeros((0, self._source_length), np.float32), *self._attention])

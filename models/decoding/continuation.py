@@ -1,8 +1,7 @@
 """One continuation while it is generated: its tokens become text, and it decides when it ends.
 
 Knows tokens' texts and the options; knows nothing of models, batches or threads. It is driven by whatever makes the
-tokens, and says how many may be made before it must see them, so that a row is free before the step after its last
-token. Text is made when it is asked for, or at once where a stop string may end it or a place in the text is asked for.
+tokens, and says how many may be made before it must see them. Text is made when it is asked for, or at once where a stop string may end it or a place in the text is asked for.
 """
 
 from typing import Literal, NamedTuple
@@ -99,28 +98,34 @@ class Continuation:
         return 1 if self._filter is not None else self._max_tokens - self.num_tokens
 
     def extend(self, tokens: list[int]) -> bool:
-        """Take the next tokens.
+        """Take the next tokens, as far as the continuation goes; what comes after its end is ignored.
 
         Args:
-            tokens: at least one; not after the end token, nor more than `num_until_end`.
+            tokens: at least one, the end token included where it was chosen.
 
         Returns:
             Whether the continuation has ended; then it takes no more.
         """
-        self.num_tokens += len(tokens)
-        if tokens[-1] == self._end_id:
-            self._tokens += tokens[:-1]
+        tokens = tokens[: self._max_tokens - self.num_tokens]
+        is_ended = self._end_id in tokens
+        if is_ended:
+            tokens = tokens[: tokens.index(self._end_id)]  # type: ignore[arg-type]  # it is in it
+        if self._filter is None:
+            self._tokens += tokens
+            self.num_tokens += len(tokens)
+        else:
+            for token in tokens:
+                self._tokens.append(token)
+                self.num_tokens += 1
+                self._read()
+                if self.finish_reason is not None:
+                    return True
+        if is_ended:
+            self.num_tokens += 1
             self._end("stop")
-            return True
-        self._tokens += tokens
-        if self._filter is not None:
-            self._read()
-            if self.finish_reason is not None:
-                return True
-        if self.num_tokens >= self._max_tokens:
+        elif self.num_tokens >= self._max_tokens:
             self._end("length")
-            return True
-        return False
+        return self.finish_reason is not None
 
     def place(self, found: TokenLogprob) -> None:
         """Keep what is known of the token that `extend` is given next; an end token has no place in the text."""

@@ -43,6 +43,12 @@ class PenaltyRow:
     bias: NDArray[np.float32]
 
 
+def changes_logits(options: GenerationOptions) -> bool:
+    """Whether a request's options change logits."""
+    values = (options.repetition_penalty, options.frequency_penalty, options.presence_penalty)
+    return values != (1.0, 0.0, 0.0) or bool(options.logit_bias)
+
+
 def penalty_row(options: GenerationOptions, prompt: NDArray[np.int64], vocab_size: int) -> PenaltyRow | None:
     """The row of a new continuation, or None when nothing changes its logits.
 
@@ -51,9 +57,9 @@ def penalty_row(options: GenerationOptions, prompt: NDArray[np.int64], vocab_siz
         prompt: int64 [length], its token ids.
         vocab_size: V; every id of options.logit_bias is below it.
     """
-    values = (max(options.repetition_penalty, _LEAST_REPETITION), options.frequency_penalty, options.presence_penalty)
-    if values == (1.0, 0.0, 0.0) and not options.logit_bias:
+    if not changes_logits(options):
         return None
+    values = (max(options.repetition_penalty, _LEAST_REPETITION), options.frequency_penalty, options.presence_penalty)
     seen = np.zeros(vocab_size, np.bool_)
     seen[prompt] = True
     bias = np.zeros(vocab_size, np.float32)

@@ -23,7 +23,25 @@ from numpy.typing import NDArray
 
 from models.decoding.inverse_cdf import inverse_cdf, weights_of
 from models.decoding.likeliest import largest_mask, likeliest_ids
-from models.decoding.sampling_rows import GREEDY, PLAIN, SamplingRows
+from models.decoding.options import GenerationOptions
+from models.decoding.uniforms import stream_key, uniforms
+
+GREEDY, PLAIN, FILTERED = 0, 1, 2  # kinds of rows: temperature 0; sampled from all tokens; with top_k, top_p or min_p
+
+# `position`: absolute position of the token to be chosen; `end_from`: the first at which it may be the end token.
+ROW = np.dtype(
+    [
+        ("key", np.uint64),
+        ("position", np.int64),
+        ("end_from", np.int64),
+        ("kind", np.int8),
+        ("temperature", np.float32),
+        ("top_k", np.int64),
+        ("top_p", np.float64),
+        ("min_p", np.float32),
+    ]
+)
+_LEAST_TEMPERATURE = 1e-6  # one below it but not 0 counts as this, so that quotients of logits do not overflow
 
 Choice = tuple[NDArray[np.int64], NDArray[np.float32]]  # tokens [n], and the largest logit of each row [n]
 
@@ -32,6 +50,32 @@ NOT_FINITE = -1  # in place of a token: the row's logits hold NaN or infinity
 _HEAD = 512  # a nucleus is small as a rule: it is looked for among so many tokens before the vocabulary is sorted
 _IN_HEAD = -1  # as a number of candidates: try the head first
 _BEYOND_HEAD = -1  # as a choice: the nucleus is larger than the head
+
+
+def sampling_row(options: GenerationOptions, *, seed: int, choice: int, position: int) -> NDArray[np.void]:
+    """What the sampler needs of one row.
+
+    Args:
+        options: the request's.
+        seed: the request's seed, 0 .. 2^63 - 1.
+        choice: which of its prompt's samples this is, from 0.
+        position: absolute position of the first token to be chosen: the number of tokens before it.
+
+    Returns:
+        dtype ROW, [1].
+    """
+    has_filter = options.top_k > 0 or options.top_p < 1 or options.min_p > 0
+    values = (
+        stream_key(seed, choice),
+        position,
+        position + options.min_tokens,
+        GREEDY if options.temperature == 0 else FILTERED if has_filter else PLAIN,
+        0 if options.temperature == 0 else max(options.temperature, _LEAST_TEMPERATURE),
+        min(options.top_k, 2**62),
+        options.top_p,
+        options.min_p,
+    )
+    return np.array([values], ROW)
 
 
 class Sampler:
@@ -45,29 +89,25 @@ class Sampler:
         self._end_id = end_id
         self._quiet = _quiet_context()
 
-    def choose(self, logits: NDArray[np.float32], rows: SamplingRows) -> NDArray[np.int64]:
+    def choose(self, logits: NDArray[np.float32], rows: NDArray[np.void]) -> NDArray[np.int64]:
         """The next token of each row.
 
         Args:
             logits: float32 [n, V], C-contiguous, n >= 1; not changed.
-            rows: the n rows; advance them afterwards.
+            rows: dtype ROW, [n], at the positions of the tokens that are to be chosen.
 
         Returns:
             int64 [n], ids, or NOT_FINITE for a row whose logits are not finite (some may be -infinity, not all).
         """
         return self._quiet.run(self._choose, logits, rows)
 
-    def _choose(self, logits: NDArray[np.float32], rows: SamplingRows) -> NDArray[np.int64]:
-        early = None if self._end_id is None else rows.early
-        if early is not None:
+    def _choose(self, logits: NDArray[np.float32], rows: NDArray[np.void]) -> NDArray[np.int64]:
+        early = rows["position"] < rows["end_from"]
+        if self._end_id is not None and early.any():
             logits = logits.copy()
             logits[early, self._end_id] = -np.inf
-        if rows.kind == GREEDY:
-            chosen, best = _choose_greedily(logits)
-        elif rows.kind == PLAIN:
-            chosen, best = _choose_plainly(logits, rows.temperature, rows.uniforms())
-        else:
-            chosen, best = _choose_mixed(logits, rows.table, rows.uniforms())
+        (numbers,) = uniforms(rows["key"], rows["position"])
+        chosen, best = _choose_mixed(logits, rows, numbers)
         if not math.isfinite(np.add.reduce(best)):
             chosen[~np.isfinite(best)] = NOT_FINITE
         return chosen
@@ -89,11 +129,11 @@ def _choose_greedily(logits: NDArray[np.float32]) -> Choice:
 
 
 def _choose_plainly(
-    logits: NDArray[np.float32], temperature: NDArray[np.float32] | None, uniforms: NDArray[np.float64]
+    logits: NDArray[np.float32], temperature: NDArray[np.float32], numbers: NDArray[np.float64]
 ) -> Choice:
     """Sample from all tokens."""
     best = np.maximum.reduce(logits, axis=1)
-    return inverse_cdf(weights_of(_scaled(logits, best, temperature)), uniforms), best
+    return inverse_cdf(weights_of(_scaled(logits, best, temperature)), numbers), best
 
 
 def _choose_mixed(logits: NDArray[np.float32], table: NDArray[np.void], numbers: NDArray[np.float64]) -> Choice:
@@ -112,7 +152,7 @@ def _choose_mixed(logits: NDArray[np.float32], table: NDArray[np.void], numbers:
     return chosen, best
 
 
-def _choose_filtered(logits: NDArray[np.float32], table: NDArray[np.void], uniforms: NDArray[np.float64]) -> Choice:
+def _choose_filtered(logits: NDArray[np.float32], table: NDArray[np.void], numbers: NDArray[np.float64]) -> Choice:
     """Sample from what the filters leave, rows with equally many candidates together."""
     best = np.maximum.reduce(logits, axis=1)
     z = _scaled(logits, best, table["temperature"][:, None])
@@ -124,42 +164,41 @@ def _choose_filtered(logits: NDArray[np.float32], table: NDArray[np.void], unifo
     chosen = np.empty(len(z), np.int64)
     for count in np.unique(num_candidates).tolist():
         which = np.flatnonzero(num_candidates == count)
-        chosen[which] = _sample_likeliest(z[which], table[which], uniforms[which], count)
+        chosen[which] = _sample_likeliest(z[which], table[which], numbers[which], count)
     return chosen, best
 
 
 def _scaled(
-    logits: NDArray[np.float32], best: NDArray[np.float32], temperature: NDArray[np.float32] | None
+    logits: NDArray[np.float32], best: NDArray[np.float32], temperature: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The logits above the largest, over the temperature if it is not 1: float32 [n, V], none above 0."""
+    """The logits above the largest, over the temperature: float32 [n, V], none above 0."""
     z: NDArray[np.float32] = logits - best[:, None]
-    if temperature is not None:
-        z /= temperature
+    z /= temperature
     return z
 
 
 def _sample_likeliest(
-    z: NDArray[np.float32], table: NDArray[np.void], uniforms: NDArray[np.float64], count: int
+    z: NDArray[np.float32], table: NDArray[np.void], numbers: NDArray[np.float64], count: int
 ) -> NDArray[np.int64]:
     """Sample among each row's `count` likeliest tokens, or, for _IN_HEAD, among all that top_p leaves of them."""
     if count == z.shape[1]:
-        return _sample_candidates(z, table, uniforms)
+        return _sample_candidates(z, table, numbers)
     ids = likeliest_ids(z, _HEAD if count == _IN_HEAD else count)
     candidates = np.take_along_axis(z, ids, axis=1)
     if count != _IN_HEAD:
-        return ids[np.arange(len(ids)), _sample_candidates(candidates, table, uniforms)]
-    places = _sample_candidates(candidates, table, uniforms, np.exp(z).sum(axis=1).astype(np.float64))
+        return ids[np.arange(len(ids)), _sample_candidates(candidates, table, numbers)]
+    places = _sample_candidates(candidates, table, numbers, np.exp(z).sum(axis=1).astype(np.float64))
     chosen: NDArray[np.int64] = ids[np.arange(len(ids)), places]
     wide = np.flatnonzero(places == _BEYOND_HEAD)
     if len(wide):
-        chosen[wide] = _sample_candidates(z[wide], table[wide], uniforms[wide])
+        chosen[wide] = _sample_candidates(z[wide], table[wide], numbers[wide])
     return chosen
 
 
 def _sample_candidates(
     z: NDArray[np.float32],
     table: NDArray[np.void],
-    uniforms: NDArray[np.float64],
+    numbers: NDArray[np.float64],
     sums: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Apply top_p and min_p to the candidates and pick one of them.
@@ -167,7 +206,7 @@ def _sample_candidates(
     Args:
         z: float32 [n, count], in id order.
         table: dtype ROW, [n].
-        uniforms: float64 [n].
+        numbers: float64 [n].
         sums: float64 [n], the weight of which top_p is a share; by default that of the candidates.
 
     Returns:
@@ -191,7 +230,7 @@ def _sample_candidates(
     min_p = table["min_p"]
     if min_p.any():
         weights *= weights >= min_p[:, None]
-    places = inverse_cdf(padded, uniforms)
+    places = inverse_cdf(padded, numbers)
     if is_wide is not None and sums is not None:
         places[is_wide] = _BEYOND_HEAD
     return places

@@ -1,21 +1,22 @@
-"""States of prompts that have been read, so that the same beginning need not be read again. Pure: no threads, no clock.
+"""States of prompts that have been read, so that the same beginning is not read again. Knows no scheduling, no clock.
 
-A trie whose edges are pieces of prompts: whole chunks, cut at multiples of CHUNK from the start, and shorter last ones.
-A node holds the state after the tokens on the way to it. Prompts are always read in the same pieces, so a state from
-here has the bits that reading the prompt would give (server.engine.generation.scheduler).
+A trie whose edges are pieces of prompts: whole chunks of CHUNK tokens, and shorter last ones. A node holds the state
+after the tokens on the way to it. A state has the same bits however its tokens were read, so one that is found here is
+the one that reading would give. Shared by a model's lanes: every method takes the lock.
 
-When the states take more than the budget, those that were used longest ago go. A node without a state stays while
+When the states take more than the budget, the least recently used ones are evicted. A node without a state stays while
 others hang on it.
 """
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engine.generation.scheduler import CHUNK
+CHUNK = 32  # tokens between two states of a prompt
 
 _NODE_BYTES = 600  # of a node besides its state: objects, and the key of a whole chunk
 
@@ -23,11 +24,27 @@ State = NDArray[np.float32]
 
 
 @dataclass(eq=False, slots=True)
-class _Node:
+class Node:
+    """A beginning of prompts."""
+
     parent: Self | None
     key: bytes  # the tokens of the edge from the parent
     state: State | None = None
     children: dict[bytes, Self] = field(default_factory=dict)
+
+
+class Prefix(NamedTuple):
+    """The longest known beginning of a prompt.
+
+    Attributes:
+        num_tokens: its tokens; 0 when nothing is known.
+        state: float32 [D] after them, not to be changed; None when nothing is known.
+        node: for `extend`.
+    """
+
+    num_tokens: int
+    state: State | None
+    node: Node
 
 
 class PrefixCache:
@@ -38,68 +55,80 @@ class PrefixCache:
 
     Attributes:
         num_bytes: taken now.
-        num_evicted: states dropped for want of room.
+        num_evicted: states evicted so far.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._root = _Node(None, b"")
-        self._used: OrderedDict[_Node, None] = OrderedDict()  # nodes with states, the longest unused first
+        self._root = Node(None, b"")
+        self._used: OrderedDict[Node, None] = OrderedDict()  # nodes with states, the least recently used first
+        self._lock = threading.Lock()
         self.num_bytes = 0
         self.num_evicted = 0
 
     def __len__(self) -> int:
         return len(self._used)
 
-    def find(self, tokens: NDArray[np.int64]) -> tuple[int, State | None]:
+    def find(self, tokens: NDArray[np.int64]) -> Prefix:
         """The longest known beginning.
 
         Args:
             tokens: int64 [length], those that are to be read.
-
-        Returns:
-            How many of them the state has read, and the state, float32 [D]; 0 and None when nothing is known.
         """
         node, start = self._root, 0
-        found: tuple[int, _Node | None] = (0, None)
-        while start < len(tokens):
-            piece = tokens[start : start + CHUNK]
-            child = node.children.get(piece.tobytes())
-            if child is None:
-                break
-            node, start = child, start + len(piece)
-            if node.state is not None:
-                found = (start, node)
-        length, best = found
-        if best is None:
-            return 0, None
-        self._used.move_to_end(best)
-        return length, best.state
+        best = Prefix(0, None, node)
+        with self._lock:
+            while start < len(tokens):
+                piece = tokens[start : start + CHUNK]
+                child = node.children.get(piece.tobytes())
+                if child is None:
+                    break
+                node, start = child, start + len(piece)
+                if node.state is not None:
+                    best = Prefix(start, node.state, node)
+            if best.state is not None:
+                self._used.move_to_end(best.node)
+        return best
 
-    def put(self, tokens: NDArray[np.int64], state: State) -> None:
-        """Keep the state after tokens that were read in pieces.
+    def extend(self, node: Node, piece: NDArray[np.int64], state: State) -> Node:
+        """Keep the state after one more piece; its cost does not grow with what comes before.
 
         Args:
-            tokens: int64 [length], at least one.
+            node: of the tokens before, from `find` or `extend`; at a multiple of CHUNK.
+            piece: int64 [length], the next tokens of the prompt: CHUNK of them, or fewer at its end.
             state: float32 [D]; not copied, and not to be changed from now on.
+
+        Returns:
+            The piece's node.
         """
         size = state.nbytes + _NODE_BYTES
         if size > self._max_bytes:
-            return
-        node = self._root
-        for start in range(0, len(tokens), CHUNK):
-            key = tokens[start : start + CHUNK].tobytes()
-            child = node.children.get(key)
+            return node
+        key = piece.tobytes()
+        with self._lock:
+            parent = self._attached(node)
+            child = parent.children.get(key)
             if child is None:
-                child = node.children[key] = _Node(node, key)
-            node = child
-        if node.state is None:
-            node.state = state
-            self.num_bytes += size
-        self._used[node] = None
-        self._used.move_to_end(node)
-        while self.num_bytes > self._max_bytes:
-            self._evict()
+                child = parent.children[key] = Node(parent, key)
+            if child.state is None:
+                child.state = state
+                self.num_bytes += size
+            self._used[child] = None
+            self._used.move_to_end(child)
+            while self.num_bytes > self._max_bytes:
+                self._evict()
+        return child
+
+    def _attached(self, node: Node) -> Node:
+        """The node of the same tokens in the trie, in which it may have been removed or replaced meanwhile."""
+        if node.parent is None:
+            return node
+        parent = self._attached(node.parent) if node.parent.parent is not None else node.parent
+        present = parent.children.get(node.key)
+        if present is None:
+            node.parent = parent
+            present = parent.children[node.key] = node
+        return present
 
     def _evict(self) -> None:
         node, _ = self._used.popitem(last=False)

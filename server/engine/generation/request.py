@@ -1,37 +1,66 @@
 """One request for text as the engine sees it: prompts as token ids, and a continuation for each row."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoding.continuation import Continuation
+from models.decoding.continuation import Continuation, FinishReason, PlacedLogprob
 from models.decoding.options import GenerationOptions
-from server.engine.generation.scheduler import Sequence
-from server.engine.generation.update import Update
-from server.engine.mailbox import Mailbox
-from server.engine.times import Times
+from server.engine.outputs import OutputQueue, Times
+
+
+class TextOutput(NamedTuple):
+    """What is new of one continuation. A tuple, because one is made for each event of each stream.
+
+    Attributes:
+        choice: which choice of the answer, p * n + k.
+        text: what is new.
+        finish_reason: None while it goes on.
+        stop_reason: the stop string that ended it, or None.
+        num_tokens: tokens generated so far.
+        logprobs: of the tokens whose text is new, where they are wanted.
+    """
+
+    choice: int
+    text: str
+    finish_reason: FinishReason | None
+    stop_reason: str | None
+    num_tokens: int
+    logprobs: tuple[PlacedLogprob, ...] = ()
+
+    def after(self, before: "TextOutput") -> "TextOutput":
+        """Both as one: an output and the one before it, of the same continuation."""
+        return self._replace(text=before.text + self.text, logprobs=before.logprobs + self.logprobs)
 
 
 @dataclass(eq=False, slots=True)
 class Prompt:
-    """One prompt of a request.
+    """One prompt of a request; see EngineItem.
 
     Attributes:
-        generation: the request.
+        options: the request's.
+        seed: the request's, given or made.
+        is_streamed: whether text is sent as it comes; otherwise each continuation's text comes once, at its end.
+        outputs: the request's.
+        times: the request's.
         tokens: int64 [length], its ids.
         first_index: the index in the answer of its first choice.
         continuations: one for each choice.
-        state: float32 [D], after the tokens that are prefilled, not to be changed; None before the first and once all
-            rows have it.
-        num_read: tokens that `state` has read when the request is submitted; such a prompt is not looked up among
-            those read before, and not kept with them.
-        keeps_state: whether `state`, after all tokens but the last, is left there for the caller; for one row.
-        last_state: float32 [D], if it is kept: after the row's tokens but the last one that it chose; set by its end.
+        state: float32 [D], after `num_read` tokens, not to be changed; None for the initial state.
+        num_read: tokens that `state` has read. When the prompt is submitted with some, the prefix cache is not used.
+        keeps_state: whether `state` after all tokens but the last, and `last_state`, are left for the caller; one row.
+        last_state: float32 [D], if it is kept: after the prompt and the whole tokens of its answer but the last one.
+        num_cached: tokens that were in the prefix cache; the engine's.
+        lane: the engine's.
     """
 
-    generation: "Generation"
+    options: GenerationOptions
+    seed: int
+    is_streamed: bool
+    outputs: OutputQueue[TextOutput]
+    times: Times
     tokens: NDArray[np.int64]
     first_index: int
     continuations: list[Continuation]
@@ -39,52 +68,43 @@ class Prompt:
     num_read: int = 0
     keeps_state: bool = False
     last_state: NDArray[np.float32] | None = None
+    num_cached: int = 0
+    lane: Any = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that it takes."""
+        return len(self.continuations)
 
 
-class Report(NamedTuple):
-    """What the engine has found out about a request.
-
-    Attributes:
-        times: its times.
-        num_cached: tokens of its prompts that were known already.
-        kept: of a prompt whose states are kept, once it is over: `state`, `last_state`, and its continuation.
-    """
-
-    times: Times
-    num_cached: int
-    kept: tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, Continuation] | None
-
-
-@dataclass(eq=False, slots=True, weakref_slot=True)
+@dataclass(eq=False, slots=True)
 class Generation:
-    """One request.
+    """One request; see EngineRequest.
 
     Attributes:
         options: its options.
         seed: the seed, given or made.
-        is_streamed: whether text is wanted as it comes; otherwise each continuation's text comes once, at its end.
-        prompts: filled in once.
-        mailbox: where its news go.
-        sequences: the engine's.
-        num_cached: tokens of its prompts that were known already; the engine's.
-        num_open: continuations that go on; the engine's.
-        times: the engine's.
+        is_streamed: see Prompt.
+        items: its prompts, filled in once.
+        outputs: where its outputs go.
+        times: when things happened to it.
     """
 
     options: GenerationOptions
     seed: int
     is_streamed: bool
-    prompts: list[Prompt] = field(default_factory=list)
-    mailbox: Mailbox[Update] = field(default_factory=Mailbox)
-    sequences: list[Sequence[Prompt]] = field(default_factory=list)
-    num_cached: int = 0
-    num_open: int = 0
+    items: list[Prompt] = field(default_factory=list)
+    outputs: OutputQueue[TextOutput] = field(default_factory=OutputQueue)
     times: Times = field(default_factory=Times)
+
+    @property
+    def num_cached(self) -> int:
+        """Tokens of its prompts that were in the prefix cache."""
+        return sum(prompt.num_cached for prompt in self.items)
 
     def add_prompt(self, tokens: list[int], continuations: list[Continuation]) -> None:
         """Add a prompt of at least one token and its continuations, one for each of the n choices."""
-        first_index = len(self.prompts) * self.options.n
-        self.prompts.append(Prompt(self, np.array(tokens, np.int64), first_index, continuations))
+        self.items.append(self._prompt(np.array(tokens, np.int64), continuations))
 
     def resume(
         self,
@@ -104,22 +124,13 @@ class Generation:
         Returns:
             The prompt.
         """
-        first_index = len(self.prompts) * self.options.n
-        prompt = Prompt(self, tokens, first_index, [continuation], state if num_read else None, num_read, True)
-        self.prompts.append(prompt)
+        prompt = self._prompt(tokens, [continuation])
+        prompt.state, prompt.num_read, prompt.keeps_state = state if num_read else None, num_read, True
+        self.items.append(prompt)
         return prompt
 
-    def report(self) -> Report:
-        """See EngineRequest."""
-        kept = None
-        if self.prompts[0].keeps_state and not self.num_open:
-            (prompt,) = self.prompts
-            kept = (prompt.state, prompt.last_state, prompt.continuations[0])
-        return Report(self.times, self.num_cached, kept)
-
-    def heed(self, report: Report) -> None:
-        """See EngineRequest."""
-        self.times, self.num_cached, kept = report
-        if kept is not None:
-            (prompt,) = self.prompts
-            prompt.state, prompt.last_state, prompt.continuations[0] = kept
+    def _prompt(self, tokens: NDArray[np.int64], continuations: list[Continuation]) -> Prompt:
+        first_index = len(self.items) * self.options.n
+        return Prompt(
+            self.options, self.seed, self.is_streamed, self.outputs, self.times, tokens, first_index, continuations
+        )

@@ -1,76 +1,81 @@
-"""The last tokens of the rows that step together, by place, and which rows are to be looked at. Knows no rows.
+"""The latest tokens of the rows that are decoded together, by slot, and which rows are due. Knows no rows.
 
-Of most tokens nobody needs to know before their row ends. So a step's tokens are written down in one piece, and a row
-is looked at when it may end or is to be told: not in every step, which would cost as much as choosing the tokens.
+Most tokens need not be processed before their row ends. So a window's tokens are written down in one piece, and a row
+is processed when it may end or has something to emit: not in every window, which would cost as much as choosing the
+tokens.
 """
-
-from collections import defaultdict
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_STEPS = 256  # that are kept: a row is looked at so often at the least
+NUM_STEPS = 256  # that are kept: a row is due at least so often, less one window
+_MOST_NEW = NUM_STEPS // 2
 
 
 class TokenLog:
     """Keeps tokens until they are taken.
 
     Args:
-        num_places: the most rows that step together.
-        end_id: the token after which a row is looked at at once, or None.
+        num_slots: the most rows that are decoded together.
+        end_id: the token with which a row is due at once, or None.
     """
 
-    def __init__(self, num_places: int, end_id: int | None) -> None:
-        self._end_id = end_id
-        self._tokens = np.zeros((NUM_STEPS, num_places), np.int64)  # of the step s in row s % NUM_STEPS
+    def __init__(self, num_slots: int, end_id: int | None) -> None:
+        self._end_id = -1 if end_id is None else end_id
+        self._tokens = np.zeros((NUM_STEPS, num_slots), np.int64)  # of the step s in row s % NUM_STEPS
         self._num_steps = 0
-        self._starts = [0] * num_places  # by place, the step of the first token that has not been taken
-        self._due = [0] * num_places  # by place, the step after which its row is looked at
-        self._places_due: defaultdict[int, set[int]] = defaultdict(set)  # by step; some may be due later by now
+        self._taken = np.zeros(num_slots, np.int64)  # by slot, the step of the first token that has not been taken
+        self._due = np.zeros(num_slots, np.int64)  # by slot, the number of steps after which its row is due
 
-    def begin(self, place: int) -> None:
-        """A row joins; `expect` must follow."""
-        self._starts[place] = self._num_steps
+    def begin(self, slot: int, num_skipped: int) -> None:
+        """A row joins whose first so many tokens are not wanted; `schedule` must follow."""
+        self._taken[slot] = self._num_steps + num_skipped
 
-    def move(self, place: int, source: int) -> None:
-        """A row goes to another place."""
-        self._tokens[:, place] = self._tokens[:, source]
-        self._starts[place] = self._starts[source]
-        self._set_due(place, self._due[source])
+    def move(self, slot: int, source: int) -> None:
+        """A row goes to another slot."""
+        self._tokens[:, slot] = self._tokens[:, source]
+        self._taken[slot] = self._taken[source]
+        self._due[slot] = self._due[source]
 
-    def expect(self, place: int, num_tokens: int) -> None:
-        """Look at a row when so many of its tokens were not taken, or before; after the next step at the earliest."""
-        due = self._starts[place] + min(num_tokens, NUM_STEPS) - 1
-        self._set_due(place, max(due, self._num_steps))
+    def schedule(self, slot: int, num_tokens: int) -> None:
+        """The row is due when so many of its tokens have not been taken, or before."""
+        self._due[slot] = self._taken[slot] + min(num_tokens, _MOST_NEW)
 
-    def note(self, tokens: NDArray[np.int64]) -> list[int]:
-        """Write down a step's tokens, int64 [n].
+    def has_begun(self, slot: int) -> bool:
+        """Whether the row has a token that was or can be taken."""
+        return self.num_new(slot) > 0
+
+    def num_new(self, slot: int) -> int:
+        """How many of the row's tokens have not been taken."""
+        return max(0, self._num_steps - int(self._taken[slot]))
+
+    def append(self, tokens: NDArray[np.int64]) -> list[int]:
+        """Write down a window's tokens.
+
+        Args:
+            tokens: int64 [steps, n], n rows in slots 0..n-1; negative where the logits were not finite.
 
         Returns:
-            The places that are to be looked at, in order; those that go on are given a new `expect`.
+            The slots that are due, in order: also those with an end token or a negative one that is wanted.
         """
-        step = self._num_steps
-        self._tokens[step % NUM_STEPS, : len(tokens)] = tokens
-        self._num_steps = step + 1
-        due: Iterable[int] = self._places_due.pop(step, ())
-        places = {place for place in due if self._due[place] == step and place < len(tokens)}
-        if self._end_id is not None:
-            places.update(np.flatnonzero(tokens == self._end_id).tolist())
-        return sorted(places)
+        num_steps, num_rows = tokens.shape
+        steps = np.arange(self._num_steps, self._num_steps + num_steps)
+        self._tokens[steps % NUM_STEPS, :num_rows] = tokens
+        self._num_steps += num_steps
+        is_due = self._due[:num_rows] <= self._num_steps
+        is_end = (tokens < 0) | (tokens == self._end_id)
+        if is_end.any():
+            is_due |= (is_end & (steps[:, None] >= self._taken[:num_rows])).any(axis=0)
+        return np.flatnonzero(is_due).tolist()
 
-    def take(self, place: int) -> list[int]:
+    def take(self, slot: int) -> list[int]:
         """The tokens of a row that have not been taken, in order."""
-        start, stop = self._starts[place], self._num_steps
-        self._starts[place] = stop
-        column = self._tokens[:, place]
-        first, last = start % NUM_STEPS, (stop - 1) % NUM_STEPS
-        if start == stop:
+        start, stop = int(self._taken[slot]), self._num_steps
+        if start >= stop:
             return []
+        self._taken[slot] = stop
+        first, last = start % NUM_STEPS, (stop - 1) % NUM_STEPS
+        column = self._tokens[:, slot]
         if first <= last:
             return column[first : last + 1].tolist()  # type: ignore[no-any-return]
         return [*column[first:].tolist(), *column[: last + 1].tolist()]
-
-    def _set_due(self, place: int, step: int) -> None:
-        self._due[place] = step
-        self._places_due[step].add(place)

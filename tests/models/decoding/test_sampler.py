@@ -3,8 +3,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models.decoding.options import GenerationOptions
-from models.decoding.sampler import NOT_FINITE, Sampler
-from models.decoding.sampling_rows import SamplingRows, sampling_row
+from models.decoding.sampler import NOT_FINITE, Sampler, sampling_row
+
 from models.decoding.uniforms import uniforms
 from tests.models.decoding import plain_sampler
 
@@ -39,7 +39,7 @@ def test_agrees_with_the_plain_definition_row_by_row(width: int) -> None:
     options = OPTIONS * 20
     logits = random_logits(len(options), width)
     rows = rows_of(options)
-    chosen = Sampler(None).choose(logits, SamplingRows(rows))
+    chosen = Sampler(None).choose(logits, rows)
     (uniform,) = uniforms(rows["key"], rows["position"])
     for i, item in enumerate(options):
         expected = plain_sampler.choose(logits[i].tolist(), item, uniform[i])
@@ -57,13 +57,13 @@ def test_a_row_is_chosen_alike_alone_and_among_any_others(width: int) -> None:
     logits[::5] = np.round(logits[::5])  # ties
     rows = rows_of(options)
     sampler = Sampler(0)
-    together = sampler.choose(logits, SamplingRows(rows.copy()))
-    alone = [sampler.choose(logits[i : i + 1], SamplingRows(rows[i : i + 1].copy()))[0] for i in range(64)]
+    together = sampler.choose(logits, rows.copy())
+    alone = [sampler.choose(logits[i : i + 1], rows[i : i + 1].copy())[0] for i in range(64)]
     assert together.tolist() == alone
     rng = np.random.default_rng(1)
     for _ in range(20):
         some = rng.permutation(64)[: rng.integers(1, 64)]
-        assert (sampler.choose(np.ascontiguousarray(logits[some]), SamplingRows(rows[some])) == together[some]).all()
+        assert (sampler.choose(np.ascontiguousarray(logits[some]), rows[some]) == together[some]).all()
 
 
 @pytest.mark.parametrize("width", [50, 513])
@@ -74,7 +74,7 @@ def test_many_draws_follow_the_distribution(options: GenerationOptions, width: i
     row = sampling_row(options, seed=7, choice=0, position=0)
     rows = np.repeat(row, draws)
     rows["position"] = np.arange(draws)
-    chosen = Sampler(None).choose(np.repeat(logits, draws, axis=0), SamplingRows(rows))
+    chosen = Sampler(None).choose(np.repeat(logits, draws, axis=0), rows)
     expected = np.array(plain_sampler.probabilities(logits[0].tolist(), options))
     found = np.bincount(chosen, minlength=width) / draws
     assert (found[expected == 0] == 0).all()
@@ -87,14 +87,14 @@ def test_many_draws_follow_the_distribution(options: GenerationOptions, width: i
 def test_of_equally_likely_tokens_the_lower_id_wins() -> None:
     logits = np.zeros((3, 70), np.float32)
     options = [GenerationOptions(temperature=0), GenerationOptions(top_k=1), GenerationOptions(top_p=1e-6)]
-    assert Sampler(None).choose(logits, SamplingRows(rows_of(options))).tolist() == [0, 0, 0]
+    assert Sampler(None).choose(logits, rows_of(options)).tolist() == [0, 0, 0]
     many = rows_of([GenerationOptions(top_k=3)] * 200)
-    assert set(Sampler(None).choose(np.zeros((200, 70), np.float32), SamplingRows(many)).tolist()) == {0, 1, 2}
+    assert set(Sampler(None).choose(np.zeros((200, 70), np.float32), many).tolist()) == {0, 1, 2}
 
 
 def test_a_nucleus_wider_than_the_head_is_found_in_the_whole_vocabulary() -> None:
     logits = np.zeros((500, 3000), np.float32)
-    chosen = Sampler(None).choose(logits, SamplingRows(rows_of([GenerationOptions(top_p=0.5)] * 500)))
+    chosen = Sampler(None).choose(logits, rows_of([GenerationOptions(top_p=0.5)] * 500))
     assert chosen.max() < 1500
     assert chosen.max() > 1200
 
@@ -104,10 +104,10 @@ def test_end_token_is_never_chosen_before_min_tokens() -> None:
     logits[:, 3] = 50
     options = [GenerationOptions(temperature=0, min_tokens=2), GenerationOptions(min_tokens=2)]
     for chosen_options in (options, options[:1] * 2, options[1:] * 2):
-        rows = SamplingRows(rows_of(chosen_options, position=10))
+        rows = rows_of(chosen_options, position=10)
         for is_allowed in (False, False, True):
             assert ((Sampler(3).choose(logits, rows) == 3) == is_allowed).all()
-            rows.advance()
+            rows["position"] += 1
     assert (logits[:, 3] == 50).all()
 
 
@@ -118,11 +118,11 @@ def test_a_row_that_is_not_finite_is_marked_and_its_neighbours_are_not_touched(b
     for options in OPTIONS:
         for others in (options, GenerationOptions(temperature=0)):
             rows = rows_of([options, others] * 2)
-            before = Sampler(None).choose(logits, SamplingRows(rows))
+            before = Sampler(None).choose(logits, rows)
             damaged = logits.copy()
             damaged[1] = damaged[2] = bad
             damaged[2, :30] = 0 if bad != -np.inf else bad
-            after = Sampler(None).choose(damaged, SamplingRows(rows))
+            after = Sampler(None).choose(damaged, rows)
             assert after.tolist() == [before[0], NOT_FINITE, NOT_FINITE, before[3]]
 
 
@@ -130,6 +130,6 @@ def test_excluded_tokens_may_be_minus_infinity() -> None:
     logits = np.full((50, 70), -np.inf, np.float32)
     logits[:, 9] = -1e30
     logits[:, 8] = 5
-    assert set(Sampler(None).choose(logits, SamplingRows(rows_of([GenerationOptions(top_k=3, top_p=0.99)] * 50)))) == {
+    assert set(Sampler(None).choose(logits, rows_of([GenerationOptions(top_k=3, top_p=0.99)] * 50))) == {
         8
     }

@@ -1,0 +1,1 @@
+"""Models that read whole texts and keep no state: one runtime call for the texts that wait, of similar lengths."""

@@ -1,1 +1,0 @@
-"""Sentiment: whatever waits is classified together, texts of like length in one call."""

@@ -1,1 +1,0 @@
-"""Engines in processes of their own: started, spoken to, and stopped from the web server's process."""
