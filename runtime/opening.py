@@ -8,13 +8,14 @@ from typing import Protocol
 from models.bundle import Bundle
 from models.errors import ConfigError
 from models.graph_set import GraphSet
-from runtime.runner import AttentionStepRunner, SequenceRunner, StepRunner
+from runtime.runner import AttentionStepRunner, DecodeRunner, SequenceRunner, StepRunner
 from runtime.tensorrt.profiles import SERVED, Widths
 
 TENSORRT, CUDA, CPU = "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"
 # backend -> graph sets that it runs; both best first where nothing was measured
 SETS = {TENSORRT: ("gpu-fp16", "gpu-fp32"), CUDA: ("gpu-fp16", "gpu-fp32"), CPU: ("int8", "fp32")}
 BACKENDS = tuple(SETS)
+OPTIONAL = ("decode", "choose")  # graphs that are opened where a set has them
 
 
 class OpenSet(Protocol):
@@ -40,6 +41,12 @@ class OpenSet(Protocol):
 
     def attention_steps(self, capacity: int) -> AttentionStepRunner:
         """The runner of a translator's step; as `steps`."""
+
+    def decoder(self, capacity: int) -> DecodeRunner | None:
+        """The runner of `decode`, with so many slots; None where the set or the backend has none."""
+
+    def has(self, graph: str) -> bool:
+        """Whether a graph was opened."""
 
 
 def open_set(backend: str, bundle: Bundle, set_name: str, *, threads: int = 1) -> OpenSet:
@@ -105,7 +112,8 @@ class _OnCpu:
         from runtime.onnxruntime.build import open_graph_set
 
         self.graph_set = graph_set
-        self._graphs = open_graph_set(graph_set, threads=threads, graphs=SERVED[bundle.record.task])
+        names = [*SERVED[bundle.record.task], *(name for name in OPTIONAL if name in graph_set.manifest.graphs)]
+        self._graphs = open_graph_set(graph_set, threads=threads, graphs=names)
         self._width = bundle.record.state_width
 
     def sequences(self) -> SequenceRunner:
@@ -123,6 +131,14 @@ class _OnCpu:
 
         return OnnxAttentionStepRunner(self._graphs, capacity, self._width)
 
+    def decoder(self, capacity: int) -> DecodeRunner | None:
+        from runtime.onnxruntime.decode_run import OnnxDecodeRunner
+
+        return OnnxDecodeRunner(self._graphs, capacity, self._width) if self.has("decode") else None
+
+    def has(self, graph: str) -> bool:
+        return graph in self._graphs.sessions
+
 
 class _OnCuda:
     max_length = None
@@ -131,6 +147,7 @@ class _OnCuda:
         from runtime.onnxruntime_cuda.build import Device, open_graph_set
 
         self.graph_set = graph_set
+        self._task = bundle.record.task
         self._graphs = open_graph_set(graph_set, device=Device(), graphs=SERVED[bundle.record.task])
         self._width = bundle.record.state_width
 
@@ -148,3 +165,9 @@ class _OnCuda:
         from runtime.onnxruntime_cuda.attention_run import CudaAttentionStepRunner
 
         return CudaAttentionStepRunner(self._graphs, capacity, self._width)
+
+    def decoder(self, capacity: int) -> DecodeRunner | None:  # noqa: ARG002 - the interface's
+        return None
+
+    def has(self, graph: str) -> bool:
+        return graph in SERVED[self._task]

@@ -17,9 +17,8 @@ import uvicorn
 
 from models.errors import ConfigError
 from server.app import create_app
-from server.engine.engine import SWITCH_INTERVAL
+from server.loading import load_models
 from server.logs import configure_logs
-from server.process.load import load
 from server.service import Loader, Service
 from server.settings import settings_from
 
@@ -35,7 +34,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def main(arguments: Sequence[str], load: Loader = load) -> int:
+def main(arguments: Sequence[str], load: Loader = load_models) -> int:
     """Run the program with these arguments; the exit code."""
     try:
         settings = settings_from(arguments)
@@ -43,7 +42,6 @@ def main(arguments: Sequence[str], load: Loader = load) -> int:
         print(f"python -m server: {error}", file=sys.stderr)
         return 2
     configure_logs()
-    sys.setswitchinterval(SWITCH_INTERVAL)
     app = create_app(settings, load)
     config = uvicorn.Config(
         app,

@@ -9,7 +9,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from server.deadline import HEADER, timeout_seconds
-from server.engine.request import EngineRequest
+from server.engine.engine import EngineRequest
 from server.errors import ApiError, ClientGoneError, DeadlineError
 from server.served_model import ServedModel
 from server.service import Service
@@ -53,7 +53,7 @@ async def working(
 
             def end(error: ApiError | ClientGoneError) -> None:
                 served.engine.cancel(work)
-                work.mailbox.put(error)
+                work.outputs.put(error)
 
             timer = asyncio.get_running_loop().call_later(remaining, end, late)
             try:

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
-from server.process.load import load
+from server.loading import load_models
 from server.routes.docs import docs_router
 from server.routes.generate import generate_router
 from server.routes.models import models_router
@@ -25,7 +25,7 @@ from server.transport.answers import JsonAnswer
 from server.transport.direct import DirectApp
 
 
-def create_app(settings: Settings | None = None, load: Loader = load) -> FastAPI:
+def create_app(settings: Settings | None = None, load: Loader = load_models) -> FastAPI:
     """The app. Its models are loaded when it starts; until then it answers 503.
 
     Args:

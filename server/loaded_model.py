@@ -1,6 +1,5 @@
 """Models that are ready to run: what is known of each, and what runs it; one class of both for each task."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -8,7 +7,7 @@ from models.architecture import Task
 from models.bundle import Languages
 from models.decoding.detokenizer import TokenTexts
 from models.tokenizer import Tokenizer
-from runtime.runner import AttentionStepRunner, SequenceRunner, StepRunner
+from runtime.opening import OpenSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +86,10 @@ class GenerationModel(GenerationFacts):
     """A language model that is loaded.
 
     Attributes:
-        steps: holds the live states; its capacity is at least twice the rows stepped together.
-        sequences: runs `advance`.
+        opened: the graph set that runs it.
     """
 
-    steps: StepRunner
-    sequences: SequenceRunner
+    opened: OpenSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +97,10 @@ class TranslationModel(TranslationFacts):
     """A translator that is loaded.
 
     Attributes:
-        steps: holds the live states; its capacity is at least twice the rows stepped together.
-        sequences: runs `encode`.
+        opened: the graph set that runs it.
     """
 
-    steps: AttentionStepRunner
-    sequences: SequenceRunner
+    opened: OpenSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +108,10 @@ class SentimentModel(SentimentFacts):
     """A classifier that is loaded.
 
     Attributes:
-        sequences: runs `classify`.
-        other_sequences: do so too, for calls made at the same time.
+        opened: the graph set that runs it.
     """
 
-    sequences: SequenceRunner
-    other_sequences: Sequence[SequenceRunner] = ()
+    opened: OpenSet
 
 
 LoadedModel = GenerationModel | TranslationModel | SentimentModel

@@ -15,7 +15,7 @@ from runtime.golden import check_golden, classifier_answer, language_model_answe
 from runtime.opening import CPU, OpenSet, open_set
 from runtime.runner import StepRunner
 from server.backends import Backends
-from server.engine.generation.scheduler import CHUNK
+from server.engine.generation.prefix_cache import CHUNK
 from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
 from server.settings import Settings
 
@@ -123,7 +123,7 @@ def _generation(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Setti
     )
     steps.put(0, zeros[0])
     _warm_up(steps, choice, settings.max_rows)
-    return GenerationModel(**_facts(bundle, choice), state_width=width, steps=steps, sequences=sequences)
+    return GenerationModel(**_facts(bundle, choice), state_width=width, opened=opened)
 
 
 def _translation(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settings) -> TranslationModel:
@@ -135,9 +135,7 @@ def _translation(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Sett
     steps, sequences = opened.attention_steps(2 * settings.max_rows), opened.sequences()
     check_golden(choice.set, golden, translator_answer(sequences, steps, golden.ids))
     _warm_up(steps, choice, settings.max_rows)
-    return TranslationModel(
-        **_facts(bundle, choice), languages=languages, end_id=end_id, steps=steps, sequences=sequences
-    )
+    return TranslationModel(**_facts(bundle, choice), languages=languages, end_id=end_id, opened=opened)
 
 
 def _sentiment(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settings) -> SentimentModel:
@@ -145,14 +143,7 @@ def _sentiment(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settin
     golden = opened.graph_set.manifest.golden
     sequences = opened.sequences()
     check_golden(choice.set, golden, classifier_answer(sequences, golden.ids))
-    # Opened anew: threads that share a session of ONNX Runtime wait for each other wherever it takes memory.
-    num_others = settings.classify_calls - 1 if choice.backend == CPU else 0
-    others = [
-        open_set(choice.backend, bundle, choice.set, threads=settings.threads).sequences() for _ in range(num_others)
-    ]
-    return SentimentModel(
-        **_facts(bundle, choice), labels=bundle.record.labels or [], sequences=sequences, other_sequences=others
-    )
+    return SentimentModel(**_facts(bundle, choice), labels=bundle.record.labels or [], opened=opened)
 
 
 def _check_length(opened: OpenSet, setting: str, longest: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
-from server.engine.times import Times
+from server.engine.outputs import Times
 from server.errors import ClientGoneError, DeadlineError
 
 DURATION_BUCKETS = tuple(round(1e-5 * 1.5**i, 9) for i in range(36))  # 10 us, each 1.5 times the one before, to 15 s
@@ -211,7 +211,7 @@ class Metrics:
 
 
 class EngineMetrics:
-    """One engine's counters, found once; see server.engine.engine.Observer."""
+    """One engine's counters, found once; see server.engine.lane.Observer."""
 
     def __init__(
         self,
@@ -260,7 +260,7 @@ class EngineMetrics:
         reasons = {ClientGoneError: "client_gone", DeadlineError: "deadline", GeneratorExit: "client_gone"}
         self._cancellations[reasons.get(type(error), "error")].inc()
 
-    def read(self, num_tokens: int, num_padded: int, seconds: float) -> None:
+    def prefilled(self, num_tokens: int, num_padded: int, seconds: float) -> None:
         """See Observer."""
         self._prefill_duration.observe(seconds)
         self._padding.observe(1 - num_tokens / num_padded)
@@ -270,11 +270,11 @@ class EngineMetrics:
         self._cache_queries.inc(num_tokens)
         self._cache_hits.inc(num_known)
 
-    def stepped(self, num_rows: int, seconds: float) -> None:
+    def decoded(self, num_rows: int, num_steps: int, seconds: float) -> None:
         """See Observer."""
-        self._generated_tokens.inc(num_rows)
+        self._generated_tokens.inc(num_rows * num_steps)
         self._batch_size.observe(num_rows)
-        self._step_duration.observe(seconds)
+        self._step_duration.observe(seconds / num_steps)
 
     def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
         """See Observer."""

@@ -2,12 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from models.architecture import Task
 from models.decoding.detokenizer import TokenTexts
-from server.engine.delivery import LoopDelivery
-from server.engine.engine import Engine
+from server.engine.engine import AnyEngine
 from server.engines import engine_of
 from server.loaded_model import (
     GenerationFacts,
@@ -20,11 +19,7 @@ from server.loaded_model import (
 )
 from server.metrics import EngineMetrics, Metrics
 from server.permits import Permits
-from server.process.engine_process import RemoteModel
-from server.process.remote_engine import RemoteEngine
 from server.settings import Settings
-
-AnyEngine = Engine[Any, Any, Any] | RemoteEngine
 
 
 @dataclass(frozen=True)
@@ -73,19 +68,13 @@ class ServedSentiment(ServedModel):
     model: SentimentFacts
 
 
-async def served_model(loaded: LoadedModel | RemoteModel, settings: Settings, metrics: Metrics) -> ServedModel:
-    """Give a model an engine, started, whose news go to the running loop; in this process if the model is here."""
-    facts = loaded.facts if isinstance(loaded, RemoteModel) else facts_of(loaded)
+def served_model(loaded: LoadedModel, settings: Settings, metrics: Metrics) -> ServedModel:
+    """Give a model an engine, started, whose outputs go to the running loop."""
+    facts = facts_of(loaded)
     counters = metrics.engine_metrics(facts.id)
-    texts = texts_of(facts)
-    engine: AnyEngine
-    if isinstance(loaded, RemoteModel):
-        engine = RemoteEngine(facts.id, loaded.process, texts, counters)
-        await engine.start()
-    else:
-        engine = engine_of(loaded, settings, counters)
-        engine.start(LoopDelivery(asyncio.get_running_loop()))
-    served = _served(facts, engine, Permits(facts.id, settings.max_requests), counters, texts)
+    engine = engine_of(loaded, settings, counters)
+    engine.start(asyncio.get_running_loop())
+    served = _served(facts, engine, Permits(facts.id, settings.max_requests), counters, texts_of(facts))
     metrics.watch(
         facts.id,
         backend=facts.backend,

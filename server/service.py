@@ -11,7 +11,6 @@ from models.errors import RnnserveError
 from server.errors import UnavailableError
 from server.loaded_model import LoadedModel
 from server.metrics import Metrics
-from server.process.engine_process import RemoteModel
 from server.registry import Registry
 from server.served_model import ServedGeneration, ServedModel, ServedSentiment, ServedTranslation, served_model
 from server.sessions.sessions import Sessions
@@ -19,7 +18,7 @@ from server.settings import Settings
 
 log = structlog.get_logger()
 
-Loader = Callable[[Settings], Sequence[LoadedModel | RemoteModel]]
+Loader = Callable[[Settings], Sequence[LoadedModel]]
 Phase = Literal["loading", "ready", "draining", "failed"]
 
 
@@ -129,7 +128,7 @@ class Service:
             log.exception("loading failed")
             self._fail(f"{type(error).__name__}: {error}")
             return
-        served = [await served_model(model, self.settings, self.metrics) for model in models]
+        served = [served_model(model, self.settings, self.metrics) for model in models]
         named: dict[type[ServedModel], str | None] = {
             ServedGeneration: self.settings.default_generation,
             ServedTranslation: self.settings.default_translation,
@@ -160,4 +159,4 @@ class Service:
 
     async def _stop_engines(self) -> None:
         for item in self._registry.models:
-            await asyncio.to_thread(item.engine.stop)
+            await asyncio.to_thread(item.engine.stop, 5.0)

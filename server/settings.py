@@ -71,15 +71,13 @@ class Settings(BaseSettings):
         description="How long a request may take that does not say so (x-request-timeout-ms); then it is answered 504.",
     )
     max_rows: int = Field(
-        default=64,
+        default=48,
         ge=1,
         le=4096,
-        description="Rows stepped together (a beam is beam_size rows; for sentiment, texts of a call), per model; rows "
-        "beyond it wait, and requests take free places in turn. From 8 on, one request leaves an eighth to others.",
+        description="Rows decoded together in one lane (a beam is beam_size rows; for sentiment, texts of a call); "
+        "more wait, and requests take free slots in turn. From 8 on, an eighth is reserved for small requests.",
     )
-    prefill_tokens: int = Field(
-        default=512, ge=32, description="Prompt tokens read in one call, beside the decoding steps."
-    )
+    prefill_tokens: int = Field(default=512, ge=32, description="Prompt tokens read in one call.")
     prefix_cache_bytes: int = Field(
         default=64 << 20,
         ge=0,
@@ -87,28 +85,39 @@ class Settings(BaseSettings):
         "again; 0 keeps none.",
     )
     prefill_share: float = Field(
-        default=0.9,
+        default=0.5,
         gt=0,
         lt=1,
-        description="Share of the time for reading prompts, on a second core, while rows are being decoded.",
+        description="Share of a lane's time for calls that read prompts while rows are being decoded.",
+    )
+    light_rows: int = Field(
+        default=4,
+        ge=0,
+        description="Up to so many rows of a lane, prompts are read by calls of their own; with more, their tokens are "
+        "read in the windows of decoding steps.",
+    )
+    forced_tokens: int = Field(
+        default=512,
+        ge=0,
+        description="Longest prompt, in tokens, that is read in the windows of decoding steps.",
     )
     encode_tokens: int = Field(
         default=1024, ge=16, description="Source tokens, padding counted, that are encoded in one call."
     )
     encode_share: float = Field(
-        default=0.9,
+        default=0.5,
         gt=0,
         lt=1,
-        description="Share of the time for encoding sources, on a second core, while rows are being decoded.",
+        description="Share of a lane's time for calls that encode sources while rows are being decoded.",
     )
     classify_tokens: int = Field(
         default=16384, ge=16, description="Tokens, padding counted, that are classified in one call."
     )
-    classify_calls: int = Field(
-        default=2,
-        ge=1,
-        le=64,
-        description="Calls that classify long texts at once, each on a core and with the graph's memory; on a CPU.",
+    long_tokens: int = Field(
+        default=2048,
+        ge=16,
+        description="Tokens, padding counted, from which a call that classifies is long: while all lanes make such "
+        "calls, one more makes short ones.",
     )
     max_prompt_tokens: int = Field(default=32_768, ge=1, description="Longest prompt, in tokens; over it 422.")
     max_source_tokens: int = Field(default=1024, ge=1, description="Longest text to translate, in tokens; over it 422.")
@@ -141,18 +150,17 @@ class Settings(BaseSettings):
         default=None,
         description="Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY.",
     )
-    engine_processes: bool = Field(
-        default=True,
-        description="Whether each model computes in a process of its own, beside the web server's, so that neither "
-        "waits for the other's Python; false computes in the web server's process, with less memory.",
+    lanes: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads that compute for one model, each with rows of its own; 0: one per core. On a GPU one.",
     )
     threads: int = Field(default=1, ge=1, le=64, description="Threads inside one operator of the runtime.")
-    stream_tokens: int = Field(
+    window_steps: Literal[1, 2, 4, 8] = Field(
         default=8,
-        ge=1,
-        le=64,
-        description="Tokens that one event of a stream may hold while many texts are streamed; few streams have an "
-        "event for each token.",
+        description="Most decoding steps in one runtime call, and most tokens in one event of a stream. Rows join and "
+        "leave the batch between calls.",
     )
     send_timeout_seconds: float = Field(
         default=30.0, gt=0, description="How long the reader of a stream may take nothing before it is dropped."

@@ -6,7 +6,7 @@ from models.architecture import Task
 from models.errors import RunnerError
 from models.graph_set import GraphSet
 from runtime.padding import padded_length
-from runtime.runner import AttentionStepRunner, SequenceRunner, StepRunner
+from runtime.runner import AttentionStepRunner, DecodeRunner, SequenceRunner, StepRunner
 from runtime.tensorrt.engines import GATHER, found_plans, num_slots
 from runtime.tensorrt.profiles import Widths
 
@@ -68,6 +68,14 @@ class TensorrtGraphs:
             keys_width=self._widths.keys,
             max_length=length,
         )
+
+    def decoder(self, capacity: int) -> DecodeRunner | None:  # noqa: ARG002 - the interface's
+        """TensorRT steps one by one."""
+        return None
+
+    def has(self, graph: str) -> bool:
+        """Whether an engine was found for a graph."""
+        return graph in self.engines
 
     def _step_graph(self, capacity: int, max_length: int = 0) -> "StepGraph":
         from runtime.tensorrt.step_graph import StepGraph

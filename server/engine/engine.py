@@ -47,6 +47,30 @@ class Gauges(NamedTuple):
 Request = TypeVar("Request", bound=EngineRequest)
 
 
+class AnyEngine(Protocol):
+    """What the server needs of a model's engine; see Engine."""
+
+    @property
+    def gauges(self) -> Gauges:
+        """How it is now."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether no lane has ended."""
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start it."""
+
+    def submit(self, request: Any) -> None:
+        """Take a request. Raises ApiError."""
+
+    def cancel(self, request: Any) -> None:
+        """Drop a request."""
+
+    def stop(self, seconds: float) -> bool:
+        """End it; whether it has ended."""
+
+
 class Cache(Protocol):
     """What the gauges show of a prefix cache."""
 

@@ -13,8 +13,7 @@ from models.decoding.stop_strings import StopStrings
 from server.admission import working
 from server.contract.generate import GenerateAnswer, GenerateRequest
 from server.contract.validation import request_from
-from server.engine.generation.request import Generation
-from server.engine.generation.update import Update
+from server.engine.generation.request import Generation, TextOutput
 from server.errors import FieldError, shown
 from server.ids import new_id, new_seed
 from server.routes.description import described
@@ -77,9 +76,9 @@ class _Answering:
     async def whole(self) -> dict[str, Any]:
         """The whole answer. Raises ApiError."""
         async with self._working() as generation:
-            ended: list[Update] = []
-            while len(ended) < len(generation.prompts) * self._asked.n:
-                ended += await generation.mailbox.take()
+            ended: list[TextOutput] = []
+            while len(ended) < len(generation.items) * self._asked.n:
+                ended += await generation.outputs.get()
             ended.sort(key=lambda update: update.choice)
             await self._keep(generation)
             return self._answer(generation, ended) | {"usage": self._usage(generation, ended)}
@@ -87,9 +86,9 @@ class _Answering:
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """The events of a stream. Raises ApiError."""
         async with self._working() as generation:
-            ended: list[Update] = []
+            ended: list[TextOutput] = []
             while len(ended) < self._asked.n:
-                for updates in self._events_of(await generation.mailbox.take()):
+                for updates in self._events_of(await generation.outputs.get()):
                     ended += [update for update in updates if update.finish_reason is not None]
                     event = self._answer(generation, updates)
                     if len(ended) == self._asked.n:
@@ -112,7 +111,7 @@ class _Answering:
     async def _keep(self, generation: Generation) -> None:
         """The answer is whole: a session goes on from its end. Raises ApiError."""
         if self._use is not None:
-            self._use.finish(await point_after(self._served, generation, self._use.point))
+            self._use.finish(point_after(generation, self._use.point))
 
     async def _generation(self) -> Generation:
         """What the engine works on. Raises FieldError."""
@@ -138,13 +137,13 @@ class _Answering:
                 generation.resume(tokens, rows[0], point.row, point.num_read)
         return generation
 
-    def _events_of(self, updates: list[Update]) -> Iterator[list[Update]]:
+    def _events_of(self, updates: list[TextOutput]) -> Iterator[list[TextOutput]]:
         """Updates that came together, as few events: one update of each choice in an event, of not too many tokens."""
-        event: dict[int, Update] = {}
+        event: dict[int, TextOutput] = {}
         for update in updates:
             before = event.get(update.choice)
             if before is not None:
-                if update.num_tokens - self._num_told.get(update.choice, 0) > self._service.settings.stream_tokens:
+                if update.num_tokens - self._num_told.get(update.choice, 0) > self._service.settings.window_steps:
                     yield self._told(event)
                     event = {}
                 else:
@@ -152,12 +151,12 @@ class _Answering:
             event[update.choice] = update
         yield self._told(event)
 
-    def _told(self, event: dict[int, Update]) -> list[Update]:
+    def _told(self, event: dict[int, TextOutput]) -> list[TextOutput]:
         updates = [event[index] for index in sorted(event)]
         self._num_told.update((update.choice, update.num_tokens) for update in updates)
         return updates
 
-    def _answer(self, generation: Generation, updates: list[Update]) -> dict[str, Any]:
+    def _answer(self, generation: Generation, updates: list[TextOutput]) -> dict[str, Any]:
         choices = [
             {
                 "index": update.choice,
@@ -170,7 +169,7 @@ class _Answering:
         ]
         return {"id": self._id, "model": self._served.id, "seed": generation.seed, "choices": choices}
 
-    def _usage(self, generation: Generation, ended: list[Update]) -> dict[str, int]:
+    def _usage(self, generation: Generation, ended: list[TextOutput]) -> dict[str, int]:
         self._record.completion_tokens = sum(update.num_tokens for update in ended)
         return {
             "prompt_tokens": self._record.prompt_tokens,
@@ -200,7 +199,7 @@ def _check_biases(asked: GenerateRequest, vocab_size: int) -> None:
         raise FieldError(message, param="logit_bias")
 
 
-def _logprobs(update: Update) -> dict[str, Any]:
+def _logprobs(update: TextOutput) -> dict[str, Any]:
     """What is new, as OpenAI's completions have it."""
     return {
         "tokens": [placed.token for placed in update.logprobs],

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request
+from numpy.typing import NDArray
 from starlette.responses import Response
 
 from server.admission import working
 from server.contract.sentiment import SentimentAnswer, SentimentRequest
 from server.contract.validation import request_from
-from server.engine.sentiment.request import Classification, Verdict
+from server.engine.batch.request import TextBatch, TextResult
 from server.ids import new_id
 from server.routes.description import described
 from server.served_model import ServedSentiment
@@ -40,22 +42,25 @@ def sentiment_router(service: Service) -> APIRouter:
         served = registry.find(ServedSentiment, asked.model)
         record.model = served.id
 
-        async def classification() -> Classification:
+        async def classification() -> TextBatch:
             limit = Limit("text", service.settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS")
             texts = await read_texts(asked.text, served.model.tokenizer, limit)
             record.prompt_tokens = sum(map(len, texts))
-            return Classification(texts)
+            batch = TextBatch()
+            for tokens in texts:
+                batch.add_text(tokens)
+            return batch
 
         async with working(service, served, request, record, classification) as work:
-            verdicts: list[Verdict] = []
-            while len(verdicts) < len(asked.text):
-                verdicts += await work.mailbox.take()
-        verdicts.sort(key=lambda verdict: verdict.number)
+            found: list[TextResult] = []
+            while len(found) < len(asked.text):
+                found += await work.outputs.get()
+        found.sort(key=lambda result: result.number)
         return JsonAnswer(
             {
                 "id": f"sen-{new_id()}",
                 "model": served.id,
-                "results": [_result(verdict, served.model.labels, asked.all_scores) for verdict in verdicts],
+                "results": [_result(softmax(item.logits), served.model.labels, asked.all_scores) for item in found],
                 "usage": {"tokens": record.prompt_tokens},
             }
         )
@@ -63,10 +68,18 @@ def sentiment_router(service: Service) -> APIRouter:
     return router
 
 
-def _result(verdict: Verdict, labels: list[str], all_scores: bool) -> dict[str, Any]:
+def softmax(logits: NDArray[np.float32]) -> list[float]:
+    """Probabilities of one text's logits, float32 [C]."""
+    z = logits.astype(np.float64)
+    weights = np.exp(z - z.max())
+    probabilities: list[float] = (weights / weights.sum()).tolist()
+    return probabilities
+
+
+def _result(probabilities: list[float], labels: list[str], all_scores: bool) -> dict[str, Any]:
     """One text's entry; of equally likely labels the first."""
-    best = max(range(len(labels)), key=lambda i: verdict.probabilities[i])
-    result: dict[str, Any] = {"label": labels[best], "score": verdict.probabilities[best]}
+    best = max(range(len(labels)), key=lambda i: probabilities[i])
+    result: dict[str, Any] = {"label": labels[best], "score": probabilities[best]}
     if all_scores:
-        result["scores"] = dict(zip(labels, verdict.probabilities, strict=True))
+        result["scores"] = dict(zip(labels, probabilities, strict=True))
     return result

@@ -161,7 +161,7 @@ async def _rewound(service: Service, request: Request, record: Record, use: Sess
         return reading(served, point.tokens[:to], known.row, known.num_read)
 
     async with working(service, served, request, record, prepare) as generation:
-        await generation.mailbox.take()
+        await generation.outputs.get()
         return point.rewound(to, state_of(served, generation))
 
 

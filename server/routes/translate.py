@@ -13,7 +13,7 @@ from models.tokenizer import END_TOKEN
 from server.admission import working
 from server.contract.translate import TranslateAnswer, TranslateRequest
 from server.contract.validation import request_from
-from server.engine.translation.request import Progress, Translation
+from server.engine.translation.request import Translation, TranslationOutput
 from server.errors import FieldError
 from server.ids import new_id, new_seed
 from server.routes.description import described
@@ -74,9 +74,9 @@ class _Answering:
     async def whole(self) -> dict[str, Any]:
         """The whole answer. Raises ApiError."""
         async with self._working() as translation:
-            ended: list[Progress] = []
-            while len(ended) < len(translation.sources):
-                ended += await translation.mailbox.take()
+            ended: list[TranslationOutput] = []
+            while len(ended) < len(translation.items):
+                ended += await translation.outputs.get()
         ended.sort(key=lambda progress: progress.number)
         results = [progress.results or [] for progress in ended]
         entries = [self._entry(number, found) for number, found in enumerate(results)]
@@ -91,8 +91,8 @@ class _Answering:
                 pieces: list[str] = []
                 entry: dict[str, Any] = {"score": None}
                 usage: dict[str, Any] = {}
-                for progress in await translation.mailbox.take():
-                    rows = progress.attention or (None,) * len(progress.ids)
+                for progress in await translation.outputs.get():
+                    rows = [None] * len(progress.ids) if progress.attention is None else progress.attention
                     pieces += [text.push(token, row) for token, row in zip(progress.ids, rows, strict=True)]
                     if progress.results is not None:
                         is_over = True

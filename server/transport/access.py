@@ -8,7 +8,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.engine.times import Times
+from server.engine.outputs import Times
 from server.errors import ApiError, ClientGoneError, InternalError
 from server.ids import new_id
 from server.metrics import Metrics
