@@ -48,6 +48,23 @@ class OnnxGraph:
         self._outputs.append(_value_info(name, dtype, shape))
         return name
 
+    def take_input(self, value: onnx.ValueInfoProto) -> str:
+        """Declare an input of another graph as one of this."""
+        self._inputs.append(value)
+        return str(value.name)
+
+    def result(self, value: str, dtype: type[np.generic]) -> None:
+        """Declare a value an output of a body under its own name, without a copy; each value once."""
+        self._outputs.append(_value_info(value, dtype, None))
+
+    def take_node(self, node: onnx.NodeProto) -> None:
+        """Add a node of another graph, whose names must be unique here too."""
+        self._nodes.append(node)
+
+    def take_constant(self, tensor: onnx.TensorProto) -> None:
+        """Add a constant of another model, whose name must be unique here too."""
+        self._root._constants[tensor.name] = tensor
+
     def constant(self, array: NDArray[Any] | np.generic, stem: str = "constant") -> str:
         """Add a constant to the model and return its name."""
         name = self.unique(stem)
@@ -80,15 +97,23 @@ class OnnxGraph:
             self._nodes, self.name, self._inputs, self._outputs, list(self._constants.values()) or None
         )
 
-    def model(self) -> onnx.ModelProto:
+    def model(self, like: onnx.ModelProto | None = None) -> onnx.ModelProto:
         """The whole model, checked.
+
+        Args:
+            like: a model whose nodes were taken, for its operator sets and functions.
 
         Raises:
             onnx.checker.ValidationError: the graph is not well formed; a bug of the caller.
         """
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", OPSET)] if like is None else list(like.opset_import)
+        functions = [] if like is None else list(like.functions)
         model = helper.make_model(
-            self.graph_proto(), opset_imports=opsets, ir_version=IR_VERSION, producer_name="rnnserve"
+            self.graph_proto(),
+            opset_imports=opsets,
+            functions=functions,
+            ir_version=IR_VERSION,
+            producer_name="rnnserve",
         )
         onnx.checker.check_model(model)
         return model

@@ -25,8 +25,8 @@ class RowBatch(Protocol[Item]):
     def clear(self) -> None:
         """All rows leave: a call has failed."""
 
-    def num_wanted(self) -> int:
-        """The most steps that any row can still use, at least 1."""
+    def num_wanted(self, most: int) -> int:
+        """The most steps that any row can still use, from 1 to `most`."""
 
     def run(self, num_steps: int) -> None:
         """Decode a window and handle what came of it.
@@ -116,15 +116,16 @@ class DecodingLane(Lane[Item], Generic[Item]):
 
     def _run_window(self, batches: list[RowBatch[Item]]) -> None:
         num_rows = sum(len(batch.rows) for batch in batches)
-        num_steps = self._window.choose(num_rows, max(batch.num_wanted() for batch in batches))
+        num_wanted = max(batch.num_wanted(self._window.max_steps) for batch in batches)
+        num_steps = self._window.choose(num_rows, num_wanted)
         started = time.perf_counter()
         for batch in batches:
-            items = [row.sequence.owner for row in batch.rows]
+            rows = batch.rows.copy()
             try:
                 batch.run(num_steps)
             except Exception as error:
                 batch.clear()
-                self._fail_call(items, error)
+                self._fail_call((row.sequence.owner for row in rows), error)
         seconds = time.perf_counter() - started
         self._window.ran(num_rows, num_steps, seconds)
         self._scheduler.decoded(seconds)

@@ -104,9 +104,14 @@ class GenerationBatch(ABC):
         while self.rows:
             self.remove(self.rows[-1])
 
-    def num_wanted(self) -> int:
-        """The most steps that any row can still use."""
-        return max(self._num_wanted(row) for row in self.rows)
+    def num_wanted(self, most: int) -> int:
+        """See RowBatch."""
+        num_wanted = 1
+        for row in self.rows:
+            num_wanted = max(num_wanted, self._num_wanted(row))
+            if num_wanted >= most:
+                return most
+        return num_wanted
 
     def run(self, num_steps: int) -> None:
         """See RowBatch."""
@@ -129,8 +134,8 @@ class GenerationBatch(ABC):
                 self.schedule(row)
 
     def _num_wanted(self, row: Row[Prompt]) -> int:
-        continuation = continuation_of(row)
-        return max(1, row.sequence.owner.options.max_tokens - continuation.num_tokens)
+        """Steps that a row can still use, or more."""
+        return row.sequence.owner.options.max_tokens - continuation_of(row).num_tokens
 
     def _forget(self, row: Row[Prompt]) -> None:
         self._unstarted.pop(row, None)

@@ -76,9 +76,9 @@ class GreedyBatch:
         while self.rows:
             self.remove(self.rows[-1])
 
-    def num_wanted(self) -> int:
-        """The most steps that any row can still use."""
-        return max(search.max_tokens - search.num_tokens for search in self.searches.values())
+    def num_wanted(self, most: int) -> int:
+        """See RowBatch."""
+        return min(most, max(search.max_tokens - search.num_tokens for search in self.searches.values()))
 
     def run(self, num_steps: int) -> None:
         """See RowBatch."""
@@ -156,9 +156,9 @@ class BeamBatch:
         while self.rows:
             self.remove(self.rows[-1])
 
-    def num_wanted(self) -> int:
-        """The most steps that any search can still use."""
-        return max(search.max_tokens - search.num_tokens for search in self.searches.values())
+    def num_wanted(self, most: int) -> int:
+        """See RowBatch."""
+        return min(most, max(search.max_tokens - search.num_tokens for search in self.searches.values()))
 
     def run(self, num_steps: int) -> None:
         """See RowBatch."""

@@ -1,0 +1,200 @@
+"""The choice of the next token as ONNX nodes: what models.decoding.sampler defines, as far as a graph does it well.
+
+    temperature; the end token banned until min_tokens; filters: min_p, and up to NARROW ids top_k and top_p
+
+Random numbers are inputs, so a token depends on its row's logits and options alone. Narrow vocabularies are searched in
+one level; wide ones in two, because a cumulative sum and an arg max over thousands of ids cost more than the step: sums
+of blocks of BLOCK weights first, then inside the block that holds the answer.
+
+Temperature 0 is the likeliest token: divided by the smallest normal number, all weights but the largest are 0, and with
+the uniform number 0 the first positive weight is taken, so of equal logits the lower id (logits that differ by less
+than 2e-36 count as equal). The sum of the weights is NaN exactly where the logits hold a NaN, +infinity or nothing but
+-infinity, wherever they stand (-infinity bans a token), so it shows rows that are not finite at no cost.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.onnx.graph import FLOAT, OnnxGraph
+from models.decoding.inverse_cdf import BLOCK, NARROW
+
+INT32, DOUBLE = 6, 11  # onnx.TensorProto
+SMALLEST = np.float32(np.finfo(np.float32).tiny)
+NOT_FINITE = -1
+
+
+@dataclass(frozen=True)
+class ChoiceInputs:
+    """Names of one step's values in the graph.
+
+    Attributes:
+        logits: float32 [B, V].
+        uniforms: float64 [B], in [0, 1); 0 for rows of temperature 0.
+        can_end: bool [B]; None where there is no end token.
+        temperature: float32 [B, 1], positive.
+        min_p: float32 [B, 1]; None where no row uses a filter.
+        top_k: int64 [B, 1], V where it is off; None as min_p, and for wide vocabularies.
+        top_p: float64 [B, 1]; None as top_k.
+    """
+
+    logits: str
+    uniforms: str
+    can_end: str | None
+    temperature: str | None
+    min_p: str | None
+    top_k: str | None
+    top_p: str | None
+
+
+def declared(
+    graph: OnnxGraph, uniforms: str, vocab_size: int, *, has_filters: bool
+) -> tuple[dict[str, str | None], str]:
+    """Declare the inputs that hold the rows' options, and compute what is computed once for a window.
+
+    Args:
+        graph: the outer graph.
+        uniforms: float64 [..., B].
+        vocab_size: V.
+        has_filters: whether rows may use min_p, top_k or top_p.
+
+    Returns:
+        Names by the attributes of ChoiceInputs: temperature, min_p, top_k, top_p; and the uniform numbers, 0 for rows
+        of temperature 0.
+    """
+    one = graph.constant(np.array([1], np.int64))
+    temperature = graph.input("temperature", np.float32, ["batch"])
+    is_sampled = graph.node("Greater", temperature, graph.constant(np.float32(0)))
+    positive = graph.node("Where", is_sampled, temperature, graph.constant(SMALLEST))
+    columns: dict[str, str | None] = dict.fromkeys(("min_p", "top_k", "top_p"))
+    columns["temperature"] = graph.node("Unsqueeze", positive, one)
+    if has_filters:
+        columns["min_p"] = graph.node("Unsqueeze", graph.input("min_p", np.float32, ["batch"]), one)
+    if has_filters and vocab_size <= NARROW:
+        top_k = graph.input("top_k", np.int64, ["batch"])
+        is_on = graph.node("Greater", top_k, graph.constant(np.int64(0)))
+        top_k = graph.node("Where", is_on, top_k, graph.constant(np.int64(vocab_size)))
+        columns["top_k"] = graph.node("Unsqueeze", top_k, one)
+        columns["top_p"] = graph.node("Unsqueeze", graph.input("top_p", np.float64, ["batch"]), one)
+    return columns, graph.node("Where", is_sampled, uniforms, graph.constant(np.float64(0)))
+
+
+def chosen_tokens(graph: OnnxGraph, inputs: ChoiceInputs, vocab_size: int, end_id: int | None) -> str:
+    """Add the nodes that choose.
+
+    Args:
+        graph: a graph or the body of a Scan.
+        inputs: one step's values.
+        vocab_size: V.
+        end_id: the end token's id, or None.
+
+    Returns:
+        int64 [B], NOT_FINITE where the logits are not finite.
+    """
+    one = graph.constant(np.array([1], np.int64))
+    logits = _with_ban(graph, inputs, vocab_size, end_id)
+    if vocab_size <= NARROW:
+        best = graph.node("ReduceMax", logits, one, keepdims=1)
+        weights = graph.node("Exp", graph.node("Div", graph.node("Sub", logits, best), str(inputs.temperature)))
+        if inputs.top_k is not None:
+            weights = graph.node("Mul", weights, _likeliest(graph, inputs, weights))
+        if inputs.min_p is not None:
+            weights = _with_min_p(graph, weights, inputs.min_p)
+        sums = graph.node("CumSum", graph.node("Cast", weights, to=DOUBLE), graph.constant(np.int64(1)))
+        total = graph.node("Gather", sums, graph.constant(np.int64(vocab_size - 1)), axis=1)
+        token = _first_above(graph, sums, graph.node("Mul", total, inputs.uniforms))
+    else:
+        token, total = _chosen_in_blocks(graph, inputs, logits, vocab_size)
+    is_finite = graph.node("Greater", total, graph.constant(np.float64(0)))
+    return graph.node("Where", is_finite, token, graph.constant(np.int64(NOT_FINITE)))
+
+
+def in_blocks(graph: OnnxGraph, logits: str, vocab_size: int) -> str:
+    """Logits float32 [B, V] as [B, blocks, BLOCK], filled up with -infinity."""
+    num_blocks = -(-vocab_size // BLOCK)
+    if vocab_size % BLOCK:
+        pads = graph.constant(np.array([0, 0, 0, num_blocks * BLOCK - vocab_size], np.int64))
+        logits = graph.node("Pad", logits, pads, graph.constant(np.float32(-np.inf)))
+    return graph.node("Reshape", logits, graph.constant(np.array([0, num_blocks, BLOCK], np.int64)))
+
+
+def _with_ban(graph: OnnxGraph, inputs: ChoiceInputs, vocab_size: int, end_id: int | None) -> str:
+    """The logits, -infinity for the end token of rows that may not end."""
+    if end_id is None or inputs.can_end is None:
+        return inputs.logits
+    one = graph.constant(np.array([1], np.int64))
+    is_other = graph.constant(np.arange(vocab_size)[None] != end_id)
+    is_allowed = graph.node("Or", graph.node("Unsqueeze", inputs.can_end, one), is_other)
+    return graph.node("Where", is_allowed, inputs.logits, graph.constant(np.float32(-np.inf)))
+
+
+def _with_min_p(graph: OnnxGraph, weights: str, min_p: str) -> str:
+    """The weights times 1, or 0 where they are less than min_p. Not by Where, which would hide a NaN."""
+    is_likely = graph.node("GreaterOrEqual", weights, min_p)
+    return graph.node("Mul", weights, graph.node("Cast", is_likely, to=FLOAT))
+
+
+def _likeliest(graph: OnnxGraph, inputs: ChoiceInputs, weights: str) -> str:
+    """1 for the tokens that top_k and then top_p keep, of equal ones the lower ids, else 0: float32 [B, V]."""
+    assert inputs.top_k is not None
+    assert inputs.top_p is not None
+    one = graph.constant(np.array([1], np.int64))
+    shape = graph.node("Shape", inputs.logits)
+    num_ids = graph.node("Slice", shape, one, graph.constant(np.array([2], np.int64)))
+    logits = inputs.logits
+    _, order = graph.nodes("TopK", logits, num_ids, outputs=2, axis=1)  # of equal values the lower id first
+    step = graph.constant(np.int64(1))
+    ranks = graph.node("Range", graph.constant(np.int64(0)), graph.node("Squeeze", num_ids), step)
+    ranks = graph.node("Expand", ranks, shape)
+    rank_of = graph.node("ScatterElements", ranks, order, ranks, axis=1)
+    in_order = graph.node("GatherElements", weights, order, axis=1)
+    is_in_k = graph.node("Cast", graph.node("Less", ranks, inputs.top_k), to=DOUBLE)
+    mass = graph.node("Mul", graph.node("Cast", in_order, to=DOUBLE), is_in_k)
+    mass = graph.node("CumSum", mass, graph.constant(np.int64(1)))
+    last = graph.node("Gather", mass, graph.constant(np.array([-1], np.int64)), axis=1)
+    is_below = graph.node("Less", mass, graph.node("Mul", last, inputs.top_p))
+    # Where top_p is 1 nothing of top_k's is left out, whatever the rounding of the sums.
+    is_off = graph.node("GreaterOrEqual", inputs.top_p, graph.constant(np.float64(1)))
+    previous = graph.node("Concat", is_off, _all_but_last(graph, is_below), axis=1)
+    previous = graph.node("Or", previous, graph.node("Or", is_off, graph.node("Less", ranks, one)))
+    kept_in_order = graph.node("Mul", graph.node("Cast", previous, to=FLOAT), graph.node("Cast", is_in_k, to=FLOAT))
+    return graph.node("GatherElements", kept_in_order, rank_of, axis=1)
+
+
+def _all_but_last(graph: OnnxGraph, value: str) -> str:
+    start, stop, axis = (graph.constant(np.array([number], np.int64)) for number in (0, -1, 1))
+    return graph.node("Slice", value, start, stop, axis)
+
+
+def _chosen_in_blocks(graph: OnnxGraph, inputs: ChoiceInputs, logits: str, vocab_size: int) -> tuple[str, str]:
+    """The token of each row, int64 [B], and the sum of its weights, float64 [B]."""
+    one, last_axis = graph.constant(np.array([1], np.int64)), graph.constant(np.array([2], np.int64))
+    along = graph.constant(np.int64(1))
+    blocks = in_blocks(graph, logits, vocab_size)
+    best = graph.node("ReduceMax", graph.node("ReduceMax", blocks, last_axis, keepdims=1), one, keepdims=1)
+    temperature = graph.node("Unsqueeze", str(inputs.temperature), one)
+    weights = graph.node("Exp", graph.node("Div", graph.node("Sub", blocks, best), temperature))
+    if inputs.min_p is not None:
+        weights = _with_min_p(graph, weights, graph.node("Unsqueeze", inputs.min_p, one))
+    block_sums = graph.node("Cast", graph.node("ReduceSum", weights, last_axis, keepdims=0), to=DOUBLE)
+    sums = graph.node("CumSum", block_sums, along)
+    before = graph.node("CumSum", block_sums, along, exclusive=1)
+    total = graph.node("Gather", sums, graph.constant(np.int64(-(-vocab_size // BLOCK) - 1)), axis=1)
+    wanted = graph.node("Mul", total, inputs.uniforms)
+    block = graph.node("Unsqueeze", _first_above(graph, sums, wanted), one)
+    inside = graph.node("GatherND", weights, block, batch_dims=1)
+    inside = graph.node("CumSum", graph.node("Cast", inside, to=DOUBLE), along)
+    rest = graph.node("Sub", wanted, graph.node("Squeeze", graph.node("GatherElements", before, block, axis=1), one))
+    # The two sums of a block may differ in the last bits; what is wanted must lie inside this one.
+    most = graph.node("Gather", inside, graph.constant(np.int64(BLOCK - 1)), axis=1)
+    most = graph.node("Mul", most, graph.constant(np.float64(1 - 2.0**-53)))  # the next smaller number
+    position = _first_above(graph, inside, graph.node("Min", rest, most))
+    start = graph.node("Mul", graph.node("Squeeze", block, one), graph.constant(np.int64(BLOCK)))
+    return graph.node("Add", start, position), total
+
+
+def _first_above(graph: OnnxGraph, sums: str, wanted: str) -> str:
+    """The first index of each row of sums [B, n] that exceeds wanted [B]: int64 [B]."""
+    one = graph.constant(np.array([1], np.int64))
+    is_above = graph.node("Greater", sums, graph.node("Unsqueeze", wanted, one))
+    return graph.node("ArgMax", graph.node("Cast", is_above, to=INT32), axis=1, keepdims=0)
