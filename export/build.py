@@ -15,13 +15,11 @@ from export.tasks.classifier import ClassifierArchitecture
 from export.tasks.language_model import LanguageModelArchitecture
 from export.tasks.translator import TranslatorArchitecture
 from export.tasks.wrapped import WrappedArchitecture
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
-from models.classifier_config import ClassifierConfig
-from models.config import LanguageModelConfig
+from models.config import ClassifierConfig, LanguageModelConfig, TranslatorConfig
 from models.errors import ExportError, ParityError, RunnerError
 from models.graph_set import SETS, new_graph_set
-from models.translator_config import TranslatorConfig
-from models.wrapped_config import WrappedConfig
 
 DEFAULT_SETS = ("fp32", "int8")  # what a CPU runs; the gpu sets are built when they are asked for
 

@@ -1,4 +1,4 @@
-"""What each task is, as data: its graphs with their inputs and outputs, its state, how it is served. No torch, no files.
+"""What each task is, as data: its graphs, its state, how it is served. Knows no torch and no files.
 
 Loading, golden vectors, bench, TensorRT profiles, verification, wrapping and the server read these records; a task of
 your own is one more record, registered before it is used, and an entry of the same name in export.tasks.

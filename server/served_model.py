@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from models.architecture import Task
 from models.decoding.detokenizer import TokenTexts
+from models.tasks import TaskName
 from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
 from server.engines import engine_of
@@ -31,7 +31,7 @@ AnyEngine = Engine[Any, Any, Any] | RemoteEngine
 class ServedModel:
     """What the tasks have in common; `model` is the task's own."""
 
-    task: ClassVar[Task]
+    task: ClassVar[TaskName]
 
     model: ModelFacts
     engine: AnyEngine
@@ -48,7 +48,7 @@ class ServedModel:
 class ServedGeneration(ServedModel):
     """A language model that is served."""
 
-    task: ClassVar[Task] = "generation"
+    task: ClassVar[TaskName] = "generation"
 
     model: GenerationFacts
     token_texts: TokenTexts
@@ -58,7 +58,7 @@ class ServedGeneration(ServedModel):
 class ServedTranslation(ServedModel):
     """A translator that is served."""
 
-    task: ClassVar[Task] = "translation"
+    task: ClassVar[TaskName] = "translation"
 
     model: TranslationFacts
     token_texts: TokenTexts
@@ -68,7 +68,7 @@ class ServedTranslation(ServedModel):
 class ServedSentiment(ServedModel):
     """A classifier that is served."""
 
-    task: ClassVar[Task] = "sentiment"
+    task: ClassVar[TaskName] = "sentiment"
 
     model: SentimentFacts
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from export.parity.errors import Errors
 from export.parity.translator import ragged_sources
 from export.trace.reference import ClassifierReference
-from models.classifier_config import ClassifierConfig
+from models.config import ClassifierConfig
 from runtime.padding import padded
 from runtime.runner import SequenceRunner
 

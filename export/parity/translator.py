@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from export.parity.errors import Errors, nats
 from export.parity.greedy import decode_figures, until_end
 from export.trace.reference import TranslatorReference
-from models.translator_config import TranslatorConfig
+from models.config import TranslatorConfig
 from runtime.padding import padded
 from runtime.runner import Array, AttentionStepRunner, SequenceRunner
 

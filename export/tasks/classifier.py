@@ -15,7 +15,7 @@ from export.tasks.architecture import golden_ids
 from export.trace.classifier import classifier_graphs
 from export.trace.reference import ClassifierReference, with_weights
 from models.bundle import Bundle
-from models.classifier_config import ClassifierConfig
+from models.config import ClassifierConfig
 from models.graph_set import Golden
 from models.network.classifier import Classifier
 from runtime.golden import classifier_answer

@@ -15,10 +15,10 @@ from export.tasks.architecture import golden_ids
 from export.trace.reference import TranslatorReference, with_weights
 from export.trace.translator import translator_graphs
 from models.bundle import Bundle
+from models.config import TranslatorConfig
 from models.errors import ExportError
 from models.graph_set import Golden
 from models.network.translator import Translator
-from models.translator_config import TranslatorConfig
 from runtime.golden import translator_answer
 
 _VERIFY_SLOTS = 64

@@ -17,10 +17,10 @@ from export.user_module.wrap.consistency import generation_figures, sentiment_fi
 from export.user_module.wrap.language_model import LanguageModelAnswers, UserLanguageModel
 from export.user_module.wrap.parity import classifier_errors, language_model_errors, translator_errors
 from export.user_module.wrap.translator import TranslatorAnswers, UserTranslator
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
 from models.errors import ExportError
 from models.graph_set import Golden
-from models.wrapped_config import WrappedConfig
 from runtime.golden import check_golden, classifier_answer, language_model_answer, translator_answer
 
 UserModel = UserLanguageModel | UserTranslator | UserClassifier

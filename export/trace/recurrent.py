@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.config import CellKind
+from models.cells import CellKind
 from models.network.recurrent import RecurrentStack
 
 # ONNX's gate g is PyTorch's gate order[g]. LSTM: ifgo -> iofc. GRU: rzn -> zrh.

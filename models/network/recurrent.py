@@ -8,7 +8,7 @@ from models.config import RecurrentConfig
 
 
 class RecurrentStack(nn.Module):
-    """nn.RNN, nn.LSTM or nn.GRU with its state as one row of numbers (models.state_row).
+    """nn.RNN, nn.LSTM or nn.GRU with its state as one row of numbers (models.config).
 
     Args:
         config: kind, sizes, depth, directions, dropout between layers.

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from models.architecture import Task
 from models.errors import RunnerError
 from models.graph_set import GraphSet
+from models.tasks import TaskName
 from runtime.buckets import buckets_up_to
 from runtime.tensorrt.availability import Gpu, this_gpu
 from runtime.tensorrt.engine_cache import EngineCache, EngineName, engine_digest
@@ -35,7 +35,7 @@ class Plan:
     name: EngineName
 
 
-def planned(graph_set: GraphSet, task: Task, widths: Widths, limits: Limits, gpu: Gpu) -> list[Plan]:
+def planned(graph_set: GraphSet, task: TaskName, widths: Widths, limits: Limits, gpu: Gpu) -> list[Plan]:
     """The engines that serving a set needs.
 
     Args:
@@ -125,7 +125,9 @@ def built_limits(cache: EngineCache, set_name: str) -> Limits:
     raise RunnerError(f"No TensorRT engine of graph set {set_name} for this GPU and TensorRT in {cache.folder}.")
 
 
-def found_plans(graph_set: GraphSet, task: Task, widths: Widths, bundle_sha256: str) -> tuple[dict[str, bytes], Limits]:
+def found_plans(
+    graph_set: GraphSet, task: TaskName, widths: Widths, bundle_sha256: str
+) -> tuple[dict[str, bytes], Limits]:
     """The engines of a set, by graph, from this machine's cache.
 
     Raises:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from models.architecture import Task
 from models.errors import RunnerError
 from models.graph_set import GraphSet
+from models.tasks import TaskName
 from runtime.padding import padded_length
 from runtime.runner import AttentionStepRunner, SequenceRunner, StepRunner
 from runtime.tensorrt.engines import GATHER, found_plans, num_slots
@@ -31,7 +31,7 @@ class TensorrtGraphs:
         RunnerError: TensorRT, a GPU or an engine is missing.
     """
 
-    def __init__(self, graph_set: GraphSet, task: Task, widths: Widths, bundle_sha256: str) -> None:
+    def __init__(self, graph_set: GraphSet, task: TaskName, widths: Widths, bundle_sha256: str) -> None:
         plans, self.limits = found_plans(graph_set, task, widths, bundle_sha256)
         from runtime.tensorrt.engine import Engine
 

@@ -7,8 +7,8 @@ kernels are chosen for that batch. Sequence graphs have ranges: short sequences 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.architecture import Task
 from models.errors import ConfigError
+from models.tasks import TaskName
 from runtime.buckets import buckets_up_to
 from runtime.padding import MULTIPLE, padded_length
 
@@ -62,7 +62,7 @@ class Widths:
     keys: int = 0
 
 
-def profiles_of(task: Task, graph: str, widths: Widths, limits: Limits) -> tuple[Profile, ...]:
+def profiles_of(task: TaskName, graph: str, widths: Widths, limits: Limits) -> tuple[Profile, ...]:
     """The profiles of one graph.
 
     Args:
@@ -87,7 +87,7 @@ def profiles_of(task: Task, graph: str, widths: Widths, limits: Limits) -> tuple
     return (short, _sequences((1, rows), (_SHORT + MULTIPLE, longest)))
 
 
-def _step_profile(task: Task, batch: int, longest: int, widths: Widths) -> Profile:
+def _step_profile(task: TaskName, batch: int, longest: int, widths: Widths) -> Profile:
     profile = {"token": _fixed(batch), "state": _fixed(batch, widths.state)}
     if task == "translation":
         typical = min(longest, 4 * MULTIPLE)

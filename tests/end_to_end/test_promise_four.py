@@ -11,7 +11,7 @@ import pytest
 
 from export.build import build_sets
 from models.bundle import Bundle
-from models.config import CELL_KINDS
+from models.cells import CELL_KINDS
 from tests.end_to_end.mixed_requests import Exchange, Models, all_at_once, mixed_exchanges, one_by_one
 from tests.end_to_end.real_server import real_server
 

@@ -16,7 +16,8 @@ from export.trace import recurrent
 from export.trace.language_model import language_model_graphs
 from export.trace.reference import with_weights
 from models.bundle import Bundle
-from models.config import CellKind, LanguageModelConfig
+from models.cells import CellKind
+from models.config import LanguageModelConfig
 from models.errors import BundleCorruptError, BundleNotFoundError, ExportError, ParityError
 from models.network.language_model import LanguageModel
 from tests.tiny_models import tiny_bundle

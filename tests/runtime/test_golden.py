@@ -6,7 +6,7 @@ import pytest
 from export.build import architecture_of
 from export.parity.backends import open_graphs
 from models.bundle import Bundle
-from models.config import CELL_KINDS, CellKind
+from models.cells import CELL_KINDS, CellKind
 from models.errors import RunnerError
 from runtime.golden import check_golden
 

@@ -14,9 +14,7 @@ from export.parity.diagnosis.resets import misplaced_resets
 from export.parity.diagnosis.vocabulary import other_tokenizer, other_vocabulary
 from export.parity.diagnosis.weights import changed_weights
 from models.bundle import Bundle
-from models.classifier_config import ClassifierConfig
-from models.config import LanguageModelConfig
-from models.translator_config import TranslatorConfig
+from models.config import ClassifierConfig, LanguageModelConfig, TranslatorConfig
 
 MOST_FAULTS = 8  # more of them say nothing new
 

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.onnx.int8.embedding import has_table
-from models.classifier_config import ClassifierConfig
-from models.config import CellKind, LanguageModelConfig, RecurrentConfig
-from models.translator_config import TranslatorConfig
+from models.cells import CellKind
+from models.config import ClassifierConfig, LanguageModelConfig, RecurrentConfig, TranslatorConfig
 
 Floats = NDArray[np.float32]
 KnownConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig

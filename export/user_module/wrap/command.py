@@ -7,9 +7,9 @@ from export.tasks.architecture import Architecture
 from export.tasks.wrapped import WrappedArchitecture
 from export.user_module.wrap.options import WrapOptions
 from export.user_module.wrap.wrap import Wrapped, user_model_of, wrap_model
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
 from models.errors import ExportError
-from models.wrapped_config import WrappedConfig
 
 
 def wrap_to_store(

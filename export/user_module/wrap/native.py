@@ -15,8 +15,8 @@ from export.user_module.wrap.calls import called
 from export.user_module.wrap.classifier import UserClassifier
 from export.user_module.wrap.consistency import LONG_SHAPES, SHAPES, within
 from export.user_module.wrap.language_model import UserLanguageModel
-from models.classifier_config import ClassifierConfig, PoolingKind
-from models.config import CellKind, LanguageModelConfig
+from models.cells import CellKind
+from models.config import ClassifierConfig, LanguageModelConfig, PoolingKind
 from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
 from models.network.recurrent import RecurrentStack

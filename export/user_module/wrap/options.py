@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.architecture import Task
 from models.bundle import Languages
 from models.errors import ConfigError
 from models.store import checked_name
+from models.tasks import TaskName
 
-TASKS: tuple[Task, ...] = ("generation", "translation", "sentiment")
+TASKS: tuple[TaskName, ...] = ("generation", "translation", "sentiment")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class WrapOptions:
     """
 
     reference: str
-    task: Task
+    task: TaskName
     tokenizer: Path
     to: Path
     weights: Path | None = None

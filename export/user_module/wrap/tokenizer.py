@@ -10,14 +10,14 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as BackendTokenizer
 
-from models.architecture import Task
 from models.errors import TokenizerError
+from models.tasks import TaskName
 from models.tokenizer import END_TOKEN, REPLACEMENT, Tokenizer
 
 _PROBE = "A test: 12 words, naïve café — 你好 🙂\n\tend."
 
 
-def wrapped_tokenizer(path: Path, task: Task, end_token: str | None, start_token: str | None) -> Tokenizer:
+def wrapped_tokenizer(path: Path, task: TaskName, end_token: str | None, start_token: str | None) -> Tokenizer:
     """Load and check a tokenizer.
 
     Args:
@@ -83,7 +83,7 @@ def truncation_of(tokenizer: Tokenizer) -> int | None:
     return None if truncation is None else int(truncation["max_length"])
 
 
-def _check_end(path: Path, task: Task, tokenizer: Tokenizer, backend: BackendTokenizer, given: str | None) -> None:
+def _check_end(path: Path, task: TaskName, tokenizer: Tokenizer, backend: BackendTokenizer, given: str | None) -> None:
     if tokenizer.end_id is not None or (task == "generation" and given is None):
         return
     special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]

@@ -23,6 +23,7 @@ from export.user_module.wrap.native import NotNativeError, native_classifier, na
 from export.user_module.wrap.options import WrapOptions
 from export.user_module.wrap.tokenizer import start_id_of, truncation_of, wrapped_tokenizer
 from export.user_module.wrap.translator import UserTranslator, user_translator
+from models.architecture import WrappedConfig
 from models.bundle import Bundle, publish
 from models.digest import file_sha256
 from models.errors import ConfigError, ExportError, ParityError
@@ -30,7 +31,6 @@ from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
 from models.store import Store
 from models.tokenizer import Tokenizer
-from models.wrapped_config import WrappedConfig
 
 Say = Callable[[str], None]
 Native = LanguageModel | Classifier
