@@ -8,8 +8,8 @@ from typing import Protocol
 from models.bundle import Bundle
 from models.errors import ConfigError
 from models.graph_set import GraphSet
+from models.tasks import Task
 from runtime.runner import AttentionStepRunner, SequenceRunner, StepRunner
-from runtime.tensorrt.profiles import SERVED, Widths
 
 TENSORRT, CUDA, CPU = "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"
 # backend -> graph sets that it runs; both best first where nothing was measured
@@ -17,8 +17,25 @@ SETS = {TENSORRT: ("gpu-fp16", "gpu-fp32"), CUDA: ("gpu-fp16", "gpu-fp32"), CPU:
 BACKENDS = tuple(SETS)
 
 
-class OpenSet(Protocol):
-    """One graph set on one backend."""
+class OpenGraphs(Protocol):
+    """The graphs of one set on one backend; what its task has decides which runners there are."""
+
+    def sequences(self) -> SequenceRunner:
+        """The runner of the graphs that take sequences."""
+
+    def steps(self, capacity: int) -> StepRunner:
+        """The runner of the step, with so many slots, where rows keep nothing beside their state.
+
+        Raises:
+            RunnerError: it was built for fewer.
+        """
+
+    def attention_steps(self, capacity: int) -> AttentionStepRunner:
+        """The runner of the step of a task with row tensors; as `steps`."""
+
+
+class OpenSet(OpenGraphs, Protocol):
+    """One published graph set on one backend: the graphs that a server opens, by the task's record."""
 
     @property
     def graph_set(self) -> GraphSet:
@@ -28,18 +45,12 @@ class OpenSet(Protocol):
     def max_length(self) -> int | None:
         """The longest source or text, in tokens, that it was opened for; None where there is no limit."""
 
-    def sequences(self) -> SequenceRunner:
-        """The runner of the graphs that take sequences."""
 
-    def steps(self, capacity: int) -> StepRunner:
-        """The runner of a language model's step, with so many slots.
-
-        Raises:
-            RunnerError: it was built for fewer.
-        """
-
-    def attention_steps(self, capacity: int) -> AttentionStepRunner:
-        """The runner of a translator's step; as `steps`."""
+def step_runner(opened: OpenGraphs, task: Task, capacity: int) -> StepRunner | None:
+    """The runner of a task's step, whichever it has; None for a task without steps."""
+    if all(graph.kind != "step" for graph in task.graphs):
+        return None
+    return opened.attention_steps(capacity) if task.row_tensors else opened.steps(capacity)
 
 
 def open_set(backend: str, bundle: Bundle, set_name: str, *, threads: int = 1) -> OpenSet:
@@ -67,7 +78,7 @@ def open_set(backend: str, bundle: Bundle, set_name: str, *, threads: int = 1) -
         case "tensorrt":
             from runtime.tensorrt.graphs import TensorrtGraphs
 
-            return TensorrtGraphs(graph_set, bundle.record.task, widths_of(bundle), bundle.record.sha256)
+            return TensorrtGraphs(graph_set, bundle.task, bundle.sizes, bundle.record.sha256)
         case "onnxruntime-cuda":
             return _OnCuda(graph_set, bundle)
         case _:
@@ -92,10 +103,8 @@ def why_unavailable(backend: str) -> str | None:
     return None
 
 
-def widths_of(bundle: Bundle) -> Widths:
-    """The numbers in a row of the bundle's state, memory and keys."""
-    record = bundle.record
-    return Widths(record.state_width, record.memory_width or 0, record.keys_width or 0)
+def _served(graph_set: GraphSet, bundle: Bundle) -> tuple[str, ...]:
+    return tuple(graph.name for graph in bundle.task.served_graphs(graph_set.manifest.graphs))
 
 
 class _OnCpu:
@@ -105,7 +114,7 @@ class _OnCpu:
         from runtime.onnxruntime.build import open_graph_set
 
         self.graph_set = graph_set
-        self._graphs = open_graph_set(graph_set, threads=threads, graphs=SERVED[bundle.record.task])
+        self._graphs = open_graph_set(graph_set, threads=threads, graphs=_served(graph_set, bundle))
         self._width = bundle.record.state_width
 
     def sequences(self) -> SequenceRunner:
@@ -131,7 +140,7 @@ class _OnCuda:
         from runtime.onnxruntime_cuda.build import Device, open_graph_set
 
         self.graph_set = graph_set
-        self._graphs = open_graph_set(graph_set, device=Device(), graphs=SERVED[bundle.record.task])
+        self._graphs = open_graph_set(graph_set, device=Device(), graphs=_served(graph_set, bundle))
         self._width = bundle.record.state_width
 
     def sequences(self) -> SequenceRunner:
