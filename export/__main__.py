@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from export.report import raise_if_failed
-from export.report_table import report_table
+from export.report import raise_if_failed, report_table, write_record
 from models.errors import BackendMissingError, RnnserveError
 
 app = typer.Typer(
@@ -50,7 +49,6 @@ def verify(
 ) -> None:
     """Check published graph sets against PyTorch and against themselves; exit code 1 if any check fails."""
     from export.build import architecture_of, bundle_at, verify_set
-    from export.parity.record import write_record
     from export.parity.texts import texts_of_file
     from export.user_module.wrap.command import architecture_with_code
 
@@ -110,7 +108,7 @@ def module(
 @app.command()
 def wrap(
     reference: Annotated[str, typer.Argument(metavar="FILE:NAME", help="A class or function that gives the module.")],
-    task: Annotated[str, typer.Option(help="generation, translation or sentiment.")],
+    task: Annotated[str, typer.Option(help="A registered task, such as generation, translation or sentiment.")],
     tokenizer: Annotated[Path, typer.Option(help="The tokenizer.json that the model was trained with.")],
     to: Annotated[Path, typer.Option(metavar="STORE/NAME", help="Where the bundle goes, as its next version.")],
     weights: Annotated[Path | None, typer.Option(help="A safetensors file of the module.")] = None,

@@ -6,20 +6,19 @@ from pathlib import Path
 
 from export.onnx.census import census, check_census
 from export.onnx.weights import save_graphs
-from export.parity.backends import OpenGraphs, open_graphs
+from export.parity.backends import open_graphs
 from export.parity.diagnosis.diagnose import faults_of
 from export.parity.limits import CPU_BACKEND, limits_of, notes_on
 from export.report import Report, judged
-from export.tasks.architecture import Architecture
-from export.tasks.classifier import ClassifierArchitecture
-from export.tasks.language_model import LanguageModelArchitecture
-from export.tasks.translator import TranslatorArchitecture
+from export.tasks.registry import export_of
+from export.tasks.task import Architecture
 from export.tasks.wrapped import WrappedArchitecture
 from models.architecture import WrappedConfig
 from models.bundle import Bundle
-from models.config import ClassifierConfig, LanguageModelConfig, TranslatorConfig
 from models.errors import ExportError, ParityError, RunnerError
 from models.graph_set import SETS, new_graph_set
+from runtime.golden import new_golden
+from runtime.opening import OpenGraphs
 
 DEFAULT_SETS = ("fp32", "int8")  # what a CPU runs; the gpu sets are built when they are asked for
 
@@ -50,15 +49,11 @@ def build_sets(
 
 def architecture_of(bundle: Bundle) -> Architecture:
     """The bundle's architecture, its torch model loaded."""
-    match bundle.config:
-        case LanguageModelConfig() as config:
-            return LanguageModelArchitecture(bundle, config)
-        case TranslatorConfig() as config:
-            return TranslatorArchitecture(bundle, config)
-        case ClassifierConfig() as config:
-            return ClassifierArchitecture(bundle, config)
-        case WrappedConfig() as config:
-            return WrappedArchitecture(bundle, config)
+    if isinstance(bundle.config, WrappedConfig):
+        return WrappedArchitecture(bundle, bundle.config)
+    architecture = export_of(bundle.config.task).architecture
+    assert architecture is not None, "a config of rnnserve's own has a network"
+    return architecture(bundle, bundle.config)
 
 
 def build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callable[[str], None]) -> Report:
@@ -84,7 +79,7 @@ def build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callab
             bundle_sha256=bundle.record.sha256,
             graphs=list(graphs),
             versions={library: version(library) for library in ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")},
-            golden=architecture.golden(opened).model_dump(),
+            golden=new_golden(opened, bundle.task, bundle.sizes).model_dump(),
             parity=report.figures(),
             notes={"operators": counts, **notes},
         )

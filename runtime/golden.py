@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from models.errors import RunnerError
 from models.graph_set import Golden
-from models.tasks import Task
+from models.tasks import Sizes, Task
+from runtime.opening import OpenGraphs, step_runner
 from runtime.padding import padded
 from runtime.runner import SequenceRunner, StepRunner
 
@@ -56,6 +57,17 @@ def golden_answer(
         logits = steps.step(np.array([token], np.int64), parent)
     last: Floats = logits[0].copy()
     return last
+
+
+def answer_of_set(opened: OpenGraphs, task: Task, ids: Sequence[int], state_width: int) -> Floats:
+    """As golden_answer, with runners of its own."""
+    return golden_answer(task, ids, state_width, opened.sequences(), step_runner(opened, task, capacity=2))
+
+
+def new_golden(opened: OpenGraphs, task: Task, sizes: Sizes) -> Golden:
+    """The golden vector of graphs that were just verified: random ids, the same for every build."""
+    ids: list[int] = np.random.default_rng(0).integers(sizes["V"], size=NUM_TOKENS).tolist()
+    return Golden(ids=ids, logits=answer_of_set(opened, task, ids, sizes["D"]).tolist())
 
 
 def check_golden(set_name: str, golden: Golden, found: Floats) -> None:

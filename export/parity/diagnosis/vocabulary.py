@@ -6,7 +6,6 @@ from export.parity.diagnosis.graph import Graph
 from models.bundle import Bundle
 
 _IDS = ("ids", "token")
-_LOGITS = "logits"
 
 
 def other_tokenizer(bundle: Bundle) -> Iterator[str]:
@@ -27,10 +26,9 @@ def other_vocabulary(graph: Graph, bundle: Bundle) -> Iterator[str]:
         is_of_tokens = table is not None and table.ndim == 2 and table.shape[1] > 1 and node.input[1] in ids
         if table is not None and is_of_tokens and len(table) != expected:
             yield f"the vocabulary is wrong: {graph.where(node)} holds {len(table)} tokens, the model {expected}"
-    if bundle.record.task == "sentiment":
-        return
+    of_tokens = {tensor.name for tensor in bundle.task.graph(graph.name).outputs if tensor.shape.endswith("V")}
     for value in graph.model.graph.output:
-        if value.name == _LOGITS:
+        if value.name in of_tokens:
             found = value.type.tensor_type.shape.dim[-1].dim_value
             if found != expected:
-                yield f"the vocabulary is wrong: graph {graph.name} gives {found} logits, the model {expected}"
+                yield f"the vocabulary is wrong: graph {graph.name} gives {found} {value.name}, the model {expected}"
