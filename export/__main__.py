@@ -3,6 +3,7 @@
 import os
 import sys
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from export.report import raise_if_failed, report_table, write_record
-from models.errors import BackendMissingError, RnnserveError
+from models.errors import BackendMissingError, ConfigError, RnnserveError
 
 app = typer.Typer(
-    help="Make verified ONNX graphs and TensorRT engines of trained recurrent models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -23,6 +23,21 @@ BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's f
 SetNames = Annotated[
     list[str] | None, typer.Option("--set", help="Graph set: fp32, int8, gpu-fp32 or gpu-fp16. Repeat for several.")
 ]
+
+
+@app.callback()
+def import_first(
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="A module that registers tasks or cells of yours; repeat."),
+    ] = None,
+) -> None:
+    """Make verified ONNX graphs and TensorRT engines of trained recurrent models."""
+    for module_name in modules or ():
+        try:
+            import_module(module_name)
+        except ImportError as error:
+            raise ConfigError(f"--import {module_name} fails: {error}. Name a module that Python finds.") from error
 
 
 @app.command()

@@ -15,6 +15,7 @@ from export.tasks.task import Architecture
 from export.tasks.wrapped import WrappedArchitecture
 from models.architecture import WrappedConfig
 from models.bundle import Bundle
+from models.cells import cell_of
 from models.errors import ExportError, ParityError, RunnerError
 from models.graph_set import SETS, new_graph_set
 from runtime.golden import new_golden
@@ -44,6 +45,7 @@ def build_sets(
     if unknown:
         raise ExportError(f"Graph set {ascii(unknown[0])[:80]} cannot be built. Sets: {', '.join(SETS)}.")
     architecture = architecture_of(bundle)
+    _check_cell(bundle, sets)
     return [build_set(bundle, architecture, name, say) for name in sets]
 
 
@@ -54,6 +56,19 @@ def architecture_of(bundle: Bundle) -> Architecture:
     architecture = export_of(bundle.config.task).architecture
     assert architecture is not None, "a config of rnnserve's own has a network"
     return architecture(bundle, bundle.config)
+
+
+def _check_cell(bundle: Bundle, sets: Sequence[str]) -> None:
+    """Refuse sets that a traced cell cannot have, before anything is built."""
+    config = bundle.config
+    without = [name for name in sets if name != "fp32"]
+    if isinstance(config, WrappedConfig) or not without:
+        return
+    if cell_of(config.kind).onnx_operator is None:
+        raise ExportError(
+            f"Cell {config.kind!r} is traced from its own step, which gives the set fp32 alone, not "
+            f"{' and '.join(without)}: python -m export build {bundle.path} --set fp32"
+        )
 
 
 def build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callable[[str], None]) -> Report:

@@ -110,6 +110,8 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings) -> LoadedMo
             return _translation(bundle, choice, opened, settings)
         case "sentiment":
             return _sentiment(bundle, choice, opened, settings)
+        case _:
+            raise ConfigError(f"{bundle.id} is for {bundle.config.task}, which this server does not serve.")
 
 
 def _generation(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settings) -> GenerationModel:

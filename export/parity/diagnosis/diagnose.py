@@ -13,8 +13,9 @@ from export.parity.diagnosis.ranges import wrong_ranges
 from export.parity.diagnosis.resets import misplaced_resets
 from export.parity.diagnosis.vocabulary import other_tokenizer, other_vocabulary
 from export.parity.diagnosis.weights import changed_weights
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
-from models.config import ClassifierConfig, LanguageModelConfig, TranslatorConfig
+from models.cells import cell_of
 
 MOST_FAULTS = 8  # more of them say nothing new
 
@@ -27,8 +28,8 @@ def faults_of(
 ) -> list[str]:
     """Read every graph of a set beside the bundle.
 
-    Of a model that was made elsewhere neither the names of the weights nor the way lengths take are known; whether
-    padding changes its answers is measured instead (export.user_module.wrap.consistency).
+    Of a model that was made elsewhere, or whose cell is traced, neither the names of the weights nor the way lengths
+    take are known; whether padding changes its answers is measured instead.
 
     Args:
         bundle: what the set was made from.
@@ -37,7 +38,7 @@ def faults_of(
         relu_states: gives what the ReLU layers' states reach in PyTorch; asked for int8 sets of such models alone.
     """
     config = bundle.config
-    known = config if isinstance(config, LanguageModelConfig | TranslatorConfig | ClassifierConfig) else None
+    known = None if isinstance(config, WrappedConfig) or cell_of(config.kind).onnx_operator is None else config
     expected = list(expected_weights(known, bundle.weights(), set_name)) if known else []
     hidden = relu_states() if known and set_name == "int8" and known.kind == "rnn-relu" else None
     faults = list(other_tokenizer(bundle))
