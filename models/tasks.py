@@ -51,7 +51,8 @@ class Graph:
 
     Attributes:
         name: of its file.
-        kind: "sequence" reads whole (chunks of) sequences, "step" advances rows by one element, "decode" by several.
+        kind: "sequence" reads whole (chunks of) sequences, "step" advances rows by one element, "decode" by several,
+            "choice" chooses tokens from logits.
         inputs: in order.
         outputs: in order.
         is_served: a server opens it; else it serves verification alone.
@@ -63,7 +64,7 @@ class Graph:
     """
 
     name: str
-    kind: Literal["sequence", "step", "decode"]
+    kind: Literal["sequence", "step", "decode", "choice"]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     is_served: bool = True
@@ -242,6 +243,17 @@ GENERATION = register(
                 "decode",
                 inputs=(_TOKEN, _STATE, *_CHOICE),
                 outputs=(_CHOSEN, _NEW_STATE),
+                is_required=False,
+            ),
+            Graph(
+                "choose",
+                "choice",
+                inputs=(
+                    Tensor("logits", "BV", fill="normal"),
+                    Tensor("uniforms", "B", "float64", "uniform"),
+                    Tensor("temperature", "B", fill="ones"),
+                ),
+                outputs=(Tensor("tokens", "B", "int64"),),
                 is_required=False,
             ),
             Graph(

@@ -50,7 +50,7 @@ def planned(graph_set: GraphSet, task: Task, sizes: Sizes, limits: Limits, gpu: 
     """
     files = graph_set.manifest.files
     plans = []
-    graphs = [graph for graph in task.served_graphs(graph_set.manifest.graphs) if graph.kind != "decode"]
+    graphs = [graph for graph in task.served_graphs(graph_set.manifest.graphs) if graph.kind in ("step", "sequence")]
     for graph in graphs:
         profiles = profiles_of(graph, sizes, limits)
         digests = {name: files[name] for name in (f"{graph.name}.onnx", WEIGHTS) if name in files}

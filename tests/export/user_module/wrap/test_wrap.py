@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
+from export.build import architecture_of
 from export.tasks.task import WrapFacts
 from export.tasks.wrapped import WrappedArchitecture
 from export.user_module.wrap.options import WrapOptions
@@ -82,7 +83,7 @@ def test_a_residual_model_is_wrapped_with_its_nested_states_in_one_row(tmp_path:
     assert "trained elsewhere" in (bundle.path / "README.md").read_text()
     assert not any(path.name.endswith(".py") for path in bundle.path.rglob("*"))
     assert bundle.weights()["emb.weight"].shape == (user_modules.V, 16)
-    assert isinstance(WrappedArchitecture(bundle, bundle.config), WrappedArchitecture)
+    assert isinstance(architecture_of(bundle), WrappedArchitecture)
 
 
 def test_a_sum_over_time_is_served_and_its_effect_on_the_last_bit_is_told(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from models.network.cells.stepped import register_cell
 from models.network.language_model import LanguageModel
 from models.network.recurrent import RecurrentStack
 from runtime.opening import CPU, open_set
+from runtime.runner import Array
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 
 KIND = "minimal-gated"
@@ -51,7 +52,11 @@ def test_a_language_model_of_it_answers_as_pytorch_does_alone_and_in_a_batch(lan
     np.testing.assert_allclose(found["logits"], last, atol=1e-5 * np.abs(last).max())
     np.testing.assert_allclose(found["new_state"], expected_state, atol=1e-5)
     for row, length in enumerate(lengths):
-        own = {"ids": ids[row : row + 1, :length].copy(), "lengths": lengths[row : row + 1], "state": state[:1]}
+        own: dict[str, Array] = {
+            "ids": ids[row : row + 1, :length].copy(),
+            "lengths": lengths[row : row + 1],
+            "state": state[:1],
+        }
         alone = sequences.run("advance", own)
         assert alone["logits"].tobytes() == found["logits"][row].tobytes()
         steps.put(0, state[0])
