@@ -26,7 +26,8 @@ from export.onnx.rewrite.graph_sets import graph_set_from_traced
 from export.onnx.weights import save_graphs
 from export.parity.errors import nats
 from export.trace.language_model import language_model_graphs
-from models.config import CELL_KINDS, CellKind, LanguageModelConfig
+from models.cells import CELL_KINDS, CellKind
+from models.config import LanguageModelConfig
 from models.network.language_model import LanguageModel
 from models.tokenizer import Tokenizer
 from runtime.onnxruntime.build import open_session

@@ -29,7 +29,8 @@ from export.onnx.int8.language_model import QuantizedLanguageModel
 from export.onnx.rewrite.graph_sets import graph_set_from_traced
 from export.onnx.weights import save_graphs
 from export.trace.language_model import language_model_graphs
-from models.config import CELL_KINDS, CellKind, LanguageModelConfig
+from models.cells import CELL_KINDS, CellKind
+from models.config import LanguageModelConfig
 from models.network.language_model import LanguageModel
 from runtime.onnxruntime.build import Graphs, open_session
 from runtime.onnxruntime.run import OnnxStepRunner

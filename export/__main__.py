@@ -3,6 +3,7 @@
 import os
 import sys
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from export.report import raise_if_failed
-from export.report_table import report_table
-from models.errors import BackendMissingError, RnnserveError
+from export.report import raise_if_failed, report_table, write_record
+from models.errors import BackendMissingError, ConfigError, RnnserveError
 
 app = typer.Typer(
-    help="Make verified ONNX graphs and TensorRT engines of trained recurrent models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -24,6 +23,21 @@ BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's f
 SetNames = Annotated[
     list[str] | None, typer.Option("--set", help="Graph set: fp32, int8, gpu-fp32 or gpu-fp16. Repeat for several.")
 ]
+
+
+@app.callback()
+def import_first(
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="A module that registers tasks or cells of yours; repeat."),
+    ] = None,
+) -> None:
+    """Make verified ONNX graphs and TensorRT engines of trained recurrent models."""
+    for module_name in modules or ():
+        try:
+            import_module(module_name)
+        except ImportError as error:
+            raise ConfigError(f"--import {module_name} fails: {error}. Name a module that Python finds.") from error
 
 
 @app.command()
@@ -50,7 +64,6 @@ def verify(
 ) -> None:
     """Check published graph sets against PyTorch and against themselves; exit code 1 if any check fails."""
     from export.build import architecture_of, bundle_at, verify_set
-    from export.parity.record import write_record
     from export.parity.texts import texts_of_file
     from export.user_module.wrap.command import architecture_with_code
 
@@ -110,7 +123,7 @@ def module(
 @app.command()
 def wrap(
     reference: Annotated[str, typer.Argument(metavar="FILE:NAME", help="A class or function that gives the module.")],
-    task: Annotated[str, typer.Option(help="generation, translation or sentiment.")],
+    task: Annotated[str, typer.Option(help="A registered task, such as generation, translation or sentiment.")],
     tokenizer: Annotated[Path, typer.Option(help="The tokenizer.json that the model was trained with.")],
     to: Annotated[Path, typer.Option(metavar="STORE/NAME", help="Where the bundle goes, as its next version.")],
     weights: Annotated[Path | None, typer.Option(help="A safetensors file of the module.")] = None,

@@ -5,23 +5,23 @@ from importlib.metadata import version
 from pathlib import Path
 
 from export.onnx.census import census, check_census
+from export.onnx.decode import with_decode
 from export.onnx.weights import save_graphs
-from export.parity.backends import OpenGraphs, open_graphs
+from export.parity.backends import open_graphs
+from export.parity.decode import decode_figures
 from export.parity.diagnosis.diagnose import faults_of
 from export.parity.limits import CPU_BACKEND, limits_of, notes_on
 from export.report import Report, judged
-from export.tasks.architecture import Architecture
-from export.tasks.classifier import ClassifierArchitecture
-from export.tasks.language_model import LanguageModelArchitecture
-from export.tasks.translator import TranslatorArchitecture
+from export.tasks.registry import export_of
+from export.tasks.task import Architecture
 from export.tasks.wrapped import WrappedArchitecture
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
-from models.classifier_config import ClassifierConfig
-from models.config import LanguageModelConfig
+from models.cells import cell_of
 from models.errors import ExportError, ParityError, RunnerError
 from models.graph_set import SETS, new_graph_set
-from models.translator_config import TranslatorConfig
-from models.wrapped_config import WrappedConfig
+from runtime.golden import new_golden
+from runtime.opening import OpenGraphs
 
 DEFAULT_SETS = ("fp32", "int8")  # what a CPU runs; the gpu sets are built when they are asked for
 
@@ -47,20 +47,30 @@ def build_sets(
     if unknown:
         raise ExportError(f"Graph set {ascii(unknown[0])[:80]} cannot be built. Sets: {', '.join(SETS)}.")
     architecture = architecture_of(bundle)
+    _check_cell(bundle, sets)
     return [build_set(bundle, architecture, name, say) for name in sets]
 
 
 def architecture_of(bundle: Bundle) -> Architecture:
     """The bundle's architecture, its torch model loaded."""
-    match bundle.config:
-        case LanguageModelConfig() as config:
-            return LanguageModelArchitecture(bundle, config)
-        case TranslatorConfig() as config:
-            return TranslatorArchitecture(bundle, config)
-        case ClassifierConfig() as config:
-            return ClassifierArchitecture(bundle, config)
-        case WrappedConfig() as config:
-            return WrappedArchitecture(bundle, config)
+    if isinstance(bundle.config, WrappedConfig):
+        return WrappedArchitecture(bundle, bundle.config)
+    architecture = export_of(bundle.config.task).architecture
+    assert architecture is not None, "a config of rnnserve's own has a network"
+    return architecture(bundle, bundle.config)
+
+
+def _check_cell(bundle: Bundle, sets: Sequence[str]) -> None:
+    """Refuse sets that a traced cell cannot have, before anything is built."""
+    config = bundle.config
+    without = [name for name in sets if name != "fp32"]
+    if isinstance(config, WrappedConfig) or not without:
+        return
+    if cell_of(config.kind).onnx_operator is None:
+        raise ExportError(
+            f"Cell {config.kind!r} is traced from its own step, which gives the set fp32 alone, not "
+            f"{' and '.join(without)}: python -m export build {bundle.path} --set fp32"
+        )
 
 
 def build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callable[[str], None]) -> Report:
@@ -70,6 +80,8 @@ def build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callab
     """
     say(f"{name}: writing graphs")
     graphs, notes = architecture.graphs(name)
+    if bundle.task.feeds_back == "token" and not name.startswith("gpu-"):
+        graphs = with_decode(graphs, end_id=bundle.tokenizer.end_id)
     is_wrapped = isinstance(bundle.config, WrappedConfig)
     counts = {
         graph: dict(census(proto) if is_wrapped else check_census(graph, proto, name))
@@ -86,7 +98,7 @@ def build_set(bundle: Bundle, architecture: Architecture, name: str, say: Callab
             bundle_sha256=bundle.record.sha256,
             graphs=list(graphs),
             versions={library: version(library) for library in ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")},
-            golden=architecture.golden(opened).model_dump(),
+            golden=new_golden(opened, bundle.task, bundle.sizes).model_dump(),
             parity=report.figures(),
             notes={"operators": counts, **notes},
         )
@@ -148,6 +160,7 @@ def verified(
     opened = open_graphs(backend, bundle, name, files)
     try:
         figures = architecture.figures(opened, texts)
+        figures |= decode_figures(opened, bundle.task, bundle.sizes, bundle.tokenizer.end_id)
     except (RunnerError, ValueError, IndexError):  # shapes that do not fit, which the faults explain
         if not faults:
             raise

@@ -1,10 +1,20 @@
-"""What verification found: figures with their limits, and faults in words. Knows nothing of how they are measured."""
+"""What verification found: figures with their limits, and faults in words; as a table and as a JSON record.
+
+Knows nothing of how figures are measured. The record lies in the machine's cache: a set's folder is sealed.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+from rich.table import Table
+
+from models.bundle import Bundle
+from models.digest import as_json, write_durably
 from models.errors import ParityError
+from runtime.device import cache_folder
 
 
 @dataclass(frozen=True)
@@ -106,3 +116,35 @@ def raise_if_failed(reports: Sequence[Report]) -> None:
     failures = [report.failure() for report in reports if not report.is_passed]
     if failures:
         raise ParityError(" ".join(failures))
+
+
+def report_table(report: Report) -> Table:
+    """Checks with their limits, then facts; faults and notes below."""
+    title = f"graph set {report.set} on {report.backend}"
+    table = Table("check", "measured", "allowed", "", title=title, title_justify="left", caption_justify="left")
+    for check in report.checks:
+        verdict = "[green]pass" if check.is_passed else "[red]FAIL"
+        allowed = f"{'>= ' if check.is_least else ''}{check.limit:g}"
+        table.add_row(check.name, f"{check.measured:.4g}", allowed, verdict)
+    for fact, value in report.facts.items():
+        table.add_row(fact, f"{value:.4g}", "", "")
+    below = [f"[red]fault:[/] {escape(fault)}" for fault in report.faults] + [escape(note) for note in report.notes]
+    table.caption = "\n".join(below) or None
+    return table
+
+
+def write_record(bundle: Bundle, report: Report) -> Path:
+    """Write a report, replacing the one before.
+
+    Args:
+        bundle: the model.
+        report: of one of its sets on one backend.
+
+    Returns:
+        $RNNSERVE_CACHE/<bundle sha>/<device>/verify-<set>-<backend>.json.
+    """
+    folder = cache_folder(bundle.record.sha256)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"verify-{report.set}-{report.backend}.json"
+    write_durably(path, as_json({"bundle": bundle.id, "bundle_sha256": bundle.record.sha256, **report.record()}))
+    return path

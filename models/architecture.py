@@ -1,36 +1,76 @@
-"""The architectures that a bundle may hold, told apart by their field `architecture`."""
+"""The architectures that a bundle may hold, told apart by their field `architecture`.
+
+A wrapped model is one whose code is a user's own: the bundle holds its weights and graphs, not the code, so other graph
+sets can be made of it only where the code is.
+"""
 
 from itertools import accumulate
-from typing import Annotated, Literal
+from math import prod
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from models.classifier_config import ClassifierConfig
-from models.config import LanguageModelConfig
-from models.state_row import RowEntry, row_layout
-from models.translator_config import TranslatorConfig
-from models.wrapped_config import WrappedConfig
+from models.config import ClassifierConfig, FrozenModel, LanguageModelConfig, RowEntry, Size, TranslatorConfig
+from models.tasks import TaskName, task_of
 
-Task = Literal["generation", "translation", "sentiment"]
+
+class StatePart(FrozenModel):
+    """One of the tensors that the module takes and gives as its state, without the batch axis."""
+
+    name: str
+    shape: list[Annotated[int, Field(ge=1)]]
+
+    @property
+    def size(self) -> int:
+        """Numbers of the state row that it takes."""
+        return prod(self.shape)
+
+
+class WrappedConfig(FrozenModel):
+    """A user's module behind the graphs of one task."""
+
+    architecture: Literal["wrapped"] = "wrapped"
+    task: TaskName
+    vocab_size: Size
+    state: list[StatePart]  # in the order of the state row
+    memory_width: Size | None = None  # M, where the task has a memory
+    keys_width: Size | None = None  # A, where it has keys
+    start_id: int | None = None  # what a translator's decoder reads first, where that is not the end token
+    num_classes: Annotated[int, Field(ge=2, le=10_000)] | None = None  # C, of a task with labels
+
+    @model_validator(mode="after")
+    def _fields_fit_the_task(self) -> Self:
+        has = {
+            "state": bool(self.state),
+            "memory_width": self.memory_width is not None,
+            "keys_width": self.keys_width is not None,
+            "num_classes": self.num_classes is not None,
+        }
+        task = task_of(self.task)
+        wanted = {f"{tensor.name}_width" for tensor in task.row_tensors}
+        wanted |= {"state"} if task.has_state else set()
+        wanted |= {"num_classes"} if "labels" in task.facts else set()
+        wrong = [field for field, is_there in has.items() if is_there != (field in wanted)]
+        if wrong:
+            raise ValueError(
+                f"a wrapped model for {self.task} has {', '.join(sorted(wanted)) or 'none of these'}; wrong: {wrong}"
+            )
+        return self
+
+    @property
+    def state_size(self) -> int:
+        """D: the length of the state row."""
+        return sum(part.size for part in self.state)
+
+    @property
+    def row(self) -> tuple[RowEntry, ...]:
+        """The parts of the state row."""
+        ends = accumulate(part.size for part in self.state)
+        return tuple(
+            RowEntry(name=part.name, offset=end - part.size, size=part.size)
+            for part, end in zip(self.state, ends, strict=True)
+        )
+
+
 ArchitectureConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig | WrappedConfig
 Architecture = Annotated[ArchitectureConfig, Field(discriminator="architecture")]
-
-
-def state_row(config: ArchitectureConfig) -> tuple[RowEntry, ...]:
-    """The parts of the architecture's state row; their sizes add up to config.state_size."""
-    match config:
-        case LanguageModelConfig():
-            return row_layout(config.recurrent)
-        case ClassifierConfig():
-            return ()
-        case WrappedConfig():
-            ends = accumulate(part.size for part in config.state)
-            return tuple(
-                RowEntry(name=part.name, offset=end - part.size, size=part.size)
-                for part, end in zip(config.state, ends, strict=True)
-            )
-        case TranslatorConfig():
-            entries = row_layout(config.decoder)
-            if not config.input_feeding:
-                return entries
-            return (*entries, RowEntry(name="feed", offset=config.decoder.state_size, size=config.output_size))

@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from safetensors.numpy import load, save
 
-from models.architecture import Architecture, ArchitectureConfig, Task, state_row
-from models.classifier_config import ClassifierConfig
-from models.config import FrozenModel, checked
+from models.architecture import Architecture, ArchitectureConfig, WrappedConfig
+from models.cells import ANY_CELL
+from models.config import ClassifierConfig, FrozenModel, RowEntry, TranslatorConfig, checked
 from models.digest import as_json, check_files, file_sha256, read_sealed, sealed, write_durably
 from models.errors import BundleCorruptError
 from models.graph_set import SETS, GraphSet
-from models.state_row import RowEntry
 from models.store import Store
+from models.tasks import Task, TaskName, task_of
 from models.tokenizer import END_TOKEN, Tokenizer
 from models.tokenizer_kind import ReadingKind, TokenizerKind
-from models.translator_config import TranslatorConfig
-from models.wrapped_config import WrappedConfig
 
 RECORD = "bundle.json"
 WEIGHTS = "weights.safetensors"
@@ -64,13 +62,13 @@ class BundleRecord(FrozenModel):
     format: Literal[1] = 1
     name: str
     version: int
-    task: Task
+    task: TaskName
     architecture: Architecture
     tokenizer: TokenizerRecord
-    languages: Languages | None = None  # of a translator
-    labels: list[str] | None = None  # of a classifier, by class
-    state_width: int  # D, the length of the state row; 0 for a classifier
-    memory_width: int | None = None  # M, of a translator's encoder outputs
+    languages: Languages | None = None  # of a task whose record asks for them
+    labels: list[str] | None = None  # by class, of a task whose record asks for them
+    state_width: int  # D, the length of the state row; 0 where nothing is carried
+    memory_width: int | None = None  # M, of what a row keeps beside its state
     keys_width: int | None = None  # A, of what its attention compares with
     row: list[RowEntry]  # the parts of the state row
     metrics: dict[str, float]
@@ -97,7 +95,9 @@ class Bundle:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.record = checked(BundleRecord, read_sealed(self.path / RECORD), str(self.path / RECORD))
+        self.record = checked(
+            BundleRecord, read_sealed(self.path / RECORD), str(self.path / RECORD), context={ANY_CELL: True}
+        )
         if set(self.record.files) != {WEIGHTS, TOKENIZER, CARD}:
             raise BundleCorruptError(f"{self.path / RECORD} lists files {sorted(self.record.files)}; publish again.")
         check_files(self.path, self.record.files)
@@ -106,6 +106,24 @@ class Bundle:
     def config(self) -> ArchitectureConfig:
         """The architecture's configuration."""
         return self.record.architecture
+
+    @property
+    def task(self) -> Task:
+        """What the model does."""
+        return task_of(self.record.task)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The model's numbers by the letters of models.tasks: V, D, and as far as it has them M, A and C."""
+        record = self.record
+        numbers = {
+            "V": record.tokenizer.vocab_size,
+            "D": record.state_width,
+            "M": record.memory_width,
+            "A": record.keys_width,
+            "C": None if record.labels is None else len(record.labels),
+        }
+        return {letter: number for letter, number in numbers.items() if number is not None}
 
     @property
     def id(self) -> str:
@@ -118,7 +136,7 @@ class Bundle:
         return Tokenizer.from_json(
             (self.path / TOKENIZER).read_text(encoding="utf-8"),
             end_token=self.record.tokenizer.end_token,
-            only_reads=self.config.task == "sentiment",
+            only_reads=self.task.tokenizer == "reads",
         )
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
@@ -171,8 +189,8 @@ def publish(
         card: Markdown text of the card.
         metrics: name -> figure, as measured.
         provenance: what made it: recipe, data, library versions.
-        languages: of a translator; nothing else has them.
-        labels: of a classifier, one for each class, all different; nothing else has them.
+        languages: where the task's record asks for them; nothing else has them.
+        labels: where the task's record asks for them, one for each class, all different; nothing else has them.
         half: store the weights as float16 (what is exported and served is then computed from the rounded ones).
         complete: called with the bundle before it gets its place in the store, to add graph sets; what it raises keeps
             the bundle from being published.
@@ -210,7 +228,7 @@ def publish(
             "state_width": config.state_size,
             "memory_width": config.memory_width if isinstance(config, TranslatorConfig | WrappedConfig) else None,
             "keys_width": config.keys_width if isinstance(config, TranslatorConfig | WrappedConfig) else None,
-            "row": [entry.model_dump() for entry in state_row(config)],
+            "row": [entry.model_dump() for entry in config.row],
             "metrics": metrics,
             "provenance": provenance,
             "files": {file: file_sha256(folder / file) for file in (WEIGHTS, TOKENIZER, CARD)},
@@ -221,11 +239,12 @@ def publish(
 
 
 def _check_facts(config: ArchitectureConfig, languages: Languages | None, labels: Sequence[str] | None) -> None:
-    """Raises ValueError unless a translator has languages, a classifier its labels, and nothing else has either."""
-    if (config.task == "translation") != (languages is not None):
-        raise ValueError(f"languages belong to a translator, which must have them; this is a {config.architecture}")
-    if (config.task == "sentiment") != (labels is not None):
-        raise ValueError(f"labels belong to a classifier, which must have them; this is a {config.architecture}")
+    """Raises ValueError unless the bundle has what its task's record asks for and nothing else."""
+    task = task_of(config.task)
+    for fact, is_there in (("languages", languages is not None), ("labels", labels is not None)):
+        if is_there != (fact in task.facts):
+            wanted = " and ".join(task.facts) or "neither languages nor labels"
+            raise ValueError(f"{fact} are {'needless' if is_there else 'missing'}: a {task.name} bundle has {wanted}")
     if labels is None or not isinstance(config, ClassifierConfig | WrappedConfig):
         return
     is_wrong = len(set(labels)) != len(labels) or not all(labels)

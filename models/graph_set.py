@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 class Golden(FrozenModel):
     """Inputs and the answer they must give at load: a check of the machine's kernels, not of the file.
 
-    `ids` are read as runtime.golden does for the bundle's task; `logits` is the last answer.
+    `ids` are read as runtime.golden does for the bundle's task; `logits` is the answer, flat.
     """
 
     ids: list[int]

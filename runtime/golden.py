@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from models.errors import RunnerError
 from models.graph_set import Golden
+from models.tasks import Sizes, Task
+from runtime.opening import OpenGraphs, step_runner
 from runtime.padding import padded
 from runtime.runner import SequenceRunner, StepRunner
 
@@ -22,26 +24,50 @@ NUM_TOKENS = 16
 TOLERANCE = {"fp32": 1e-3, "int8": 0.1}
 
 
-def language_model_answer(step: StepRunner, ids: Sequence[int], state_width: int) -> Floats:
-    """Feed ids one by one from the zero state; the last call's logits, float32 [V]."""
-    step.put(0, np.zeros(state_width, np.float32))
-    return _decoded(step, ids)
+def golden_answer(
+    task: Task, ids: Sequence[int], state_width: int, sequences: SequenceRunner, steps: StepRunner | None = None
+) -> Floats:
+    """What open graphs answer to ids.
 
+    Args:
+        task: decides what is run: one call of a "batch" task's graph; else a step for each id, from the zero state or
+            from what the encoder gives for the same ids.
+        ids: token ids, at least one.
+        state_width: D.
+        sequences: over the graphs that take sequences.
+        steps: over the step, with two slots or more; None for a "batch" task.
 
-def translator_answer(sequences: SequenceRunner, step: StepRunner, ids: Sequence[int]) -> Floats:
-    """Encode ids, then feed them to the decoder one by one; the last call's logits, float32 [V]."""
+    Returns:
+        The first output for the one row, float32, flat; where it has a time axis, up to the row's length.
+    """
+    served = [graph for graph in task.graphs if graph.is_served and graph.kind == "sequence"]
     inputs, lengths = padded([ids])
-    encoded = sequences.run("encode", {"ids": inputs, "lengths": lengths})
-    memory = {name: encoded[name][0, : len(ids)] for name in ("memory", "keys")}
-    step.put(0, encoded["state"][0], memory)
-    return _decoded(step, ids)
+    if steps is None:
+        output = served[0].outputs[0]
+        answer: Floats = sequences.run(served[0].name, {"ids": inputs, "lengths": lengths})[output.name][0]
+        return answer[: len(ids)].ravel() if output.shape[1] == "T" else answer.ravel()
+    if task.row_tensors:
+        encoded = sequences.run(served[0].name, {"ids": inputs, "lengths": lengths})
+        kept = {tensor.name: encoded[tensor.name][0, : len(ids)] for tensor in task.row_tensors}
+        steps.put(0, encoded["state"][0], kept)
+    else:
+        steps.put(0, np.zeros(state_width, np.float32))
+    parent = np.zeros(1, np.int64)
+    for token in ids:
+        logits = steps.step(np.array([token], np.int64), parent)
+    last: Floats = logits[0].copy()
+    return last
 
 
-def classifier_answer(sequences: SequenceRunner, ids: Sequence[int]) -> Floats:
-    """Classify ids; logits, float32 [C]."""
-    inputs, lengths = padded([ids])
-    logits: Floats = sequences.run("classify", {"ids": inputs, "lengths": lengths})["logits"][0]
-    return logits
+def answer_of_set(opened: OpenGraphs, task: Task, ids: Sequence[int], state_width: int) -> Floats:
+    """As golden_answer, with runners of its own."""
+    return golden_answer(task, ids, state_width, opened.sequences(), step_runner(opened, task, capacity=2))
+
+
+def new_golden(opened: OpenGraphs, task: Task, sizes: Sizes) -> Golden:
+    """The golden vector of graphs that were just verified: random ids, the same for every build."""
+    ids: list[int] = np.random.default_rng(0).integers(sizes["V"], size=NUM_TOKENS).tolist()
+    return Golden(ids=ids, logits=answer_of_set(opened, task, ids, sizes["D"]).tolist())
 
 
 def check_golden(set_name: str, golden: Golden, found: Floats) -> None:
@@ -50,7 +76,7 @@ def check_golden(set_name: str, golden: Golden, found: Floats) -> None:
     Args:
         set_name: the graph set, for the tolerance and the message.
         golden: from the set's manifest.
-        found: float32 [V] or [C], what this machine answers to golden.ids.
+        found: float32, flat: what this machine answers to golden.ids.
 
     Raises:
         RunnerError: the answer is another one.
@@ -63,11 +89,3 @@ def check_golden(set_name: str, golden: Golden, found: Floats) -> None:
             f"Graph set {set_name} does not reproduce its golden vector on this machine: mean difference {error:.3g} "
             f"of the logits' spread, allowed {allowed:g}. Use another set, or build it here again."
         )
-
-
-def _decoded(step: StepRunner, ids: Sequence[int]) -> Floats:
-    parent = np.zeros(1, np.int64)
-    for token in ids:
-        logits = step.step(np.array([token], np.int64), parent)
-    last: Floats = logits[0].copy()
-    return last

@@ -8,18 +8,40 @@ from typing import Protocol
 from models.bundle import Bundle
 from models.errors import ConfigError
 from models.graph_set import GraphSet
+from models.tasks import Task
 from runtime.runner import AttentionStepRunner, DecodeRunner, SequenceRunner, StepRunner
-from runtime.tensorrt.profiles import SERVED, Widths
 
 TENSORRT, CUDA, CPU = "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"
 # backend -> graph sets that it runs; both best first where nothing was measured
 SETS = {TENSORRT: ("gpu-fp16", "gpu-fp32"), CUDA: ("gpu-fp16", "gpu-fp32"), CPU: ("int8", "fp32")}
 BACKENDS = tuple(SETS)
-OPTIONAL = ("decode", "choose")  # graphs that are opened where a set has them
 
 
-class OpenSet(Protocol):
-    """One graph set on one backend."""
+class OpenGraphs(Protocol):
+    """The graphs of one set on one backend; what its task has decides which runners there are."""
+
+    def sequences(self) -> SequenceRunner:
+        """The runner of the graphs that take sequences."""
+
+    def steps(self, capacity: int) -> StepRunner:
+        """The runner of the step, with so many slots, where rows keep nothing beside their state.
+
+        Raises:
+            RunnerError: it was built for fewer.
+        """
+
+    def attention_steps(self, capacity: int) -> AttentionStepRunner:
+        """The runner of the step of a task with row tensors; as `steps`."""
+
+    def decoder(self, capacity: int) -> DecodeRunner | None:
+        """The runner of `decode`, with so many slots; None where the set or the backend has none."""
+
+    def has(self, graph: str) -> bool:
+        """Whether a graph was opened."""
+
+
+class OpenSet(OpenGraphs, Protocol):
+    """One published graph set on one backend: the graphs that a server opens, by the task's record."""
 
     @property
     def graph_set(self) -> GraphSet:
@@ -29,24 +51,12 @@ class OpenSet(Protocol):
     def max_length(self) -> int | None:
         """The longest source or text, in tokens, that it was opened for; None where there is no limit."""
 
-    def sequences(self) -> SequenceRunner:
-        """The runner of the graphs that take sequences."""
 
-    def steps(self, capacity: int) -> StepRunner:
-        """The runner of a language model's step, with so many slots.
-
-        Raises:
-            RunnerError: it was built for fewer.
-        """
-
-    def attention_steps(self, capacity: int) -> AttentionStepRunner:
-        """The runner of a translator's step; as `steps`."""
-
-    def decoder(self, capacity: int) -> DecodeRunner | None:
-        """The runner of `decode`, with so many slots; None where the set or the backend has none."""
-
-    def has(self, graph: str) -> bool:
-        """Whether a graph was opened."""
+def step_runner(opened: OpenGraphs, task: Task, capacity: int) -> StepRunner | None:
+    """The runner of a task's step, whichever it has; None for a task without steps."""
+    if all(graph.kind != "step" for graph in task.graphs):
+        return None
+    return opened.attention_steps(capacity) if task.row_tensors else opened.steps(capacity)
 
 
 def open_set(backend: str, bundle: Bundle, set_name: str, *, threads: int = 1) -> OpenSet:
@@ -74,7 +84,7 @@ def open_set(backend: str, bundle: Bundle, set_name: str, *, threads: int = 1) -
         case "tensorrt":
             from runtime.tensorrt.graphs import TensorrtGraphs
 
-            return TensorrtGraphs(graph_set, bundle.record.task, widths_of(bundle), bundle.record.sha256)
+            return TensorrtGraphs(graph_set, bundle.task, bundle.sizes, bundle.record.sha256)
         case "onnxruntime-cuda":
             return _OnCuda(graph_set, bundle)
         case _:
@@ -99,10 +109,8 @@ def why_unavailable(backend: str) -> str | None:
     return None
 
 
-def widths_of(bundle: Bundle) -> Widths:
-    """The numbers in a row of the bundle's state, memory and keys."""
-    record = bundle.record
-    return Widths(record.state_width, record.memory_width or 0, record.keys_width or 0)
+def _served(graph_set: GraphSet, bundle: Bundle) -> tuple[str, ...]:
+    return tuple(graph.name for graph in bundle.task.served_graphs(graph_set.manifest.graphs))
 
 
 class _OnCpu:
@@ -112,8 +120,7 @@ class _OnCpu:
         from runtime.onnxruntime.build import open_graph_set
 
         self.graph_set = graph_set
-        names = [*SERVED[bundle.record.task], *(name for name in OPTIONAL if name in graph_set.manifest.graphs)]
-        self._graphs = open_graph_set(graph_set, threads=threads, graphs=names)
+        self._graphs = open_graph_set(graph_set, threads=threads, graphs=_served(graph_set, bundle))
         self._width = bundle.record.state_width
 
     def sequences(self) -> SequenceRunner:
@@ -147,8 +154,7 @@ class _OnCuda:
         from runtime.onnxruntime_cuda.build import Device, open_graph_set
 
         self.graph_set = graph_set
-        self._task = bundle.record.task
-        self._graphs = open_graph_set(graph_set, device=Device(), graphs=SERVED[bundle.record.task])
+        self._graphs = open_graph_set(graph_set, device=Device(), graphs=_served(graph_set, bundle))
         self._width = bundle.record.state_width
 
     def sequences(self) -> SequenceRunner:
@@ -170,4 +176,4 @@ class _OnCuda:
         return None
 
     def has(self, graph: str) -> bool:
-        return graph in SERVED[self._task]
+        return graph in self._graphs.sessions

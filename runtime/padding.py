@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MULTIPLE = 16
+from models.tasks import PADDING_MULTIPLE
+
+MULTIPLE = PADDING_MULTIPLE
 
 
 def padded_length(longest: int) -> int:
@@ -18,7 +20,7 @@ def padded_length(longest: int) -> int:
 
 
 def padded(texts: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Inputs of the graphs `encode` and `classify`.
+    """Inputs of a graph that reads whole texts, such as `encode` and `classify`.
 
     Args:
         texts: token ids, each with at least one.

@@ -90,7 +90,7 @@ class DecodeRunner(Protocol):
 
     Attributes:
         capacity: the number of slots.
-        input_names: inputs of the graph `decode`; those besides state, memory, keys and lengths are given to `decode`.
+        input_names: inputs that `decode` takes besides state, memory, keys and lengths, those of filters among them.
     """
 
     capacity: int
@@ -113,7 +113,8 @@ class DecodeRunner(Protocol):
 
         Args:
             num_rows: n, at least 1.
-            inputs: the graph's inputs besides state, memory, keys and lengths (docs/export.md).
+            inputs: the graph's inputs besides state, memory, keys and lengths (docs/export.md); those of the filters
+                (min_p, top_k, top_p) only where a row uses one, for they cost time.
             outputs: names of the outputs that are wanted.
 
         Returns:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from models.architecture import Task
 from models.bundle import Languages
 from models.decoding.detokenizer import TokenTexts
+from models.tasks import TaskName
 from models.tokenizer import Tokenizer
 from runtime.opening import OpenSet
 
@@ -24,7 +24,7 @@ class ModelFacts:
         bundle_sha256: the bundle's record's, which identifies it.
     """
 
-    task: ClassVar[Task]
+    task: ClassVar[TaskName]
 
     name: str
     version: int
@@ -48,7 +48,7 @@ class GenerationFacts(ModelFacts):
         state_width: D.
     """
 
-    task: ClassVar[Task] = "generation"
+    task: ClassVar[TaskName] = "generation"
 
     state_width: int
 
@@ -62,7 +62,7 @@ class TranslationFacts(ModelFacts):
         end_id: the end token's id.
     """
 
-    task: ClassVar[Task] = "translation"
+    task: ClassVar[TaskName] = "translation"
 
     languages: Languages
     end_id: int
@@ -76,7 +76,7 @@ class SentimentFacts(ModelFacts):
         labels: by class.
     """
 
-    task: ClassVar[Task] = "sentiment"
+    task: ClassVar[TaskName] = "sentiment"
 
     labels: list[str]
 

@@ -11,7 +11,7 @@ from models.errors import BundleCorruptError, BundleError, BundleNotFoundError, 
 from models.store import Store
 from runtime.buckets import buckets_up_to
 from runtime.choice import Choice
-from runtime.golden import check_golden, classifier_answer, language_model_answer, translator_answer
+from runtime.golden import check_golden, golden_answer
 from runtime.opening import CPU, OpenSet, open_set
 from runtime.runner import StepRunner
 from server.backends import Backends
@@ -110,13 +110,15 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings) -> LoadedMo
             return _translation(bundle, choice, opened, settings)
         case "sentiment":
             return _sentiment(bundle, choice, opened, settings)
+        case _:
+            raise ConfigError(f"{bundle.id} is for {bundle.config.task}, which this server does not serve.")
 
 
 def _generation(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settings) -> GenerationModel:
     golden = opened.graph_set.manifest.golden
     width = bundle.record.state_width
     steps, sequences = opened.steps(2 * settings.max_rows), opened.sequences()
-    check_golden(choice.set, golden, language_model_answer(steps, golden.ids, width))
+    check_golden(choice.set, golden, golden_answer(bundle.task, golden.ids, width, sequences, steps))
     zeros = np.zeros((1, width), np.float32)
     sequences.run(
         "advance", {"ids": np.zeros((1, CHUNK), np.int64), "lengths": np.array([CHUNK], np.int32), "state": zeros}
@@ -133,7 +135,9 @@ def _translation(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Sett
     _check_length(opened, "max_source_tokens", settings.max_source_tokens)
     golden = opened.graph_set.manifest.golden
     steps, sequences = opened.attention_steps(2 * settings.max_rows), opened.sequences()
-    check_golden(choice.set, golden, translator_answer(sequences, steps, golden.ids))
+    check_golden(
+        choice.set, golden, golden_answer(bundle.task, golden.ids, bundle.record.state_width, sequences, steps)
+    )
     _warm_up(steps, choice, settings.max_rows)
     return TranslationModel(**_facts(bundle, choice), languages=languages, end_id=end_id, opened=opened)
 
@@ -142,7 +146,7 @@ def _sentiment(bundle: Bundle, choice: Choice, opened: OpenSet, settings: Settin
     _check_length(opened, "max_sentiment_tokens", settings.max_sentiment_tokens)
     golden = opened.graph_set.manifest.golden
     sequences = opened.sequences()
-    check_golden(choice.set, golden, classifier_answer(sequences, golden.ids))
+    check_golden(choice.set, golden, golden_answer(bundle.task, golden.ids, 0, sequences))
     return SentimentModel(**_facts(bundle, choice), labels=bundle.record.labels or [], opened=opened)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
-from models.architecture import Task
+from models.tasks import TaskName
 from server.errors import FieldError, ModelNotFoundError, shown
 from server.served_model import ServedModel, ServedTranslation
 
@@ -18,7 +18,7 @@ class Registry:
         defaults: for each task, the model of requests that name none; a task may be absent.
     """
 
-    def __init__(self, served: Iterable[ServedModel], defaults: dict[Task, str]) -> None:
+    def __init__(self, served: Iterable[ServedModel], defaults: dict[TaskName, str]) -> None:
         self._by_id = {item.id: item for item in sorted(served, key=lambda item: item.model.version)}
         self._by_name = {item.model.name: item for item in self._by_id.values()}  # the highest version comes last
         self._defaults = defaults

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
-from models.architecture import Task
 from models.decoding.detokenizer import TokenTexts
+from models.tasks import TaskName
 from server.engine.engine import AnyEngine
 from server.engines import engine_of
 from server.loaded_model import (
@@ -26,7 +26,7 @@ from server.settings import Settings
 class ServedModel:
     """What the tasks have in common; `model` is the task's own."""
 
-    task: ClassVar[Task]
+    task: ClassVar[TaskName]
 
     model: ModelFacts
     engine: AnyEngine
@@ -43,7 +43,7 @@ class ServedModel:
 class ServedGeneration(ServedModel):
     """A language model that is served."""
 
-    task: ClassVar[Task] = "generation"
+    task: ClassVar[TaskName] = "generation"
 
     model: GenerationFacts
     token_texts: TokenTexts
@@ -53,7 +53,7 @@ class ServedGeneration(ServedModel):
 class ServedTranslation(ServedModel):
     """A translator that is served."""
 
-    task: ClassVar[Task] = "translation"
+    task: ClassVar[TaskName] = "translation"
 
     model: TranslationFacts
     token_texts: TokenTexts
@@ -63,7 +63,7 @@ class ServedTranslation(ServedModel):
 class ServedSentiment(ServedModel):
     """A classifier that is served."""
 
-    task: ClassVar[Task] = "sentiment"
+    task: ClassVar[TaskName] = "sentiment"
 
     model: SentimentFacts
 

@@ -7,7 +7,7 @@ import torch
 
 from export.build import build_sets
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from runtime.device import VARIABLE
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 

@@ -9,14 +9,13 @@ from torch import nn
 
 from models.architecture import ArchitectureConfig
 from models.bundle import Bundle, Languages, publish
-from models.classifier_config import ClassifierConfig
-from models.config import CellKind, LanguageModelConfig
+from models.cells import CellKind
+from models.config import ClassifierConfig, LanguageModelConfig, TranslatorConfig
 from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
 from models.network.translator import Translator
 from models.store import Store
 from models.tokenizer import Tokenizer
-from models.translator_config import TranslatorConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 ALPHABET = string.ascii_lowercase + " .,\n"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.config import CellKind
+from models.cells import CellKind
 from models.tokenizer import Tokenizer
 
 CELL_NAMES: dict[CellKind, str] = {

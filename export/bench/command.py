@@ -14,7 +14,7 @@ from models.bundle import Bundle
 from models.errors import BackendMissingError, ExportError, RnnserveError, RunnerError
 from runtime.choice import Choice, write_choice
 from runtime.device import device_name
-from runtime.golden import check_golden, classifier_answer, language_model_answer, translator_answer
+from runtime.golden import answer_of_set, check_golden
 from runtime.opening import BACKENDS, SETS, OpenSet, open_set, why_unavailable
 
 Say = Callable[[str], None]
@@ -131,13 +131,7 @@ def _opened(
 def _checked(bundle: Bundle, opened: OpenSet) -> OpenSet:
     """The set, if it answers here as where it was built. Raises RunnerError."""
     golden = opened.graph_set.manifest.golden
-    match bundle.record.task:
-        case "generation":
-            found = language_model_answer(opened.steps(2), golden.ids, bundle.record.state_width)
-        case "translation":
-            found = translator_answer(opened.sequences(), opened.attention_steps(2), golden.ids)
-        case "sentiment":
-            found = classifier_answer(opened.sequences(), golden.ids)
+    found = answer_of_set(opened, bundle.task, golden.ids, bundle.record.state_width)
     check_golden(opened.graph_set.name, golden, found)
     return opened
 

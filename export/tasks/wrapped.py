@@ -10,22 +10,13 @@ import onnx
 from numpy.typing import NDArray
 
 from export.onnx.census import census, forbidden_operators
-from export.parity.backends import OpenGraphs
-from export.tasks.architecture import golden_ids
-from export.user_module.wrap.classifier import ClassifierAnswers, UserClassifier
-from export.user_module.wrap.consistency import generation_figures, sentiment_figures, translation_figures
-from export.user_module.wrap.language_model import LanguageModelAnswers, UserLanguageModel
-from export.user_module.wrap.parity import classifier_errors, language_model_errors, translator_errors
-from export.user_module.wrap.translator import TranslatorAnswers, UserTranslator
+from export.tasks.registry import export_of
+from export.tasks.task import UserModel
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
 from models.errors import ExportError
-from models.graph_set import Golden
-from models.wrapped_config import WrappedConfig
-from runtime.golden import check_golden, classifier_answer, language_model_answer, translator_answer
-
-UserModel = UserLanguageModel | UserTranslator | UserClassifier
-
-_SLOTS = 32
+from runtime.golden import answer_of_set, check_golden
+from runtime.opening import OpenGraphs
 
 
 class WrappedArchitecture:
@@ -72,44 +63,10 @@ class WrappedArchitecture:
             raise ExportError(f"{self._bundle.id} is a user's own module, verified on random texts; leave out --text.")
         if self._model is None:
             golden = self._bundle.graph_set("fp32").manifest.golden
-            check_golden("fp32", golden, self._answer(opened, golden.ids))
-        sequences, config = opened.sequences(), self._config
-        vocab_size, width = config.vocab_size, config.state_size
-        figures: dict[str, float] = {}
-        match config.task:
-            case "generation":
-                if isinstance(self._model, UserLanguageModel):
-                    answers = LanguageModelAnswers(self._model)
-                    figures = language_model_errors(
-                        sequences, answers, vocab_size, width, has_score=self._model.has_positions
-                    )
-                return figures | generation_figures(sequences, opened.steps(_SLOTS, width), vocab_size, width)
-            case "translation":
-                steps = opened.attention_steps(_SLOTS, width)
-                if isinstance(self._model, UserTranslator):
-                    figures = translator_errors(sequences, steps, TranslatorAnswers(self._model), vocab_size)
-                return figures | translation_figures(sequences, steps, vocab_size)
-            case "sentiment":
-                if isinstance(self._model, UserClassifier):
-                    figures = classifier_errors(sequences, ClassifierAnswers(self._model), vocab_size)
-                return figures | sentiment_figures(sequences, vocab_size)
+            check_golden("fp32", golden, answer_of_set(opened, self._bundle.task, golden.ids, self._config.state_size))
+        figures = {} if self._model is None else self._model.errors(opened)
+        return figures | export_of(self._config.task).consistency(opened, self._config)
 
     def relu_states(self) -> list[NDArray[np.float32]]:
         """See Architecture.relu_states; such a model has no int8 set."""
         return []
-
-    def golden(self, opened: OpenGraphs) -> Golden:
-        """See Architecture.golden."""
-        ids = golden_ids(self._config.vocab_size)
-        return Golden(ids=ids, logits=self._answer(opened, ids).tolist())
-
-    def _answer(self, opened: OpenGraphs, ids: list[int]) -> NDArray[np.float32]:
-        """The last logits after ids."""
-        width = self._config.state_size
-        match self._config.task:
-            case "generation":
-                return language_model_answer(opened.steps(2, width), ids, width)
-            case "translation":
-                return translator_answer(opened.sequences(), opened.attention_steps(2, width), ids)
-            case "sentiment":
-                return classifier_answer(opened.sequences(), ids)

@@ -8,11 +8,12 @@ import onnx
 from export.tensorrt.operators import check_operators
 from models.bundle import Bundle
 from models.errors import BackendMissingError, BundleNotFoundError, ExportError
-from runtime.opening import SETS, TENSORRT, widths_of
+from models.tasks import PREFILL_CHUNK
+from runtime.opening import SETS, TENSORRT
 from runtime.tensorrt.availability import this_gpu, why_unavailable
 from runtime.tensorrt.engine_cache import EngineCache
 from runtime.tensorrt.engines import build_engines, planned
-from runtime.tensorrt.profiles import MAX_LENGTHS, SERVED, Limits
+from runtime.tensorrt.profiles import Limits
 from runtime.tensorrt.tell import Tell
 
 GPU_SETS = SETS[TENSORRT]
@@ -52,18 +53,18 @@ def build_for_tensorrt(
     names = _wanted(bundle, sets)
     opened = {name: bundle.graph_set(name) for name in names}
     for name, graph_set in opened.items():
-        for graph in SERVED[bundle.record.task]:
+        for graph in (graph.name for graph in bundle.task.served_graphs(graph_set.manifest.graphs)):
             say(f"{name} {graph}: checking operators")
             check_operators(f"{graph} of set {name}", onnx.load(str(graph_set.graph(graph))))
     gpu = this_gpu()
     say(f"{gpu.name} ({gpu.architecture}), TensorRT {gpu.tensorrt}")
-    record, widths = bundle.record, widths_of(bundle)
-    cache = EngineCache(record.sha256, gpu)
-    limits = Limits(max_batch=max_batch, max_length=MAX_LENGTHS[record.task] if max_length is None else max_length)
+    task, sizes = bundle.task, bundle.sizes
+    cache = EngineCache(bundle.record.sha256, gpu)
+    limits = Limits(max_batch=max_batch, max_length=max_length or task.max_length or PREFILL_CHUNK)
     paths: list[Path] = []
     for graph_set in opened.values():
-        plans = planned(graph_set, record.task, widths, limits, gpu)
-        paths += build_engines(plans, cache, widths, limits, say=say, tell=tell)
+        plans = planned(graph_set, task, sizes, limits, gpu)
+        paths += build_engines(plans, cache, sizes, limits, say=say, tell=tell)
     return paths
 
 

@@ -6,21 +6,16 @@ everything around it stays ordinary torch. Equations and gate orders: ONNX opera
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from models.config import CellKind
+from export.trace.scanned import ScannedLayer
+from models.cells import CellKind, cell_of
+from models.network.cells.stepped import SteppedLayers
 from models.network.recurrent import RecurrentStack
 
-# ONNX's gate g is PyTorch's gate order[g]. LSTM: ifgo -> iofc. GRU: rzn -> zrh.
-GATE_ORDER: dict[CellKind, tuple[int, ...]] = {
-    "rnn-tanh": (0,),
-    "rnn-relu": (0,),
-    "lstm": (0, 3, 1, 2),
-    "gru": (1, 0, 2),
-}
-OPERATOR: dict[CellKind, str] = {"rnn-tanh": "RNN", "rnn-relu": "RNN", "lstm": "LSTM", "gru": "GRU"}
 OPERATOR_VERSION = 14
 _Attribute = int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
 
@@ -35,8 +30,9 @@ def reordered_gates(weight: Tensor, kind: CellKind) -> Tensor:
     Returns:
         The same shape, gate blocks permuted.
     """
-    blocks = weight.chunk(len(GATE_ORDER[kind]), dim=0)
-    return torch.cat([blocks[gate] for gate in GATE_ORDER[kind]], dim=0)
+    order = cell_of(kind).onnx_order
+    blocks = weight.chunk(len(order), dim=0)
+    return torch.cat([blocks[gate] for gate in order], dim=0)
 
 
 class OnnxRecurrentLayer(nn.Module):
@@ -93,8 +89,10 @@ class OnnxRecurrentLayer(nn.Module):
         if self.kind == "rnn-relu":
             attributes["activations"] = ["Relu"] * self.num_directions
         shape = (self.num_directions, batch, self.hidden_size)
+        operator = cell_of(self.kind).onnx_operator
+        assert operator is not None, "a traced cell has layers of its own (export.trace.scanned)"
         outputs, *final = torch.onnx.ops.symbolic_multi_out(
-            OPERATOR[self.kind],
+            operator,
             (inputs, self.input_weight, self.recurrent_weight, self.bias, lengths, *states),
             attributes,
             dtypes=(inputs.dtype,) * (1 + len(states)),
@@ -114,13 +112,17 @@ class OnnxRecurrentStack(nn.Module):
     def __init__(self, stack: RecurrentStack) -> None:
         super().__init__()
         self.config = stack.config
+        layers = stack.layers
         self.layers = nn.ModuleList(
-            OnnxRecurrentLayer(stack.layers, index, stack.config.kind) for index in range(stack.config.num_layers)
+            ScannedLayer(layers, index)
+            if isinstance(layers, SteppedLayers)
+            else OnnxRecurrentLayer(layers, index, stack.config.kind)
+            for index in range(stack.config.num_layers)
         )
 
     def zero_state(self, batch: int) -> Tensor:
         """As RecurrentStack.zero_state."""
-        return next(self.buffers()).new_zeros(batch, self.config.state_size)
+        return next(chain(self.buffers(), self.parameters())).new_zeros(batch, self.config.state_size)
 
     def forward(self, inputs: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As RecurrentStack.forward: inputs [batch, time, input_size], state [batch, D] -> outputs, new_state."""

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from export.trace.recurrent import OnnxRecurrentLayer
 from export.user_module.packing import Packings
-from models.config import CellKind
+from models.cells import CellKind
 from models.errors import UnsupportedModelError
 
 KIND_OF_MODE: dict[str, CellKind] = {"RNN_TANH": "rnn-tanh", "RNN_RELU": "rnn-relu", "LSTM": "lstm", "GRU": "gru"}

@@ -1,7 +1,8 @@
 """One continuation while it is generated: its tokens become text, and it decides when it ends.
 
 Knows tokens' texts and the options; knows nothing of models, batches or threads. It is driven by whatever makes the
-tokens, and says how many may be made before it must see them. Text is made when it is asked for, or at once where a stop string may end it or a place in the text is asked for.
+tokens, and says how many may be made before it must see them. Text is made when it is asked for, or at once where a
+stop string may end it or a place in the text is asked for.
 """
 
 from typing import Literal, NamedTuple

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.classifier_config import ClassifierConfig
+from models.config import ClassifierConfig
 from models.network.attention import attention_weights, context_vectors
 from models.network.recurrent import RecurrentStack
 

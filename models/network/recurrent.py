@@ -4,11 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from models.cells import CELL_KINDS
 from models.config import RecurrentConfig
+from models.network.cells.stepped import SteppedLayers
 
 
 class RecurrentStack(nn.Module):
-    """nn.RNN, nn.LSTM or nn.GRU with its state as one row of numbers (models.state_row).
+    """nn.RNN, nn.LSTM, nn.GRU or a registered cell with its state as one row of numbers (models.config).
 
     Args:
         config: kind, sizes, depth, directions, dropout between layers.
@@ -37,28 +39,36 @@ class RecurrentStack(nn.Module):
             row's last input (for the backward direction: after its first).
         """
         total = inputs.shape[1]
-        states = self._unrowed(state)
-        if lengths is None:
-            outputs, final = self.layers(inputs, states)
+        if isinstance(self.layers, SteppedLayers):
+            full = torch.full((len(inputs),), total) if lengths is None else lengths
+            outputs, final = self.layers(inputs, self._parts(state), full)
+        elif lengths is None:
+            outputs, final = self.layers(inputs, self._unrowed(state))
         else:
             packed = pack_padded_sequence(inputs, lengths.cpu().long(), batch_first=True, enforce_sorted=False)
-            packed_outputs, final = self.layers(packed, states)
+            packed_outputs, final = self.layers(packed, self._unrowed(state))
             outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=total)
         return outputs, self._rowed(final)
 
     def _unrowed(self, state: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """[batch, D] -> h or (h, c), each [layers * directions, batch, hidden_size]."""
-        num_parts = len(self.config.state_names)
-        parts = state.view(state.shape[0], num_parts, -1, self.config.hidden_size).permute(1, 2, 0, 3).contiguous()
-        return (parts[0], parts[1]) if num_parts == 2 else parts[0]
+        parts = self._parts(state)
+        return (parts[0], parts[1]) if len(parts) == 2 else parts[0]
 
-    def _rowed(self, final: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    def _parts(self, state: Tensor) -> tuple[Tensor, ...]:
+        """[batch, D] -> each part of the state, [layers * directions, batch, hidden_size]."""
+        shape = (state.shape[0], len(self.config.state_names), -1, self.config.hidden_size)
+        return state.view(shape).permute(1, 2, 0, 3).contiguous().unbind(0)
+
+    def _rowed(self, final: Tensor | tuple[Tensor, ...]) -> Tensor:
         """The inverse of `_unrowed`."""
         parts = torch.stack(final) if isinstance(final, tuple) else final.unsqueeze(0)
         return parts.permute(2, 0, 1, 3).reshape(parts.shape[2], -1)
 
 
-def _layers(config: RecurrentConfig) -> nn.RNNBase:
+def _layers(config: RecurrentConfig) -> nn.RNNBase | SteppedLayers:
+    if config.kind not in CELL_KINDS:
+        return SteppedLayers(config)
     # PyTorch warns when it is asked for dropout between the layers of a single one.
     dropout = config.dropout if config.num_layers > 1 else 0.0
     shape = {

@@ -8,9 +8,9 @@ needs the attention of the one before, so all target positions of a training bat
 import torch
 from torch import Tensor, nn
 
+from models.config import TranslatorConfig
 from models.network.attention import additive_scores, attention_weights, context_vectors, multiplicative_scores
 from models.network.recurrent import RecurrentStack
-from models.translator_config import TranslatorConfig
 
 
 class Translator(nn.Module):

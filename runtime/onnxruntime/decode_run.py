@@ -20,7 +20,7 @@ class OnnxDecodeRunner:
     Not thread-safe: it belongs to one lane.
 
     Args:
-        graphs: an open set with the graph `decode`.
+        graphs: an open set with the graph `decode`, and `decode_filtered` where it has that.
         capacity: number of slots.
         state_width: D.
     """
@@ -28,7 +28,8 @@ class OnnxDecodeRunner:
     def __init__(self, graphs: Graphs, capacity: int, state_width: int) -> None:
         self.capacity = capacity
         self._session = graphs.session("decode")
-        self.input_names = frozenset(item.name for item in self._session.get_inputs())
+        self._filtered = graphs.sessions.get("decode_filtered", self._session)
+        self.input_names = frozenset(item.name for item in self._filtered.get_inputs())
         self._has_memory = "memory" in self.input_names
         self._states: Floats = np.zeros((capacity, state_width), np.float32)
         self._before: Floats = np.zeros((capacity, state_width), np.float32)
@@ -80,6 +81,7 @@ class OnnxDecodeRunner:
 
     def _run(self, outputs: list[str], inputs: Mapping[str, Array]) -> list[Array]:
         try:
-            return list(self._session.run(outputs, inputs))
+            session = self._filtered if "min_p" in inputs else self._session
+            return list(session.run(outputs, inputs))
         except Exception as error:  # the runtime's own exceptions have no common base but this
             raise RunnerError(f"Graph decode failed: {error}") from error

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from models.architecture import Task
 from models.errors import RunnerError
 from models.graph_set import GraphSet
+from models.tasks import Sizes, Task
 from runtime.buckets import buckets_up_to
 from runtime.tensorrt.availability import Gpu, this_gpu
 from runtime.tensorrt.engine_cache import EngineCache, EngineName, engine_digest
-from runtime.tensorrt.profiles import SERVED, Limits, Profile, Range, Widths, profiles_of
+from runtime.tensorrt.profiles import Limits, Profile, Range, profiles_of
 from runtime.tensorrt.tell import Tell
 
 GATHER = "gather"  # the engine that picks rows, beside the graphs of a set with a step
@@ -35,13 +35,13 @@ class Plan:
     name: EngineName
 
 
-def planned(graph_set: GraphSet, task: Task, widths: Widths, limits: Limits, gpu: Gpu) -> list[Plan]:
-    """The engines that serving a set needs.
+def planned(graph_set: GraphSet, task: Task, sizes: Sizes, limits: Limits, gpu: Gpu) -> list[Plan]:
+    """The engines that serving a set needs. There are none for decode windows: a GPU decodes by steps.
 
     Args:
         graph_set: opened and verified.
         task: the bundle's.
-        widths: the bundle's.
+        sizes: the bundle's.
         limits: the most that is asked of them.
         gpu: this machine's.
 
@@ -50,16 +50,17 @@ def planned(graph_set: GraphSet, task: Task, widths: Widths, limits: Limits, gpu
     """
     files = graph_set.manifest.files
     plans = []
-    for graph in SERVED[task]:
-        profiles = profiles_of(task, graph, widths, limits)
-        digests = {name: files[name] for name in (f"{graph}.onnx", WEIGHTS) if name in files}
-        name = EngineName(graph_set.name, graph, gpu, engine_digest(digests, profiles))
-        plans.append(Plan(graph, graph_set.graph(graph), profiles, name))
-    if "step" in SERVED[task]:
+    graphs = [graph for graph in task.served_graphs(graph_set.manifest.graphs) if graph.kind in ("step", "sequence")]
+    for graph in graphs:
+        profiles = profiles_of(graph, sizes, limits)
+        digests = {name: files[name] for name in (f"{graph.name}.onnx", WEIGHTS) if name in files}
+        name = EngineName(graph_set.name, graph.name, gpu, engine_digest(digests, profiles))
+        plans.append(Plan(graph.name, graph_set.graph(graph.name), profiles, name))
+    if any(graph.kind == "step" for graph in graphs):
         gather: tuple[Profile, ...] = tuple(
             {"index": Range((size,), (size,), (size,))} for size in buckets_up_to(limits.max_batch)
         )
-        slots = {"slots": f"{num_slots(limits)} x {widths.state}"}
+        slots = {"slots": f"{num_slots(limits)} x {sizes['D']}"}
         name = EngineName(graph_set.name, GATHER, gpu, engine_digest(slots, gather))
         plans.append(Plan(GATHER, None, gather, name))
     return plans
@@ -73,7 +74,7 @@ def num_slots(limits: Limits) -> int:
 def build_engines(
     plans: list[Plan],
     cache: EngineCache,
-    widths: Widths,
+    sizes: Sizes,
     limits: Limits,
     *,
     say: Callable[[str], None] = lambda _: None,
@@ -84,7 +85,7 @@ def build_engines(
     Args:
         plans: as `planned` gives them.
         cache: the bundle's.
-        widths: the bundle's.
+        sizes: the bundle's.
         limits: those of the plans.
         say: told what is done, a line at a time.
         tell: told of a build's progress.
@@ -104,7 +105,7 @@ def build_engines(
         say(f"{plan.name.stem}: building for {len(plan.profiles)} profiles")
         log, timing = cache.log(plan.name), cache.timing_cache()
         if plan.path is None:
-            built = build_gather(num_slots(limits), widths.state, plan.profiles, log=log, timing_cache=timing)
+            built = build_gather(num_slots(limits), sizes["D"], plan.profiles, log=log, timing_cache=timing)
         else:
             built = build_from_onnx(plan.path, plan.profiles, log=log, timing_cache=timing, tell=tell)
         cache.write(plan.name, built.plan, {"limits": asdict(limits), "graph": plan.graph, "set": plan.name.set})
@@ -125,7 +126,7 @@ def built_limits(cache: EngineCache, set_name: str) -> Limits:
     raise RunnerError(f"No TensorRT engine of graph set {set_name} for this GPU and TensorRT in {cache.folder}.")
 
 
-def found_plans(graph_set: GraphSet, task: Task, widths: Widths, bundle_sha256: str) -> tuple[dict[str, bytes], Limits]:
+def found_plans(graph_set: GraphSet, task: Task, sizes: Sizes, bundle_sha256: str) -> tuple[dict[str, bytes], Limits]:
     """The engines of a set, by graph, from this machine's cache.
 
     Raises:
@@ -140,7 +141,7 @@ def found_plans(graph_set: GraphSet, task: Task, widths: Widths, bundle_sha256: 
     except RunnerError as error:
         raise RunnerError(f"{error} {advice}") from None
     found = {}
-    for plan in planned(graph_set, task, widths, limits, gpu):
+    for plan in planned(graph_set, task, sizes, limits, gpu):
         engine = cache.find(plan.name)
         if engine is None:
             raise RunnerError(

@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from models.architecture import Task
 from models.errors import RunnerError
 from models.graph_set import GraphSet
+from models.tasks import Sizes, Task
 from runtime.padding import padded_length
 from runtime.runner import AttentionStepRunner, DecodeRunner, SequenceRunner, StepRunner
 from runtime.tensorrt.engines import GATHER, found_plans, num_slots
-from runtime.tensorrt.profiles import Widths
 
 if TYPE_CHECKING:
     from runtime.tensorrt.step_graph import StepGraph
@@ -20,24 +19,24 @@ class TensorrtGraphs:
     Args:
         graph_set: opened and verified; its engines were built before, by `python -m export tensorrt`.
         task: the bundle's.
-        widths: the bundle's.
+        sizes: the bundle's.
         bundle_sha256: of the bundle's record.
 
     Attributes:
         graph_set: as it was given.
-        max_length: tokens of the longest source or text; None for a language model, whose text has no end.
+        max_length: tokens of the longest source or text; None for a task whose text has no end.
 
     Raises:
         RunnerError: TensorRT, a GPU or an engine is missing.
     """
 
-    def __init__(self, graph_set: GraphSet, task: Task, widths: Widths, bundle_sha256: str) -> None:
-        plans, self.limits = found_plans(graph_set, task, widths, bundle_sha256)
+    def __init__(self, graph_set: GraphSet, task: Task, sizes: Sizes, bundle_sha256: str) -> None:
+        plans, self.limits = found_plans(graph_set, task, sizes, bundle_sha256)
         from runtime.tensorrt.engine import Engine
 
         self.graph_set = graph_set
-        self._widths = widths
-        self.max_length: int | None = None if task == "generation" else self.limits.max_length
+        self._sizes = sizes
+        self.max_length: int | None = None if task.max_length is None else self.limits.max_length
         self.engines = {graph: Engine(f"{graph_set.name} {graph}", plan) for graph, plan in plans.items()}
 
     def sequences(self) -> SequenceRunner:
@@ -64,8 +63,8 @@ class TensorrtGraphs:
         return TensorrtAttentionStepRunner(
             self._step_graph(capacity, length),
             capacity,
-            memory_width=self._widths.memory,
-            keys_width=self._widths.keys,
+            memory_width=self._sizes["M"],
+            keys_width=self._sizes["A"],
             max_length=length,
         )
 
@@ -90,6 +89,6 @@ class TensorrtGraphs:
             self.engines["step"],
             self.engines[GATHER],
             num_slots=slots,
-            state_width=self._widths.state,
+            state_width=self._sizes["D"],
             max_length=max_length,
         )

@@ -7,17 +7,15 @@ kernels are chosen for that batch. Sequence graphs have ranges: short sequences 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.architecture import Task
 from models.errors import ConfigError
+from models.tasks import Graph, Sizes, Tensor
 from runtime.buckets import buckets_up_to
 from runtime.padding import MULTIPLE, padded_length
 
 Shape = tuple[int, ...]
-CHUNK = 32  # prompt tokens that the server reads in one call
 _SHORT = 128  # sequences up to this length have a profile of their own
-# The graphs that the server runs.
-MAX_LENGTHS = {"generation": CHUNK, "translation": 1024, "sentiment": 8192}  # what the server admits by default
-SERVED = {"generation": ("step", "advance"), "translation": ("step", "encode"), "sentiment": ("classify",)}
+_TYPICAL = 64  # positions that kernels are chosen for, where so many are allowed
+Axis = tuple[int, int, int]  # smallest, typical, largest
 
 
 @dataclass(frozen=True)
@@ -53,60 +51,39 @@ class Limits:
                 raise ConfigError(f"{name} is {value}; allowed are 1 to {most}.")
 
 
-@dataclass(frozen=True)
-class Widths:
-    """Numbers in a row: D of the state, M of a memory, A of its keys; 0 where the model has none."""
-
-    state: int
-    memory: int = 0
-    keys: int = 0
-
-
-def profiles_of(task: Task, graph: str, widths: Widths, limits: Limits) -> tuple[Profile, ...]:
+def profiles_of(graph: Graph, sizes: Sizes, limits: Limits) -> tuple[Profile, ...]:
     """The profiles of one graph.
 
     Args:
-        task: the bundle's.
-        graph: one of SERVED[task].
-        widths: the bundle's.
+        graph: one that a server opens.
+        sizes: the bundle's.
         limits: the most that is asked.
 
     Returns:
         At least one profile; a shape's profile is the first that holds it.
     """
     longest = padded_length(limits.max_length)
-    if graph == "step":
-        sizes = buckets_up_to(limits.max_batch)
-        return tuple(_step_profile(task, size, longest, widths) for size in sizes)
-    if task == "generation":
-        return (_sequences((1, limits.max_batch), (1, CHUNK), state=widths.state),)
-    short = _sequences((1, limits.max_batch), (MULTIPLE, min(longest, _SHORT)))
+    if graph.kind == "step":
+        source = (MULTIPLE, min(longest, _TYPICAL), longest)
+        buckets = buckets_up_to(limits.max_batch)
+        return tuple(_profile(graph, sizes, {"B": (size, size, size), "S": source}) for size in buckets)
+    if graph.max_time is not None:
+        return (_sequences(graph, sizes, limits.max_batch, 1, graph.max_time),)
+    short = _sequences(graph, sizes, limits.max_batch, MULTIPLE, min(longest, _SHORT))
     if longest <= _SHORT:
         return (short,)
     rows = max(1, min(limits.max_batch, limits.max_tokens // longest))
-    return (short, _sequences((1, rows), (_SHORT + MULTIPLE, longest)))
+    return (short, _sequences(graph, sizes, rows, _SHORT + MULTIPLE, longest))
 
 
-def _step_profile(task: Task, batch: int, longest: int, widths: Widths) -> Profile:
-    profile = {"token": _fixed(batch), "state": _fixed(batch, widths.state)}
-    if task == "translation":
-        typical = min(longest, 4 * MULTIPLE)
-        for name, width in (("memory", widths.memory), ("keys", widths.keys)):
-            profile[name] = Range((batch, MULTIPLE, width), (batch, typical, width), (batch, longest, width))
-        profile["lengths"] = _fixed(batch)
-    return profile
+def _sequences(graph: Graph, sizes: Sizes, max_batch: int, shortest: int, longest: int) -> Profile:
+    """Ranges of batch and time; typical is a quarter of the largest batch."""
+    time = (shortest, max(shortest, min(longest, _TYPICAL)), longest)
+    return _profile(graph, sizes, {"B": (1, max(1, max_batch // 4), max_batch), "T": time, "S": time})
 
 
-def _sequences(batch: tuple[int, int], time: tuple[int, int], state: int = 0) -> Profile:
-    """Ids, lengths and perhaps a state over ranges of batch and time; typical is a quarter of the largest batch."""
-    rows = max(batch[0], batch[1] // 4)
-    positions = max(time[0], min(time[1], 2 * CHUNK))
-    corners = ((batch[0], time[0]), (rows, positions), (batch[1], time[1]))
-    profile = {"ids": Range(*corners), "lengths": Range(*((row,) for row, _ in corners))}
-    if state:
-        profile["state"] = Range(*((row, state) for row, _ in corners))
-    return profile
+def _profile(graph: Graph, sizes: Sizes, axes: Mapping[str, Axis]) -> Profile:
+    def shape(tensor: Tensor, corner: int) -> Shape:
+        return tuple(axes[axis][corner] if axis in axes else sizes[axis] for axis in tensor.shape)
 
-
-def _fixed(*shape: int) -> Range:
-    return Range(shape, shape, shape)
+    return {tensor.name: Range(shape(tensor, 0), shape(tensor, 1), shape(tensor, 2)) for tensor in graph.inputs}

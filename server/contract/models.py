@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from models.architecture import Task
+from models.tasks import TaskName
 
 
 class LanguagePair(BaseModel):
@@ -22,7 +22,7 @@ class ModelCard(BaseModel):
     created: Annotated[int, Field(description="When it was loaded, seconds since 1970.")]
     owned_by: str = "rnnserve"
     version: Annotated[int, Field(description="The version that the name means.")]
-    task: Task
+    task: TaskName
     languages: Annotated[LanguagePair | None, Field(description="Of a translation model; others have none.")] = None
     labels: Annotated[list[str] | None, Field(description="Of a sentiment model; others have none.")] = None
     precision: Annotated[str, Field(description="The graph set in use.")]

@@ -12,7 +12,7 @@ import pytest
 
 from export.build import build_sets
 from models.bundle import Bundle
-from models.config import CELL_KINDS
+from models.cells import CELL_KINDS
 from tests.end_to_end.mixed_requests import Exchange, Models, all_at_once, mixed_exchanges, one_by_one
 from tests.end_to_end.real_server import real_server
 
@@ -78,9 +78,7 @@ def test_1000_mixed_requests_to_the_shipped_models_are_answered_the_same_alone_a
     alone: list[list[Any]] = []
     for seed, (lanes, window_steps) in enumerate(((1, 1), (2, 8), (1, 4), (2, 2)), 23):
         environment_ = environment(most, cache_bytes, lanes, window_steps)
-        with real_server(
-            shipped_store, "--set", set_name, log=tmp_path / "log", environment=environment_
-        ) as server:
+        with real_server(shipped_store, "--set", set_name, log=tmp_path / "log", environment=environment_) as server:
             alone = alone or asyncio.run(one_by_one(server.url, exchanges))
             together, num_left = asyncio.run(all_at_once(server.url, exchanges, leaving, seed))
         same(alone, together, exchanges)

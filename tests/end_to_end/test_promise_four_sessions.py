@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from server.sessions.signing import signed
 from tests.end_to_end.real_server import RealServer, real_server
 from tests.tiny_models import ALPHABET

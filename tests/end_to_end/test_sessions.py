@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from tests.end_to_end.real_server import RealServer, real_server
 
 KEY = {"RNNSERVE_SESSION_KEY": "one secret for both"}

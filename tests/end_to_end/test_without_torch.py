@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from tests.end_to_end.real_server import real_server
 
 ABSENT = ("torch", "lightning", "onnx", "onnxscript", "matplotlib", "yaml", "sacrebleu")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from tests.export.parity.damaged import damage, node_of
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
-from models.config import CELL_KINDS, CellKind
+from models.cells import CELL_KINDS, CellKind
 from runtime.onnxruntime.build import open_graph_set
 from runtime.onnxruntime.run import OnnxSequenceRunner
 from runtime.padding import padded

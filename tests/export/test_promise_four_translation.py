@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.bundle import Bundle
-from models.config import CELL_KINDS, CellKind
+from models.cells import CELL_KINDS, CellKind
 from runtime.onnxruntime.attention_run import OnnxAttentionStepRunner
 from runtime.onnxruntime.build import open_graph_set
 from runtime.onnxruntime.run import OnnxSequenceRunner

@@ -1,6 +1,7 @@
 import pytest
 
-from models.config import CELL_KINDS, CellKind, LanguageModelConfig, RecurrentConfig, checked
+from models.cells import CELL_KINDS, CellKind
+from models.config import LanguageModelConfig, RecurrentConfig, checked
 from models.errors import ConfigError
 
 GOOD = {"vocab_size": 10, "embedding_size": 4, "kind": "lstm", "hidden_size": 8, "num_layers": 2}
@@ -9,7 +10,7 @@ GOOD = {"vocab_size": 10, "embedding_size": 4, "kind": "lstm", "hidden_size": 8,
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"kind": "qrnn"}, "kind: Input should be 'rnn-tanh', 'rnn-relu', 'lstm' or 'gru' (got 'qrnn')"),
+        ({"kind": "qrnn"}, "kind: Value error, not a registered cell; registered: rnn-tanh, rnn-relu, lstm, gru"),
         ({"hidden_size": 0}, "hidden_size: Input should be greater than or equal to 1 (got 0)"),
         ({"hidden_size": "8"}, "hidden_size: Input should be a valid integer (got '8')"),
         ({"dropout": 1.0}, "dropout: Input should be less than 1 (got 1.0)"),

@@ -1,7 +1,7 @@
 import pytest
 
-from models.config import CELL_KINDS, CellKind, RecurrentConfig
-from models.state_row import row_layout
+from models.cells import CELL_KINDS, CellKind
+from models.config import RecurrentConfig
 
 
 @pytest.mark.parametrize("kind", CELL_KINDS)
@@ -9,7 +9,7 @@ from models.state_row import row_layout
 def test_the_parts_cover_the_row_without_gap_or_overlap(kind: CellKind, bidirectional: bool) -> None:
     config = RecurrentConfig(kind=kind, input_size=3, hidden_size=5, num_layers=3, bidirectional=bidirectional)
     offset = 0
-    for entry in row_layout(config):
+    for entry in config.row:
         assert entry.offset == offset
         offset += entry.size
     assert offset == config.state_size
@@ -17,4 +17,4 @@ def test_the_parts_cover_the_row_without_gap_or_overlap(kind: CellKind, bidirect
 
 def test_an_lstm_row_is_all_h_then_all_c() -> None:
     config = RecurrentConfig(kind="lstm", input_size=3, hidden_size=5, num_layers=2)
-    assert [entry.name for entry in row_layout(config)] == ["h0", "h1", "c0", "c1"]
+    assert [entry.name for entry in config.row] == ["h0", "h1", "c0", "c1"]

@@ -2,10 +2,9 @@ from typing import Any
 
 import pytest
 
-from models.architecture import state_row
+from models.architecture import WrappedConfig
 from models.config import checked
 from models.errors import ConfigError
-from models.wrapped_config import WrappedConfig
 
 GENERATION: dict[str, Any] = {
     "task": "generation",
@@ -16,7 +15,7 @@ GENERATION: dict[str, Any] = {
 
 def test_the_row_holds_every_part_in_order() -> None:
     config = checked(WrappedConfig, GENERATION, "a test")
-    assert [(entry.name, entry.offset, entry.size) for entry in state_row(config)] == [("h", 0, 16), ("seen", 16, 1)]
+    assert [(entry.name, entry.offset, entry.size) for entry in config.row] == [("h", 0, 16), ("seen", 16, 1)]
     assert config.state_size == 17
     assert WrappedConfig.model_validate(config.model_dump()) == config
 

@@ -3,12 +3,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from export.build import architecture_of
 from export.parity.backends import open_graphs
 from models.bundle import Bundle
-from models.config import CELL_KINDS, CellKind
+from models.cells import CELL_KINDS, CellKind
 from models.errors import RunnerError
-from runtime.golden import check_golden
+from runtime.golden import check_golden, new_golden
 
 Built = Callable[..., Bundle]
 TASKS = ("generation", "translation", "sentiment")
@@ -18,7 +17,7 @@ def answer(bundle: Bundle, set_name: str) -> np.ndarray:
     graph_set = bundle.graph_set(set_name)
     files = {graph: graph_set.graph(graph) for graph in graph_set.manifest.graphs}
     opened = open_graphs("onnxruntime-cpu", bundle, set_name, files)
-    return np.array(architecture_of(bundle).golden(opened).logits, np.float32)
+    return np.array(new_golden(opened, bundle.task, bundle.sizes).logits, np.float32)
 
 
 @pytest.mark.parametrize("task", TASKS)

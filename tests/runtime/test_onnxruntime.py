@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from models.errors import RunnerError
 from runtime.onnxruntime.build import open_graph_set, open_session
 from runtime.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner

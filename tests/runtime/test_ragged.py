@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.build import build_sets
-from models.config import CELL_KINDS, CellKind
+from models.cells import CELL_KINDS, CellKind
 from runtime.onnxruntime.build import open_graph_set
 from runtime.onnxruntime.ragged import PIECE, cuts
 from runtime.onnxruntime.run import OnnxSequenceRunner

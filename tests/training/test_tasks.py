@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from models.bundle import Bundle, Languages
-from models.classifier_config import ClassifierConfig
+from models.config import ClassifierConfig, TranslatorConfig
 from models.errors import ConfigError, DataError
 from models.network.classifier import Classifier
-from models.translator_config import TranslatorConfig
 from tests.training.conftest import RecipeMaker
 from training.recipe_file import RECIPES, load_recipe
 from training.run import run

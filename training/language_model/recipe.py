@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.config import CellKind, FrozenModel, LanguageModelConfig, Probability, Size
+from models.cells import CellKind
+from models.config import FrozenModel, LanguageModelConfig, Probability, Size
 from training.recipe import Recipe, Share, unfit
 
 DatasetName = Literal["tiny-shakespeare", "war-and-peace", "names", "builtin", "text-file"]

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.classifier_config import ClassifierConfig, PoolingKind
-from models.config import CellKind, FrozenModel, Probability, Size
+from models.cells import CellKind
+from models.config import ClassifierConfig, FrozenModel, PoolingKind, Probability, Size
 from training.pretraining.recipe import PretrainingSection
 from training.recipe import Recipe, Share, Smoothing, TokenizerSection, unfit
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
-from models.classifier_config import ClassifierConfig
+from models.config import ClassifierConfig
 from models.errors import DataError
 from models.network.classifier import Classifier
 from models.tokenizer import Tokenizer

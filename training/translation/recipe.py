@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from models.bundle import Languages
-from models.config import CellKind, FrozenModel, Probability, Size
-from models.translator_config import AttentionKind, BridgeKind, Depth, TranslatorConfig
+from models.cells import CellKind
+from models.config import AttentionKind, BridgeKind, Depth, FrozenModel, Probability, Size, TranslatorConfig
 from training.data.number_words import LARGEST
 from training.recipe import Recipe, Share, Smoothing, unfit
 

@@ -5,11 +5,11 @@ import random
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
+from models.config import TranslatorConfig
 from models.decoding.options import TranslationOptions
 from models.errors import DataError
 from models.network.translator import Translator
 from models.tokenizer import Tokenizer
-from models.translator_config import TranslatorConfig
 from training.card import CardParts
 from training.data.pairs import Pair, PairCorpus
 from training.stage import Validation, total_batches

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from export.onnx.int8.cells import CellWeights
 from export.onnx.int8.linear import TANH_EDGE, Edge, Floats, positive_edge
-from models.config import CellKind
+from models.cells import CellKind
 
 NUM_SEQUENCES = 32
 NUM_STEPS = 128

@@ -10,7 +10,7 @@ import numpy as np
 
 from export.onnx.graph import OnnxGraph
 from export.onnx.int8.linear import TANH_EDGE, Edge, Floats, QuantizedLinear, quantize
-from models.config import CellKind
+from models.cells import CellKind
 
 # Gate blocks in the order used here; PyTorch's are ifgo (LSTM) and rzn (GRU). Sigmoid gates stand together.
 _LSTM_ORDER = (0, 1, 3, 2)  # i f o g

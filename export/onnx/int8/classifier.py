@@ -12,7 +12,7 @@ from export.onnx.int8.cells import CellWeights, InputTerm, input_bias
 from export.onnx.int8.embedding import embedding_term, has_table
 from export.onnx.int8.linear import Floats, dequantize
 from export.onnx.int8.stack import QuantizedStack, States, cell_weights
-from models.classifier_config import ClassifierConfig
+from models.config import ClassifierConfig
 
 
 class QuantizedClassifier:

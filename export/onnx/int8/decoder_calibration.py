@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from export.onnx.int8.calibration import NUM_SEQUENCES, ReluRange, range_of, relu_outputs, relu_step
 from export.onnx.int8.cells import CellWeights
 from export.onnx.int8.linear import Floats
-from models.translator_config import TranslatorConfig
+from models.config import TranslatorConfig
 
 NUM_STEPS = 48
 _SOURCE_LENGTH = 24

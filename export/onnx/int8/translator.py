@@ -16,7 +16,7 @@ from export.onnx.int8.decoder_calibration import decoder_ranges
 from export.onnx.int8.embedding import embedding_term, has_table
 from export.onnx.int8.linear import TANH_EDGE, Floats, QuantizedLinear, dequantize, quantize
 from export.onnx.int8.stack import QuantizedStack, States, cell_weights
-from models.translator_config import TranslatorConfig
+from models.config import TranslatorConfig
 
 
 class QuantizedTranslator:

@@ -7,16 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.parity.diagnosis.expected import expected_weights
+from export.parity.diagnosis.faults import (
+    ignored_lengths,
+    misplaced_resets,
+    other_tokenizer,
+    other_vocabulary,
+    wrong_ranges,
+)
 from export.parity.diagnosis.graph import read_graph
-from export.parity.diagnosis.lengths import ignored_lengths
-from export.parity.diagnosis.ranges import wrong_ranges
-from export.parity.diagnosis.resets import misplaced_resets
-from export.parity.diagnosis.vocabulary import other_tokenizer, other_vocabulary
 from export.parity.diagnosis.weights import changed_weights
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
-from models.classifier_config import ClassifierConfig
-from models.config import LanguageModelConfig
-from models.translator_config import TranslatorConfig
+from models.cells import cell_of
 
 MOST_FAULTS = 8  # more of them say nothing new
 
@@ -29,8 +31,8 @@ def faults_of(
 ) -> list[str]:
     """Read every graph of a set beside the bundle.
 
-    Of a model that was made elsewhere neither the names of the weights nor the way lengths take are known; whether
-    padding changes its answers is measured instead (export.user_module.wrap.consistency).
+    Of a model that was made elsewhere, or whose cell is traced, neither the names of the weights nor the way lengths
+    take are known; whether padding changes its answers is measured instead.
 
     Args:
         bundle: what the set was made from.
@@ -39,16 +41,18 @@ def faults_of(
         relu_states: gives what the ReLU layers' states reach in PyTorch; asked for int8 sets of such models alone.
     """
     config = bundle.config
-    known = config if isinstance(config, LanguageModelConfig | TranslatorConfig | ClassifierConfig) else None
+    known = None if isinstance(config, WrappedConfig) or cell_of(config.kind).onnx_operator is None else config
     expected = list(expected_weights(known, bundle.weights(), set_name)) if known else []
     hidden = relu_states() if known and set_name == "int8" and known.kind == "rnn-relu" else None
+    kinds = {graph.name: graph.kind for graph in bundle.task.graphs}
     faults = list(other_tokenizer(bundle))
     for name, file in files.items():
         graph = read_graph(name, file)
         faults.extend(misplaced_resets(graph))
         if known:
             faults.extend(other_vocabulary(graph, bundle))
-            faults.extend(ignored_lengths(graph))
+            if kinds.get(name) in ("sequence", "step"):  # a decode window is made of the step, which is checked
+                faults.extend(ignored_lengths(graph, is_step=kinds[name] == "step"))
             faults.extend(changed_weights(graph, expected, set_name))
         if known and set_name == "int8":
             faults.extend(wrong_ranges(graph, hidden))

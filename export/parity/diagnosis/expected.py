@@ -7,17 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.onnx.int8.embedding import has_table
-from models.classifier_config import ClassifierConfig
-from models.config import CellKind, LanguageModelConfig, RecurrentConfig
-from models.translator_config import TranslatorConfig
+from models.cells import CellKind, cell_of
+from models.config import ClassifierConfig, LanguageModelConfig, RecurrentConfig, TranslatorConfig
 
 Floats = NDArray[np.float32]
 KnownConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig
 
-# PyTorch's gate blocks by their letters in the ONNX operators, and the order in which a set holds them.
-GATES: dict[CellKind, str] = {"lstm": "ifco", "gru": "rzh", "rnn-tanh": "-", "rnn-relu": "-"}
-ONNX_ORDER: dict[CellKind, str] = {"lstm": "iofc", "gru": "zrh", "rnn-tanh": "-", "rnn-relu": "-"}
-INT8_ORDER: dict[CellKind, str] = {"lstm": "ifoc", "gru": "rzh", "rnn-tanh": "-", "rnn-relu": "-"}
+# The order in which int8 sets hold gates, where it is not PyTorch's (export.onnx.int8.cells).
+INT8_ORDER = {"lstm": "ifoc"}
 
 
 @dataclass(frozen=True)
@@ -61,12 +58,13 @@ def expected_weights(config: KnownConfig, weights: dict[str, Floats], set_name: 
     """
     recurrent: set[str] = set()
     for prefix, stack, embedding, token_width in _stacks(config):
-        order = (INT8_ORDER if set_name == "int8" else ONNX_ORDER)[stack.kind]
+        cell = cell_of(stack.kind)
+        gates = cell.gates
+        order = INT8_ORDER.get(stack.kind, gates) if set_name == "int8" else cell.onnx_gates
         for layer in range(stack.num_layers):
             for suffix in ("", "_reverse")[: stack.num_directions]:
                 names = [f"{prefix}.layers.{part}_l{layer}{suffix}" for part in ("weight_ih", "weight_hh", "bias_ih")]
                 recurrent.update(names)
-                gates = GATES[stack.kind].strip("-")
                 wx, wh = weights[names[0]], weights[names[1]]
                 bounds = [token_width] if layer == 0 and token_width < wx.shape[1] else []
                 parts = tuple(np.split(wx, bounds, axis=1))

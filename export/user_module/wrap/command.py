@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from export.tasks.architecture import Architecture
+from export.tasks.task import Architecture
 from export.tasks.wrapped import WrappedArchitecture
 from export.user_module.wrap.options import WrapOptions
 from export.user_module.wrap.wrap import Wrapped, user_model_of, wrap_model
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
 from models.errors import ExportError
-from models.wrapped_config import WrappedConfig
 
 
 def wrap_to_store(
@@ -25,7 +25,7 @@ def wrap_to_store(
 
     Args:
         reference: FILE:NAME of a class or function that gives the module.
-        task: generation, translation or sentiment.
+        task: the name of a registered one.
         tokenizer: a tokenizer.json.
         to: STORE/NAME.
         weights: a safetensors file, or None for the module's own.
@@ -41,7 +41,7 @@ def wrap_to_store(
     labels = facts.get("labels")
     options = WrapOptions(
         reference=reference,
-        task=task,  # type: ignore[arg-type]  # checked there
+        task=task,
         tokenizer=tokenizer,
         to=to,
         weights=weights,

@@ -6,8 +6,7 @@ from typing import Any
 
 from models.errors import ExportError
 
-# Tokens that the server gives a forward at once, by its own defaults: a piece of a prompt, a source, a text.
-SERVED = {"generation": 512, "translation": 1024, "sentiment": 8192}
+LONGEST_CALL = 512  # tokens of a prompt that a server may read in one call, where inputs have no end
 
 _FIRST = 64
 _PATIENCE = 1.0  # seconds; after a call that took longer no longer text is tried

@@ -6,20 +6,25 @@ every graph set can be made of the bundle, int8 too, and the user's code is need
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from export.user_module.recurrent import KIND_OF_MODE
 from export.user_module.wrap.calls import called
-from export.user_module.wrap.classifier import UserClassifier
 from export.user_module.wrap.consistency import LONG_SHAPES, SHAPES, within
-from export.user_module.wrap.language_model import UserLanguageModel
-from models.classifier_config import ClassifierConfig, PoolingKind
-from models.config import CellKind, LanguageModelConfig
+from models.cells import CellKind
+from models.config import ClassifierConfig, LanguageModelConfig, PoolingKind
 from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
 from models.network.recurrent import RecurrentStack
+
+if TYPE_CHECKING:
+    from export.user_module.wrap.generation import UserLanguageModel
+    from export.user_module.wrap.sentiment import UserClassifier
+
+Native = LanguageModel | Classifier
 
 TOLERANCE = 1e-5  # relative to the largest magnitude or 1
 _CELLS: dict[type[nn.Module], CellKind] = {nn.LSTMCell: "lstm", nn.GRUCell: "gru"}
@@ -55,7 +60,7 @@ class _Parts:
         return len(self.layers) // (2 if self.is_bidirectional else 1)
 
 
-def native_language_model(user: UserLanguageModel) -> LanguageModel:
+def native_language_model(user: "UserLanguageModel") -> LanguageModel:
     """Our language model with the user's weights, in eval mode.
 
     Raises:
@@ -83,7 +88,7 @@ def native_language_model(user: UserLanguageModel) -> LanguageModel:
     return model
 
 
-def native_classifier(user: UserClassifier) -> Classifier:
+def native_classifier(user: "UserClassifier") -> Classifier:
     """Our classifier with the user's weights, in eval mode.
 
     Raises:
@@ -199,7 +204,7 @@ def _copy_linear(target: nn.Linear, source: nn.Linear) -> None:
         to.copy_(torch.cat([torch.zeros_like(value), value]) if len(value) < len(to) else value)
 
 
-def _language_model_error(model: LanguageModel, user: UserLanguageModel) -> float:
+def _language_model_error(model: LanguageModel, user: "UserLanguageModel") -> float:
     """The largest difference over two texts read one after the other, each network with its own states."""
     worst = 0.0
     for ids, lengths in _ragged(model.config.vocab_size):
@@ -218,9 +223,9 @@ def _language_model_error(model: LanguageModel, user: UserLanguageModel) -> floa
     return worst
 
 
-def _classifier_error(model: Classifier, user: UserClassifier) -> float:
+def _classifier_error(model: Classifier, user: "UserClassifier") -> float:
     worst = 0.0
-    for ids, lengths in _ragged(model.config.vocab_size, user.longest):
+    for ids, lengths in _ragged(model.config.vocab_size, user.facts.longest):
         with torch.no_grad():
             expected = model(ids, lengths)
         worst = max(worst, _difference(called(type(user.module).__name__, user, ids, lengths), expected))

@@ -4,12 +4,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.architecture import Task
 from models.bundle import Languages
 from models.errors import ConfigError
 from models.store import checked_name
-
-TASKS: tuple[Task, ...] = ("generation", "translation", "sentiment")
+from models.tasks import Fact, Task, task_names, task_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class WrapOptions:
         tokenizer: a tokenizer.json.
         to: STORE/NAME, where the bundle goes.
         weights: a safetensors file; None for those that the module comes with.
-        labels: of a classifier, by class.
+        labels: of a task with labels, by class.
         source: of a translator, the language it reads, ISO 639-1.
         target: of a translator, the language it writes.
         end_token: what ends a text, where the tokenizer has it.
@@ -30,7 +28,7 @@ class WrapOptions:
     """
 
     reference: str
-    task: Task
+    task: str
     tokenizer: Path
     to: Path
     weights: Path | None = None
@@ -41,31 +39,30 @@ class WrapOptions:
     start_token: str | None = None
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ConfigError(f"--task {self.task!r} is not a task. Tasks: {', '.join(TASKS)}.")
+        task = _task(self.task)
         checked_name(self.to.name)
         _check_outside_bundles(self.to)
-        if self.task == "sentiment" and not self.labels:
+        if "labels" in task.facts and not self.labels:
             raise ConfigError("--labels is missing: name the classes in their order, --labels negative,positive")
-        if self.task != "sentiment" and self.labels:
-            raise ConfigError(f"--labels goes with --task sentiment, not {self.task}; leave it out.")
+        if "labels" not in task.facts and self.labels:
+            raise ConfigError(f"--labels goes with {_tasks_with('labels')}, not {self.task}; leave it out.")
         if len(set(self.labels)) != len(self.labels) or not all(self.labels):
             raise ConfigError(f"--labels {','.join(self.labels)} names a class twice or not at all.")
         for flag, value in (("--source", self.source), ("--target", self.target)):
-            if self.task == "translation" and value is None:
+            if "languages" not in task.facts and value is not None:
+                raise ConfigError(f"{flag} goes with {_tasks_with('languages')}, not {self.task}; leave it out.")
+            if "languages" in task.facts and value is None:
                 raise ConfigError(f"{flag} is missing: name the language as two letters (ISO 639-1), such as {flag} en")
-            if self.task == "translation" and value is not None and not re.fullmatch("[a-z]{2}", value):
+            if value is not None and not re.fullmatch("[a-z]{2}", value):
                 raise ConfigError(f"{flag} {value} is not a language as two letters (ISO 639-1), such as {flag} en")
-            if self.task != "translation" and value is not None:
-                raise ConfigError(f"{flag} goes with --task translation, not {self.task}; leave it out.")
-        if self.task != "translation" and self.start_token is not None:
+        if task.engine != "decode after encode" and self.start_token is not None:
             raise ConfigError(
                 f"--start-token goes with --task translation, not {self.task}. What stands in front of every text is "
                 "the tokenizer's to add (tokenizer.post_processor)."
             )
-        if self.task == "sentiment" and self.end_token is not None:
+        if task.tokenizer != "writes" and self.end_token is not None:
             raise ConfigError(
-                "--end-token goes with generation and translation. What a classifier's texts end with is the "
+                "--end-token goes with generation and translation. What a text that is only read ends with is the "
                 "tokenizer's to add (tokenizer.post_processor)."
             )
 
@@ -73,6 +70,16 @@ class WrapOptions:
     def languages(self) -> Languages | None:
         """Of a translator."""
         return Languages(source=self.source, target=self.target) if self.source and self.target else None
+
+
+def _task(name: str) -> Task:
+    if name not in task_names():
+        raise ConfigError(f"--task {name!r} is not a task. Tasks: {', '.join(task_names())}.")
+    return task_of(name)
+
+
+def _tasks_with(fact: Fact) -> str:
+    return " or ".join(f"--task {name}" for name in task_names() if fact in task_of(name).facts)
 
 
 def _check_outside_bundles(to: Path) -> None:

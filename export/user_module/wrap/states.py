@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import TreeSpec, keystr, tree_flatten_with_path, tree_unflatten
 
+from models.architecture import StatePart
 from models.errors import UnsupportedModelError
-from models.wrapped_config import StatePart
 
 _PROBES = ((2, 5), (3, 5), (3, 7))  # batch, time
 

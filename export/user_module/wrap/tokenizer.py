@@ -1,7 +1,7 @@
 """A user's tokenizer.json, held against what its task needs.
 
-A classifier's may be of any kind and is used as it is: marks around a text and truncation stay. Where text is written,
-each token's bytes must join to the text; truncation is off, and marks may only stand in front.
+One for a task that only reads may be of any kind and is used as it is: marks around a text and truncation stay. Where
+text is written, each token's bytes must join to the text; truncation is off, and marks may only stand in front.
 """
 
 import json
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as BackendTokenizer
 
-from models.architecture import Task
 from models.errors import TokenizerError
+from models.tasks import task_of
 from models.tokenizer import END_TOKEN, REPLACEMENT, Tokenizer
 
 _PROBE = "A test: 12 words, naïve café — 你好 🙂\n\tend."
 
 
-def wrapped_tokenizer(path: Path, task: Task, end_token: str | None, start_token: str | None) -> Tokenizer:
+def wrapped_tokenizer(path: Path, task: str, end_token: str | None, start_token: str | None) -> Tokenizer:
     """Load and check a tokenizer.
 
     Args:
@@ -38,7 +38,7 @@ def wrapped_tokenizer(path: Path, task: Task, end_token: str | None, start_token
         raise TokenizerError(
             f"{path} is not a tokenizer.json of Hugging Face tokenizers ({error}). Write it: tokenizer.save('{path}')"
         ) from None
-    if task == "sentiment":
+    if task_of(task).tokenizer == "reads":
         return Tokenizer(backend, only_reads=True)
     special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
     if end_token is not None and backend.token_to_id(end_token) is None:
@@ -83,8 +83,8 @@ def truncation_of(tokenizer: Tokenizer) -> int | None:
     return None if truncation is None else int(truncation["max_length"])
 
 
-def _check_end(path: Path, task: Task, tokenizer: Tokenizer, backend: BackendTokenizer, given: str | None) -> None:
-    if tokenizer.end_id is not None or (task == "generation" and given is None):
+def _check_end(path: Path, task: str, tokenizer: Tokenizer, backend: BackendTokenizer, given: str | None) -> None:
+    if tokenizer.end_id is not None or (task_of(task).engine == "decode" and given is None):
         return
     special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
     raise TokenizerError(

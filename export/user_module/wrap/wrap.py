@@ -12,28 +12,24 @@ from torch import nn
 
 from export.build import architecture_of, build_set
 from export.report import Report
-from export.tasks.wrapped import UserModel, WrappedArchitecture
+from export.tasks.registry import export_of
+from export.tasks.task import UserModel, WrapFacts
+from export.tasks.wrapped import WrappedArchitecture
 from export.user_module.refusals import refuse_unsupported
 from export.user_module.source import load_module, without_weights
 from export.user_module.wrap.card import wrapped_card
 from export.user_module.wrap.changes import reason_of
-from export.user_module.wrap.classifier import UserClassifier, user_classifier
-from export.user_module.wrap.language_model import UserLanguageModel, user_language_model
-from export.user_module.wrap.native import NotNativeError, native_classifier, native_language_model
+from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.options import WrapOptions
 from export.user_module.wrap.tokenizer import start_id_of, truncation_of, wrapped_tokenizer
-from export.user_module.wrap.translator import UserTranslator, user_translator
+from models.architecture import WrappedConfig
 from models.bundle import Bundle, publish
 from models.digest import file_sha256
 from models.errors import ConfigError, ExportError, ParityError
-from models.network.classifier import Classifier
-from models.network.language_model import LanguageModel
 from models.store import Store
 from models.tokenizer import Tokenizer
-from models.wrapped_config import WrappedConfig
 
 Say = Callable[[str], None]
-Native = LanguageModel | Classifier
 
 _NATIVE_SETS = ("fp32", "int8")
 
@@ -70,7 +66,10 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     refuse_unsupported(module)
     _check_embeddings(module, tokenizer)
     start_id = start_id_of(tokenizer, options.tokenizer, options.start_token)
-    user = _user_model(module, options, tokenizer, start_id)
+    facts = WrapFacts(tokenizer.vocab_size, tokenizer.end_id, start_id, truncation_of(tokenizer))
+    user = export_of(options.task).user_model(module, facts)
+    user_config = user.config()
+    _check_labels(options, user_config, module)
     native, reason = _native(user)
     reports: list[Report] = []
     if native is not None:
@@ -89,16 +88,16 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
 
     if options.weights is None:
         say(without_weights(options.reference))
-    config = native.config if native is not None else _wrapped_config(options, user, tokenizer.vocab_size, start_id)
+    config = native.config if native is not None else user_config
     num_parameters = sum(parameter.numel() for parameter in module.parameters())
-    facts = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size} tokens", "state row": f"{config.state_size}"}
+    rows = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size} tokens", "state row": f"{config.state_size}"}
     bundle = publish(
         Store(options.to.parent),
         options.to.name,
         config=config,
         weights=weights,
         tokenizer=tokenizer,
-        card=wrapped_card(options, way, reason, num_parameters, facts),
+        card=wrapped_card(options, way, reason, num_parameters, rows),
         metrics={},
         provenance=_provenance(options, way, reason),
         languages=options.languages,
@@ -115,16 +114,12 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
         ExportError: the code is not that of the bundle.
     """
     module = load_module(reference, bundle.path / "weights.safetensors")
-    options = (module, config.vocab_size)
-    match config.task:
-        case "generation":
-            found: UserLanguageModel | UserTranslator = user_language_model(*options)
-        case "sentiment":
-            return user_classifier(*options, truncation_of(bundle.tokenizer))
-        case "translation":
-            found = user_translator(*options, _end_id(bundle.tokenizer), config.start_id)
-    own, stored = ([f"{part.name}{part.shape}" for part in parts] for parts in (found.layout.parts, config.state))
-    if [part.shape for part in found.layout.parts] != [part.shape for part in config.state]:
+    tokenizer = bundle.tokenizer
+    facts = WrapFacts(config.vocab_size, tokenizer.end_id, config.start_id, truncation_of(tokenizer))
+    found = export_of(config.task).user_model(module, facts)
+    parts = found.config().state
+    own, stored = ([f"{part.name}{part.shape}" for part in each] for each in (parts, config.state))
+    if [part.shape for part in parts] != [part.shape for part in config.state]:
         raise ExportError(
             f"{reference} has the states {', '.join(own)}, the bundle {', '.join(stored)}: it is not the code that the "
             "bundle was made of."
@@ -132,33 +127,19 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
     return found
 
 
-def _user_model(module: nn.Module, options: WrapOptions, tokenizer: Tokenizer, start_id: int | None) -> UserModel:
-    match options.task:
-        case "generation":
-            return user_language_model(module, tokenizer.vocab_size)
-        case "translation":
-            return user_translator(module, tokenizer.vocab_size, _end_id(tokenizer), start_id)
-        case "sentiment":
-            user = user_classifier(module, tokenizer.vocab_size, truncation_of(tokenizer))
-            if user.num_classes != len(options.labels):
-                raise ConfigError(
-                    f"--labels names {len(options.labels)} classes ({', '.join(options.labels)}), "
-                    f"{type(module).__name__} has {user.num_classes}. Name each, in the order of its logits."
-                )
-            return user
+def _check_labels(options: WrapOptions, config: WrappedConfig, module: nn.Module) -> None:
+    if config.num_classes is not None and config.num_classes != len(options.labels):
+        raise ConfigError(
+            f"--labels names {len(options.labels)} classes ({', '.join(options.labels)}), "
+            f"{type(module).__name__} has {config.num_classes}. Name each, in the order of its logits."
+        )
 
 
 def _native(user: UserModel) -> tuple[Native | None, str]:
     """Our own network in the user's place, and why; or None, and why not."""
     name = type(user.module).__name__
     try:
-        match user:
-            case UserLanguageModel():
-                native: Native = native_language_model(user)
-            case UserClassifier():
-                native = native_classifier(user)
-            case UserTranslator():
-                return None, "a translator is always wrapped"
+        native = user.native()
     except NotNativeError as error:
         return None, f"{name} is none of our networks (one embedding, one recurrent stack, a linear head): {error}"
     return native, f"{name} is an embedding, a recurrent stack and a linear head, and answers as ours does"
@@ -216,23 +197,6 @@ def _unplaced(say: Say) -> Say:
     return lambda line: None if "published at" in line else say(line)
 
 
-def _wrapped_config(options: WrapOptions, user: UserModel, vocab_size: int, start_id: int | None) -> WrappedConfig:
-    match user:
-        case UserLanguageModel():
-            return WrappedConfig(task=options.task, vocab_size=vocab_size, state=list(user.layout.parts))
-        case UserTranslator():
-            return WrappedConfig(
-                task=options.task,
-                vocab_size=vocab_size,
-                state=list(user.layout.parts),
-                memory_width=user.memory_width,
-                keys_width=user.keys_width,
-                start_id=start_id,
-            )
-        case UserClassifier():
-            return WrappedConfig(task=options.task, vocab_size=vocab_size, state=[], num_classes=user.num_classes)
-
-
 def _check_embeddings(module: nn.Module, tokenizer: Tokenizer) -> None:
     sizes: Sequence[int] = [part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding)]
     if sizes and tokenizer.vocab_size not in sizes:
@@ -240,12 +204,6 @@ def _check_embeddings(module: nn.Module, tokenizer: Tokenizer) -> None:
             f"The tokenizer has {tokenizer.vocab_size} tokens, {type(module).__name__}'s embedding "
             f"{', '.join(map(str, sizes))}. They must agree: wrap the tokenizer that the model was trained with."
         )
-
-
-def _end_id(tokenizer: Tokenizer) -> int:
-    if tokenizer.end_id is None:
-        raise ExportError(f"A translator's tokenizer has an end token; this one has no {tokenizer.end_token!r}.")
-    return tokenizer.end_id
 
 
 def _buffers(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from models.decoding.continuation import Continuation
 from models.decoding.logprobs import TokenLogprob, token_logprobs
 from models.decoding.options import GenerationOptions
 from models.decoding.penalties import Penalties, PenaltyRow, changes_logits, penalty_row
-from models.decoding.sampler import ROW, Sampler, sampling_row
+from models.decoding.sampler import FILTERED, ROW, Sampler, sampling_row
 from models.decoding.uniforms import uniforms
 from runtime.runner import Array, DecodeRunner, SequenceRunner, StepRunner
 from server.engine.generation.prefix_cache import CHUNK
@@ -191,14 +191,23 @@ class DecodeBatch(GenerationBatch):
         self._num_read = np.zeros(capacity, np.int64)  # tokens that the state has read
         self._key = np.zeros(capacity, np.uint64)
         self._end_from = np.zeros(capacity, np.int64)  # first position at which the end token may be chosen
-        self._options: dict[str, Array] = {
-            "temperature": np.zeros(capacity, np.float32),
+        self._temperature = np.zeros(capacity, np.float32)
+        self._is_filtered = np.zeros(capacity, np.bool_)
+        filters: dict[str, Array] = {
             "min_p": np.zeros(capacity, np.float32),
             "top_k": np.zeros(capacity, np.int64),
             "top_p": np.zeros(capacity, np.float64),
         }
-        self._options = {name: values for name, values in self._options.items() if name in self._names}
-        self._by_slot = (self._token, self._num_read, self._key, self._end_from, *self._options.values())
+        self._filters = {name: values for name, values in filters.items() if name in self._names}
+        self._by_slot: tuple[Array, ...] = (
+            self._token,
+            self._num_read,
+            self._key,
+            self._end_from,
+            self._temperature,
+            self._is_filtered,
+            *self._filters.values(),
+        )
 
     def state_after(self, row: Row[Prompt], tokens: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """The state after all but the last of these tokens, if the last window has run over it.
@@ -234,7 +243,9 @@ class DecodeBatch(GenerationBatch):
         self._num_read[slot] = prompt.num_read
         self._key[slot] = chosen["key"]
         self._end_from[slot] = chosen["end_from"]
-        for name, values in self._options.items():
+        self._temperature[slot] = chosen["temperature"]
+        self._is_filtered[slot] = chosen["kind"] == FILTERED
+        for name, values in self._filters.items():
             values[slot] = chosen[name]
         num_forced = len(prompt.tokens) - 1 - prompt.num_read
         if num_forced:
@@ -277,8 +288,10 @@ class DecodeBatch(GenerationBatch):
             "token": self._token[slots],
             "forced": forced,
             "uniforms": uniforms(self._key[slots], positions, num_steps),
-            **{name: values[slots] for name, values in self._options.items()},
+            "temperature": self._temperature[slots],
         }
+        if self._is_filtered[slots].any():
+            inputs |= {name: values[slots] for name, values in self._filters.items()}
         if "can_end" in self._names:
             inputs["can_end"] = positions + np.arange(num_steps)[:, None] >= self._end_from[slots]
         return inputs

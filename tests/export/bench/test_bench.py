@@ -48,7 +48,9 @@ def test_a_ratio_is_taken_round_by_round() -> None:
 
 def measured(graph: str, batch: int, **times: float) -> Measured:
     names = {"int8": INT8, "fp32": FP32}
-    return Measured(Case(graph, batch), {names[name]: [time] * 3 for name, time in times.items()}, {})
+    return Measured(
+        Case(graph, batch, is_decisive=graph == "step"), {names[name]: [time] * 3 for name, time in times.items()}, {}
+    )
 
 
 def test_the_choice_is_the_least_geometric_mean_over_decisive_cases() -> None:

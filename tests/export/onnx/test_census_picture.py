@@ -9,7 +9,7 @@ from export.__main__ import app
 from export.onnx.census import census
 from export.onnx.census_picture import check_picture, draw_census, families
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from models.errors import ExportError
 
 

@@ -13,7 +13,7 @@ from onnx import helper
 
 from export.build import build_sets, verify_set
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from tests.export.parity.damaged import Floats, damage, node_of, replace, square_blocks_turned, swapped
 
 Copy = Callable[..., Bundle]

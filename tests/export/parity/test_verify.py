@@ -9,13 +9,12 @@ import pytest
 
 from export.build import architecture_of, build_sets, verify_set
 from export.parity.backends import Served
-from export.parity.greedy import decode_figures, until_end
+from export.parity.errors import decode_figures, until_end
 from export.parity.limits import limits_of
-from export.parity.record import write_record
 from export.parity.texts import MAX_TOKENS, texts_of_file
-from export.report import judged, raise_if_failed
+from export.report import judged, raise_if_failed, write_record
 from models.bundle import Bundle
-from models.config import CELL_KINDS, CellKind
+from models.cells import CELL_KINDS, CellKind
 from models.errors import BackendMissingError, ExportError, ParityError
 from runtime.opening import open_set, why_unavailable
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle

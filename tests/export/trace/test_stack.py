@@ -11,7 +11,8 @@ import torch
 from export.onnx.census import check_census
 from export.onnx.weights import save_graphs
 from export.trace.stack import stack_graph
-from models.config import CELL_KINDS, CellKind, RecurrentConfig
+from models.cells import CELL_KINDS, CellKind
+from models.config import RecurrentConfig
 from models.network.recurrent import RecurrentStack
 from runtime.onnxruntime.build import open_session
 

@@ -130,6 +130,4 @@ def test_excluded_tokens_may_be_minus_infinity() -> None:
     logits = np.full((50, 70), -np.inf, np.float32)
     logits[:, 9] = -1e30
     logits[:, 8] = 5
-    assert set(Sampler(None).choose(logits, rows_of([GenerationOptions(top_k=3, top_p=0.99)] * 50))) == {
-        8
-    }
+    assert set(Sampler(None).choose(logits, rows_of([GenerationOptions(top_k=3, top_p=0.99)] * 50))) == {8}

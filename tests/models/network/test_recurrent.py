@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from models.config import CELL_KINDS, CellKind, RecurrentConfig
+from models.cells import CELL_KINDS, CellKind
+from models.config import RecurrentConfig
 from models.network.recurrent import RecurrentStack
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from models.bundle import Bundle
 from models.errors import RunnerError
+from models.tasks import GENERATION
 from runtime.tensorrt.availability import Gpu
 from runtime.tensorrt.engine_cache import EngineCache, EngineName, engine_digest
 from runtime.tensorrt.engines import planned
-from runtime.tensorrt.profiles import Limits, Range, Widths
+from runtime.tensorrt.profiles import Limits, Range
 from tests.runtime.tensorrt.engines import built, opened
 from tests.runtime.tensorrt.fake_gpu import FakeGpu
 
@@ -100,10 +101,9 @@ def test_timings_are_kept_for_the_next_build(cache: EngineCache) -> None:
 
 def test_a_graphs_engines_depend_on_its_file_the_weights_and_the_limits(built_bundle: Built) -> None:
     graph_set = built_bundle("gru").graph_set("fp32")
-    widths = Widths(80)
 
     def names(limits: Limits) -> list[str]:
-        return [plan.name.stem for plan in planned(graph_set, "generation", widths, limits, H200)]
+        return [plan.name.stem for plan in planned(graph_set, GENERATION, {"D": 80}, limits, H200)]
 
     assert [name.split("-")[1] for name in names(Limits())] == ["step", "advance", "gather"]
     assert names(Limits()) == names(Limits())

@@ -1,10 +1,11 @@
 import pytest
 
 from models.errors import ConfigError
+from models.tasks import GENERATION, SENTIMENT, TRANSLATION, task_of
 from runtime.buckets import buckets_up_to
-from runtime.tensorrt.profiles import Limits, Profile, Range, Widths, profiles_of
+from runtime.tensorrt.profiles import Limits, Profile, Range, profiles_of
 
-WIDTHS = Widths(80, 40, 32)
+SIZES = {"D": 80, "M": 40, "A": 32}
 
 
 def holds(shapes: Range, shape: tuple[int, ...]) -> bool:
@@ -21,7 +22,7 @@ def is_ordered(profile: Profile) -> bool:
 
 
 def test_a_step_has_one_profile_for_each_batch_bucket() -> None:
-    profiles = profiles_of("generation", "step", WIDTHS, Limits(max_batch=48))
+    profiles = profiles_of(GENERATION.graph("step"), SIZES, Limits(max_batch=48))
     sizes = buckets_up_to(48)
     assert len(profiles) == len(sizes)
     for size, profile in zip(sizes, profiles, strict=True):
@@ -33,19 +34,19 @@ def test_a_step_has_one_profile_for_each_batch_bucket() -> None:
 def test_every_shape_that_the_server_asks_has_a_profile(task: str, max_length: int) -> None:
     limits = Limits(max_batch=12, max_length=max_length)
     if task == "generation":
-        profiles = profiles_of("generation", "advance", WIDTHS, limits)
+        profiles = profiles_of(GENERATION.graph("advance"), SIZES, limits)
         assert all(is_ordered(profile) for profile in profiles)
         shapes = [{"ids": (b, t), "lengths": (b,), "state": (b, 80)} for b in (1, 12) for t in range(1, 33)]
     else:
-        graph, name = ("encode", "translation") if task == "translation" else ("classify", "sentiment")
-        profiles = profiles_of("translation" if name == "translation" else "sentiment", graph, WIDTHS, limits)
+        graph = "encode" if task == "translation" else "classify"
+        profiles = profiles_of(task_of(task).graph(graph), SIZES, limits)
         shapes = [{"ids": (1, t), "lengths": (1,)} for t in range(16, max_length + 16, 16)]
     for shape in shapes:
         assert any(all(holds(profile[name], shape[name]) for name in profile) for profile in profiles), shape
 
 
 def test_a_translators_step_holds_every_padded_source() -> None:
-    profiles = profiles_of("translation", "step", WIDTHS, Limits(max_batch=4, max_length=100))
+    profiles = profiles_of(TRANSLATION.graph("step"), SIZES, Limits(max_batch=4, max_length=100))
     assert all(is_ordered(profile) for profile in profiles)
     for length in (16, 32, 64, 112):
         assert holds(profiles[2]["memory"], (4, length, 40))
@@ -55,7 +56,7 @@ def test_a_translators_step_holds_every_padded_source() -> None:
 
 
 def test_long_texts_have_a_profile_with_fewer_rows() -> None:
-    short, long = profiles_of("sentiment", "classify", WIDTHS, Limits(max_batch=64, max_length=8192))
+    short, long = profiles_of(SENTIMENT.graph("classify"), SIZES, Limits(max_batch=64, max_length=8192))
     assert short["ids"].largest == (64, 128)
     assert long["ids"].smallest == (1, 144)
     assert long["ids"].largest == (2, 8192)

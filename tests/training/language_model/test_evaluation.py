@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.config import CELL_KINDS, CellKind, LanguageModelConfig
+from models.cells import CELL_KINDS, CellKind
+from models.config import LanguageModelConfig
 from models.network.language_model import LanguageModel
 from training.language_model.evaluation import mean_nats
 from training.language_model.windows import Windows

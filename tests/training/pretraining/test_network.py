@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from models.classifier_config import ClassifierConfig
-from models.config import CELL_KINDS, CellKind
+from models.cells import CELL_KINDS, CellKind
+from models.config import ClassifierConfig
 from models.network.classifier import Classifier
 from models.network.recurrent import RecurrentStack
 from training.pretraining.network import TwoWayLanguageModel

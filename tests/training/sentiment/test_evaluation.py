@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score  # type: ignore[import-untyped]
 
-from models.classifier_config import ClassifierConfig
+from models.config import ClassifierConfig
 from models.network.classifier import Classifier
 from training.sentiment.batches import EncodedText
 from training.sentiment.evaluation import Scores, scores

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from models.config import TranslatorConfig
 from models.decoding.options import TranslationOptions
 from models.network.translator import Translator
 from models.tokenizer import Tokenizer
-from models.translator_config import TranslatorConfig
 from training.data.pairs import Pair
 from training.translation.batches import batch_of, encoded
 from training.translation.decode import translate

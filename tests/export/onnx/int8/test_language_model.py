@@ -5,7 +5,8 @@ import torch
 from export.onnx.census import census
 from export.onnx.int8.embedding import MAX_TABLE_SIZE
 from export.onnx.int8.language_model import QuantizedLanguageModel
-from models.config import CELL_KINDS, CellKind, LanguageModelConfig
+from models.cells import CELL_KINDS, CellKind
+from models.config import LanguageModelConfig
 from models.network.language_model import LanguageModel
 from tests.export.graphs import run
 from tests.tiny_models import tiny_config, tiny_model

@@ -4,16 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from export.user_module.wrap.classifier import user_classifier
-from export.user_module.wrap.language_model import user_language_model
+from export.tasks.task import WrapFacts
+from export.user_module.wrap.generation import user_language_model
 from export.user_module.wrap.native import NotNativeError, native_classifier, native_language_model
+from export.user_module.wrap.sentiment import user_classifier
 from models.network.language_model import LanguageModel
 from tests.export.user_module.wrap import user_modules
 from tests.export.user_module.wrap.user_modules import V
 
 
 def language_model(module: nn.Module) -> LanguageModel:
-    return native_language_model(user_language_model(module.eval(), V))
+    return native_language_model(user_language_model(module.eval(), WrapFacts(V)))
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +61,12 @@ def test_logits_that_are_normalised_already() -> None:
     ],
 )
 def test_a_classifier_is_known_by_its_answers(module: type[nn.Module], pooling: str) -> None:
-    config = native_classifier(user_classifier(module().eval(), V)).config
+    config = native_classifier(user_classifier(module().eval(), WrapFacts(V))).config
     assert (config.pooling, config.num_classes, config.bidirectional) == (pooling, 2, True)
 
 
 def test_one_logit_becomes_two_with_the_same_difference() -> None:
-    user = user_classifier(user_modules.MeanReviews().eval(), V)
+    user = user_classifier(user_modules.MeanReviews().eval(), WrapFacts(V))
     ids, lengths = torch.arange(12).reshape(2, 6), torch.tensor([6, 3])
     with torch.no_grad():
         logits = native_classifier(user)(ids, lengths)
@@ -93,7 +94,7 @@ def test_the_same_parts_in_another_use_are_found_out_by_the_answers() -> None:
     with pytest.raises(NotNativeError, match="with the same weights our network answers otherwise"):
         language_model(Doubled())
     with pytest.raises(NotNativeError, match=r"answers otherwise with each pooling \(last, mean, max\)"):
-        native_classifier(user_classifier(user_modules.SummingReviews().eval(), V))
+        native_classifier(user_classifier(user_modules.SummingReviews().eval(), WrapFacts(V)))
 
 
 def test_a_projection_is_named() -> None:

@@ -8,8 +8,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from export.user_module.wrap.tokenizer import start_id_of, wrapped_tokenizer
-from models.architecture import Task
 from models.errors import TokenizerError
+from models.tasks import TaskName
 from tests.models.test_tokenizer_kind import byte_bpe, characters, unigram, word_piece
 
 
@@ -29,7 +29,7 @@ def test_any_kind_reads_for_a_classifier_and_keeps_its_marks(tmp_path: Path, mak
 @pytest.mark.parametrize("task", ["generation", "translation"])
 @pytest.mark.parametrize(("make", "says"), [(word_piece, "BertNormalizer"), (unigram, "Unigram")])
 def test_for_a_model_that_writes_they_are_refused_with_the_reason(
-    tmp_path: Path, make: type, says: str, task: Task
+    tmp_path: Path, make: type, says: str, task: TaskName
 ) -> None:
     with pytest.raises(TokenizerError, match=rf"{says}.* A model for {task} writes text token by token"):
         wrapped_tokenizer(saved(tmp_path, make()), task, None, None)

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
+from export.build import architecture_of
+from export.tasks.task import WrapFacts
 from export.tasks.wrapped import WrappedArchitecture
 from export.user_module.wrap.options import WrapOptions
 from export.user_module.wrap.wrap import Wrapped, wrap_model
@@ -31,7 +33,7 @@ def options(folder: Path, name: str, task: str, **facts: Any) -> WrapOptions:
     if not tokenizer.exists():
         tokenizer.write_text(TOKENIZER.to_json())
     facts = FACTS[task] | facts
-    return WrapOptions(f"{MODULES}:{name}", task, tokenizer, folder / "store" / name.lower(), **facts)  # type: ignore[arg-type]
+    return WrapOptions(f"{MODULES}:{name}", task, tokenizer, folder / "store" / name.lower(), **facts)
 
 
 def wrapped(folder: Path, name: str, task: str, **facts: Any) -> tuple[Wrapped, list[str]]:
@@ -81,7 +83,7 @@ def test_a_residual_model_is_wrapped_with_its_nested_states_in_one_row(tmp_path:
     assert "trained elsewhere" in (bundle.path / "README.md").read_text()
     assert not any(path.name.endswith(".py") for path in bundle.path.rglob("*"))
     assert bundle.weights()["emb.weight"].shape == (user_modules.V, 16)
-    assert isinstance(WrappedArchitecture(bundle, bundle.config), WrappedArchitecture)  # type: ignore[arg-type]
+    assert isinstance(architecture_of(bundle), WrappedArchitecture)
 
 
 def test_a_sum_over_time_is_served_and_its_effect_on_the_last_bit_is_told(tmp_path: Path) -> None:
@@ -166,11 +168,11 @@ def test_a_translator_without_an_end_token_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_start_token_is_read_in_the_end_tokens_place(tmp_path: Path) -> None:
-    from export.user_module.wrap.translator import user_translator
+    from export.user_module.wrap.translation import user_translator
 
     torch.manual_seed(0)
     module = user_modules.Numbers().eval()
-    model = user_translator(module, user_modules.V, end_id=1, start_id=7)
+    model = user_translator(module, WrapFacts(user_modules.V, end_id=1, start_id=7))
     ids, lengths = torch.tensor([[4, 5, 1]]), torch.tensor([3])
     memory, keys, row = model.encode(ids, lengths)
     first, second = (

@@ -8,7 +8,7 @@ step(token, state, memory, keys, lengths) -> (logits, state, attention)
     positions, which sum to 1.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -16,16 +16,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.parity.errors import Errors
+from export.parity.texts import ragged_texts
 from export.user_module.wrap.calls import called, rows_by_length, traced_for
-from export.user_module.wrap.longest import SERVED, check_longest
+from export.user_module.wrap.changes import Changes
+from export.user_module.wrap.consistency import LONG_SHAPES, NUM_SLOTS, SHAPES, error_figures
+from export.user_module.wrap.longest import LONGEST_CALL, check_longest
+from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.refused_logits import check_logits
 from export.user_module.wrap.states import StateLayout, state_layout
+from models.architecture import WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
+from models.tasks import task_of
+from runtime.opening import OpenGraphs
+from runtime.padding import padded
+from runtime.runner import Array, AttentionStepRunner, SequenceRunner
+
+if TYPE_CHECKING:
+    from export.tasks.task import WrapFacts
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 Lengths = NDArray[np.int32]
 
+NUM_TARGETS = 4
+NUM_COMPARED = 12  # target steps that are compared with PyTorch
 _SUM_TOLERANCE = 1e-4
 
 
@@ -34,6 +49,7 @@ class UserTranslator(nn.Module):
 
     Args:
         module: the user's.
+        vocab_size: V.
         layout: of its state.
         widths: M and A.
         end_id: what the server feeds first.
@@ -41,9 +57,16 @@ class UserTranslator(nn.Module):
     """
 
     def __init__(
-        self, module: nn.Module, layout: StateLayout, widths: tuple[int, int], end_id: int, start_id: int | None
+        self,
+        module: nn.Module,
+        vocab_size: int,
+        layout: StateLayout,
+        widths: tuple[int, int],
+        end_id: int,
+        start_id: int | None,
     ) -> None:
         super().__init__()
+        self.vocab_size = vocab_size
         self.module: Any = module
         self.layout = layout
         self.memory_width, self.keys_width = widths
@@ -88,6 +111,25 @@ class UserTranslator(nn.Module):
             "step": traced_for(self.module, _Step(self), "step", one, ["logits", "new_state", "attention"]),
         }
 
+    def config(self) -> WrappedConfig:
+        """See UserModel.config."""
+        return WrappedConfig(
+            task="translation",
+            vocab_size=self.vocab_size,
+            state=list(self.layout.parts),
+            memory_width=self.memory_width,
+            keys_width=self.keys_width,
+            start_id=self.start_id,
+        )
+
+    def errors(self, opened: OpenGraphs) -> dict[str, float]:
+        """See UserModel.errors."""
+        return _errors(opened.sequences(), opened.attention_steps(NUM_SLOTS), self)
+
+    def native(self) -> Native:
+        """See UserModel.native."""
+        raise NotNativeError("a translator is always wrapped")
+
 
 class _Encode(nn.Module):
     def __init__(self, model: UserTranslator) -> None:
@@ -105,19 +147,19 @@ class _Step(_Encode):
         return self.model.step(token, state, memory, keys, lengths)
 
 
-def user_translator(module: Any, vocab_size: int, end_id: int, start_id: int | None) -> UserTranslator:
+def user_translator(module: Any, facts: "WrapFacts") -> UserTranslator:
     """Look at what a module takes and gives.
 
     Args:
         module: the user's, in eval mode.
-        vocab_size: V, of the tokenizer.
-        end_id: what ends a source and a target.
-        start_id: what the decoder reads first, if that is another token.
+        facts: what it is wrapped with; its end token ends a source and a target.
 
     Raises:
         ExportError: the module fails, or gives something that cannot be served; the message says which.
     """
-    name = type(module).__name__
+    name, vocab_size, end_id = type(module).__name__, facts.vocab_size, facts.end_id
+    if end_id is None:
+        raise ExportError("A translator's tokenizer has an end token; this one has none.")
     missing = [method for method in ("encode", "step") if not callable(getattr(module, method, None))]
     if missing:
         raise UnsupportedModelError(
@@ -133,7 +175,7 @@ def user_translator(module: Any, vocab_size: int, end_id: int, start_id: int | N
     memory, keys, state = encoded(3, 5)
     widths = (_width(f"{name}.encode", "memory", memory), _width(f"{name}.encode", "keys", keys))
     layout = state_layout(lambda batch, source: [encoded(batch, source)[2]], ["state"], f"{name}.encode")
-    model = UserTranslator(module, layout, widths, end_id, start_id)
+    model = UserTranslator(module, vocab_size, layout, widths, end_id, facts.start_id)
     lengths = torch.tensor([5, 3, 1])
     value = called(f"{name}.step", module.step, torch.full((3,), end_id), state, memory, keys, lengths)
     logits, new_state, attention = _three(f"{name}.step", value, "(logits, state, attention)")
@@ -152,7 +194,7 @@ def user_translator(module: Any, vocab_size: int, end_id: int, start_id: int | N
         called(f"{name}.step", module.step, torch.full((1,), end_id), state, memory, keys, torch.tensor([source]))
 
     advice = "Make its tables long enough, or clamp positions."
-    check_longest(name, long, SERVED["translation"], advice)
+    check_longest(name, long, task_of("translation").max_length or LONGEST_CALL, advice)
     return model
 
 
@@ -224,3 +266,104 @@ class TranslatorAnswers:
             all_attention.append(attention)
         stacked = [torch.stack(values, dim=1)[back].numpy() for values in (all_logits, all_attention)]
         return {key: value[back].numpy() for key, value in encoded.items()}, stacked[0], stacked[1], row[back].numpy()
+
+
+def _errors(runner: SequenceRunner, step: AttentionStepRunner, model: UserTranslator) -> dict[str, float]:
+    """Of memory, keys, states, logits and attention of every target step."""
+    answers, vocab_size = TranslatorAnswers(model), model.vocab_size
+    errors = Errors()
+    agreements = []
+    generator = np.random.default_rng(5)
+    for texts in ragged_texts(vocab_size, 10, (*SHAPES, *LONG_SHAPES)):
+        ids, lengths = padded(texts)
+        targets = generator.integers(vocab_size, size=(len(texts), NUM_COMPARED))
+        encoded, logits, attention, last = answers.translate(ids[:, : lengths.max()].copy(), lengths, targets)
+        found = runner.run("encode", {"ids": ids, "lengths": lengths})
+        for row, rows in enumerate(_forced(step, found, lengths, targets)):
+            length = int(lengths[row])
+            for name in ("memory", "keys"):
+                errors.add(found[name][row, :length], encoded[name][row, :length])
+            errors.add(found["state"][row], encoded["state"][row])
+            errors.add(rows["logits"], logits[row])
+            errors.add(rows["attention"][:, :length], attention[row, :, :length])
+            errors.add(rows["state"], last[row])
+            agreements.append(rows["logits"].argmax(-1) == logits[row].argmax(-1))
+    return error_figures(errors, agreements)
+
+
+def translation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]:
+    """Whether alone = in a batch, whatever the padding holds, and attention is a set of shares; see TaskExport."""
+    runner, step, vocab_size = opened.sequences(), opened.attention_steps(NUM_SLOTS), config.vocab_size
+    generator = np.random.default_rng(3)
+    company, padding = Changes(), Changes()
+    fault = 0.0
+    for texts in ragged_texts(vocab_size, 1, SHAPES):
+        ids, lengths = padded(texts)
+        together = runner.run("encode", {"ids": ids, "lengths": lengths})
+        is_source = np.arange(ids.shape[1] + 16) < lengths[:, None]
+        other = np.where(is_source, np.pad(ids, ((0, 0), (0, 16))), vocab_size - 1)
+        otherwise = runner.run("encode", {"ids": other, "lengths": lengths})
+        targets = generator.integers(vocab_size, size=(len(texts), NUM_TARGETS))
+        answers = _forced(step, together, lengths, targets)
+        of_others = _forced(step, otherwise, lengths, targets)
+        for row, text in enumerate(texts):
+            own = slice(row, row + 1)
+            own_ids, own_lengths = padded([text])
+            alone = runner.run("encode", {"ids": own_ids, "lengths": own_lengths})
+            mine = _forced(step, alone, own_lengths, targets[own])
+            encoded, length = _row(together, row, len(text)), len(text)
+            company.add([*_pairs(encoded, _row(alone, 0, length)), *_pairs(answers[row], mine[0], length)])
+            padding.add([*_pairs(encoded, _row(otherwise, row, length)), *_pairs(answers[row], of_others[row], length)])
+            attention = answers[row]["attention"]
+            faults = (attention[:, length:], attention.sum(axis=1) - 1, np.minimum(attention, 0))
+            fault = max(fault, *(float(np.abs(part).max(initial=0)) for part in faults))
+    return {
+        "worst_change_by_company": company.worst,
+        "worst_change_by_padding": padding.worst,
+        "worst_attention_fault": fault,
+        "other_bits_by_company": company.num_rows,
+        "other_bits_by_padding": padding.num_rows,
+    }
+
+
+def _forced(
+    step: AttentionStepRunner, encoded: dict[str, Array], lengths: Lengths, targets: Ids
+) -> list[dict[str, Floats]]:
+    """Feed targets int64 [batch, time] to encoded sources.
+
+    Returns:
+        For each row: logits [time, V], attention [time, S], state [D].
+    """
+    for slot, length in enumerate(lengths):
+        memory = {name: encoded[name][slot, :length] for name in ("memory", "keys")}
+        step.put(slot, encoded["state"][slot], memory)
+    logits, attention = [], []
+    for tokens in targets.T:
+        logits.append(step.step(np.ascontiguousarray(tokens), np.arange(len(lengths))).copy())
+        attention.append(step.attention.copy())
+    return [
+        {
+            "logits": np.stack([values[row] for values in logits]),
+            "attention": np.stack([values[row] for values in attention]),
+            "state": step.get(row),
+        }
+        for row in range(len(lengths))
+    ]
+
+
+def _row(encoded: dict[str, Array], row: int, length: int) -> dict[str, Floats]:
+    return {
+        "memory": encoded["memory"][row, :length],
+        "keys": encoded["keys"][row, :length],
+        "state": encoded["state"][row],
+    }
+
+
+def _pairs(
+    found: dict[str, Floats], expected: dict[str, Floats], length: int | None = None
+) -> list[tuple[Floats, Floats]]:
+    """The arrays of two answers side by side; attention only over the source's own positions."""
+    return [
+        (found[name][:, :length], expected[name][:, :length]) if name == "attention" else (found[name], expected[name])
+        for name in expected
+    ]

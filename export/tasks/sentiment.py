@@ -1,19 +1,65 @@
-"""Proof that a classifier's graph set answers as PyTorch does, on ragged batches of many shapes.
+"""Sentiment: the classifier's graph, and the proof that it answers as PyTorch does on ragged batches of many shapes.
 
 Among themselves: alone = in a batch, whatever the padding holds.
 """
 
+from functools import cached_property
+from typing import Any
+
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from export.onnx.int8.classifier import QuantizedClassifier
+from export.onnx.rewrite.graph_sets import graph_set_from_traced
 from export.parity.errors import Errors
-from export.parity.translator import ragged_sources
-from export.trace.reference import ClassifierReference
-from models.classifier_config import ClassifierConfig
+from export.parity.texts import SOURCES, ragged_texts
+from export.tasks.task import TaskExport
+from export.trace.classifier import classifier_graphs
+from export.trace.reference import ClassifierReference, with_weights
+from export.user_module.wrap.batch import batch_figures
+from export.user_module.wrap.sentiment import user_classifier
+from models.bundle import Bundle
+from models.config import ClassifierConfig
+from models.network.classifier import Classifier
+from runtime.opening import OpenGraphs
 from runtime.padding import padded
 from runtime.runner import SequenceRunner
 
 Floats = NDArray[np.float32]
+
+
+class ClassifierArchitecture:
+    """See Architecture.
+
+    Args:
+        bundle: the model.
+        config: its architecture.
+    """
+
+    def __init__(self, bundle: Bundle, config: ClassifierConfig) -> None:
+        self._bundle = bundle
+        self._config = config
+        self._model = with_weights(Classifier(config), bundle)
+
+    def graphs(self, set_name: str) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
+        """See Architecture.graphs."""
+        if set_name == "int8":
+            quantized = QuantizedClassifier(self._config, self._bundle.weights())
+            return quantized.graphs(), quantized.notes
+        return graph_set_from_traced(set_name, self._traced), {}
+
+    @cached_property
+    def _traced(self) -> dict[str, onnx.ModelProto]:
+        return classifier_graphs(self._model)
+
+    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
+        """See Architecture.figures."""
+        return verify_classifier(opened.sequences(), self._config, ClassifierReference(self._model), texts)
+
+    def relu_states(self) -> list[NDArray[np.float32]]:
+        """See Architecture.relu_states."""
+        return ClassifierReference(self._model).relu_states()
 
 
 def verify_classifier(
@@ -36,7 +82,7 @@ def verify_classifier(
     errors = Errors()
     by_company = by_padding = 0
     differences, agreements = [], []
-    for batch in [*ragged_sources(config.vocab_size), *([] if texts is None else [texts])]:
+    for batch in [*ragged_texts(config.vocab_size, 0, SOURCES), *([] if texts is None else [texts])]:
         ids, lengths = padded(batch)
         found: Floats = runner.run("classify", {"ids": ids, "lengths": lengths})["logits"]
         expected = reference.classify(ids, lengths)
@@ -65,3 +111,6 @@ def _softmax(logits: Floats) -> Floats:
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     result: Floats = shares / shares.sum(axis=1, keepdims=True)
     return result
+
+
+EXPORT = TaskExport("sentiment", user_classifier, batch_figures, ClassifierArchitecture)

@@ -6,7 +6,7 @@ float32 [batch, time, V], or [batch, V] after each row's last token.
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -14,11 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.parity.errors import Errors
+from export.parity.texts import ragged_texts
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
-from export.user_module.wrap.longest import SERVED, check_longest
+from export.user_module.wrap.changes import Changes
+from export.user_module.wrap.consistency import LONG_SHAPES, NUM_SLOTS, SHAPES, error_figures, unpadded
+from export.user_module.wrap.longest import LONGEST_CALL, check_longest
+from export.user_module.wrap.native import Native, native_language_model
 from export.user_module.wrap.refused_logits import check_logits
 from export.user_module.wrap.states import StateLayout, state_layout
+from models.architecture import WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
+from runtime.opening import OpenGraphs
+from runtime.runner import Array, SequenceRunner, StepRunner
+
+if TYPE_CHECKING:
+    from export.tasks.task import WrapFacts
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -28,6 +39,8 @@ _OPTIONAL = (
     " The server begins without states: give each a default, def forward(self, ids, lengths, h=None, c=None), and "
     "begin from zeros."
 )
+NUM_TURNS = 3  # texts read one after another, each from the state that the last one left
+CHUNK_SIZES = (1, 7, 16)
 _SAME = 1e-6  # how far an answer from no state may be from one from zeros
 
 
@@ -36,12 +49,14 @@ class UserLanguageModel(nn.Module):
 
     Args:
         module: the user's.
+        vocab_size: V.
         layout: of its states.
         has_positions: whether it gives logits at every position.
     """
 
-    def __init__(self, module: nn.Module, layout: StateLayout, *, has_positions: bool) -> None:
+    def __init__(self, module: nn.Module, vocab_size: int, layout: StateLayout, *, has_positions: bool) -> None:
         super().__init__()
+        self.vocab_size = vocab_size
         self.module = module
         self.layout = layout
         self.has_positions = has_positions
@@ -79,6 +94,18 @@ class UserLanguageModel(nn.Module):
             graphs["score"] = traced_for(self.module, self, "score", sequence, outputs)
         return graphs
 
+    def config(self) -> WrappedConfig:
+        """See UserModel.config."""
+        return WrappedConfig(task="generation", vocab_size=self.vocab_size, state=list(self.layout.parts))
+
+    def errors(self, opened: OpenGraphs) -> dict[str, float]:
+        """See UserModel.errors."""
+        return _errors(opened.sequences(), self)
+
+    def native(self) -> Native:
+        """See UserModel.native."""
+        return native_language_model(self)
+
 
 class _Advance(nn.Module):
     def __init__(self, model: UserLanguageModel) -> None:
@@ -94,17 +121,17 @@ class _Step(_Advance):
         return self.model.last(token.unsqueeze(1), torch.ones_like(token), state)
 
 
-def user_language_model(module: nn.Module, vocab_size: int) -> UserLanguageModel:
+def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageModel:
     """Look at what a module takes and gives.
 
     Args:
         module: the user's, in eval mode.
-        vocab_size: V, of the tokenizer.
+        facts: what it is wrapped with.
 
     Raises:
         ExportError: the module fails, or gives something that cannot be served; the message says which.
     """
-    who = f"{type(module).__name__}.forward"
+    who, vocab_size = f"{type(module).__name__}.forward", facts.vocab_size
     check_arguments(who, module.forward, "ids, lengths")
 
     def answer(batch: int, time: int) -> tuple[Any, ...]:
@@ -126,12 +153,12 @@ def user_language_model(module: nn.Module, vocab_size: int) -> UserLanguageModel
     check_longest(
         who,
         lambda length: answer(1, length),
-        SERVED["generation"],
+        LONGEST_CALL,
         "Make its tables long enough, or clamp positions. Positions counted from each call's beginning are wrong "
         "anyway: keep what was read before in a state.",
     )
     layout = state_layout(lambda batch, time: list(answer(batch, time)[1:]), _state_names(module.forward), who)
-    model = UserLanguageModel(module, layout, has_positions=logits.dim() == 3)
+    model = UserLanguageModel(module, vocab_size, layout, has_positions=logits.dim() == 3)
     _check_begins_from_zeros(model, vocab_size, who)
     return model
 
@@ -175,3 +202,83 @@ class LanguageModelAnswers:
             positions = logits.numpy()
             logits = logits[torch.arange(len(ids)), torch.from_numpy(lengths).to(torch.int64) - 1]
         return logits.numpy(), new_row.numpy(), positions
+
+
+def _errors(runner: SequenceRunner, model: UserLanguageModel) -> dict[str, float]:
+    """Of logits and states, from zeros and from states that text leads to."""
+    answers, vocab_size, state_width = LanguageModelAnswers(model), model.vocab_size, model.layout.size
+    errors = Errors()
+    agreements = []
+    for seed in range(10, 10 + NUM_TURNS):
+        for texts in ragged_texts(vocab_size, seed, SHAPES if seed > 10 else (*SHAPES, *LONG_SHAPES)):
+            ids, lengths = unpadded(texts)
+            state = np.zeros((len(ids), state_width), np.float32)
+            for _ in range(2):
+                logits, new_state, positions = answers.answer(ids, lengths, state)
+                inputs: dict[str, Array] = {"ids": ids, "lengths": lengths, "state": state}
+                advanced = runner.run("advance", inputs)
+                errors.add(advanced["logits"], logits)
+                errors.add(advanced["new_state"], new_state)
+                agreements.append(advanced["logits"].argmax(-1) == logits.argmax(-1))
+                if positions is not None:
+                    scored = runner.run("score", inputs)
+                    is_valid = np.arange(ids.shape[1]) < lengths[:, None]
+                    errors.add(scored["logits"][is_valid], positions[:, : ids.shape[1]][is_valid])
+                    errors.add(scored["new_state"], new_state)
+                state = new_state
+    return error_figures(errors, agreements)
+
+
+def generation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]:
+    """Whether chunks = whole, steps = whole, alone = in a batch, whatever the padding holds; see TaskExport."""
+    runner, step = opened.sequences(), opened.steps(NUM_SLOTS)
+    vocab_size, state_width = config.vocab_size, config.state_size
+    chunked, stepped, company, padding = Changes(), Changes(), Changes(), Changes()
+    for texts in ragged_texts(vocab_size, 1, SHAPES):
+        ids, lengths = unpadded(texts)
+        state = np.zeros((len(ids), state_width), np.float32)
+        together = runner.run("advance", {"ids": ids, "lengths": lengths, "state": state})
+        other = np.where(np.arange(ids.shape[1] + 5) < lengths[:, None], np.pad(ids, ((0, 0), (0, 5))), vocab_size - 1)
+        padding.add_rows(runner.run("advance", {"ids": other, "lengths": lengths, "state": state}), together)
+        for row, text in enumerate(texts):
+            whole = _advanced(runner, [text], state[:1])
+            company.add([(together[name][row], whole[name][0]) for name in whole])
+            for size in CHUNK_SIZES:
+                carried = {"new_state": state[:1]}
+                for start in range(0, len(text), size):
+                    carried = _advanced(runner, [text[start : start + size]], carried["new_state"])
+                chunked.add_rows(carried, whole)
+            step.put(0, state[0])
+            for token in text:
+                logits = step.step(np.array([token]), np.zeros(1, np.int64)).copy()
+            stepped.add_rows({"logits": logits, "new_state": step.get(0)[None]}, whole)
+        company.add_rows(*_stepped_alone_and_together(step, ids, state))
+    return {
+        "worst_change_by_chunks": chunked.worst,
+        "worst_step_against_whole": stepped.worst,
+        "worst_change_by_company": company.worst,
+        "worst_change_by_padding": padding.worst,
+        "other_bits_by_chunks_or_steps": chunked.num_rows + stepped.num_rows,
+        "other_bits_by_company": company.num_rows,
+        "other_bits_by_padding": padding.num_rows,
+    }
+
+
+def _advanced(runner: SequenceRunner, texts: list[list[int]], state: Floats) -> dict[str, Array]:
+    ids, lengths = unpadded(texts)
+    return runner.run("advance", {"ids": ids, "lengths": lengths, "state": state})
+
+
+def _stepped_alone_and_together(
+    step: StepRunner, ids: Ids, state: Floats
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """One step of every row, at once and one by one."""
+    tokens = np.ascontiguousarray(ids[:, 0])
+    for slot, row in enumerate(state):
+        step.put(slot, row)
+    together = {"logits": step.step(tokens, np.arange(len(tokens))).copy()}
+    alone = []
+    for row, token in zip(state, tokens, strict=True):
+        step.put(0, row)
+        alone.append(step.step(np.array([token]), np.zeros(1, np.int64))[0].copy())
+    return {"logits": np.stack(alone)}, together

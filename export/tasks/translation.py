@@ -1,18 +1,29 @@
-"""Proof that a translator's graph set answers as PyTorch does, on ragged batches of sources and along whole targets.
+"""Translation: the translator's graphs encode and step, and the proof that they answer as PyTorch does.
 
-Against PyTorch (packed sequences): memory, keys, first state, then logits, state and attention of every target step.
-Among themselves: alone = in a batch, whatever the padding holds.
+Against PyTorch (packed sequences), on ragged batches of sources and along whole targets: memory, keys, first state,
+then logits, state and attention of every step. Among themselves: alone = in a batch, whatever the padding holds.
 """
 
-from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-from export.parity.errors import Errors, nats
-from export.parity.greedy import decode_figures, until_end
-from export.trace.reference import TranslatorReference
-from models.translator_config import TranslatorConfig
+from export.onnx.int8.translator import QuantizedTranslator
+from export.onnx.rewrite.graph_sets import graph_set_from_traced
+from export.parity.errors import Errors, decode_figures, nats, until_end
+from export.parity.texts import SOURCES, ragged_texts
+from export.tasks.task import TaskExport
+from export.trace.reference import TranslatorReference, with_weights
+from export.trace.translator import translator_graphs
+from export.user_module.wrap.translation import translation_figures, user_translator
+from models.bundle import Bundle
+from models.config import TranslatorConfig
+from models.errors import ExportError
+from models.network.translator import Translator
+from runtime.opening import OpenGraphs
 from runtime.padding import padded
 from runtime.runner import Array, AttentionStepRunner, SequenceRunner
 
@@ -20,17 +31,50 @@ Ids = NDArray[np.int64]
 Lengths = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
-SHAPES = ((1, 1), (1, 7), (2, 2), (5, 17), (7, 64), (33, 20))  # batch, longest source
 NUM_TARGET_TOKENS = 24
+_VERIFY_SLOTS = 64
 
 
-def ragged_sources(vocab_size: int, seed: int = 0) -> Iterator[list[list[int]]]:
-    """Random sources for every shape in SHAPES, one of them as long as the shape says."""
-    generator = np.random.default_rng(seed)
-    for batch, longest in SHAPES:
-        lengths = generator.integers(1, longest + 1, size=batch)
-        lengths[generator.integers(batch)] = longest
-        yield [generator.integers(vocab_size, size=length).tolist() for length in lengths]
+class TranslatorArchitecture:
+    """See Architecture.
+
+    Args:
+        bundle: the model.
+        config: its architecture.
+    """
+
+    def __init__(self, bundle: Bundle, config: TranslatorConfig) -> None:
+        self._bundle = bundle
+        self._config = config
+        self._model = with_weights(Translator(config), bundle)
+
+    def graphs(self, set_name: str) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
+        """See Architecture.graphs."""
+        if set_name == "int8":
+            quantized = QuantizedTranslator(self._config, self._bundle.weights())
+            return quantized.graphs(), quantized.notes
+        return graph_set_from_traced(set_name, self._traced), {}
+
+    @cached_property
+    def _traced(self) -> dict[str, onnx.ModelProto]:
+        return translator_graphs(self._model)
+
+    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
+        """See Architecture.figures."""
+        step = opened.attention_steps(_VERIFY_SLOTS)
+        reference = TranslatorReference(self._model)
+        return verify_translator(opened.sequences(), step, self._config, reference, self._end_id, texts)
+
+    def relu_states(self) -> list[NDArray[np.float32]]:
+        """See Architecture.relu_states."""
+        return TranslatorReference(self._model).relu_states()
+
+    @property
+    def _end_id(self) -> int:
+        end_id = self._bundle.tokenizer.end_id
+        if end_id is None:
+            raise ExportError(f"{self._bundle.path}: a translator's tokenizer has an end token; publish it again.")
+        return end_id
 
 
 def verify_translator(
@@ -56,7 +100,7 @@ def verify_translator(
     """
     errors, against_whole = Errors(), Errors()
     expected_nats, found_nats, agreements = [], [], []
-    batches = [*ragged_sources(config.vocab_size), *([] if texts is None else [texts])]
+    batches = [*ragged_texts(config.vocab_size, 0, SOURCES), *([] if texts is None else [texts])]
     for sources in batches:
         ids, lengths = padded(sources)
         targets = reference.sample(ids, lengths, NUM_TARGET_TOKENS, seed=len(sources))
@@ -129,7 +173,7 @@ def _batch_differences(runner: SequenceRunner, step: AttentionStepRunner, config
     """Rows whose encoding, logits, attention or state change when they run alone, padded for themselves."""
     generator = np.random.default_rng(3)
     differing = 0
-    for sources in ragged_sources(config.vocab_size, seed=1):
+    for sources in ragged_texts(config.vocab_size, 1, SOURCES):
         ids, lengths = padded(sources)
         together = runner.run("encode", {"ids": ids, "lengths": lengths})
         targets = generator.integers(config.vocab_size, size=(len(sources), 3))
@@ -154,7 +198,7 @@ def _batch_differences(runner: SequenceRunner, step: AttentionStepRunner, config
 def _padding_differences(runner: SequenceRunner, config: TranslatorConfig) -> int:
     """Rows whose encoding changes when the ids past their length do."""
     differing = 0
-    for sources in ragged_sources(config.vocab_size, seed=2):
+    for sources in ragged_texts(config.vocab_size, 2, SOURCES):
         ids, lengths = padded(sources)
         is_source = np.arange(ids.shape[1]) < lengths[:, None]
         other = np.where(is_source, ids, config.vocab_size - 1)
@@ -165,3 +209,6 @@ def _padding_differences(runner: SequenceRunner, config: TranslatorConfig) -> in
             ]
             differing += not (all(same) and np.array_equal(first["state"][row], second["state"][row]))
     return differing
+
+
+EXPORT = TaskExport("translation", user_translator, translation_figures, TranslatorArchitecture)

@@ -1,18 +1,28 @@
-"""Proof that a graph set answers as PyTorch does, and that its graphs agree with each other to the bit.
+"""Generation: the language model's graphs advance, step and score, and the proof that they answer as PyTorch does.
 
 Against PyTorch (packed sequences), on ragged batches of many shapes, from states that real text leads to. Among
-themselves: one piece = chunks = single steps, alone = in a batch, whatever the padding holds.
+themselves, to the bit: one piece = chunks = single steps, alone = in a batch, whatever the padding holds.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-from export.parity.errors import Errors, nats
-from export.parity.greedy import decode_figures
-from export.trace.reference import LanguageModelReference
+from export.onnx.int8.language_model import QuantizedLanguageModel
+from export.onnx.rewrite.graph_sets import graph_set_from_traced
+from export.parity.errors import Errors, decode_figures, nats
+from export.tasks.task import TaskExport
+from export.trace.language_model import language_model_graphs
+from export.trace.reference import LanguageModelReference, with_weights
+from export.user_module.wrap.generation import generation_figures, user_language_model
+from models.bundle import Bundle
 from models.config import LanguageModelConfig
+from models.network.language_model import LanguageModel
+from runtime.opening import OpenGraphs
 from runtime.runner import Array, SequenceRunner, StepRunner
 
 Ids = NDArray[np.int64]
@@ -28,6 +38,9 @@ NUM_PROMPT_TOKENS = 16
 NUM_DECODED_TOKENS = 48
 
 
+_VERIFY_SLOTS = 128
+
+
 def ragged_batches(config: LanguageModelConfig, seed: int = 0) -> Iterator[tuple[Ids, Lengths]]:
     """Random ids and lengths of every shape in SHAPES: ragged, full, and all of length one."""
     generator = np.random.default_rng(seed)
@@ -38,6 +51,46 @@ def ragged_batches(config: LanguageModelConfig, seed: int = 0) -> Iterator[tuple
         yield ids, lengths
         yield ids, np.full(batch, time, np.int32)
         yield ids, np.ones(batch, np.int32)
+
+
+class LanguageModelArchitecture:
+    """See Architecture.
+
+    Args:
+        bundle: the model.
+        config: its architecture.
+    """
+
+    def __init__(self, bundle: Bundle, config: LanguageModelConfig) -> None:
+        self._bundle = bundle
+        self._config = config
+        self._model = with_weights(LanguageModel(config), bundle)
+
+    def graphs(self, set_name: str) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
+        """See Architecture.graphs."""
+        if set_name == "int8":
+            quantized = QuantizedLanguageModel(self._config, self._bundle.weights())
+            return quantized.graphs(), quantized.notes
+        return graph_set_from_traced(set_name, self._traced), {}
+
+    @cached_property
+    def _traced(self) -> dict[str, onnx.ModelProto]:
+        return language_model_graphs(self._model)
+
+    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
+        """See Architecture.figures."""
+        step = opened.steps(_VERIFY_SLOTS)
+        text = self._own_text if texts is None else np.array(texts, np.int64)
+        return verify_language_model(opened.sequences(), step, self._config, LanguageModelReference(self._model), text)
+
+    @cached_property
+    def _own_text(self) -> NDArray[np.int64]:
+        """What the model writes itself, for all sets: int64 [16, 160]."""
+        return LanguageModelReference(self._model).sample(NUM_TEXT_ROWS, NUM_TEXT_TOKENS, seed=1)
+
+    def relu_states(self) -> list[NDArray[np.float32]]:
+        """See Architecture.relu_states."""
+        return LanguageModelReference(self._model).relu_states()
 
 
 def verify_language_model(
@@ -205,3 +258,6 @@ def _nats(logits: Floats, text: Ids) -> float:
     """Mean -log p of each token given those before it."""
     targets = text[:, 1:]
     return nats(logits[:, :-1], targets, np.ones(targets.shape, np.bool_))
+
+
+EXPORT = TaskExport("generation", user_language_model, generation_figures, LanguageModelArchitecture)

@@ -1,0 +1,100 @@
+"""What export does for a task, beside its record in models.tasks. Knows nothing of files.
+
+A task has at most one network of rnnserve's own (an architecture), and takes any user's module that fits its graphs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from torch import nn
+
+from export.user_module.wrap.native import Native
+from models.architecture import WrappedConfig
+from models.bundle import Bundle
+from runtime.opening import OpenGraphs
+
+
+class Architecture(Protocol):
+    """One bundle's model on its way to ONNX."""
+
+    def graphs(self, set_name: str) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
+        """Trace and rewrite, or quantise (int8): graphs by name, and facts worth keeping in the manifest.
+
+        Raises:
+            ExportError: PyTorch cannot trace the model, or a weight does not fit the set's precision.
+        """
+
+    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
+        """Hold open graphs against PyTorch and against each other.
+
+        Args:
+            opened: by any backend.
+            texts: token ids of a user's texts (export.parity.texts); None for random tokens and what the model writes.
+        """
+
+    def relu_states(self) -> list[NDArray[np.float32]]:
+        """Of a model with ReLU layers, each layer's positive states in PyTorch, float32 [any]."""
+
+
+class UserModel(Protocol):
+    """A user's module behind the graphs of its task."""
+
+    module: nn.Module
+
+    def config(self) -> WrappedConfig:
+        """What its graphs take and give."""
+
+    def graphs(self) -> dict[str, onnx.ModelProto]:
+        """Trace them.
+
+        Raises:
+            ExportError: PyTorch cannot trace the module, or its code freezes an axis.
+        """
+
+    def errors(self, opened: OpenGraphs) -> dict[str, float]:
+        """How far open graphs are from the module's own forward: worst_error, mean_error, argmax_agreement."""
+
+    def native(self) -> Native:
+        """A network of rnnserve's own with the module's weights, in eval mode.
+
+        Raises:
+            NotNativeError: the module is none; the message says why.
+        """
+
+
+@dataclass(frozen=True)
+class WrapFacts:
+    """What a user's module is wrapped with.
+
+    Attributes:
+        vocab_size: V, of the tokenizer.
+        end_id: what ends a text; None where the tokenizer has no such token.
+        start_id: what a decoder reads first, if that is not the end token.
+        longest: where the tokenizer cuts texts, in tokens; None where it does not.
+    """
+
+    vocab_size: int
+    end_id: int | None = None
+    start_id: int | None = None
+    longest: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskExport:
+    """How models of one task become graphs.
+
+    Attributes:
+        task: its name.
+        user_model: looks at what a user's module takes and gives; raises ExportError for what cannot be served.
+        consistency: whether the graphs of a wrapped model agree among themselves, as figures.
+        architecture: rnnserve's own network of the task, from a bundle and its config; None where there is none.
+    """
+
+    task: str
+    user_model: Callable[[nn.Module, WrapFacts], UserModel]
+    consistency: Callable[[OpenGraphs, WrappedConfig], dict[str, float]]
+    architecture: Callable[[Bundle, Any], Architecture] | None = None

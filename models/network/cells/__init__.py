@@ -1,0 +1,1 @@
+"""Recurrent cells of your own in torch."""
