@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
-from models.config import CellKind
+from models.cells import CellKind
 from models.digest import as_json, sealed
 from models.errors import BundleCorruptError, BundleNotFoundError, ParityError, RnnserveError, RunnerError
 from runtime.onnxruntime.build import open_graph_set

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.config import CELL_KINDS, CellKind
+from models.cells import CELL_KINDS, CellKind
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.options import GenerationOptions
