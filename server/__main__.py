@@ -6,6 +6,7 @@ does not wait.
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -81,6 +82,9 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
     server.should_exit = True
     await serving
     log.info("stopped")
+    if service.is_stuck:  # a thread that never returns would keep the interpreter from ending
+        sys.stderr.flush()
+        os._exit(1)
     return exit_code
 
 

@@ -1,48 +1,46 @@
 """The HTTP application: settings in, an ASGI app out. Nothing is read or loaded at import."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib import metadata
 
 from fastapi import FastAPI, Request
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from server.api.docs import docs_router
+from server.api.models import models_router
+from server.api.operations import operations_router
+from server.api.sessions import sessions_router
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
+from server.http.access import Access, JsonAnswer, answer_error
 from server.loading import load_models
-from server.routes.docs import docs_router
-from server.routes.generate import generate_router
-from server.routes.models import models_router
-from server.routes.operations import operations_router
-from server.routes.sentiment import sentiment_router
-from server.routes.sessions import sessions_router
-from server.routes.translate import translate_router
 from server.service import Loader, Service
 from server.settings import Settings
-from server.transport.access import Access, answer_error
-from server.transport.answers import JsonAnswer
-from server.transport.direct import DirectApp
+from server.task import ServerTask
+from server.tasks import TASKS
 
 
-def create_app(settings: Settings | None = None, load: Loader = load_models) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, load: Loader = load_models, tasks: Iterable[ServerTask] = ()
+) -> FastAPI:
     """The app. Its models are loaded when it starts; until then it answers 503.
 
     Args:
         settings: by default those of the environment.
         load: gives the models.
+        tasks: further ones beside those of server.tasks; their records are registered in models.tasks.
 
     Returns:
         An app whose `state.service` is its Service.
     """
-    service = Service(settings or Settings(), load)
+    service = Service(settings or Settings(), load, (*TASKS, *tasks))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.running():
             yield
 
-    app = DirectApp(
+    app = FastAPI(
         title="rnnserve",
         summary="Recurrent networks over REST",
         version=_version(),
@@ -53,12 +51,11 @@ def create_app(settings: Settings | None = None, load: Loader = load_models) -> 
         exception_handlers={ApiError: answer_error, HTTPException: _answer_http_error},
     )
     app.state.service = service
-    tasks = [router(service) for router in (generate_router, translate_router, sentiment_router)]
-    for router in (*tasks, *(router(service) for router in (sessions_router, models_router, operations_router))):
-        app.include_router(router)
-    routes = [route for router in tasks for route in router.routes if isinstance(route, APIRoute)]
-    app.call_directly(routes, partial(Access, metrics=service.metrics))
-    app.add_middleware(Access, metrics=service.metrics)
+    for task in service.tasks.values():
+        app.include_router(task.router(service))
+    for router in (sessions_router, models_router, operations_router):
+        app.include_router(router(service))
+    app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter)
     app.include_router(docs_router(app))
     return app
 

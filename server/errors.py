@@ -4,6 +4,7 @@ RequestError (models.errors)
 ├── ClientGoneError                 nobody is there to be answered
 └── ApiError
     ├── BadJsonError           400  the body is not JSON in UTF-8
+    ├── ForbiddenError         403  only an operator may do that
     ├── ModelNotFoundError     404  no such model is loaded
     ├── SessionNotFoundError   404  no such session, or no longer
     ├── RouteNotFoundError     404  no such path
@@ -77,6 +78,12 @@ class BadJsonError(ApiError):
     """The body is not JSON in UTF-8."""
 
     usual_code = "json_invalid"
+
+
+class ForbiddenError(ApiError):
+    """Only an operator may do that."""
+
+    usual_code = "forbidden"
 
 
 class ModelNotFoundError(ApiError):
@@ -163,6 +170,7 @@ class DeadlineError(ApiError):
 
 STATUS: dict[type[ApiError], int] = {
     BadJsonError: 400,
+    ForbiddenError: 403,
     ModelNotFoundError: 404,
     SessionNotFoundError: 404,
     RouteNotFoundError: 404,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
+from server.engine.engine import Gauges
 from server.engine.outputs import Times
 from server.errors import ClientGoneError, DeadlineError
 
@@ -176,11 +177,6 @@ class Metrics:
             {reason: self._cancellations.labels(model, reason) for reason in ("client_gone", "deadline", "error")},
         )
 
-    def watch_cache(self, model: str, num_bytes: Callable[[], int], num_evicted: Callable[[], int]) -> None:
-        """Show a model's cache of states; the functions are called when metrics are read."""
-        self._cache_bytes.labels(model).set_function(num_bytes)
-        self._cache_evictions.labels(model).set_function(num_evicted)
-
     def watch_sessions(
         self, num_sessions: Callable[[], int], num_bytes: Callable[[], int], reasons: Iterable[str]
     ) -> dict[str, Counter]:
@@ -200,14 +196,15 @@ class Metrics:
         backend: str,
         precision: str,
         requests_running: Callable[[], int],
-        rows_running: Callable[[], int],
-        rows_waiting: Callable[[], int],
+        gauges: Callable[[], Gauges],
     ) -> None:
         """Show a model's gauges; the functions are called when metrics are read."""
         self._engine_info.labels(model, backend, precision).info({})
         self._requests_running.labels(model).set_function(requests_running)
-        self._rows_running.labels(model).set_function(rows_running)
-        self._rows_waiting.labels(model).set_function(rows_waiting)
+        self._rows_running.labels(model).set_function(lambda: gauges().num_running)
+        self._rows_waiting.labels(model).set_function(lambda: gauges().num_waiting)
+        self._cache_bytes.labels(model).set_function(lambda: gauges().cache_bytes)
+        self._cache_evictions.labels(model).set_function(lambda: gauges().cache_evictions)
 
 
 class EngineMetrics:

@@ -2,23 +2,29 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import structlog
 
 from models.errors import RnnserveError
+from models.tasks import task_of
+from server.endpoint import started_endpoint
 from server.errors import UnavailableError
-from server.loaded_model import LoadedModel
+from server.limiter import Limiter
+from server.loading import Tasks
 from server.metrics import Metrics
+from server.model import LoadedModel
 from server.registry import Registry
-from server.served_model import ServedGeneration, ServedModel, ServedSentiment, ServedTranslation, served_model
 from server.sessions.sessions import Sessions
 from server.settings import Settings
+from server.task import ServerTask
 
 log = structlog.get_logger()
 
-Loader = Callable[[Settings], Sequence[LoadedModel]]
+Loader = Callable[[Settings, Tasks], Sequence[LoadedModel]]
+_STOP_SECONDS = 5.0  # that a runtime call is given to end when its engine is stopped
+
 Phase = Literal["loading", "ready", "draining", "failed"]
 
 
@@ -28,23 +34,29 @@ class Service:
     Args:
         settings: the app's.
         load: gives the models; runs in a thread of its own, so that the app answers meanwhile.
+        tasks: that are served.
 
     Attributes:
         phase: loading -> ready -> draining, or loading -> failed.
         failure: why loading failed, a sentence.
         failed: set when it has.
+        is_stuck: whether a runtime call did not end when the engines were stopped.
         num_requests: requests of a task that have begun and are not answered.
         sessions: the conversations that are kept.
+        limiter: of the requests of all models together.
     """
 
-    def __init__(self, settings: Settings, load: Loader) -> None:
+    def __init__(self, settings: Settings, load: Loader, tasks: Iterable[ServerTask]) -> None:
         self.settings = settings
+        self.tasks: Tasks = {task.name: task for task in tasks}
+        self.limiter = Limiter("The server", settings.max_requests)
         self.metrics = Metrics()
         self.sessions = Sessions(settings, self.metrics)
         self.phase: Phase = "loading"
         self.failure: str | None = None
         self.failed = asyncio.Event()
         self.num_requests = 0
+        self.is_stuck = False
         self._load = load
         self._registry = Registry([], {})
         self._loading: asyncio.Task[None] | None = None
@@ -120,7 +132,7 @@ class Service:
 
     async def _load_all(self) -> None:
         try:
-            models = await asyncio.to_thread(self._load, self.settings)
+            models = await asyncio.to_thread(self._load, self.settings, self.tasks)
         except RnnserveError as error:
             self._fail(str(error))
             return
@@ -128,22 +140,19 @@ class Service:
             log.exception("loading failed")
             self._fail(f"{type(error).__name__}: {error}")
             return
-        served = [served_model(model, self.settings, self.metrics) for model in models]
-        named: dict[type[ServedModel], str | None] = {
-            ServedGeneration: self.settings.default_generation,
-            ServedTranslation: self.settings.default_translation,
-            ServedSentiment: self.settings.default_sentiment,
-        }
-        defaults = {kind: model for kind, model in named.items() if model is not None}
-        self._registry = Registry(served, {kind.task: model for kind, model in defaults.items()})
-        for kind, model in defaults.items():
+        served = [started_endpoint(model, self.tasks[model.info.task], self.settings, self.metrics) for model in models]
+        self.limiter.limit = self.settings.max_requests * len(served)
+        named = {task.name: task.default_model(self.settings) for task in self.tasks.values()}
+        defaults = {task: model for task, model in named.items() if model is not None}
+        self._registry = Registry(served, defaults)
+        for task, model in defaults.items():
             try:
-                self._registry.find(kind, model)
+                self._registry.find(task, model)
             except RnnserveError as error:
-                self._fail(f"RNNSERVE_DEFAULT_{kind.task.upper()}: {error}")
+                self._fail(f"RNNSERVE_DEFAULT_{task.upper()}: {error}")
                 return
         try:
-            await self.sessions.open([item for item in served if isinstance(item, ServedGeneration)])
+            await self.sessions.open([item for item in served if task_of(item.info.task).session == "tokens"])
         except OSError as error:
             self._fail(f"RNNSERVE_SESSION_DIR: {error}. Give a folder that can be written to.")
             return
@@ -158,5 +167,10 @@ class Service:
         self.failed.set()
 
     async def _stop_engines(self) -> None:
-        for item in self._registry.models:
-            await asyncio.to_thread(item.engine.stop, 5.0)
+        """End all lanes; one that a call keeps is left behind, for a thread cannot be stopped."""
+        models = self._registry.models
+        ended = await asyncio.gather(*(asyncio.to_thread(item.engine.stop, _STOP_SECONDS) for item in models))
+        stuck = [item.id for item, has_ended in zip(models, ended, strict=True) if not has_ended]
+        self.is_stuck |= bool(stuck)
+        if stuck:
+            log.error("engine does not stop", models=stuck, seconds=_STOP_SECONDS)

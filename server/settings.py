@@ -146,6 +146,12 @@ class Settings(BaseSettings):
         description="Secret of at least 16 characters that signs the states of sessions, the same on all servers that "
         "they move between. Give it as a variable: flags can be seen by others.",
     )
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Secret of at least 16 characters of operators, for GET /v1/sessions (authorization: Bearer KEY); "
+        "without it sessions are not listed.",
+    )
     session_dir: Path | None = Field(
         default=None,
         description="Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY.",

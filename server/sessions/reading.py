@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
+from server.endpoint import Endpoint
 from server.engine.generation.request import Generation
-from server.served_model import ServedGeneration
 from server.sessions.point import Point
 
 _OPTIONS = GenerationOptions(max_tokens=1, temperature=0)
 
 
 def reading(
-    served: ServedGeneration,
+    endpoint: Endpoint,
     tokens: NDArray[np.integer],
     state: NDArray[np.float32] | None = None,
     num_read: int = 0,
@@ -25,7 +25,7 @@ def reading(
     """What the engine is to be given.
 
     Args:
-        served: the model.
+        endpoint: the model.
         tokens: [length], at least one more than num_read.
         state: float32 [D], after the first num_read tokens.
         num_read: 0 begins anew.
@@ -34,15 +34,15 @@ def reading(
         A request; once its queue has its one output, `state_of` gives the state.
     """
     generation = Generation(_OPTIONS, 0, is_streamed=False)
-    continuation = Continuation(served.token_texts, _OPTIONS, None, None)
+    continuation = Continuation(endpoint.token_texts, _OPTIONS, None, None)
     generation.resume(tokens.astype(np.int64), continuation, state, num_read)
     return generation
 
 
-def state_of(served: ServedGeneration, generation: Generation) -> NDArray[np.float32]:
+def state_of(endpoint: Endpoint, generation: Generation) -> NDArray[np.float32]:
     """The state after all tokens but the last of a request's prompt, float32 [D]; it has had its first step."""
     (prompt,) = generation.items
-    return np.zeros(served.model.state_width, np.float32) if prompt.state is None else prompt.state
+    return np.zeros(endpoint.info.state_width, np.float32) if prompt.state is None else prompt.state
 
 
 def point_after(generation: Generation, before: Point) -> Point:

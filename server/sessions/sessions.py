@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 
+from server.endpoint import Endpoint
 from server.errors import ApiError, FieldError, SessionConflictError, UnavailableError
 from server.metrics import Metrics
-from server.served_model import ServedGeneration
 from server.sessions.files import SavedSession, SessionFolder
 from server.sessions.point import Point
 from server.sessions.state import Reader, bytes_from_point, point_from_bytes
@@ -92,9 +92,9 @@ class Sessions:
         if settings.session_dir is not None and self._key is not None:
             self._folder = SessionFolder(settings.session_dir, self._key)
 
-    def create(self, served: ServedGeneration, ttl_seconds: float | None = None) -> Session[Point]:
+    def create(self, endpoint: Endpoint, ttl_seconds: float | None = None) -> Session[Point]:
         """A new session, empty. Raises OverloadedError."""
-        return self._add(_new_id(), served.id, Point.beginning(served.model.state_width), ttl_seconds)
+        return self._add(_new_id(), endpoint.id, Point.beginning(endpoint.info.state_width), ttl_seconds)
 
     def all(self) -> list[Session[Point]]:
         """Every session, the last used first."""
@@ -170,13 +170,13 @@ class Sessions:
                 code="session_too_long",
             )
 
-    async def open(self, models: Sequence[ServedGeneration]) -> None:
+    async def open(self, models: Sequence[Endpoint]) -> None:
         """Take up the models, and the sessions that the last process wrote.
 
         Raises:
             OSError: the folder cannot be used.
         """
-        self._readers = {served.id: self._reader_of(served) for served in models}
+        self._readers = {endpoint.id: self._reader_of(endpoint) for endpoint in models}
         folder = self._folder
         if folder is None:
             return
@@ -234,10 +234,10 @@ class Sessions:
             session_id, model, point, num_bytes=point.num_bytes, ttl_seconds=ttl, used=last_used, now=now
         )
 
-    def _reader_of(self, served: ServedGeneration) -> Reader:
-        model = served.model
+    def _reader_of(self, endpoint: Endpoint) -> Reader:
+        model = endpoint.info
         return Reader(
-            model=served.id,
+            model=endpoint.id,
             bundle=model.bundle_sha256,
             set=model.precision,
             state_width=model.state_width,

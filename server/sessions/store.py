@@ -16,7 +16,6 @@ from server.errors import OverloadedError, SessionBusyError, SessionNotFoundErro
 Reason = Literal["expired", "number", "bytes"]
 REASONS: tuple[Reason, ...] = ("expired", "number", "bytes")
 _MOST_GONE = 10_000  # ids remembered
-_MOST_NAMED = 5  # in a message
 
 Held = TypeVar("Held")
 
@@ -90,7 +89,7 @@ class SessionStore(Generic[Held]):
         """The session of that id; this is no use of it.
 
         Raises:
-            SessionNotFoundError: there is none; the message says why, and which there are.
+            SessionNotFoundError: there is none; the message says why. It never names other sessions.
         """
         self.expire(now)
         if session_id in self._sessions:
@@ -98,12 +97,8 @@ class SessionStore(Generic[Held]):
         if session_id in self._gone:
             code, sentence = self._gone[session_id]
             raise SessionNotFoundError(sentence, param="session", code=code)
-        named = list(self._sessions)[-_MOST_NAMED:]
-        others = len(self._sessions) - len(named)
-        there_are = ", ".join(named) + (f" and {others} more" if others else "") if named else "none"
         raise SessionNotFoundError(
-            f"Session {shown(session_id)} not found. Sessions: {there_are}. POST /v1/sessions makes one.",
-            param="session",
+            f"Session {shown(session_id)} not found. POST /v1/sessions makes one.", param="session"
         )
 
     def add(

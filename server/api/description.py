@@ -1,12 +1,30 @@
 """How a task's route describes itself for /docs and /openapi.json."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
 
-from server.contract.error import ErrorAnswer
-from server.deadline import HEADER, MOST_MS
+from server.http.body import HEADER, MOST_MS
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: Annotated[str, Field(description="The error's class.")]
+    param: Annotated[str | None, Field(description="The field at fault, if it is one.")]
+    code: Annotated[str, Field(description="Which case of the class it is.")]
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: ErrorDetail
+
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer} for status in (400, 404, 413, 422, 429, 500, 503)
@@ -53,3 +71,16 @@ def described(
         if is_timed:
             arguments["openapi_extra"]["parameters"] = [_TIMEOUT]
     return arguments
+
+
+class PlainRoute(APIRoute):
+    """A route whose endpoint reads its request and makes its answer by itself.
+
+    The framework describes it and finds it; what it would do for arguments, dependencies and answers takes as long as
+    the endpoint, so it is left out.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint."""
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler

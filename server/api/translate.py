@@ -2,35 +2,117 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import Response
 
+from models.bundle import LanguageCode
 from models.decoding.beam_search import Hypothesis
+from models.decoding.options import TranslationOptions
 from models.decoding.translated_text import TranslatedText, source_pieces
 from models.tokenizer import END_TOKEN
 from server.admission import working
-from server.contract.translate import TranslateAnswer, TranslateRequest
-from server.contract.validation import request_from
+from server.api.description import PlainRoute, described
+from server.api.texts import read_texts
+from server.api.validation import request_from, texts_from, texts_schema
+from server.endpoint import Endpoint
 from server.engine.translation.request import Translation, TranslationOutput
 from server.errors import FieldError
-from server.ids import new_id, new_seed
-from server.routes.description import described
-from server.served_model import ServedTranslation
+from server.http.access import JsonAnswer, Record, new_id, new_seed, record_of
+from server.http.body import read_body
+from server.http.stream import EventStream
 from server.service import Service
-from server.texts import Limit, read_texts
-from server.transport.access import Record, record_of
-from server.transport.answers import JsonAnswer
-from server.transport.body import read_body
-from server.transport.event_stream import EventStream
+from server.task import Limit
+
+MAX_TEXTS = 64
+
+
+def _texts_from(value: Any) -> tuple[str, ...]:
+    return texts_from(value, MAX_TEXTS)
+
+
+class TranslateRequest(TranslationOptions):
+    """Translate one or several texts."""
+
+    model: Annotated[str | None, Field(description='"name" (highest version) or "name/2".')] = None
+    text: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_texts_from),
+        WithJsonSchema(texts_schema(MAX_TEXTS)),
+        Field(description="The text to translate, or several."),
+    ]
+    source: Annotated[
+        LanguageCode | None, Field(description="Language to translate from (ISO 639-1); the model's if left out.")
+    ] = None
+    target: Annotated[
+        LanguageCode | None, Field(description="Language to translate to (ISO 639-1); the model's if left out.")
+    ] = None
+    stream: Annotated[
+        bool, Field(description="Send text as it is translated, as server-sent events; one text and beam_size 1.")
+    ] = False
+
+    @field_validator("stream")
+    @classmethod
+    def _one_greedy_text_is_streamed(cls, value: bool, info: ValidationInfo) -> bool:
+        texts, beam_size = info.data.get("text", ()), info.data.get("beam_size", 1)  # absent when wrong themselves
+        if value and len(texts) > 1:
+            raise ValueError(f"one text can be streamed, not {len(texts)}; send a request for each")
+        if value and beam_size > 1:
+            raise ValueError(f"with beam_size {beam_size} no word is certain before the end; stream with beam_size 1")
+        return value
+
+
+class Alternative(BaseModel):
+    """A further translation."""
+
+    text: str
+    score: Annotated[float, Field(description="The higher the better, at most 0.")]
+
+
+class Alignment(BaseModel):
+    """How much each target token attends to each source token."""
+
+    source_tokens: Annotated[list[str], Field(description='What each source token stands for; "<eos>" at the end.')]
+    target_tokens: Annotated[list[str], Field(description='What each target token stands for; "<eos>" at the end.')]
+    weights: Annotated[list[list[float]], Field(description="A row for each target token; its sum is 1.")]
+
+
+class TranslationAnswer(BaseModel):
+    """One text's translation; in a stream, what is new of it."""
+
+    text: str
+    score: Annotated[float | None, Field(description="The higher the better, at most 0; null while a stream goes on.")]
+    alternatives: Annotated[list[Alternative] | None, Field(description="If asked for, the best first.")] = None
+    alignment: Annotated[Alignment | None, Field(description="If asked for; in a stream's last event.")] = None
+
+
+class TranslateUsage(BaseModel):
+    """What was counted."""
+
+    source_tokens: int
+    target_tokens: Annotated[int, Field(description="Tokens of the best translations, end tokens counted.")]
+
+
+class TranslateAnswer(BaseModel):
+    """The answer; a stream's events have this shape, and its last one alone has `usage` and `timings`."""
+
+    id: str
+    model: Annotated[str, Field(description="name/version of the model that answered.")]
+    source: Annotated[str, Field(description="Language translated from.")]
+    target: Annotated[str, Field(description="Language translated to.")]
+    seed: Annotated[int | None, Field(description="Where tokens were drawn: with it they can be had again.")] = None
+    translations: Annotated[list[TranslationAnswer], Field(description="In the order of the texts.")]
+    usage: TranslateUsage
+
 
 _EXAMPLE = {"text": "The house is small.", "source": "en", "target": "zh", "beam_size": 4, "alternatives": 2}
 
 
 def translate_router(service: Service) -> APIRouter:
     """The route of translation."""
-    router = APIRouter(tags=["translation"])
+    router = APIRouter(tags=["translation"], route_class=PlainRoute)
 
     @router.post(
         "/v1/translate",
@@ -44,9 +126,9 @@ def translate_router(service: Service) -> APIRouter:
         body = await read_body(request.scope["headers"], request.receive, service.settings)
         registry = service.registry
         asked = request_from(TranslateRequest, body)
-        served = registry.find_translation(asked.model, asked.source, asked.target)
-        record.model = served.id
-        answering = _Answering(service, served, request, record, asked)
+        endpoint = registry.find_translation(asked.model, asked.source, asked.target)
+        record.model = endpoint.id
+        answering = _Answering(service, endpoint, request, record, asked)
         if asked.stream:
             events = answering.events()
             return EventStream(await anext(events), events, service.settings.send_timeout_seconds)
@@ -59,15 +141,15 @@ class _Answering:
     """One request on its way to its answer."""
 
     def __init__(
-        self, service: Service, served: ServedTranslation, request: Request, record: Record, asked: TranslateRequest
+        self, service: Service, endpoint: Endpoint, request: Request, record: Record, asked: TranslateRequest
     ) -> None:
         self._service = service
-        self._served = served
+        self._endpoint = endpoint
         self._request = request
         self._record = record
         self._asked = asked
         self._id = f"tra-{new_id()}"
-        self._unknown_id = served.model.tokenizer.unknown_id if asked.replace_unknown else None
+        self._unknown_id = endpoint.info.tokenizer.unknown_id if asked.replace_unknown else None
         self._seed: dict[str, int] = {}  # where tokens are drawn
         self._sources: list[list[str]] = []  # what each text's tokens stand for
 
@@ -106,11 +188,11 @@ class _Answering:
                     yield self._answer([entry | {"text": "".join(pieces)}]) | usage
 
     def _working(self) -> AbstractAsyncContextManager[Translation]:
-        return working(self._service, self._served, self._request, self._record, self._translation)
+        return working(self._service, self._endpoint, self._request, self._translation)
 
     async def _translation(self) -> Translation:
         """What the engine works on. Raises FieldError."""
-        asked, model, settings = self._asked, self._served.model, self._service.settings
+        asked, model, settings = self._asked, self._endpoint.info, self._service.settings
         if asked.beam_size > settings.max_rows:
             raise FieldError(
                 f"beam_size {asked.beam_size} is more than the {settings.max_rows} rows that are stepped together "
@@ -132,17 +214,19 @@ class _Answering:
         for text, ids in zip(asked.text, texts, strict=True):
             needs_pieces = asked.alignment or self._unknown_id is not None
             self._sources.append(source_pieces(text, ids, model.tokenizer) if needs_pieces else [])
+            assert model.end_id is not None, "loading has checked it"
             translation.add_source([*ids, model.end_id], model.end_id)
         return translation
 
     def _text_of(self, number: int) -> TranslatedText:
-        return TranslatedText(self._served.token_texts, self._unknown_id, self._sources[number])
+        return TranslatedText(self._endpoint.token_texts, self._unknown_id, self._sources[number])
 
     def _answer(self, entries: list[dict[str, Any]]) -> dict[str, Any]:
-        languages = self._served.model.languages
+        languages = self._endpoint.info.languages
+        assert languages is not None, "a bundle of this task has languages"
         return {
             "id": self._id,
-            "model": self._served.id,
+            "model": self._endpoint.id,
             "source": languages.source,
             "target": languages.target,
             **self._seed,

@@ -1,37 +1,73 @@
 """/v1/sessions: make, look at, fork, rewind, move and remove sessions of text generation."""
 
+import hmac
 import math
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from models.config import FrozenModel
 from server.admission import working
-from server.contract.error import ErrorAnswer
-from server.contract.sessions import (
-    CreateSessionRequest,
-    DeletedSession,
-    ForkSessionRequest,
-    RewindSessionRequest,
-    SessionAnswer,
-    SessionList,
-)
-from server.contract.validation import request_from
+from server.api.description import ErrorAnswer, described
+from server.api.validation import request_from
 from server.engine.generation.request import Generation
-from server.errors import FieldError, shown
-from server.routes.description import described
-from server.served_model import ServedGeneration
+from server.errors import FieldError, ForbiddenError, RouteNotFoundError, shown
+from server.http.access import JsonAnswer, Record, record_of
+from server.http.body import read_body
 from server.service import Service
 from server.sessions.files import ID_PATTERN
 from server.sessions.point import Point
 from server.sessions.reading import reading, state_of
 from server.sessions.sessions import SessionUse
 from server.sessions.store import Session
-from server.transport.access import Record, record_of
-from server.transport.answers import JsonAnswer
-from server.transport.body import read_body
+from server.settings import MOST_TTL_SECONDS
+
+
+class CreateSessionRequest(FrozenModel):
+    """Begin a session."""
+
+    model: Annotated[str | None, Field(description='"name" (highest version) or "name/2".')] = None
+    ttl_seconds: Annotated[
+        int | None,
+        Field(ge=1, le=MOST_TTL_SECONDS, description="How long it is kept unused; RNNSERVE_SESSION_TTL_SECONDS."),
+    ] = None
+
+
+class ForkSessionRequest(FrozenModel):
+    """Nothing can be asked for; the body may be left out."""
+
+
+class RewindSessionRequest(FrozenModel):
+    """Go back."""
+
+    to: Annotated[int, Field(ge=0, description="Tokens to keep, from the first.")]
+
+
+class SessionAnswer(BaseModel):
+    """One session."""
+
+    id: str
+    model: Annotated[str, Field(description="name/version of the model that it belongs to.")]
+    tokens: Annotated[int, Field(description="Tokens so far, of prompts and answers.")]
+    expires: Annotated[int, Field(description="When it goes if it is not used, seconds since 1970.")]
+
+
+class SessionList(BaseModel):
+    """The sessions that are kept, the last used first."""
+
+    object: Literal["list"] = "list"
+    data: list[SessionAnswer]
+
+
+class DeletedSession(BaseModel):
+    """A session that is no more."""
+
+    id: str
+    deleted: Literal[True] = True
+
 
 _ID = re.compile(ID_PATTERN)
 _BYTES = "application/octet-stream"
@@ -67,13 +103,15 @@ def sessions_router(service: Service) -> APIRouter:
         """Name it in `session` of /v1/generate: each call goes on where the one before has ended."""
         record = noted(request)
         asked = await asked_of(CreateSessionRequest, request)
-        served = service.registry.find(ServedGeneration, asked.model)
-        record.model = served.id
-        return _answer(sessions.create(served, asked.ttl_seconds))
+        endpoint = service.registry.find("generation", asked.model)
+        record.model = endpoint.id
+        return _answer(sessions.create(endpoint, asked.ttl_seconds))
 
     @router.get("", summary="List the sessions", responses={200: {"model": SessionList}, 503: {"model": ErrorAnswer}})
-    async def all_sessions() -> Response:
+    async def all_sessions(request: Request) -> Response:
+        """For operators: with `authorization: Bearer` and RNNSERVE_ADMIN_KEY; without that setting 404."""
         service.check_ready()
+        _check_admin(service, request)
         answer = SessionList(data=[_described(session) for session in sessions.all()])
         return JsonAnswer(answer.model_dump())
 
@@ -111,7 +149,7 @@ def sessions_router(service: Service) -> APIRouter:
         asked = await asked_of(RewindSessionRequest, request)
         with sessions.using(session_id) as use:
             record.model = use.session.model
-            use.finish(await _rewound(service, request, record, use, asked.to))
+            use.finish(await _rewound(service, request, use, asked.to))
             return _answer(use.session)
 
     @router.get(
@@ -145,7 +183,7 @@ def sessions_router(service: Service) -> APIRouter:
     return router
 
 
-async def _rewound(service: Service, request: Request, record: Record, use: SessionUse, to: int) -> Point:
+async def _rewound(service: Service, request: Request, use: SessionUse, to: int) -> Point:
     """The point after the first tokens of a session. Raises ApiError."""
     point = use.point
     if to > len(point.tokens):
@@ -155,14 +193,26 @@ async def _rewound(service: Service, request: Request, record: Record, use: Sess
     known = point.nearest(max(to - 1, 0))
     if known.num_read >= to - 1:
         return point.rewound(to, known.row)
-    served = service.registry.find(ServedGeneration, use.session.model)
+    endpoint = service.registry.find("generation", use.session.model)
 
     async def prepare() -> Generation:
-        return reading(served, point.tokens[:to], known.row, known.num_read)
+        return reading(endpoint, point.tokens[:to], known.row, known.num_read)
 
-    async with working(service, served, request, record, prepare) as generation:
+    async with working(service, endpoint, request, prepare) as generation:
         await generation.outputs.get()
-        return point.rewound(to, state_of(served, generation))
+        return point.rewound(to, state_of(endpoint, generation))
+
+
+def _check_admin(service: Service, request: Request) -> None:
+    """Raises RouteNotFoundError where there is no admin key, ForbiddenError for another one."""
+    key = service.settings.admin_key
+    if key is None:
+        raise RouteNotFoundError(
+            "Sessions are not listed: their ids are all it takes to use them. For operators: set RNNSERVE_ADMIN_KEY."
+        )
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(given.encode(), key.get_secret_value().encode()):
+        raise ForbiddenError("Listing sessions needs the header authorization: Bearer, and RNNSERVE_ADMIN_KEY.")
 
 
 def _described(session: Session[Point]) -> SessionAnswer:

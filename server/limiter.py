@@ -1,4 +1,4 @@
-"""How many requests one model has inside the server at once. Belongs to the event loop: no locks."""
+"""A concurrency limiter that tells those it refuses when to come again. Belongs to the event loop: no locks."""
 
 import math
 
@@ -8,23 +8,23 @@ _MOST_RETRY_AFTER = 60  # seconds
 _SHARE_OF_LAST = 0.1  # of the latest request in the running mean
 
 
-class Permits:
-    """Permits of one model; a request holds one from before its prompt is tokenized until its answer is sent.
+class Limiter:
+    """How many requests are inside at once; each holds a permit until its answer is sent.
 
     A client that is refused is told when to come again: after as long as the requests inside take to make room for it
     and for those that were refused before it, if all go on as the latest ones did.
 
     Args:
-        model: the model's id, for the message.
-        limit: how many there are.
+        name: what is limited, for the message.
+        limit: how many permits there are; may be changed.
 
     Attributes:
         num_taken: how many are taken.
     """
 
-    def __init__(self, model: str, limit: int) -> None:
-        self._model = model
-        self._limit = limit
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self.limit = limit
         self._mean_seconds = 0.0  # that a permit is held
         self._num_refused = 0  # and not yet made room for
         self.num_taken = 0
@@ -35,11 +35,11 @@ class Permits:
         Raises:
             OverloadedError: all are taken.
         """
-        if self.num_taken >= self._limit:
+        if self.num_taken >= self.limit:
             self._num_refused += 1
             seconds = self._retry_after()
             raise OverloadedError(
-                f"Model {self._model} is full: {self._limit} requests are running or waiting. "
+                f"{self._name} is full: {self.limit} requests are running or waiting. "
                 f"Try again in {seconds} s, or raise RNNSERVE_MAX_REQUESTS.",
                 headers={"retry-after": str(seconds)},
             )
@@ -54,5 +54,5 @@ class Permits:
 
     def _retry_after(self) -> int:
         """Whole seconds, at least 1: HTTP knows no fractions."""
-        expected = self._num_refused * self._mean_seconds / self._limit
+        expected = self._num_refused * self._mean_seconds / self.limit
         return min(max(1, math.ceil(expected)), _MOST_RETRY_AFTER)

@@ -5,9 +5,35 @@ from collections.abc import Iterable
 
 from starlette.types import Receive
 
-from server.deadline import HEADER, timeout_seconds
-from server.errors import BodyTooLargeError, ClientGoneError, DeadlineError, FieldError
+from server.errors import BodyTooLargeError, ClientGoneError, DeadlineError, FieldError, shown
+from server.http.access import discard_body
 from server.settings import Settings
+
+HEADER = "x-request-timeout-ms"
+MOST_MS = 600_000
+
+
+def timeout_seconds(headers: Iterable[tuple[bytes, bytes]], default_ms: int) -> float:
+    """The time that a request may take, from its arrival.
+
+    Args:
+        headers: names in lower case, and values, as ASGI gives them.
+        default_ms: when the header is absent.
+
+    Raises:
+        FieldError: the header is no whole number from 1 to MOST_MS.
+    """
+    for name, value in headers:
+        if name == HEADER.encode():
+            text = value.decode("latin-1").strip()
+            if not (text.isascii() and text.isdigit() and len(text) <= 7 and 1 <= int(text) <= MOST_MS):
+                raise FieldError(
+                    f"{HEADER}: must be a whole number of milliseconds from 1 to {MOST_MS} (got {shown(text)}).",
+                    param=HEADER,
+                )
+            return int(text) / 1000
+    return default_ms / 1000
+
 
 # Seconds that a body is given however short the request's time is: one that is on its way is let come, because a client
 # that is still sending when the connection closes sees a reset instead of the answer.
@@ -53,7 +79,7 @@ async def _whole(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit
         if named.get(b"expect", b"").lower() == b"100-continue":
             closing = {"connection": "close"}  # the body may come or not: nothing after it could be told apart
         else:
-            await _discard(receive)
+            await discard_body(receive)
         raise BodyTooLargeError(_sentence(f"{int(announced[:20])} bytes", limit), headers=closing)
     chunks: list[bytes] = []
     size = 0
@@ -65,19 +91,10 @@ async def _whole(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit
         size += len(chunks[-1])
         if size > limit:
             if message.get("more_body", False):
-                await _discard(receive)
+                await discard_body(receive)
             raise BodyTooLargeError(_sentence(f"over {limit} bytes", limit))
         if not message.get("more_body", False):
             return b"".join(chunks)
-
-
-async def _discard(receive: Receive) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError("The client left while it was sending.")
-        if not message.get("more_body", False):
-            return
 
 
 def _sentence(found: str, limit: int) -> str:

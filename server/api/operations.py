@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from server.contract.error import ErrorAnswer
+from server.api.description import ErrorAnswer
 from server.errors import EngineError, UnavailableError
+from server.http.access import JsonAnswer
 from server.service import Service
-from server.transport.answers import JsonAnswer
 
 
 def operations_router(service: Service) -> APIRouter:

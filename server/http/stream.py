@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -11,6 +11,28 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import ApiError, ClientGoneError, InternalError
+
+
+@contextlib.asynccontextmanager
+async def watched(receive: Receive, on_gone: Callable[[], None]) -> AsyncIterator[None]:
+    """Call on_gone once if the client leaves inside the block.
+
+    Args:
+        receive: the ASGI channel; the body has been read.
+        on_gone: called in the event loop.
+    """
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        on_gone()
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+
 
 log = structlog.get_logger()
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # the second keeps nginx from holding events back

@@ -1,24 +1,58 @@
 """Around every request: its id, its line in the log, its place in the metrics, and an answer whatever happens."""
 
+import asyncio
+import contextlib
+import random
 import re
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
+import orjson
 import structlog
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.outputs import Times
-from server.errors import ApiError, ClientGoneError, InternalError
-from server.ids import new_id
+from server.errors import ApiError, ClientGoneError, InternalError, OverloadedError
+from server.limiter import Limiter
 from server.metrics import Metrics
-from server.transport.answers import JsonAnswer, error_answer
+
+_random = random.Random()  # seeded by the system
+
+
+def new_id() -> str:
+    """32 hexadecimal digits, 128 random bits."""
+    return f"{_random.getrandbits(128):032x}"
+
+
+def new_seed() -> int:
+    """A seed of 53 bits, so that clients whose numbers are floats can send it back unchanged."""
+    return _random.getrandbits(53)
+
+
+class JsonAnswer(Response):
+    """A body written by orjson."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The content as JSON in UTF-8; arrays are lists, float32 with the fewest digits that give it again."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def error_answer(error: ApiError) -> JsonAnswer:
+    """The answer to a request that failed."""
+    return JsonAnswer(error.body, status_code=error.status, headers=error.headers)
+
 
 log = structlog.get_logger()
 
 REQUEST_ID = "x-request-id"
 MAX_REQUEST_ID = 128
 CLIENT_GONE = 499  # nginx's word for it, in the log and the metrics; nobody is sent it
+_DISCARD_SECONDS = 5.0  # that a body on its way is given when its request is refused
 _ALLOWED_ID = re.compile(r"[\x21-\x7e]+")
 
 
@@ -69,11 +103,14 @@ class Access:
     Args:
         app: what answers.
         metrics: where requests are counted.
+        limiter: of all requests that have work to do (POST and PUT below /v1): they hold a permit from before their
+            body is read.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, limiter: Limiter) -> None:
         self._app = app
         self._metrics = metrics
+        self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -92,8 +129,19 @@ class Access:
                 message["headers"] = [*message["headers"], header, *_timing_headers(record)]
             await send(message)
 
+        has_work = scope["method"] in ("POST", "PUT") and scope["path"].startswith("/v1/")
+        has_permit = False
         try:
+            if has_work:
+                self._limiter.take()
+                has_permit = True
             await self._app(scope, receive, send_with_id)
+        except OverloadedError as error:
+            record.error = error.code
+            with contextlib.suppress(ClientGoneError, TimeoutError):
+                async with asyncio.timeout(_DISCARD_SECONDS):
+                    await discard_body(receive)
+            await error_answer(error)(scope, receive, send_with_id)
         except ClientGoneError:
             record.error = "client_gone"
             status = CLIENT_GONE
@@ -105,6 +153,8 @@ class Access:
                 raise  # too late for an answer: the server closes the connection
             await error_answer(failure)(scope, receive, send_with_id)
         finally:
+            if has_permit:
+                self._limiter.give_back(time.perf_counter() - record.started)
             self._write(scope, record, status)
 
     def _write(self, scope: Scope, record: Record, status: int) -> None:
@@ -150,3 +200,17 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
     return error_answer(error)
+
+
+async def discard_body(receive: Receive) -> None:
+    """Read a body to its end and throw it away: a client that is still sending when the connection closes sees a reset.
+
+    Raises:
+        ClientGoneError: the client left.
+    """
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError("The client left while it was sending.")
+        if not message.get("more_body", False):
+            return

@@ -1,10 +1,13 @@
-"""Which engine runs a loaded model, made with the server's settings."""
+"""The tasks that the server serves, each with the engine that runs its models."""
 
 import os
+from functools import partial
 from typing import Any
 
 from runtime.opening import CPU
-from runtime.runner import SequenceRunner
+from server.api.generate import generate_router
+from server.api.sentiment import sentiment_router
+from server.api.translate import translate_router
 from server.engine.batch.engine import BatchEngine
 from server.engine.batch.scheduler import BatchScheduler
 from server.engine.engine import AnyEngine, Engine
@@ -15,30 +18,19 @@ from server.engine.lane import Observer
 from server.engine.translation.lane import TranslationLane, TranslationRunners
 from server.engine.translation.scheduler import TranslationScheduler
 from server.engine.window import WindowLength
-from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
+from server.model import LoadedModel
 from server.settings import Settings
-
-
-def engine_of(model: LoadedModel, settings: Settings, observer: Observer) -> AnyEngine:
-    """An engine for a model, not started."""
-    match model:
-        case GenerationModel():
-            return generation_engine(model, settings, observer)
-        case TranslationModel():
-            return translation_engine(model, settings, observer)
-        case SentimentModel():
-            return sentiment_engine(model, settings, observer)
-    raise TypeError(f"no engine serves a {type(model).__name__}")
+from server.task import Limit, ServerTask
 
 
 def num_lanes(model: LoadedModel, settings: Settings) -> int:
     """Lanes of a model: as set, else one per core; one on a GPU, which computes one call at a time."""
-    if model.backend != CPU:
+    if model.info.backend != CPU:
         return 1
     return settings.lanes or len(os.sched_getaffinity(0))
 
 
-def generation_engine(model: GenerationModel, settings: Settings, observer: Observer) -> Engine[Any]:
+def generation_engine(model: LoadedModel, settings: Settings, observer: Observer) -> Engine[Any]:
     """Of a model that generates text."""
     cache = PrefixCache(settings.prefix_cache_bytes)
 
@@ -59,9 +51,9 @@ def generation_engine(model: GenerationModel, settings: Settings, observer: Obse
                 forced_tokens=settings.forced_tokens,
             ),
             WindowLength(settings.window_steps),
-            state_width=model.state_width,
-            vocab_size=model.tokenizer.vocab_size,
-            end_id=model.tokenizer.end_id,
+            state_width=model.info.state_width,
+            vocab_size=model.info.tokenizer.vocab_size,
+            end_id=model.info.tokenizer.end_id,
             cache=cache,
             observer=observer,
         )
@@ -69,7 +61,7 @@ def generation_engine(model: GenerationModel, settings: Settings, observer: Obse
     return Engine(lane, num_lanes(model, settings), cache)
 
 
-def translation_engine(model: TranslationModel, settings: Settings, observer: Observer) -> Engine[Any]:
+def translation_engine(model: LoadedModel, settings: Settings, observer: Observer) -> Engine[Any]:
     """Of a model that translates."""
 
     def lane(number: int) -> TranslationLane:
@@ -92,13 +84,30 @@ def translation_engine(model: TranslationModel, settings: Settings, observer: Ob
     return Engine(lane, num_lanes(model, settings))
 
 
-def sentiment_engine(model: SentimentModel, settings: Settings, observer: Observer) -> BatchEngine:
-    """Of a model that classifies texts."""
-
-    def runner() -> SequenceRunner:
-        return model.opened.sequences()
-
+def batch_engine(graph: str, model: LoadedModel, settings: Settings, observer: Observer) -> AnyEngine:
+    """Of a model that answers each text by one call of a graph (server.engine.batch)."""
     scheduler = BatchScheduler[Any](
         max_rows=settings.max_rows, max_tokens=settings.classify_tokens, long_tokens=settings.long_tokens
     )
-    return BatchEngine(model.id, "classify", runner, scheduler, num_lanes=num_lanes(model, settings), observer=observer)
+    lanes = num_lanes(model, settings)
+    return BatchEngine(model.id, graph, model.opened.sequences, scheduler, num_lanes=lanes, observer=observer)
+
+
+GENERATION = ServerTask(
+    "generation", generate_router, generation_engine, default_model=lambda settings: settings.default_generation
+)
+TRANSLATION = ServerTask(
+    "translation",
+    translate_router,
+    translation_engine,
+    max_length=lambda settings: Limit("text", settings.max_source_tokens, "RNNSERVE_MAX_SOURCE_TOKENS"),
+    default_model=lambda settings: settings.default_translation,
+)
+SENTIMENT = ServerTask(
+    "sentiment",
+    sentiment_router,
+    partial(batch_engine, "classify"),
+    max_length=lambda settings: Limit("text", settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS"),
+    default_model=lambda settings: settings.default_sentiment,
+)
+TASKS = (GENERATION, TRANSLATION, SENTIMENT)

@@ -2,27 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from models.tokenizer import Tokenizer
 from server.errors import FieldError
+from server.task import Limit
 
 _LONG = 4096  # characters; tokenizing more at once would hold up the event loop
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The longest text that a field may hold.
-
-    Attributes:
-        field: the request's field.
-        tokens: of each of its texts.
-        setting: the variable that sets it, for the message.
-    """
-
-    field: str
-    tokens: int
-    setting: str
 
 
 async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -> list[list[int]]:

@@ -1,1 +1,0 @@
-"""What goes over the wire: requests and answers as pydantic models, field by field."""

@@ -1,1 +1,0 @@
-"""Paths and what answers them."""
