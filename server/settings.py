@@ -163,8 +163,10 @@ class Settings(BaseSettings):
         description="Threads that compute for one model, each with rows of its own; 0: one per core. On a GPU one.",
     )
     threads: int = Field(default=1, ge=1, le=64, description="Threads inside one operator of the runtime.")
-    window_steps: Literal[1, 2, 4, 8] = Field(
+    window_steps: int = Field(
         default=8,
+        ge=1,
+        le=8,
         description="Most decoding steps in one runtime call, and most tokens in one event of a stream. Rows join and "
         "leave the batch between calls.",
     )

@@ -232,17 +232,34 @@ def _carried(step: onnx.ModelProto) -> _State:
     while (node := made_by[name]).op_type == "Identity":
         lifted.append(node)
         name = node.input[0]
-    constants = {tensor.name: tensor for tensor in step.graph.initializer}
-    if node.op_type != "Concat" or len(node.input) != len(split.output) or split.input[1] not in constants:
+    if node.op_type != "Concat" or len(node.input) != len(split.output):
         return whole
-    sizes = onnx.numpy_helper.to_array(constants[split.input[1]]).tolist()
+    sizes = _sizes(step, split)
+    outside = {name for item in (node, *lifted) for name in item.output}
+    kept = [item for item in step.graph.node if item is not node and item not in lifted]
+    if not sizes or any(outside.intersection(item.input) for item in kept):  # the joined row is read in the step
+        return whole
     shapes = onnx.shape_inference.infer_shapes(step).graph.value_info
-    widths = {item.name: item.type.tensor_type.shape.dim[-1].dim_value for item in shapes}
+    widths = {
+        item.name: item.type.tensor_type.shape.dim[-1].dim_value for item in shapes if item.type.tensor_type.shape.dim
+    }
     if any(widths.get(part) not in (None, 0, size) for part, size in zip(node.input, sizes, strict=True)):
         return whole
     if len(set(sizes)) > 1 and any(not widths.get(part) for part in node.input):
         return whole  # parts of several widths, in an order that is not known
     return _State(list(split.output), list(node.input), sizes, [split, node, *lifted])
+
+
+def _sizes(step: onnx.ModelProto, split: onnx.NodeProto) -> list[int]:
+    """The widths of a Split's parts of the state row; empty where they are not constants."""
+    if len(split.input) == 1:  # equal parts
+        width, num_parts = _width(step, "state"), len(split.output)
+        return [] if width % num_parts else [width // num_parts] * num_parts
+    for tensor in step.graph.initializer:
+        if tensor.name == split.input[1]:
+            sizes: list[int] = onnx.numpy_helper.to_array(tensor).tolist()
+            return sizes
+    return []
 
 
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:

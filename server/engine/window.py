@@ -14,13 +14,11 @@ class WindowLength:
     """Chooses the number of steps.
 
     Args:
-        max_steps: one of LENGTHS; an attribute, too.
+        max_steps: at least 1; windows are the lengths of LENGTHS up to it.
         most_seconds: a window of more than one step lasts no longer.
     """
 
     def __init__(self, max_steps: int = LENGTHS[-1], most_seconds: float = MOST_SECONDS) -> None:
-        if max_steps not in LENGTHS:
-            raise ValueError(f"max_steps {max_steps} must be one of {LENGTHS}")
         self.max_steps = max_steps
         self._lengths = [length for length in LENGTHS if length <= max_steps]
         self._most_seconds = most_seconds

@@ -351,6 +351,7 @@ class StepBatch(GenerationBatch):
         self._sampling[slot] = sampling_row(options, seed=prompt.seed, choice=row.choice, position=position)[0]
         is_wide_filter = self._vocab_size > NARROW and (options.top_k > 0 or options.top_p < 1)
         self._is_sampled[slot] = self._chooser is None or is_wide_filter
+        del self._penalty_rows[slot:]  # of rows that have left
         self._penalty_rows.append(penalty_row(options, prompt.tokens, self._vocab_size))
         self._penalties = None
         return 0
