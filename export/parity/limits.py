@@ -12,21 +12,21 @@ INT8_NATS_TOLERANCE = 0.01  # share by which nats per token may rise
 INT8_PROBABILITY_TOLERANCE = 0.02  # mean difference of a class's probability
 CPU_BACKEND = "onnxruntime-cpu"
 
-# On a CPU an answer is the same to the bit in any company, padding and cut.
+# On a CPU an answer is the same to the bit whatever the rest of the batch, the padding and the chunks.
 _EXACT = {
     name: Limit(0)
     for name in (
         "rows_changed_by_chunks_or_steps",
-        "rows_changed_by_company",
+        "rows_changed_by_batch",
         "rows_changed_by_padding",
         "rows_changed_by_decode",
     )
 }
 # Of a user's own module within rounding; bits are facts.
-_OF_WRAPPED = ("worst_change_by_chunks", "worst_change_by_company", "worst_change_by_padding", "worst_attention_fault")
+_OF_WRAPPED = ("worst_change_by_chunks", "worst_change_by_batch", "worst_change_by_padding", "worst_attention_fault")
 _FORMAT_CHECK = (
     "This is a format check: ONNX Runtime ran the graphs on the CPU. What a GPU computes was not seen; rows changed by "
-    "company, chunks or padding are facts here, not checks."
+    "the batch, chunks or padding are facts here, not checks."
 )
 _EMULATED = (
     "The CPU has no float16 products: the figures are from the same graphs with float16 rounding emulated in float32."

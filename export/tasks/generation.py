@@ -121,7 +121,7 @@ def verify_language_model(
     tokens, margins = reference.greedy(prompts, NUM_DECODED_TOKENS)
     return {
         "rows_changed_by_chunks_or_steps": parted,
-        "rows_changed_by_company": _batch_differences(runner, config),
+        "rows_changed_by_batch": _batch_differences(runner, config),
         "rows_changed_by_padding": _padding_differences(runner, config),
         "worst_error": errors.worst,
         "mean_error": errors.mean,

@@ -80,7 +80,7 @@ def verify_classifier(
         Figures by name; what they may be is in export.parity.limits.
     """
     errors = Errors()
-    by_company = by_padding = 0
+    by_batch = by_padding = 0
     differences, agreements = [], []
     for batch in [*ragged_texts(config.vocab_size, 0, SOURCES), *([] if texts is None else [texts])]:
         ids, lengths = padded(batch)
@@ -96,9 +96,9 @@ def verify_classifier(
         for row, text in enumerate(batch):
             own_ids, own_lengths = padded([text])
             alone = runner.run("classify", {"ids": own_ids, "lengths": own_lengths})["logits"][0]
-            by_company += not np.array_equal(alone, found[row])
+            by_batch += not np.array_equal(alone, found[row])
     return {
-        "rows_changed_by_company": by_company,
+        "rows_changed_by_batch": by_batch,
         "rows_changed_by_padding": by_padding,
         "worst_error": errors.worst,
         "mean_error": errors.mean,

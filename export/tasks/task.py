@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from torch import nn
 
 from export.user_module.wrap.native import Native
 from models.architecture import WrappedConfig
@@ -43,7 +42,7 @@ class Architecture(Protocol):
 class UserModel(Protocol):
     """A user's module behind the graphs of its task."""
 
-    module: nn.Module
+    module: Any  # torch.nn.Module
 
     def config(self) -> WrappedConfig:
         """What its graphs take and give."""
@@ -95,6 +94,6 @@ class TaskExport:
     """
 
     task: str
-    user_model: Callable[[nn.Module, WrapFacts], UserModel]
+    user_model: Callable[[Any, WrapFacts], UserModel]
     consistency: Callable[[OpenGraphs, WrappedConfig], dict[str, float]]
     architecture: Callable[[Bundle, Any], Architecture] | None = None

@@ -125,7 +125,7 @@ def verify_translator(
     ids, lengths = padded(batches[-1])
     tokens, margins = reference.greedy(ids, lengths, end_id, NUM_TARGET_TOKENS)
     return {
-        "rows_changed_by_company": _batch_differences(runner, step, config),
+        "rows_changed_by_batch": _batch_differences(runner, step, config),
         "rows_changed_by_padding": _padding_differences(runner, config),
         "worst_error": errors.worst,
         "mean_error": errors.mean,

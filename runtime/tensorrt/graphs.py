@@ -46,7 +46,7 @@ class TensorrtGraphs:
         return TensorrtSequenceRunner({name: it for name, it in self.engines.items() if name not in ("step", GATHER)})
 
     def steps(self, capacity: int) -> StepRunner:
-        """The runner of a language model's step.
+        """The runner of the step, where rows keep nothing beside their state.
 
         Raises:
             RunnerError: the engines were built for fewer slots.
@@ -56,7 +56,7 @@ class TensorrtGraphs:
         return TensorrtStepRunner(self._step_graph(capacity), capacity)
 
     def attention_steps(self, capacity: int) -> AttentionStepRunner:
-        """The runner of a translator's step; as `steps`."""
+        """The runner of the step of a task with row tensors; as `steps`."""
         from runtime.tensorrt.attention_run import TensorrtAttentionStepRunner
 
         length = padded_length(self.limits.max_length)

@@ -156,7 +156,7 @@ def check_text_length(who: str, module: nn.Module, task: Task, facts: "WrapFacts
 def batch_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]:
     """Whether alone = in a batch, whatever the padding holds; see TaskExport."""
     graph, sequences = batch_graph(task_of(config.task)), opened.sequences()
-    company, padding = Changes(), Changes()
+    in_batch, padding = Changes(), Changes()
     for texts in ragged_texts(config.vocab_size, 1, SHAPES):
         ids, lengths = padded(texts)
         is_text = np.arange(ids.shape[1] + 16) < lengths[:, None]
@@ -169,11 +169,11 @@ def batch_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]
             alone = sequences.run(graph.name, {"ids": own_ids, "lengths": own_lengths})[graph.outputs[0].name]
             answer = _own(graph, together, row, len(text))
             padding.add([(_own(graph, otherwise, row, len(text)), answer)])
-            company.add([(answer, _own(graph, alone, 0, len(text)))])
+            in_batch.add([(answer, _own(graph, alone, 0, len(text)))])
     return {
-        "worst_change_by_company": company.worst,
+        "worst_change_by_batch": in_batch.worst,
         "worst_change_by_padding": padding.worst,
-        "other_bits_by_company": company.num_rows,
+        "other_bits_by_batch": in_batch.num_rows,
         "other_bits_by_padding": padding.num_rows,
     }
 

@@ -233,7 +233,7 @@ def generation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, f
     """Whether chunks = whole, steps = whole, alone = in a batch, whatever the padding holds; see TaskExport."""
     runner, step = opened.sequences(), opened.steps(NUM_SLOTS)
     vocab_size, state_width = config.vocab_size, config.state_size
-    chunked, stepped, company, padding = Changes(), Changes(), Changes(), Changes()
+    chunked, stepped, in_batch, padding = Changes(), Changes(), Changes(), Changes()
     for texts in ragged_texts(vocab_size, 1, SHAPES):
         ids, lengths = unpadded(texts)
         state = np.zeros((len(ids), state_width), np.float32)
@@ -242,7 +242,7 @@ def generation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, f
         padding.add_rows(runner.run("advance", {"ids": other, "lengths": lengths, "state": state}), together)
         for row, text in enumerate(texts):
             whole = _advanced(runner, [text], state[:1])
-            company.add([(together[name][row], whole[name][0]) for name in whole])
+            in_batch.add([(together[name][row], whole[name][0]) for name in whole])
             for size in CHUNK_SIZES:
                 carried = {"new_state": state[:1]}
                 for start in range(0, len(text), size):
@@ -252,14 +252,14 @@ def generation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, f
             for token in text:
                 logits = step.step(np.array([token]), np.zeros(1, np.int64)).copy()
             stepped.add_rows({"logits": logits, "new_state": step.get(0)[None]}, whole)
-        company.add_rows(*_stepped_alone_and_together(step, ids, state))
+        in_batch.add_rows(*_stepped_alone_and_together(step, ids, state))
     return {
         "worst_change_by_chunks": chunked.worst,
         "worst_step_against_whole": stepped.worst,
-        "worst_change_by_company": company.worst,
+        "worst_change_by_batch": in_batch.worst,
         "worst_change_by_padding": padding.worst,
         "other_bits_by_chunks_or_steps": chunked.num_rows + stepped.num_rows,
-        "other_bits_by_company": company.num_rows,
+        "other_bits_by_batch": in_batch.num_rows,
         "other_bits_by_padding": padding.num_rows,
     }
 

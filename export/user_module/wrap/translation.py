@@ -295,7 +295,7 @@ def translation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, 
     """Whether alone = in a batch, whatever the padding holds, and attention is a set of shares; see TaskExport."""
     runner, step, vocab_size = opened.sequences(), opened.attention_steps(NUM_SLOTS), config.vocab_size
     generator = np.random.default_rng(3)
-    company, padding = Changes(), Changes()
+    in_batch, padding = Changes(), Changes()
     fault = 0.0
     for texts in ragged_texts(vocab_size, 1, SHAPES):
         ids, lengths = padded(texts)
@@ -312,16 +312,16 @@ def translation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, 
             alone = runner.run("encode", {"ids": own_ids, "lengths": own_lengths})
             mine = _forced(step, alone, own_lengths, targets[own])
             encoded, length = _row(together, row, len(text)), len(text)
-            company.add([*_pairs(encoded, _row(alone, 0, length)), *_pairs(answers[row], mine[0], length)])
+            in_batch.add([*_pairs(encoded, _row(alone, 0, length)), *_pairs(answers[row], mine[0], length)])
             padding.add([*_pairs(encoded, _row(otherwise, row, length)), *_pairs(answers[row], of_others[row], length)])
             attention = answers[row]["attention"]
             faults = (attention[:, length:], attention.sum(axis=1) - 1, np.minimum(attention, 0))
             fault = max(fault, *(float(np.abs(part).max(initial=0)) for part in faults))
     return {
-        "worst_change_by_company": company.worst,
+        "worst_change_by_batch": in_batch.worst,
         "worst_change_by_padding": padding.worst,
         "worst_attention_fault": fault,
-        "other_bits_by_company": company.num_rows,
+        "other_bits_by_batch": in_batch.num_rows,
         "other_bits_by_padding": padding.num_rows,
     }
 

@@ -186,7 +186,7 @@ def _wrapped_set(bundle: Bundle, user: UserModel, say: Say) -> Report:
         worst = max(value for name, value in figures.items() if name.startswith("worst_change"))
         causes = f" Likely because graph {'; graph '.join(warnings)}." if warnings else ""
         say(
-            f"The last bits of an answer may depend on its neighbours: by at most {worst:.1g}, within rounding "
+            f"The last bits of an answer may depend on the rest of the batch: by at most {worst:.1g}, within rounding "
             f"but not nothing: {', '.join(others)}.{causes}"
         )
     return report

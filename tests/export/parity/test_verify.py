@@ -37,7 +37,7 @@ def test_the_gpu_sets_pass_and_say_that_it_is_a_format_check(tmp_path: Path, kin
         assert report.faults == ()
         assert "This is a format check" in report.notes[0]
         assert "What a GPU computes was not seen" in report.notes[0]
-        assert "rows_changed_by_company" in report.facts, "on a GPU this is a fact, not a check"
+        assert "rows_changed_by_batch" in report.facts, "on a GPU this is a fact, not a check"
     assert {check.name for check in exact.checks} >= {"worst_error"}
     assert {check.name for check in half.checks} >= {"mean_error", "argmax_agreement"}
     assert exact.figures()["worst_error"] <= 1e-5 < half.figures()["worst_error"], "float16 rounding is seen"
@@ -127,7 +127,7 @@ def test_a_set_as_the_server_opens_it_measures_as_its_files_do(built_bundle: Bui
         plain = bundle.graph_set("fp32").manifest.parity
         assert served.keys() == plain.keys()
         assert served["worst_error"] == pytest.approx(plain["worst_error"], abs=1e-6)
-        assert served["rows_changed_by_company"] == 0
+        assert served["rows_changed_by_batch"] == 0
 
 
 def test_a_users_text_is_measured(built_bundle: Built, tmp_path: Path) -> None:
@@ -173,6 +173,6 @@ def test_figures_outside_their_limits_fail_nan_included() -> None:
         report = judged("gpu-fp16", "onnxruntime-cpu", good | {name: value}, limits)
         with pytest.raises(ParityError, match=f"gpu-fp16 fails parity on onnxruntime-cpu: {name} is"):
             raise_if_failed([report])
-    assert "rows_changed_by_company" not in limits
-    assert limits_of("fp32", "onnxruntime-cpu")["rows_changed_by_company"].value == 0
-    assert "rows_changed_by_company" not in limits_of("fp32", "onnxruntime-cuda")
+    assert "rows_changed_by_batch" not in limits
+    assert limits_of("fp32", "onnxruntime-cpu")["rows_changed_by_batch"].value == 0
+    assert "rows_changed_by_batch" not in limits_of("fp32", "onnxruntime-cuda")

@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from export.__main__ import app
 
-MODULES = Path(__file__).parents[2] / "modules"
+MODULES = Path(__file__).parent / "modules"
 
 
 def run_module(reference: str, inputs: Sequence[str], output: Path, *options: str) -> Result:

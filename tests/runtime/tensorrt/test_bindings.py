@@ -16,7 +16,7 @@ import pytest
 
 from tests.runtime.tensorrt.uses import FOLDER, overrides
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 API = os.environ.get("RNNSERVE_TENSORRT_API")
 needs_api = pytest.mark.skipif(API is None, reason="RNNSERVE_TENSORRT_API is not set: no TensorRT bindings to check")
 

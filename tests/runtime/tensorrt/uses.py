@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-FOLDER = Path(__file__).parents[4] / "export" / "backends" / "tensorrt"
+FOLDER = Path(__file__).parents[3] / "runtime" / "tensorrt"
 _SIGNATURE = re.compile(r"^(?:\d+\. )?(\w+)\((.*)\)(?: -> (.+))?$")
 
 

@@ -93,8 +93,8 @@ def test_a_sum_over_time_is_served_and_its_effect_on_the_last_bit_is_told(tmp_pa
     assert found.bundle.graph_set("fp32").manifest.notes["warnings"] == [
         "classify holds ReduceSum: sums over padding change with the batch's padded size"
     ]
-    is_told = any(line.startswith("The last bits of an answer may depend on its neighbours") for line in said)
-    assert is_told == (figures["other_bits_by_company"] + figures["other_bits_by_padding"] > 0)
+    is_told = any(line.startswith("The last bits of an answer may depend on the rest of the batch") for line in said)
+    assert is_told == (figures["other_bits_by_batch"] + figures["other_bits_by_padding"] > 0)
 
 
 @pytest.mark.parametrize(
