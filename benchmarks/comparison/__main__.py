@@ -2,9 +2,10 @@
 
 All serve the same int8 graphs on ONNX Runtime with one thread in an operator; the others through one static-batch
 generator (benchmarks.comparison.batch_generation) and their own dynamic batching, each as its documentation says,
-with the best settings that were found (benchmarks.comparison.servers), once with one process for the model and once with two.
-rnnserve is one process with its defaults. One server runs at a time; the rounds take turns. Clients and server share
-the machine's cores. The bare loop is the same graph at 64 rows, one thread, state fed back, no sampling, no prompts.
+with the best settings that were found (benchmarks.comparison.servers), once with one process for the model and once
+with two. rnnserve is one process with its defaults. One server runs at a time; the rounds take turns. Clients and
+server share the machine's cores.
+The bare loop is the same graph at 64 rows, one thread, state fed back, no sampling, no prompts.
 The generator is also measured by itself, in batches of 64 without a server: no server that uses it once can be faster.
 
     make bench-comparison

@@ -34,7 +34,7 @@ from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 Key = Hashable
 Verdict = Literal["works", "fails", "fails late", "is broken"]  # the last: some rows' numbers are not finite
 FAILURES: list[Verdict] = ["fails", "fails late", "is broken", "is broken"]
-TIMEOUT = 20  # seconds until something that should happen counts as lost
+PATIENCE = 20  # seconds until something that should happen counts as lost
 
 
 @dataclass(eq=False)
@@ -75,7 +75,7 @@ class Gate:
         call = HeldCall(rows, is_step, may_break)
         if not self._is_open:
             self._loop.call_soon_threadsafe(self._came, call)
-            assert call.go.wait(10 * TIMEOUT)
+            assert call.go.wait(10 * PATIENCE)
         if call.verdict == "fails":
             raise RunnerError("fake failure")
         return call
@@ -93,7 +93,7 @@ class Gate:
 
     async def next_news(self) -> None:
         """A call has come to wait, or a request has had news. Raises AssertionError when nothing happens."""
-        for _ in range(TIMEOUT):  # second by second, so that a machine that stood still has lost one of them
+        for _ in range(PATIENCE):  # second by second, so that a machine that stood still has lost one of them
             try:
                 await asyncio.wait_for(self.news.wait(), 1)
             except TimeoutError:
@@ -420,7 +420,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.release("works", 0)
             num_calls += 1
             assert num_calls < 10_000, "the engine goes round in a circle"
-        late = time.monotonic() + TIMEOUT
+        late = time.monotonic() + PATIENCE
         while self.engine.num_running or self.engine.num_waiting:
             assert time.monotonic() < late, "rows are left over"
             time.sleep(0.0005)

@@ -27,7 +27,7 @@ from server.errors import EngineError, UnavailableError
 from tests.server.engine.counts import Counts
 from tests.server.engine.generation.harness import END, VOCAB_SIZE
 from tests.server.engine.generation.test_machine import GenerationCase, some_generation
-from tests.server.engine.lockstep import TIMEOUT, Case
+from tests.server.engine.lockstep import PATIENCE, Case
 from tests.server.engine.sentiment.test_engine import plainly
 from tests.server.engine.translation.harness import VOCAB_SIZE as TARGET_SIZE
 from tests.server.engine.translation.test_machine import TranslationCase, some_translation
@@ -186,7 +186,7 @@ class Clients:
     async def end(self) -> None:
         """Wait for every request that has not been cancelled; the others are no more waited for."""
         pending = {asyncio.wrap_future(future) for case, future in self.waiting.items() if not case.is_cancelled}
-        for _ in range(3 * TIMEOUT):  # second by second, so that a machine that stood still has lost one of them
+        for _ in range(3 * PATIENCE):  # second by second, so that a machine that stood still has lost one of them
             if pending:
                 done, pending = await asyncio.wait(pending, timeout=1)
                 for ended in done:
@@ -219,7 +219,7 @@ async def one_round(task: str, seed: int, *, is_stopped: bool) -> None:
     if holding_up is not None:
         holding_up.cancel()
     if not is_stopped:
-        for _ in range(1000 * TIMEOUT):
+        for _ in range(1000 * PATIENCE):
             if not (engine.num_running or engine.num_waiting):
                 break
             await asyncio.sleep(0.001)

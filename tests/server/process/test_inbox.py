@@ -17,7 +17,7 @@ from server.process.messages import Codec, Command, Verb
 from server.process.outbox import Address
 from tests.server.running import wait_until
 
-TIMEOUT = 30  # seconds
+PATIENCE = 30  # seconds
 CODEC = Codec(None)
 
 
@@ -119,7 +119,7 @@ def test_a_thread_that_waits_is_woken_by_either(ends: Ends) -> None:
         time.sleep(0.3)
         speak()
         wait_until(partial(lambda number: len(heard) == number, number))
-    listener.join(TIMEOUT)
+    listener.join(PATIENCE)
     assert heard == ["keep", "add", "stop"]
     assert seconds[0] < 0.2, "it did not sleep"
 
@@ -168,6 +168,6 @@ def test_nothing_is_lost_between_threads_and_the_socket(ends: Ends) -> None:
     listener = threading.Thread(target=listen, daemon=True)
     for thread in (listener, *speakers):
         thread.start()
-    listener.join(TIMEOUT)
+    listener.join(PATIENCE)
     assert {name: len(numbers) for name, numbers in heard.items()} == dict.fromkeys(heard, count)
     assert all(numbers == list(range(count)) for numbers in heard.values())

@@ -27,7 +27,7 @@ from models.decoding.options import GenerationOptions
 from server.app import create_app
 from server.settings import Settings
 from tests.server.engine.generation.harness import plain_run
-from tests.server.engine.lockstep import FAILURES, TIMEOUT, Gate, HeldSequences, HeldSteps
+from tests.server.engine.lockstep import FAILURES, PATIENCE, Gate, HeldSequences, HeldSteps
 from tests.server.running import CHARACTERS, fake_model
 from tests.server.sessions.exchange import Exchange
 from tests.server.sessions.test_reading import row_after
@@ -250,7 +250,7 @@ class SessionsMachine(RuleBasedStateMachine):
     def check_idle(self) -> None:
         """Nobody waits: the engine comes to rest."""
         (served,) = self.service.registry.models
-        late = time.monotonic() + TIMEOUT
+        late = time.monotonic() + PATIENCE
         while served.engine.num_running or served.engine.num_waiting:
             assert time.monotonic() < late, "the engine works for nobody"
             time.sleep(0.0002)
