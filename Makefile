@@ -13,11 +13,11 @@ LOAD_HOST ?= http://127.0.0.1:$(PORT)
 #   make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 VENV := .venv
-PEERS := .venv-peers
+OTHERS := .venv-comparison
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo demo-train test check bench bench-peers serve load format
+.PHONY: help install demo demo-train test check bench bench-comparison serve load format
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,13 +73,13 @@ format: $(VENV)/.dev ## rewrite the code in the project's format
 bench: $(VENV)/.dev ## measure, half an hour; RNNSERVE_DATA=FOLDER is needed for translation, sentiment and quality
 	$(BIN)/python -m benchmarks
 
-$(PEERS)/.installed: benchmarks/peers/requirements.txt
-	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+$(OTHERS)/.installed: benchmarks/comparison/requirements.txt
+	$(PYTHON) -m venv $(OTHERS)
+	$(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-bench-peers: $(VENV)/.dev $(PEERS)/.installed ## LitServe, BentoML and Ray Serve (in an environment of their own, 640 MB) beside rnnserve
-	$(BIN)/python -m benchmarks.peers
+bench-comparison: $(VENV)/.dev $(OTHERS)/.installed ## LitServe, BentoML and Ray Serve (in an environment of their own, 640 MB) beside rnnserve
+	$(BIN)/python -m benchmarks.comparison
 
 load: $(VENV)/.dev ## load on a running server, every answer checked (USERS=16 DURATION=60s LOAD_HOST=http://127.0.0.1:8000)
 	$(BIN)/python -m locust --locustfile loadtest/locustfile.py --headless --only-summary --host $(LOAD_HOST) \

@@ -12,21 +12,19 @@ from importlib import import_module
 # name -> module, whose `main` runs it
 ALL = {
     "bare": "benchmarks.generation_bare",
-    "engine": "benchmarks.generation_engine",
     "http": "benchmarks.generation_http",
     "scenarios": "benchmarks.generation_scenarios",
     "prefix": "benchmarks.generation_prefix",
-    "ladder": "benchmarks.ladder",
     "translation": "benchmarks.translation_serving",
     "sentiment": "benchmarks.sentiment_serving",
     "start": "benchmarks.start",
     "overload": "benchmarks.overload",
     "step": "benchmarks.step",
-    "precision": "benchmarks.precision",
-    "quality": "benchmarks.quality",
+    "precision": "benchmarks.quality.precision",
+    "quality": "benchmarks.quality.__main__",
 }
-OTHERS = {"peers": "benchmarks.peers.__main__", "readme": "benchmarks.readme"}  # not by default
-SHORTER = ("bare", "engine", "http", "scenarios", "prefix", "ladder")  # that take a number of rounds
+OTHERS = {"comparison": "benchmarks.comparison.__main__", "readme": "benchmarks.readme"}  # not by default
+SHORTER = ("bare", "http", "scenarios", "prefix")  # that take a number of rounds
 
 
 def main(arguments: list[str]) -> int:

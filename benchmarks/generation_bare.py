@@ -17,7 +17,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.generation_workload import STORE
-from benchmarks.graph_answers import with_sets
+from benchmarks.quality.graph_answers import with_sets
 from benchmarks.report import NO_FILES, report
 from benchmarks.rounds import in_turn
 from models.bundle import Bundle

@@ -42,7 +42,7 @@ NUM_CLIENTS, TIMES_OVER = 64, 4
 WARM_UP, CLOSED_SECONDS = 2.0, 20.0  # of the closed loop
 PARTS = 10  # of the load, each with its own p99; of ten minutes a minute
 MOST_GROWTH, MOST_SLOWER = 1.05, 1.5
-PATIENCE = 30.0  # seconds that the server may take to be idle again
+TIMEOUT = 30.0  # seconds that the server may take to be idle again
 
 
 def main(seconds: float = SECONDS) -> None:
@@ -93,7 +93,7 @@ def _is_idle_again(server: Server) -> bool:
     """Whether every permit and every row comes back."""
     names = (f'rnnserve_{what}{{model="{MODEL}/1"}}' for what in ("requests_running", "rows_running", "rows_waiting"))
     wanted = list(names)
-    deadline = time.perf_counter() + PATIENCE
+    deadline = time.perf_counter() + TIMEOUT
     while time.perf_counter() < deadline:
         metrics = server.metrics()
         if not any(metrics[name] for name in wanted):

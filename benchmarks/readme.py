@@ -30,8 +30,7 @@ INTRODUCTIONS = {
         "The same under the scenarios of MLPerf; latencies count from when a request was due.",
         "同样的负载,按 MLPerf 的场景;延迟自请求应发出之时算起。",
     ),
-    "ladder": ("What each idea brings, without HTTP.", "每个做法带来多少,不经 HTTP。"),
-    "peers": (
+    "comparison": (
         "Beside other servers with the same graphs and the best settings found, with one and with two model processes.",
         "与其他服务器比较:同样的图,各用找到的最佳设置,一个和两个模型进程。",
     ),
@@ -46,7 +45,6 @@ INTRODUCTIONS = {
         "四倍于能回答的请求,并有中途离开的客户端和无效的请求。",
     ),
     "start": ("From the process's start to readiness.", "从进程启动到就绪。"),
-    "engine": ("The engine without HTTP.", "不经 HTTP 的引擎。"),
     "bare": ("The step loops that the others are held beside.", "供其他项比较的裸步进循环。"),
 }
 ENGLISH, IN_CHINESE = 0, 1

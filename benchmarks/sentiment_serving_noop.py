@@ -19,7 +19,7 @@ from benchmarks.serving.cpu import cpu_seconds_of
 from benchmarks.serving.server import HOST, free_port
 from server.transport.answers import JsonAnswer
 
-_PATIENCE = 30.0  # seconds that a start may take
+_TIMEOUT = 30.0  # seconds that a start may take
 
 
 def noop_app(answer: bytes) -> FastAPI:
@@ -62,7 +62,7 @@ class NoopServer:
         command = [sys.executable, "-m", "benchmarks.sentiment_serving_noop", str(self.port), self._answer.decode()]
         self._process = subprocess.Popen(command)
         self.pid = self._process.pid
-        deadline = time.perf_counter() + _PATIENCE
+        deadline = time.perf_counter() + _TIMEOUT
         while not _listens(self.port):
             if self._process.poll() is not None or time.perf_counter() > deadline:
                 self._stop()

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.sentiment_quality import labelled_of
+from benchmarks.quality.sentiment import labelled_of
 from loadtest.questions import read_texts
 from models.bundle import Bundle
 from models.errors import DataError

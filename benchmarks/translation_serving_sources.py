@@ -3,7 +3,7 @@
 import random
 from typing import NamedTuple
 
-from benchmarks.translation_quality import pairs_of
+from benchmarks.quality.translation import pairs_of
 from models.bundle import Bundle
 from models.errors import DataError
 from training.data.folder import VARIABLE

@@ -16,7 +16,7 @@ from typing import Self
 from benchmarks.serving.cpu import cpu_seconds_of
 
 HOST = "127.0.0.1"
-_PATIENCE = 120.0  # seconds that a start or an end may take
+_TIMEOUT = 120.0  # seconds that a start or an end may take
 _POLL = 0.01  # seconds between two looks at a server that starts
 _LOG_LINES = 20  # shown of a server that does not start
 
@@ -64,8 +64,8 @@ class Server:
             while not self._is_ready():
                 if self._process.poll() is not None:
                     raise RuntimeError(f"the server ended with code {self._process.returncode}:\n{self._last_words()}")
-                if time.perf_counter() - started > _PATIENCE:
-                    raise RuntimeError(f"the server was not ready in {_PATIENCE:.0f} s:\n{self._last_words()}")
+                if time.perf_counter() - started > _TIMEOUT:
+                    raise RuntimeError(f"the server was not ready in {_TIMEOUT:.0f} s:\n{self._last_words()}")
                 time.sleep(_POLL)
         except BaseException:
             self._stop()
@@ -125,7 +125,7 @@ class Server:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(timeout=_PATIENCE)
+                self._process.wait(timeout=_TIMEOUT)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

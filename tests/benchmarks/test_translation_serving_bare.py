@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.graph_answers import translations
+from benchmarks.quality.graph_answers import translations
 from benchmarks.translation_serving_bare import BareTranslator
 from benchmarks.translation_serving_sources import sources_of
 from models.bundle import Bundle

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.graph_answers import class_logits, translations
-from benchmarks.sentiment_quality import class_scores, labelled_of
-from benchmarks.translation_quality import pairs_of
+from benchmarks.quality.graph_answers import class_logits, translations
+from benchmarks.quality.sentiment import class_scores, labelled_of
+from benchmarks.quality.translation import pairs_of
 from export.build import build_sets
 from models.bundle import Bundle
 from models.decoding.options import TranslationOptions

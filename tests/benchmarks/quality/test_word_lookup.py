@@ -1,4 +1,4 @@
-from benchmarks.word_lookup import WordLookup, words_of
+from benchmarks.quality.word_lookup import WordLookup, words_of
 from models.tokenizer import Tokenizer
 from training.data.pairs import Pair
 

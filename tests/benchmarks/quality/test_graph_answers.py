@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks.graph_answers import class_logits, translations, with_sets
+from benchmarks.quality.graph_answers import class_logits, translations, with_sets
 from models.bundle import Bundle
 from models.decoding.options import TranslationOptions
 

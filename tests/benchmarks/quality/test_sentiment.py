@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.bag_of_words import BagOfWords
-from benchmarks.sentiment_quality import class_scores
+from benchmarks.quality.bag_of_words import BagOfWords
+from benchmarks.quality.sentiment import class_scores
 from training.data.labels import Labelled
 
 LABELS = ["negative", "positive"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers.batch_generation import BatchGenerator, Request
+from benchmarks.comparison.batch_generation import BatchGenerator, Request
 from models.bundle import Bundle
 from models.tokenizer import Tokenizer
 from tests.end_to_end.real_server import real_server

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from benchmarks.comparison.workload import SHORT
 from benchmarks.generation_workload import NUM_CLIENTS
-from benchmarks.peers.workload import SHORT
 from export.figure import new_figure
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import orjson
 
+from benchmarks.comparison.process import ServerProcess
+from benchmarks.comparison.server_settings import ServerSettings
+from benchmarks.comparison.workload import Dialect
 from benchmarks.generation_workload import MODEL, STORE
-from benchmarks.peers.process import PeerProcess
-from benchmarks.peers.settings import PeerSettings
-from benchmarks.peers.workload import Dialect
 from benchmarks.serving.server import HOST, Server, free_port
 
 ROOT = Path(__file__).parent.parent.parent
-ENVIRONMENT = ROOT / ".venv-peers"
-_PATIENCE = 120.0  # seconds that a start may take
-# No peer reports home; Ray starts no more than it needs.
+ENVIRONMENT = ROOT / ".venv-comparison"
+_TIMEOUT = 120.0  # seconds that a start may take
+# None of them reports home; Ray starts no more than it needs.
 _QUIET = {
     "BENTOML_DO_NOT_TRACK": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -41,16 +41,16 @@ class Running(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class OtherServer:
     """One of the other servers.
 
     Attributes:
         package: its name in the package index.
-        program: the program in .venv-peers and its arguments; "{port}" is put in.
+        program: the program in .venv-comparison and its arguments; "{port}" is put in.
         dialect: how it is asked.
         max_batch_size: requests of a batch.
-        wait_ms: see PeerSettings.
-        num_workers: see PeerSettings.
+        wait_ms: see ServerSettings.
+        num_workers: see ServerSettings.
     """
 
     package: str
@@ -67,20 +67,20 @@ class Peer:
         Raises:
             RuntimeError: it did not come up.
         """
-        settings = PeerSettings(
+        settings = ServerSettings(
             str(STORE.resolve()), MODEL, free_port(), self.max_batch_size, self.wait_ms, self.num_workers
         )
         program, *arguments = (part.format(port=settings.port) for part in self.program)
         command = [str(ENVIRONMENT / "bin" / program), *arguments]
         environment = {**_QUIET, **settings.environment(), "PYTHONPATH": str(ROOT)}
-        with PeerProcess(command, environment) as process:
+        with ServerProcess(command, environment) as process:
             self._wait(process, settings.port)
             yield Running(settings.port, process.cpu_seconds)
 
-    def _wait(self, process: PeerProcess, port: int) -> None:
+    def _wait(self, process: ServerProcess, port: int) -> None:
         """Ask until it answers."""
         body = orjson.dumps(self.dialect.body({"prompt": "Good morrow", "max_tokens": 1}))
-        deadline = time.perf_counter() + _PATIENCE
+        deadline = time.perf_counter() + _TIMEOUT
         while time.perf_counter() < deadline:
             process.check()
             connection = http.client.HTTPConnection(HOST, port, timeout=10)
@@ -93,7 +93,7 @@ class Peer:
             finally:
                 connection.close()
             time.sleep(0.1)
-        raise RuntimeError(f"{self.package} did not answer in {_PATIENCE:.0f} s:\n{process.last_words()}")
+        raise RuntimeError(f"{self.package} did not answer in {_TIMEOUT:.0f} s:\n{process.last_words()}")
 
 
 @contextmanager
@@ -104,14 +104,16 @@ def running_rnnserve() -> Iterator[Running]:
 
 
 def installed_version(package: str) -> str:
-    """The version of a package in .venv-peers.
+    """The version of a package in .venv-comparison.
 
     Raises:
         RuntimeError: it is not installed there.
     """
     found = list(ENVIRONMENT.glob(f"lib/python*/site-packages/{package}-*.dist-info"))
     if len(found) != 1:
-        raise RuntimeError(f"{package} is not installed in {ENVIRONMENT}; run `make bench-peers`, which installs it.")
+        raise RuntimeError(
+            f"{package} is not installed in {ENVIRONMENT}; run `make bench-comparison`, which installs it."
+        )
     return found[0].name.removeprefix(f"{package}-").removesuffix(".dist-info")
 
 
@@ -128,29 +130,37 @@ RNNSERVE = Dialect("/v1/generate", lambda asked: asked, lambda answer: int(answe
 #   BentoML    batches of 32 28,800, of 64 27,400
 #   Ray Serve  batches of 32: waiting 200 ms 17,200, 100 ms 16,300
 # A batch begins when it is full, so with 64 clients that ask again at once the long waits are not waited for.
-LITSERVE = Peer(
+LITSERVE = OtherServer(
     package="litserve",
-    program=("python", "-m", "benchmarks.peers.litserve_service"),
+    program=("python", "-m", "benchmarks.comparison.litserve_service"),
     dialect=Dialect("/predict", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
     max_batch_size=64,
     wait_ms=100,
 )
-BENTOML = Peer(
+BENTOML = OtherServer(
     package="bentoml",
-    program=("bentoml", "serve", "benchmarks.peers.bentoml_service:Generation", "--host", HOST, "--port", "{port}"),
+    program=(
+        "bentoml",
+        "serve",
+        "benchmarks.comparison.bentoml_service:Generation",
+        "--host",
+        HOST,
+        "--port",
+        "{port}",
+    ),
     dialect=Dialect(
         "/generate", lambda asked: {"requests": [asked]}, lambda answer: int(answer[0]["completion_tokens"])
     ),
     max_batch_size=64,
     wait_ms=60_000,
 )
-RAY_SERVE = Peer(
+RAY_SERVE = OtherServer(
     package="ray",
-    program=("python", "-m", "benchmarks.peers.ray_service"),
+    program=("python", "-m", "benchmarks.comparison.ray_service"),
     dialect=Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
     max_batch_size=64,
     wait_ms=200,
 )
 
-PEERS = {"LitServe": LITSERVE, "BentoML": BENTOML, "Ray Serve": RAY_SERVE}
-PEERS |= {f"{name}, 2 processes": replace(peer, num_workers=2, max_batch_size=32) for name, peer in PEERS.items()}
+OTHERS = {"LitServe": LITSERVE, "BentoML": BENTOML, "Ray Serve": RAY_SERVE}
+OTHERS |= {f"{name}, 2 processes": replace(other, num_workers=2, max_batch_size=32) for name, other in OTHERS.items()}

@@ -1,4 +1,4 @@
-"""A peer in processes of its own, all of which are found again and ended. Knows /proc; knows no peer."""
+"""A server in processes of its own, all of which are found again and ended. Knows /proc; knows no server's settings."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_MARK = "PEER_RUN"  # in the environment of every process that a peer starts, however far it moves away
+_MARK = "COMPARISON_RUN"  # in the environment of every process that a server starts, however far it moves away
 _TICKS = os.sysconf("SC_CLK_TCK")
 _GRACE = 3.0  # seconds between asking processes to end and ending them
 _LOG_LINES = 30
 
 
-class PeerProcess:
+class ServerProcess:
     """A program and all that it starts, from entering a `with` block to leaving it.
 
     Args:
@@ -30,7 +30,7 @@ class PeerProcess:
         self._mark = uuid.uuid4().hex
         self._environment = {**os.environ, **environment, _MARK: self._mark}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the block is left
-        self._folder = tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="comparison-", ignore_cleanup_errors=True)
         self._process: subprocess.Popen[bytes]
 
     def __enter__(self) -> Self:

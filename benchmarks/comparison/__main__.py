@@ -1,13 +1,14 @@
 """rnnserve, LitServe, BentoML and Ray Serve under the same load, in one run, beside the bare step loop.
 
 All serve the same int8 graphs on ONNX Runtime with one thread in an operator; the others through one static-batch
-generator (benchmarks.peers.batch_generation) and their own dynamic batching, each as its documentation says, with the
-best settings that were found (benchmarks.peers.servers), once with one process for the model and once with two.
-rnnserve is one process with its defaults. One server runs at a time; the rounds take turns. Clients and server share
-the machine's cores. The bare loop is the same graph at 64 rows, one thread, state fed back, no sampling, no prompts.
+generator (benchmarks.comparison.batch_generation) and their own dynamic batching, each as its documentation says,
+with the best settings that were found (benchmarks.comparison.servers), once with one process for the model and once
+with two. rnnserve is one process with its defaults. One server runs at a time; the rounds take turns. Clients and
+server share the machine's cores.
+The bare loop is the same graph at 64 rows, one thread, state fed back, no sampling, no prompts.
 The generator is also measured by itself, in batches of 64 without a server: no server that uses it once can be faster.
 
-    make bench-peers
+    make bench-comparison
 """
 
 import time
@@ -20,22 +21,22 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmarks.generation_bare import BareLoops, open_bundle
-from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, w1
-from benchmarks.peers.batch_generation import GRAPH_SET, BatchGenerator, Request
-from benchmarks.peers.picture import picture
-from benchmarks.peers.process import machine_cpu_seconds
-from benchmarks.peers.servers import (
+from benchmarks.comparison.batch_generation import GRAPH_SET, BatchGenerator, Request
+from benchmarks.comparison.picture import picture
+from benchmarks.comparison.process import machine_cpu_seconds
+from benchmarks.comparison.servers import (
     BENTOML,
     LITSERVE,
-    PEERS,
+    OTHERS,
     RAY_SERVE,
     RNNSERVE,
     Running,
     installed_version,
     running_rnnserve,
 )
-from benchmarks.peers.workload import SHORT, Dialect, requests
+from benchmarks.comparison.workload import SHORT, Dialect, requests
+from benchmarks.generation_bare import BareLoops, open_bundle
+from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, w1
 from benchmarks.report import report
 from benchmarks.serving.client import connector
 from benchmarks.serving.loops import closed_loop, run
@@ -65,7 +66,7 @@ def main() -> None:
     generator = BatchGenerator.open(STORE, MODEL, NUM_CLIENTS)
     servers: dict[str, tuple[Callable[[], AbstractContextManager[Running]], Dialect]] = {
         "rnnserve": (running_rnnserve, RNNSERVE),
-        **{name: (peer.running, peer.dialect) for name, peer in PEERS.items()},
+        **{name: (other.running, other.dialect) for name, other in OTHERS.items()},
     }
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
     bare: list[float] = []
@@ -93,11 +94,11 @@ def main() -> None:
         "servers": {name: _description(name) | found for name, found in figures.items()},
         "rounds": rounds,
     }
-    report("peers", _table(figures, median(bare), median(static)), result, picture(figures))
+    report("comparison", _table(figures, median(bare), median(static)), result, picture(figures))
 
 
 def _static_tokens_per_second(generator: BatchGenerator, workload: Workload) -> float:
-    """Of the peers' generator alone."""
+    """Of the other servers' generator alone."""
     tokens, number, started = 0, 0, time.perf_counter()
     while time.perf_counter() - started < BARE_SECONDS:
         batch = [Request(*workload.ask(number + i)) for i in range(NUM_CLIENTS)]
@@ -132,14 +133,14 @@ def _figures(server: Running, workload: Workload, dialect: Dialect) -> dict[str,
 
 def _description(name: str) -> dict[str, Any]:
     """What was run: its version, and how it was told to batch."""
-    if name not in PEERS:
+    if name not in OTHERS:
         return {"version": version("rnnserve")}
-    peer = PEERS[name]
+    other = OTHERS[name]
     return {
-        "version": installed_version(peer.package),
-        "max_batch_size": peer.max_batch_size,
-        "wait_ms": peer.wait_ms,
-        "num_workers": peer.num_workers,
+        "version": installed_version(other.package),
+        "max_batch_size": other.max_batch_size,
+        "wait_ms": other.wait_ms,
+        "num_workers": other.num_workers,
     }
 
 
@@ -148,7 +149,9 @@ def _table(figures: dict[str, dict[str, float]], bare: float, static: float) -> 
         f"{MODEL}, int8, {NUM_CLIENTS} clients, whole answers, median of {ROUNDS} rounds; "
         f"bare step loop {bare:,.0f} tokens/s, static batches without a server {static:,.0f}"
     )
-    versions = ", ".join(f"{peer.package} {installed_version(peer.package)}" for peer in (LITSERVE, BENTOML, RAY_SERVE))
+    versions = ", ".join(
+        f"{other.package} {installed_version(other.package)}" for other in (LITSERVE, BENTOML, RAY_SERVE)
+    )
     caption = (
         f"{versions}; batches of 64, with two processes of 32. Latencies are those of whole answers, and of the "
         f"answers of at most {SHORT} tokens among them; cores are CPU seconds a second, of all processes."

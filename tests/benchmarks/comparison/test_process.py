@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers.process import PeerProcess
+from benchmarks.comparison.process import ServerProcess
 
 # A program that starts another in a session of its own, which goes on when its parent has ended and ignores SIGTERM.
 PROGRAM = """
@@ -33,7 +33,7 @@ def lives(pid: int) -> bool:
 
 
 def test_whatever_a_peer_started_has_ended_with_it() -> None:
-    with PeerProcess([sys.executable, "-c", PROGRAM], {}) as process:
+    with ServerProcess([sys.executable, "-c", PROGRAM], {}) as process:
         folder = Path(f"/proc/{process.pids()[0]}/cwd").readlink()
         deadline = time.perf_counter() + 60
         while not (folder / "started").exists():
@@ -48,7 +48,7 @@ def test_whatever_a_peer_started_has_ended_with_it() -> None:
 
 
 def test_a_program_that_ends_is_told_with_its_last_words() -> None:
-    with PeerProcess([sys.executable, "-c", "import sys; sys.exit('no such model')"], {}) as process:
+    with ServerProcess([sys.executable, "-c", "import sys; sys.exit('no such model')"], {}) as process:
         while process.pids():
             time.sleep(0.01)
         with pytest.raises(RuntimeError, match="ended with code 1:\nno such model"):

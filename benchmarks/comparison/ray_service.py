@@ -1,8 +1,8 @@
 """Ray Serve with dynamic request batching (https://docs.ray.io/en/latest/serve/advanced-guides/dyn-req-batch.html).
 
-    python -m benchmarks.peers.ray_service
+    python -m benchmarks.comparison.ray_service
 
-Runs in .venv-peers: a Ray cluster of this machine alone, one proxy.
+Runs in .venv-comparison: a Ray cluster of this machine alone, one proxy.
 """
 # mypy: disable-error-code="import-not-found, untyped-decorator, attr-defined"
 
@@ -15,11 +15,11 @@ import ray
 from ray import serve
 from starlette.requests import Request as HttpRequest
 
-from benchmarks.peers.batch_generation import BatchGenerator, Request
-from benchmarks.peers.settings import PeerSettings
+from benchmarks.comparison.batch_generation import BatchGenerator, Request
+from benchmarks.comparison.server_settings import ServerSettings
 
 OBJECT_STORE_BYTES = 80 << 20  # nothing is kept there; about the least that Ray accepts
-SETTINGS = PeerSettings.from_environment()
+SETTINGS = ServerSettings.from_environment()
 
 
 @serve.deployment(num_replicas=SETTINGS.num_workers, max_ongoing_requests=1024)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bag_of_words import BagOfWords, Unit
-from benchmarks.graph_answers import SETS, class_logits, with_sets
+from benchmarks.quality.bag_of_words import BagOfWords, Unit
+from benchmarks.quality.graph_answers import SETS, class_logits, with_sets
 from models.bundle import Bundle
 from training.data.labels import Labelled
 from training.recipe_file import recipe_from_plain

@@ -1,9 +1,9 @@
 """BentoML with adaptive batching (https://docs.bentoml.com/en/latest/get-started/adaptive-batching.html).
 
-    bentoml serve benchmarks.peers.bentoml_service:Generation
+    bentoml serve benchmarks.comparison.bentoml_service:Generation
 
-Runs in .venv-peers. A batchable API takes and gives lists, so a client sends a list of one. The documentation's other
-way, a second service in front that takes single requests and calls this one, was tried too: under the load of the
+Runs in .venv-comparison. A batchable API takes and gives lists, so a client sends a list of one. The documentation's
+other way, a second service in front that takes single requests and calls this one, was tried too: under the load of the
 comparison a third to a half of its requests were answered with 500, because its calls inside found the connection
 closed.
 """
@@ -12,10 +12,10 @@ closed.
 import bentoml
 from pydantic import BaseModel
 
-from benchmarks.peers.batch_generation import BatchGenerator, Request
-from benchmarks.peers.settings import PeerSettings
+from benchmarks.comparison.batch_generation import BatchGenerator, Request
+from benchmarks.comparison.server_settings import ServerSettings
 
-SETTINGS = PeerSettings.from_environment()
+SETTINGS = ServerSettings.from_environment()
 
 
 class GenerationRequest(BaseModel):

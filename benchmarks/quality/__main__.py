@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import sentiment_quality, translation_quality
+from benchmarks.quality import sentiment as sentiment_quality
+from benchmarks.quality import translation as translation_quality
 from benchmarks.report import report
 from models.bundle import Bundle
 from models.errors import BundleNotFoundError, RnnserveError

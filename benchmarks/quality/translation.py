@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.graph_answers import SETS, translations, with_sets
-from benchmarks.word_lookup import Association, WordLookup
+from benchmarks.quality.graph_answers import SETS, translations, with_sets
+from benchmarks.quality.word_lookup import Association, WordLookup
 from models.bundle import Bundle
 from models.decoding.options import TranslationOptions
 from training.data.pairs import PairCorpus

@@ -1,18 +1,18 @@
 import orjson
 import pytest
 
+from benchmarks.comparison.picture import picture
+from benchmarks.comparison.server_settings import ServerSettings
+from benchmarks.comparison.servers import OTHERS, RNNSERVE
+from benchmarks.comparison.workload import Dialect, requests
 from benchmarks.generation_workload import Workload
-from benchmarks.peers.picture import picture
-from benchmarks.peers.servers import PEERS, RNNSERVE
-from benchmarks.peers.settings import PeerSettings
-from benchmarks.peers.workload import Dialect, requests
 
 WORKLOAD = Workload(("a", "b", "c"), seed=1)
 PLAIN = Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"]))
 
 
 def test_every_server_is_asked_the_same_in_its_own_words() -> None:
-    ours, bento = (requests(WORKLOAD, dialect) for dialect in (RNNSERVE, PEERS["BentoML"].dialect))
+    ours, bento = (requests(WORKLOAD, dialect) for dialect in (RNNSERVE, OTHERS["BentoML"].dialect))
     for number in (5, 0, 5):
         assert orjson.loads(bento(number).body) == {"requests": [orjson.loads(ours(number).body)]}
     assert orjson.loads(ours(7).body) == WORKLOAD.ask(7)._asdict()
@@ -27,10 +27,10 @@ def test_an_answer_of_another_length_than_asked_is_an_error() -> None:
 
 
 def test_settings_arrive_in_the_peers_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = PeerSettings("artifacts", "shakespeare-char", 8123, 64, 0.5, 2)
+    settings = ServerSettings("artifacts", "shakespeare-char", 8123, 64, 0.5, 2)
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
-    assert PeerSettings.from_environment() == settings
+    assert ServerSettings.from_environment() == settings
 
 
 def test_the_picture_has_a_bar_for_each_server_with_its_figure() -> None:

@@ -1,6 +1,6 @@
-"""LitServe with dynamic batching (https://lightning.ai/docs/litserve/features/batching). Runs in .venv-peers.
+"""LitServe with dynamic batching (https://lightning.ai/docs/litserve/features/batching). Runs in .venv-comparison.
 
-python -m benchmarks.peers.litserve_service
+python -m benchmarks.comparison.litserve_service
 """
 # mypy: disable-error-code="import-not-found, misc"
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import litserve
 
-from benchmarks.peers.batch_generation import Answer, BatchGenerator, Request
-from benchmarks.peers.settings import PeerSettings
+from benchmarks.comparison.batch_generation import Answer, BatchGenerator, Request
+from benchmarks.comparison.server_settings import ServerSettings
 
 
 class Generation(litserve.LitAPI):
@@ -18,7 +18,7 @@ class Generation(litserve.LitAPI):
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
         """Load the model, once in the worker."""
-        settings = PeerSettings.from_environment()
+        settings = ServerSettings.from_environment()
         self._generator = BatchGenerator.open(settings.store, settings.model, settings.max_batch_size)
 
     def decode_request(self, request: dict[str, Any]) -> Request:
@@ -44,7 +44,7 @@ class Generation(litserve.LitAPI):
 
 def main() -> None:
     """Serve until SIGTERM: one process for HTTP, the others for the model."""
-    settings = PeerSettings.from_environment()
+    settings = ServerSettings.from_environment()
     api = Generation(max_batch_size=settings.max_batch_size, batch_timeout=settings.wait_ms / 1e3)
     server = litserve.LitServer(
         api,

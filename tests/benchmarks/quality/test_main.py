@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.quality import main
+from benchmarks.quality.__main__ import main
 
 
 def test_without_data_it_says_which_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

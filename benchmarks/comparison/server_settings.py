@@ -1,4 +1,4 @@
-"""What the driver tells a peer's process, through its environment: which model, and how to batch."""
+"""What the driver tells another server's process, through its environment: which model, and how to batch."""
 
 import os
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
-class PeerSettings:
-    """Read from PEER_* variables, so that one way fits all: some peers are started by a program of their own.
+class ServerSettings:
+    """Read from SERVER_* variables, so that one way fits all: some servers are started by a program of their own.
 
     Attributes:
         store: folder of the models.
         model: which of them is served.
         port: of 127.0.0.1.
         max_batch_size: requests of a batch.
-        wait_ms: milliseconds that the first request of a batch waits for others, where the peer has such a setting.
+        wait_ms: milliseconds that the first request of a batch waits for others, where the server has such a setting.
         num_workers: processes that hold the model, each with batches of its own.
     """
 
@@ -33,7 +33,7 @@ class PeerSettings:
         Raises:
             KeyError: a variable is missing: the driver sets them all.
         """
-        value = {name: os.environ[f"PEER_{name.upper()}"] for name in cls.__slots__}
+        value = {name: os.environ[f"SERVER_{name.upper()}"] for name in cls.__slots__}
         return cls(
             store=value["store"],
             model=value["model"],
@@ -45,4 +45,4 @@ class PeerSettings:
 
     def environment(self) -> Mapping[str, str]:
         """As variables."""
-        return {f"PEER_{name.upper()}": str(getattr(self, name)) for name in self.__slots__}
+        return {f"SERVER_{name.upper()}": str(getattr(self, name)) for name in self.__slots__}

@@ -1,1 +1,0 @@
-"""Other servers with the same model and the same load, side by side with rnnserve: `make bench-peers`."""
