@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
+from models.decoding.sampling_rows import SamplingRows, sampling_row
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.decoding.options import GenerationOptions
 from models.decoding.sampler import Sampler
-from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.store import Store
 from models.tokenizer import Tokenizer
 from runtime.onnxruntime.build import open_graph_set

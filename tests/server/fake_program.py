@@ -3,8 +3,9 @@
 import sys
 import time
 
-from server.__main__ import main
 from server.loaded_model import LoadedModel
+
+from server.__main__ import main
 from server.settings import Settings
 from tests.server.fake_runner import FakeStepRunner
 from tests.server.running import fake_model

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import uvicorn
+from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
 
 from models.bundle import Languages
 from models.tokenizer import Tokenizer
 from server.app import create_app
-from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
 from server.service import Service
 from server.settings import Settings
 from tests.server.fake_runner import STATE_WIDTH, FakeAttentionStepRunner, FakeSequenceRunner, FakeStepRunner

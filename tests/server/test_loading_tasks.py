@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from server.loaded_model import SentimentModel, TranslationModel
 
 from models.bundle import Bundle
 from models.decoding.beam_search import BeamSearch
@@ -19,7 +20,6 @@ from runtime.onnxruntime.build import open_graph_set
 from runtime.onnxruntime.run import OnnxSequenceRunner
 from runtime.opening import open_set
 from runtime.padding import padded
-from server.loaded_model import SentimentModel, TranslationModel
 from server.loading import load_models
 from server.settings import Settings
 from tests.server.running import running

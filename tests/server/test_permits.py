@@ -1,7 +1,7 @@
 import pytest
+from server.permits import Permits
 
 from server.errors import OverloadedError
-from server.permits import Permits
 
 
 def retry_after(permits: Permits) -> int:

@@ -4,7 +4,6 @@ from numpy.typing import NDArray
 
 from models.decoding.options import GenerationOptions
 from models.decoding.sampler import NOT_FINITE, Sampler, sampling_row
-
 from models.decoding.uniforms import uniforms
 from tests.models.decoding import plain_sampler
 

@@ -22,11 +22,11 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from numpy.typing import NDArray
+from server.engine.delivery import LoopDelivery
 from structlog.testing import capture_logs
 
 from models.errors import RequestError, RunnerError
 from runtime.runner import Array
-from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
 from server.errors import ClientGoneError, EngineError, UnavailableError
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner, FakeStepRunner

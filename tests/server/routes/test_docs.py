@@ -6,6 +6,7 @@ from server.contract.generate import GenerateRequest
 from server.contract.sentiment import SentimentRequest
 from server.contract.translate import TranslateRequest
 from server.contract.validation import request_from
+
 from tests.server.running import Running, running
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-
 from server.contract.generate import GenerateAnswer
+
 from tests.server.running import BYTES, CHARACTERS, Running, fake_model, running
 
 MIXED: list[dict[str, Any]] = [{}, {"top_k": 5}, {"top_p": 0.8}, {"temperature": 0}, {"stop": ["e", "to"]}]

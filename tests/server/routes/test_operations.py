@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-
-from models.errors import BundleCorruptError
 from server.contract.generate import GenerateRequest
 from server.loaded_model import LoadedModel
+
+from models.errors import BundleCorruptError
 from server.settings import Settings
 from tests.server.running import Running, fake_classifier, fake_model, fake_translator, running
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-
 from server.contract.sentiment import SentimentAnswer
 from server.loaded_model import LoadedModel
+
 from tests.server.fake_runner import FakeSequenceRunner
 from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, running
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-
 from server.contract.sessions import SessionAnswer, SessionList
+
 from server.sessions.point import Point
 from tests.server.routes.test_generate import streamed, whole_of, without_id
 from tests.server.running import BYTES, Running, fake_model, fake_translator, running, wait_until

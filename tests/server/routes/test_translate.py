@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from server.contract.translate import TranslateAnswer
+from server.loaded_model import LoadedModel
 
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
-from server.contract.translate import TranslateAnswer
-from server.loaded_model import LoadedModel
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, fake_translator, running
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from server.served_model import ServedGeneration
 
 from models.decoding.options import GenerationOptions
 from server.engine.generation.request import Generation
 from server.errors import DeadlineError, EngineError
-from server.served_model import ServedGeneration
 from server.sessions.point import Point
 from server.sessions.reading import point_after, reading, state_read
 from tests.server.engine.generation.harness import END, TEXTS, VOCAB_SIZE, Rig, answer, continuation_of, plainly, rig

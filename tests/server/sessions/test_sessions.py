@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from server.served_model import ServedGeneration
 
 from server.errors import UnavailableError
 from server.metrics import Metrics
-from server.served_model import ServedGeneration
 from server.sessions.point import Point
 from server.sessions.sessions import Sessions
 from server.settings import Settings

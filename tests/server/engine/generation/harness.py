@@ -9,7 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from models.decoding.sampling_rows import SamplingRows, sampling_row
 from numpy.typing import NDArray
+from server.engine.delivery import LoopDelivery
+from server.engine.generation.engine import GenerationEngine
+from server.engine.generation.update import Update
 
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
@@ -17,13 +21,9 @@ from models.decoding.logprobs import TokenLogprob
 from models.decoding.options import GenerationOptions
 from models.decoding.penalties import penalty_row
 from models.decoding.sampler import Sampler
-from models.decoding.sampling_rows import SamplingRows, sampling_row
 from models.decoding.stop_strings import StopStrings
-from server.engine.delivery import LoopDelivery
-from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
-from server.engine.generation.update import Update
 from tests.models.decoding.plain_sampler import penalised
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import (

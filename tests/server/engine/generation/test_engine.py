@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from server.engine.generation.update import Update
 
 from models.decoding.options import GenerationOptions
 from server.engine.generation.prefix_cache import PrefixCache
-from server.engine.generation.update import Update
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.generation.harness import VOCAB_SIZE, Rig, answer, generation_of, plainly, rig
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
-
-from models.errors import RequestError
 from server.engine.mailbox import Mailbox
 from server.engine.sentiment.engine import SentimentEngine
 from server.engine.sentiment.request import Classification, Verdict
+
+from models.errors import RequestError
 from server.errors import ClientGoneError, EngineError, UnavailableError
 from tests.server.engine.counts import Counts
 from tests.server.engine.lockstep import Case, EngineMachine, HeldSequences, Key, source_key

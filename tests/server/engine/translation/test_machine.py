@@ -8,9 +8,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
+from server.engine.translation.engine import TranslationEngine
 
 from models.decoding.options import TranslationOptions
-from server.engine.translation.engine import TranslationEngine
 from server.engine.translation.request import Progress, Translation
 from tests.server.engine.counts import Counts
 from tests.server.engine.lockstep import Case, EngineMachine, HeldAttentionSteps, HeldSequences, Key
