@@ -13,11 +13,11 @@ from typing import Self
 
 import uvicorn
 from fastapi import FastAPI, Request
-from server.transport.answers import JsonAnswer
 from starlette.responses import Response
 
 from benchmarks.serving.cpu import cpu_seconds_of
 from benchmarks.serving.server import HOST, free_port
+from server.http.access import JsonAnswer
 
 _TIMEOUT = 30.0  # seconds that a start may take
 

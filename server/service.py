@@ -141,7 +141,7 @@ class Service:
             self._fail(f"{type(error).__name__}: {error}")
             return
         served = [started_endpoint(model, self.tasks[model.info.task], self.settings, self.metrics) for model in models]
-        self.limiter.limit = self.settings.max_requests * len(served)
+        self.limiter.limit = 2 * self.settings.max_requests * len(served)  # so that each model's own fills first
         named = {task.name: task.default_model(self.settings) for task in self.tasks.values()}
         defaults = {task: model for task, model in named.items() if model is not None}
         self._registry = Registry(served, defaults)

@@ -111,3 +111,4 @@ SENTIMENT = ServerTask(
     default_model=lambda settings: settings.default_sentiment,
 )
 TASKS = (GENERATION, TRANSLATION, SENTIMENT)
+BY_NAME = {task.name: task for task in TASKS}

@@ -137,7 +137,7 @@ class Access:
                 has_permit = True
             await self._app(scope, receive, send_with_id)
         except OverloadedError as error:
-            record.error = error.code
+            record.error, record.task = error.code, "refused"
             with contextlib.suppress(ClientGoneError, TimeoutError):
                 async with asyncio.timeout(_DISCARD_SECONDS):
                     await discard_body(receive)

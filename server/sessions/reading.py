@@ -35,7 +35,7 @@ def reading(
     """
     generation = Generation(_OPTIONS, 0, is_streamed=False)
     continuation = Continuation(endpoint.token_texts, _OPTIONS, None, None)
-    generation.resume(tokens.astype(np.int64), continuation, state, num_read)
+    generation.resume(tokens.astype(np.int64), continuation, state, num_read, keeps_last_state=False)
     return generation
 
 

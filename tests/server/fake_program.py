@@ -3,24 +3,24 @@
 import sys
 import time
 
-from server.loaded_model import LoadedModel
-
 from server.__main__ import main
+from server.loading import Tasks
+from server.model import LoadedModel
 from server.settings import Settings
-from tests.server.fake_runner import FakeStepRunner
-from tests.server.running import fake_model
+from tests.server.running import fake_model, fake_set
 
 
-def load(settings: Settings) -> list[LoadedModel]:
-    model = fake_model(max_rows=settings.max_rows)
-    assert isinstance(model.steps, FakeStepRunner)
-    step = model.steps.step
+def load(settings: Settings, tasks: Tasks) -> list[LoadedModel]:
+    del settings, tasks
+    model = fake_model()
+    steps = fake_set(model).step_runner
+    step = steps.step
 
     def slow_step(tokens: object, parents: object) -> object:
         time.sleep(0.002)  # so that a request is still running when the signal comes
         return step(tokens, parents)  # type: ignore[arg-type]
 
-    model.steps.step = slow_step  # type: ignore[method-assign,assignment]
+    steps.step = slow_step  # type: ignore[method-assign,assignment]
     return [model]
 
 

@@ -10,34 +10,33 @@ from typing import Any
 
 import httpx
 import uvicorn
-from server.loaded_model import GenerationModel, LoadedModel, SentimentModel, TranslationModel
 
 from models.bundle import Languages
 from models.tokenizer import Tokenizer
 from server.app import create_app
+from server.model import LoadedModel, ModelInfo
 from server.service import Service
 from server.settings import Settings
+from tests.server.fake_open_set import FakeOpenSet
 from tests.server.fake_runner import STATE_WIDTH, FakeAttentionStepRunner, FakeSequenceRunner, FakeStepRunner
 
 CHARACTERS = Tokenizer.character(["abcdefghijklmnopqrstuvwxyz .,!?\n生存还是毁灭é"], end_token=True)
 BYTES = Tokenizer.byte_bpe(["to be or not to be, 生存还是毁灭😀 " * 20], 290, end_token=True)
 
 
-def fake_model(
-    name: str = "fake", version: int = 1, tokenizer: Tokenizer = CHARACTERS, *, max_rows: int = 64
-) -> GenerationModel:
-    return GenerationModel(
+def fake_model(name: str = "fake", version: int = 1, tokenizer: Tokenizer = CHARACTERS) -> LoadedModel:
+    info = ModelInfo(
         name=name,
         version=version,
+        task="generation",
         tokenizer=tokenizer,
         state_width=STATE_WIDTH,
         precision="fp32",
         backend="fake",
         metrics={"nats_per_token": 1.5},
         bundle_sha256=f"{name}/{version}",
-        steps=FakeStepRunner(2 * max_rows, tokenizer.vocab_size),
-        sequences=FakeSequenceRunner(tokenizer.vocab_size),
     )
+    return LoadedModel(info, FakeOpenSet(tokenizer.vocab_size))
 
 
 def fake_translator(
@@ -47,36 +46,40 @@ def fake_translator(
     *,
     source: str = "en",
     target: str = "zh",
-    max_rows: int = 64,
-) -> TranslationModel:
-    assert tokenizer.end_id is not None
-    return TranslationModel(
+) -> LoadedModel:
+    info = ModelInfo(
         name=name,
         version=version,
+        task="translation",
         tokenizer=tokenizer,
         languages=Languages(source=source, target=target),
-        end_id=tokenizer.end_id,
         precision="int8",
         backend="fake",
         metrics={"bleu": 20.5},
         bundle_sha256=f"{name}/{version}",
-        steps=FakeAttentionStepRunner(2 * max_rows, tokenizer.vocab_size),
-        sequences=FakeSequenceRunner(tokenizer.vocab_size),
     )
+    return LoadedModel(info, FakeOpenSet(tokenizer.vocab_size))
 
 
-def fake_classifier(name: str = "classifier", version: int = 1, tokenizer: Tokenizer = CHARACTERS) -> SentimentModel:
-    return SentimentModel(
+def fake_classifier(name: str = "classifier", version: int = 1, tokenizer: Tokenizer = CHARACTERS) -> LoadedModel:
+    info = ModelInfo(
         name=name,
         version=version,
+        task="sentiment",
         tokenizer=tokenizer,
-        labels=["negative", "neutral", "positive"],
+        labels=("negative", "neutral", "positive"),
         precision="fp32",
         backend="fake",
         metrics={"accuracy": 0.9},
         bundle_sha256=f"{name}/{version}",
-        sequences=FakeSequenceRunner(tokenizer.vocab_size),
     )
+    return LoadedModel(info, FakeOpenSet(tokenizer.vocab_size))
+
+
+def fake_set(model: LoadedModel) -> FakeOpenSet:
+    """The fake graphs of a model."""
+    assert isinstance(model.opened, FakeOpenSet)
+    return model.opened
 
 
 @dataclass
@@ -110,26 +113,25 @@ class Running:
         return self.post("/v1/sentiment", **fields)
 
     @property
+    def graphs(self) -> FakeOpenSet:
+        """The fake graphs of the only model."""
+        (model,) = self.models.values()
+        return fake_set(model)
+
+    @property
     def steps(self) -> FakeStepRunner:
         """The step runner of the only model."""
-        (model,) = self.models.values()
-        assert isinstance(model, GenerationModel)
-        assert isinstance(model.steps, FakeStepRunner)
-        return model.steps
+        return self.graphs.step_runner
 
     @property
     def translator_steps(self) -> FakeAttentionStepRunner:
         """The step runner of the only model, a translator."""
-        (model,) = self.models.values()
-        assert isinstance(model, TranslationModel)
-        assert isinstance(model.steps, FakeAttentionStepRunner)
-        return model.steps
+        return self.graphs.attention_runner
 
     @property
     def sequences(self) -> FakeSequenceRunner:
-        (model,) = self.models.values()
-        assert isinstance(model.sequences, FakeSequenceRunner)
-        return model.sequences
+        """The runner of the only model's sequence graphs."""
+        return self.graphs.sequence_runner
 
     def until(self, condition: Callable[[], bool]) -> None:
         wait_until(condition)
@@ -145,10 +147,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def open_gates(model: LoadedModel) -> None:
     """Let every call go on, so that the engine can be stopped."""
-    for runner in (model.sequences, getattr(model, "steps", None)):
-        gate = getattr(runner, "gate", None)
-        if gate is not None:
-            gate.set()
+    if not isinstance(model.opened, FakeOpenSet):
+        return
+    graphs = model.opened
+    for runner in (graphs.sequence_runner, graphs.step_runner, graphs.attention_runner):
+        if runner.gate is not None:
+            runner.gate.set()
 
 
 @contextlib.contextmanager
@@ -156,8 +160,9 @@ def running(
     *models: LoadedModel, load: Callable[[Settings], list[LoadedModel]] | None = None, **settings: Any
 ) -> Iterator[Running]:
     """Serve the models until the block is left."""
-    loaded = list(models) or [fake_model(max_rows=settings.get("max_rows", 64))]
-    app = create_app(Settings(**settings), load or (lambda _: loaded))
+    loaded = list(models) or [fake_model()]
+    settings = {"lanes": 1, "window_steps": 1, **settings}  # one step after the other, so that each can be held
+    app = create_app(Settings(**settings), lambda own, _: load(own) if load is not None else loaded)
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     listening = config.bind_socket()

@@ -15,6 +15,7 @@ from runtime.device import VARIABLE
 from runtime.opening import CPU, CUDA, TENSORRT, why_unavailable
 from server.loading import load_models
 from server.settings import Settings
+from server.tasks import BY_NAME
 from tests.runtime.tensorrt.fake_gpu import FakeGpu
 from tests.runtime.tensorrt.fake_tensorrt import fake_gpu
 from tests.server.running import running
@@ -52,8 +53,8 @@ def gpu(store: Path) -> Iterator[FakeGpu]:
 
 def loaded(store: Path, *models: str, **settings: Any) -> list[tuple[str, str]]:
     limits: dict[str, Any] = {"max_rows": ROWS, "max_source_tokens": 64, "max_sentiment_tokens": 64}
-    found = load_models(Settings(**{"store": store, "models": models or ("writer",), **limits, **settings}))
-    return [(model.backend, model.precision) for model in found]
+    found = load_models(Settings(**{"store": store, "models": models or ("writer",), **limits, **settings}), BY_NAME)
+    return [(model.info.backend, model.info.precision) for model in found]
 
 
 def missing(name: str) -> pytest.MarkDecorator:
@@ -110,7 +111,7 @@ def test_on_a_gpu_auto_takes_tensorrt_and_answers_over_http_as_the_cpu(store: Pa
     limits: dict[str, Any] = {"max_rows": ROWS, "max_source_tokens": 64, "max_sentiment_tokens": 64}
     answers = []
     for settings in ({"backend": "auto"}, {"set": "fp32"}):
-        models = load_models(Settings(**{"store": store, "models": names, **limits, **settings}))
+        models = load_models(Settings(**{"store": store, "models": names, **limits, **settings}), BY_NAME)
         with running(*models, max_rows=ROWS) as server:
             cards = {card["id"]: card for card in server.client.get("/v1/models").json()["data"]}
             answers.append(

@@ -18,6 +18,7 @@ from runtime.onnxruntime.build import open_graph_set
 from runtime.onnxruntime.run import OnnxStepRunner
 from server.loading import load_models
 from server.settings import Settings
+from server.tasks import BY_NAME
 from tests.server.running import running
 
 BuiltBundle = Callable[[CellKind], Bundle]
@@ -32,7 +33,7 @@ def store(built_bundle: BuiltBundle, tmp_path: Path) -> Path:
 
 
 def loaded(store: Path, **settings: Any) -> list[tuple[str, str]]:
-    return [(model.id, model.precision) for model in load_models(Settings(store=store, **settings))]
+    return [(model.id, model.info.precision) for model in load_models(Settings(store=store, **settings), BY_NAME)]
 
 
 def damage_golden(store: Path, graph_set: str) -> None:
@@ -111,7 +112,7 @@ def test_a_real_model_answers_over_http_as_its_graph_does_greedily(store: Path, 
         logits = steps.step(np.array([token]), np.zeros(1, np.int64))
         if i >= len(ids) - 1:
             chosen.append(int(logits[0].argmax()))
-    with running(*load_models(Settings(store=store, set=graph_set))) as server:
+    with running(*load_models(Settings(store=store, set=graph_set), BY_NAME)) as server:
         answers = [server.generate(prompt=text, temperature=0, max_tokens=20, n=n)["choices"] for n in (1, 3)]
         listed = server.client.get("/v1/models").json()["data"][0]
     end = bundle.tokenizer.end_id
@@ -133,7 +134,7 @@ def test_a_real_models_answers_do_not_depend_on_the_neighbours(store: Path, grap
         }
         for seed in range(48)
     ]
-    with running(*load_models(Settings(store=store, set=graph_set))) as server:
+    with running(*load_models(Settings(store=store, set=graph_set), BY_NAME)) as server:
         with ThreadPoolExecutor(24) as pool:
             together = list(pool.map(lambda fields: server.generate(**fields)["choices"], requests))
         assert [server.generate(**fields)["choices"] for fields in requests[::3]] == together[::3]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from server.loaded_model import SentimentModel, TranslationModel
 
 from models.bundle import Bundle
 from models.decoding.beam_search import BeamSearch
@@ -22,6 +21,7 @@ from runtime.opening import open_set
 from runtime.padding import padded
 from server.loading import load_models
 from server.settings import Settings
+from server.tasks import BY_NAME
 from tests.server.running import running
 
 SETS = ["fp32", "int8"]
@@ -43,20 +43,22 @@ def damage_golden(store: Path, model: str, graph_set: str) -> None:
 
 
 def test_models_of_all_tasks_are_loaded_with_what_belongs_to_them(store: Path) -> None:
-    classifier, translator = load_models(Settings(store=store))
-    assert isinstance(classifier, SentimentModel)
-    assert isinstance(translator, TranslationModel)
-    assert (classifier.id, classifier.precision, len(classifier.labels)) == ("sentiment/1", "int8", 2)
-    assert (translator.id, translator.languages.source, translator.languages.target) == ("translation/1", "en", "zh")
+    classifier, translator = load_models(Settings(store=store), BY_NAME)
+    assert (classifier.id, classifier.info.precision, len(classifier.info.labels)) == ("sentiment/1", "int8", 2)
+    assert (translator.id, translator.info.languages.source, translator.info.languages.target) == (
+        "translation/1",
+        "en",
+        "zh",
+    )
 
 
 @pytest.mark.parametrize("model", ["translation", "sentiment"])
 def test_an_int8_set_that_computes_otherwise_here_gives_way_to_fp32(store: Path, model: str) -> None:
     damage_golden(store, model, "int8")
-    assert [item.precision for item in load_models(Settings(store=store, models=(model,)))] == ["fp32"]
+    assert [item.info.precision for item in load_models(Settings(store=store, models=(model,)), BY_NAME)] == ["fp32"]
     damage_golden(store, model, "fp32")
     with pytest.raises(RunnerError, match="golden"):
-        load_models(Settings(store=store, models=(model,)))
+        load_models(Settings(store=store, models=(model,)), BY_NAME)
 
 
 @pytest.mark.parametrize("graph_set", SETS)
@@ -66,7 +68,7 @@ def test_translations_over_http_are_those_of_the_graphs_with_nothing_around_them
     steps, sequences = opened.attention_steps(32), opened.sequences()
     end = bundle.tokenizer.end_id
     assert end is not None
-    with running(*load_models(Settings(store=store, set=graph_set, models=("translation",)))) as server:
+    with running(*load_models(Settings(store=store, set=graph_set, models=("translation",)), BY_NAME)) as server:
         for fields in ({"beam_size": 1}, {}, {"beam_size": 9, "coverage_penalty": 0.2, "alternatives": 8}):
             options = TranslationOptions(max_tokens=20, replace_unknown=False, **fields)
             tokens = [*bundle.tokenizer.encode("to be or not to be"), end]
@@ -88,7 +90,7 @@ def test_translations_over_http_are_those_of_the_graphs_with_nothing_around_them
 def test_sentiment_over_http_is_that_of_the_graph_with_nothing_around_it(store: Path, graph_set: Any) -> None:
     bundle = Bundle(store / "sentiment" / "1")
     runner = OnnxSequenceRunner(open_graph_set(bundle.graph_set(graph_set), graphs=["classify"]))
-    with running(*load_models(Settings(store=store, set=graph_set, models=("sentiment",)))) as server:
+    with running(*load_models(Settings(store=store, set=graph_set, models=("sentiment",)), BY_NAME)) as server:
         for text in ("to be", "or not to be, " * 20):
             ids, lengths = padded([bundle.tokenizer.encode(text)])
             logits = runner.run("classify", {"ids": ids, "lengths": lengths})["logits"][0].astype(np.float64)
@@ -114,7 +116,7 @@ def test_real_models_answers_do_not_depend_on_the_neighbours(store: Path, graph_
             beam_size = int(rng.choice([1, 1, 4, 16]))
             fields = {"beam_size": beam_size, "alternatives": beam_size - 1, "alignment": True, "max_tokens": 20}
             requests.append(("/v1/translate", {"text": texts, **fields}))
-    with running(*load_models(Settings(store=store, set=graph_set))) as server:
+    with running(*load_models(Settings(store=store, set=graph_set), BY_NAME)) as server:
         with ThreadPoolExecutor(24) as pool:
             together = list(pool.map(lambda item: server.post(item[0], **item[1]), requests))
         for (path, fields), answer in zip(requests, together, strict=True):

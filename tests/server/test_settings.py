@@ -14,7 +14,7 @@ def test_every_setting_is_described_and_has_a_default() -> None:
 
 
 def test_a_flag_wins_over_its_variable_and_a_variable_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings_from([]).max_rows == 64
+    assert settings_from([]).max_rows == 48
     monkeypatch.setenv(PREFIX + "MAX_ROWS", "5")
     monkeypatch.setenv(PREFIX + "SET", "fp32")
     assert settings_from([]).max_rows == Settings().max_rows == 5

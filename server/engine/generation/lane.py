@@ -187,7 +187,7 @@ class GenerationLane(DecodingLane[Prompt]):
         text = continuation.take()
         finish_reason = continuation.finish_reason
         if finish_reason is not None:
-            if prompt.keeps_state:
+            if prompt.keeps_last_state:
                 prompt.last_state = self._last_state(row)
             self._finish(row)
         elif not text:

@@ -50,8 +50,9 @@ class Prompt:
         continuations: one for each choice.
         state: float32 [D], after `num_read` tokens, not to be changed; None for the initial state.
         num_read: tokens that `state` has read. When the prompt is submitted with some, the prefix cache is not used.
-        keeps_state: whether `state` after all tokens but the last, and `last_state`, are left for the caller; one row.
-        last_state: float32 [D], if it is kept: after the prompt and the whole tokens of its answer but the last one.
+        keeps_state: whether `state` after all tokens but the last is left for the caller; one row.
+        keeps_last_state: whether `last_state` is, too.
+        last_state: float32 [D], after the prompt and the whole tokens of its answer but the last one.
         num_cached: tokens that were in the prefix cache; the engine's.
         lane: the engine's.
     """
@@ -67,6 +68,7 @@ class Prompt:
     state: NDArray[np.float32] | None = None
     num_read: int = 0
     keeps_state: bool = False
+    keeps_last_state: bool = False
     last_state: NDArray[np.float32] | None = None
     num_cached: int = 0
     lane: Any = None
@@ -112,6 +114,8 @@ class Generation:
         continuation: Continuation,
         state: NDArray[np.float32] | None = None,
         num_read: int = 0,
+        *,
+        keeps_last_state: bool = True,
     ) -> Prompt:
         """Add one prompt for one row, the beginning of which may have been read, and whose states are kept.
 
@@ -120,12 +124,14 @@ class Generation:
             continuation: of the row.
             state: float32 [D], not to be changed, after the first num_read tokens.
             num_read: 0 begins anew.
+            keeps_last_state: see Prompt.
 
         Returns:
             The prompt.
         """
         prompt = self._prompt(tokens, [continuation])
         prompt.state, prompt.num_read, prompt.keeps_state = state if num_read else None, num_read, True
+        prompt.keeps_last_state = keeps_last_state
         self.items.append(prompt)
         return prompt
 

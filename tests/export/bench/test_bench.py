@@ -22,6 +22,7 @@ from runtime.device import VARIABLE
 from runtime.opening import CPU, CUDA, open_set, why_unavailable
 from server.loading import load_models
 from server.settings import Settings
+from server.tasks import BY_NAME
 from tests.tiny_models import tiny_bundle
 
 Built = Callable[..., Bundle]
@@ -87,9 +88,10 @@ def test_what_was_measured_is_recorded_and_the_server_takes_it(built_bundle: Bui
     (model,) = load_models(
         Settings(
             store=bundle.path.parent.parent, models=(bundle.path.parent.name + "/" + bundle.path.name,), max_rows=4
-        )
+        ),
+        BY_NAME,
     )
-    assert (model.backend, model.precision) == (found.choice.backend, found.choice.set)
+    assert (model.info.backend, model.info.precision) == (found.choice.backend, found.choice.set)
 
 
 def test_a_picture_is_drawn(built_bundle: Built, tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ class EngineMachine(RuleBasedStateMachine):
             case.is_cancelled = True
             self.engine.cancel(case.request)
             if draw.random() < 0.5:
-                case.request.mailbox.put(ClientGoneError("The client left."))
+                case.request.outputs.put(ClientGoneError("The client left."))
             self.settle()
 
     def release(self, verdict: Verdict, mask: int, which: int = 0) -> None:
@@ -378,7 +378,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Take a request's news, also those that should not come."""
         try:
             while True:
-                for item in await case.request.mailbox.take():
+                for item in await case.request.outputs.get():
                     assert case.error is None
                     case.take(item)
                 self.gate.news.set()

@@ -147,7 +147,7 @@ async def collect(case: Case) -> None:
     """Until a request has ended; one whose client has left is not waited for."""
     try:
         while not case.is_answered:
-            for item in await case.request.mailbox.take():
+            for item in await case.request.outputs.get():
                 case.take(item)
     except RequestError as error:
         case.error = error

@@ -10,6 +10,7 @@ from models.errors import RunnerError
 from tests.server.running import CHARACTERS, Running, running
 from tests.server.sessions.test_reading import row_after
 
+ADMIN = "sixteen or more letters"
 NUM_WORKERS, NUM_OPERATIONS = 16, 30
 FAMILIES = "abcdefgh"  # each session begins with its family's letter, ten times, and says nothing but it
 
@@ -30,7 +31,7 @@ async def work(server: Running, client: httpx.AsyncClient, seed: int, statuses: 
     draw = random.Random(seed)
     moved: list[tuple[str, bytes]] = []
     for number in range(NUM_OPERATIONS):
-        listed = (await client.get("/v1/sessions")).json()["data"]
+        listed = (await client.get("/v1/sessions", headers={"authorization": f"Bearer {ADMIN}"})).json()["data"]
         session = draw.choice(listed)["id"] if listed else "none"
         path = f"/v1/sessions/{session}"
         match draw.choice("ggggggffrrsspd"):
@@ -76,7 +77,7 @@ def family_of(server: Running, session: str) -> str:
 
 
 def test_no_session_sees_anothers_tokens_and_each_row_is_that_of_its_tokens() -> None:
-    with running(max_sessions=30, session_key="sixteen letters!", max_rows=8) as server:
+    with running(max_sessions=30, session_key="sixteen letters!", max_rows=8, admin_key=ADMIN) as server:
         for letter in FAMILIES:
             session = server.post("/v1/sessions")["id"]
             server.generate(prompt=letter * 10, max_tokens=5, min_tokens=5, session=session)
@@ -104,4 +105,4 @@ def test_no_session_sees_anothers_tokens_and_each_row_is_that_of_its_tokens() ->
         assert server.service.sessions.store.num_bytes == sum(item.held.num_bytes for item in sessions)
         (served,) = server.service.registry.models
         server.until(lambda: served.engine.gauges.num_running == served.engine.gauges.num_waiting == 0)
-        assert served.permits.num_taken == 0
+        assert served.limiter.num_taken == 0

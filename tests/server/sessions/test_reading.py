@@ -8,9 +8,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from server.served_model import ServedGeneration
 
 from models.decoding.options import GenerationOptions
+from server.endpoint import ServedGeneration
 from server.engine.generation.request import Generation
 from server.errors import DeadlineError, EngineError
 from server.sessions.point import Point
@@ -113,7 +113,7 @@ def test_an_answer_read_again_in_vain_leaves_nothing_behind_in_the_engine() -> N
             where.sequences.gate = threading.Event()
             task = asyncio.create_task(point_after(served(where), generation, Point.beginning(STATE_WIDTH)))
             await asyncio.sleep(0.05)
-            generation.mailbox.put(DeadlineError("over"))
+            generation.outputs.put(DeadlineError("over"))
             with pytest.raises(DeadlineError):
                 await task
             where.sequences.gate.set()

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from server.served_model import ServedGeneration
 
+from server.endpoint import Endpoint
 from server.errors import UnavailableError
 from server.metrics import Metrics
 from server.sessions.point import Point
@@ -17,7 +17,7 @@ from server.settings import Settings
 from tests.server.fake_runner import STATE_WIDTH
 from tests.server.running import fake_model
 
-SERVED = cast("ServedGeneration", SimpleNamespace(id="fake/1", model=fake_model()))  # as much as sessions need
+SERVED = cast("Endpoint", SimpleNamespace(id="fake/1", info=fake_model().info))  # as much as sessions need
 
 
 def opened(**settings: Any) -> Sessions:

@@ -118,14 +118,12 @@ def test_one_of_the_same_id_is_replaced_but_not_while_it_is_used() -> None:
     assert code_of(store, "a", 6) == "session_not_found"
 
 
-def test_the_message_says_which_there_are() -> None:
+def test_a_message_never_names_other_sessions() -> None:
     store: Store = SessionStore(99, 10_000)
-    with pytest.raises(SessionNotFoundError, match=r"'\\u751f' not found\. Sessions: none\."):
-        store.find("生", 0)
-    for i in range(8):
-        add(store, f"s{i}", i)
-    with pytest.raises(SessionNotFoundError, match=r"Sessions: s3, s4, s5, s6, s7 and 3 more\."):
-        store.find("x", 8)
+    add(store, "s1", 1)
+    with pytest.raises(SessionNotFoundError, match=r"'\\u751f' not found\.") as found:
+        store.find("生", 2)
+    assert "s1" not in str(found.value)
 
 
 class Machine(RuleBasedStateMachine):

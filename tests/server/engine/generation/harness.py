@@ -13,7 +13,6 @@ from models.decoding.sampling_rows import SamplingRows, sampling_row
 from numpy.typing import NDArray
 from server.engine.delivery import LoopDelivery
 from server.engine.generation.engine import GenerationEngine
-from server.engine.generation.update import Update
 
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
@@ -24,6 +23,7 @@ from models.decoding.sampler import Sampler
 from models.decoding.stop_strings import StopStrings
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
+from server.engine.generation.request import TextOutput as Update
 from tests.models.decoding.plain_sampler import penalised
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import (
@@ -103,7 +103,7 @@ async def answer(generation: Generation) -> list[Update]:
     total = len(generation.prompts) * generation.options.n
     whole: dict[int, Update] = {}
     while sum(update.finish_reason is not None for update in whole.values()) < total:
-        for update in await generation.mailbox.take():
+        for update in await generation.outputs.get():
             assert update.choice not in whole or whole[update.choice].finish_reason is None
             before = whole.get(update.choice)
             whole[update.choice] = update if before is None else update.after(before)

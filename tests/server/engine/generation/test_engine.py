@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from server.engine.generation.update import Update
 
 from models.decoding.options import GenerationOptions
 from server.engine.generation.prefix_cache import PrefixCache
+from server.engine.generation.request import TextOutput as Update
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.generation.harness import VOCAB_SIZE, Rig, answer, generation_of, plainly, rig
 
@@ -260,10 +260,10 @@ def test_a_busy_loop_gets_what_gathered_in_one_piece() -> None:
         async with rig() as running:
             generation = running.submit([1], max_tokens=500, min_tokens=500, is_streamed=True)
             mate = running.submit([2], max_tokens=520, min_tokens=520)
-            await generation.mailbox.take()
+            await generation.outputs.get()
             while len(running.counts.steps) < 510:
                 threading.Event().wait(0.01)  # the loop is held up while the engine goes on
-            rest = await generation.mailbox.take()
+            rest = await generation.outputs.get()
             assert (rest[-1].finish_reason, rest[-1].num_tokens) == ("length", 500)
             await answer(mate)
 
@@ -311,7 +311,7 @@ def test_many_streams_are_told_of_several_tokens_at_once_and_the_first_at_once(n
             for seed, stream in enumerate(streams):
                 updates: list[Update] = []
                 while not updates or updates[-1].finish_reason is None:
-                    updates += await stream.mailbox.take()
+                    updates += await stream.outputs.get()
                 counts = [update.num_tokens for update in updates]
                 # A token whose bytes are not a whole character yet has no text to tell: hence a few more.
                 assert counts[0] <= 2 * most + 1

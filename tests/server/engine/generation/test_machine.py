@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
 from server.engine.generation.engine import GenerationEngine
-from server.engine.generation.update import Update
 
 from models.decoding.options import GenerationOptions
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
+from server.engine.generation.request import TextOutput as Update
 from tests.server.engine.counts import Counts
 from tests.server.engine.generation.harness import (
     END,

@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from server.engine.delivery import LoopDelivery
 from server.engine.generation.engine import GenerationEngine
-from server.loaded_model import GenerationModel
 
 from models.bundle import Bundle
 from models.cells import CELL_KINDS, CellKind
@@ -20,7 +19,9 @@ from runtime.runner import Array, StepRunner
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
 from server.loading import load_models
+from server.model import GenerationModel
 from server.settings import Settings
+from server.tasks import BY_NAME
 from tests.server.engine.counts import Counts
 
 MAX_ROWS = 4
@@ -92,7 +93,7 @@ async def asked(model: GenerationModel, prompts: list[list[int]], cache_bytes: i
             generation = Generation(OPTIONS, seed=7, is_streamed=False)
             generation.add_prompt(prompt, [Continuation(texts, OPTIONS, None, None)])
             engine.submit(generation)
-            await generation.mailbox.take()
+            await generation.outputs.get()
             assert cache.num_bytes <= cache_bytes
             steps.append(recording.steps)
             num_read.append(reading.num_tokens - before)
@@ -108,7 +109,7 @@ def test_hits_and_misses_step_from_the_same_bits_to_the_same_bits(
 ) -> None:
     bundle = built_bundle(kind)
     settings = Settings(store=bundle.path.parent.parent, models=(bundle.id,), set=set_name, max_rows=MAX_ROWS)
-    (model,) = load_models(settings)
+    (model,) = load_models(settings, BY_NAME)
     assert isinstance(model, GenerationModel)
     stem: list[int] = np.random.default_rng(2).integers(0, model.tokenizer.vocab_size, 130).tolist()
     beginnings = [stem[:length] for length in (1, 2, 31, 32, 33, 34, 64, 65, 66, 130)]  # of each other

@@ -55,7 +55,7 @@ async def rig(
 async def answer(classification: Classification) -> list[list[float]]:
     found: dict[int, list[float]] = {}
     while len(found) < len(classification.texts):
-        for verdict in await classification.mailbox.take():
+        for verdict in await classification.outputs.get():
             assert verdict.number not in found
             found[verdict.number] = verdict.probabilities
     return [found[number] for number in range(len(found))]

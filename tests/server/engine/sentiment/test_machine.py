@@ -8,11 +8,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
-from server.engine.mailbox import Mailbox
 from server.engine.sentiment.engine import SentimentEngine
 from server.engine.sentiment.request import Classification, Verdict
 
 from models.errors import RequestError
+from server.engine.outputs import Mailbox
 from server.errors import ClientGoneError, EngineError, UnavailableError
 from tests.server.engine.counts import Counts
 from tests.server.engine.lockstep import Case, EngineMachine, HeldSequences, Key, source_key
@@ -38,8 +38,8 @@ class SentimentCase(Case):
     """The fake's classes are a hash of the text, so the labels of another text are other numbers."""
 
     def __init__(self, texts: list[list[int]]) -> None:
-        self.mailbox = StrictMailbox()
-        super().__init__(Classification(texts, self.mailbox), Counter[Key](map(source_key, texts)))
+        self.outputs = StrictMailbox()
+        super().__init__(Classification(texts, self.outputs), Counter[Key](map(source_key, texts)))
         self.expected = [plainly(tokens) for tokens in texts]
         self.answered: set[int] = set()
 
@@ -83,7 +83,7 @@ class SentimentMachine(EngineMachine):
 
     def add(self, draw: random.Random) -> None:
         cases = [some_case(draw) for _ in range(draw.randint(1, 3))]
-        self.mailboxes += [case.mailbox for case in cases]
+        self.mailboxes += [case.outputs for case in cases]
         self.submit(*cases)
 
     def teardown(self) -> None:

@@ -77,7 +77,7 @@ async def answer(translation: Translation) -> list[list[Hypothesis]]:
     found: dict[int, list[Hypothesis]] = {}
     streamed: dict[int, list[Progress]] = {}
     while len(found) < len(translation.sources):
-        for progress in await translation.mailbox.take():
+        for progress in await translation.outputs.get():
             assert progress.number not in found
             streamed.setdefault(progress.number, []).append(progress)
             if progress.results is not None:

@@ -1,12 +1,12 @@
 import asyncio
 
 import pytest
-from server.texts import Limit, num_unknown_of, read_texts
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 
 from models.tokenizer import Tokenizer
+from server.api.texts import Limit, num_unknown_of, read_texts
 from server.errors import FieldError
 from tests.server.running import BYTES, CHARACTERS
 

@@ -2,11 +2,10 @@ import json
 import re
 from html import unescape
 
-from server.contract.generate import GenerateRequest
-from server.contract.sentiment import SentimentRequest
-from server.contract.translate import TranslateRequest
-from server.contract.validation import request_from
-
+from server.api.generate import GenerateRequest
+from server.api.sentiment import SentimentRequest
+from server.api.translate import TranslateRequest
+from server.api.validation import request_from
 from tests.server.running import Running, running
 
 

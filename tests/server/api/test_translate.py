@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from server.contract.translate import TranslateAnswer
-from server.loaded_model import LoadedModel
 
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
+from server.api.translate import TranslateAnswer
+from server.model import LoadedModel
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, fake_translator, running
 
@@ -263,7 +263,7 @@ def test_a_text_of_50_000_words_is_refused(translator: Running, bytes_translator
 
 
 def test_a_beam_wider_than_the_batch_is_refused_with_both_numbers() -> None:
-    with running(fake_translator(max_rows=5), max_rows=5) as server:
+    with running(fake_translator(), max_rows=5) as server:
         answer = server.client.post("/v1/translate", json={"text": "a", "beam_size": 6})
         assert (answer.status_code, answer.json()["error"]["param"]) == (422, "beam_size")
         assert "beam_size 6 is more than the 5 rows" in answer.json()["error"]["message"]
@@ -327,7 +327,7 @@ def test_an_engine_failure_is_a_status_streamed_or_not() -> None:
 
 
 def test_a_client_that_leaves_frees_its_rows_and_its_batch_mates_never_notice() -> None:
-    with running(fake_translator(max_rows=32), max_rows=32) as server:
+    with running(fake_translator(), max_rows=32) as server:
         server.translator_steps.seconds = 0.0005
         fields = {"text": ["to be", "or not"], "beam_size": 4, "max_tokens": 100, "length_penalty": 5}
         expected = server.translate(**fields)
@@ -378,7 +378,7 @@ def test_more_requests_than_permits_are_429_with_retry_after_and_permits_come_ba
 def test_draining_refuses_and_a_stopped_engine_is_503() -> None:
     with running(fake_translator()) as server:
         (served,) = server.service.registry.models
-        served.engine.stop()
+        served.engine.stop(5)
         answer = server.client.post("/v1/translate", json={"text": "a"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
         server.service.phase = "draining"

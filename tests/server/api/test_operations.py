@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from server.contract.generate import GenerateRequest
-from server.loaded_model import LoadedModel
 
 from models.errors import BundleCorruptError
+from server.api.generate import GenerateRequest
+from server.engine.generation.scheduler import GenerationScheduler
+from server.model import LoadedModel
 from server.settings import Settings
 from tests.server.running import Running, fake_classifier, fake_model, fake_translator, running
 
@@ -55,7 +56,7 @@ def test_draining_refuses_new_requests_and_readiness() -> None:
 def test_an_engine_that_ended_by_a_bug_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     with running() as server:
         (served,) = server.service.registry.models
-        monkeypatch.setattr(served.engine, "_next_step", None)
+        monkeypatch.setattr(GenerationScheduler, "next_prefill", None)
         assert server.client.post("/v1/generate", json={"prompt": "a"}).status_code == 500
         server.until(lambda: not served.engine.is_alive)
         assert server.client.get("/livez").status_code == 500
@@ -68,10 +69,10 @@ def test_a_request_still_being_tokenized_when_the_engine_stops_is_503(monkeypatc
         (served,) = server.service.registry.models
 
         async def read_texts(*_: Any) -> list[list[int]]:
-            await asyncio.to_thread(served.engine.stop)
+            await asyncio.to_thread(served.engine.stop, 5)
             return [[3]]
 
-        monkeypatch.setattr("server.routes.generate.read_texts", read_texts)
+        monkeypatch.setattr("server.api.generate.read_texts", read_texts)
         for stream in (False, True):
             answer = server.client.post("/v1/generate", json={"prompt": "a", "stream": stream})
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.running import Running, fake_classifier, fake_model, fake_translator, running
+from server.model import LoadedModel
+from tests.server.running import Running, fake_classifier, fake_model, fake_set, fake_translator, running
 
 ASKED: dict[str, dict[str, Any]] = {
     "/v1/generate": {"prompt": "to be", "max_tokens": 4096, "min_tokens": 4096},
@@ -15,6 +16,13 @@ ASKED: dict[str, dict[str, Any]] = {
     "/v1/sentiment": {"text": "to be"},
 }
 TASKS = list(ASKED)
+
+
+def _runner(model: LoadedModel) -> Any:
+    """What makes the model's calls."""
+    graphs = fake_set(model)
+    runners = {"generation": graphs.step_runner, "translation": graphs.attention_runner}
+    return runners.get(model.info.task, graphs.sequence_runner)
 
 
 @pytest.fixture
@@ -27,7 +35,7 @@ def gates(server: Running) -> list[threading.Event]:
     """Closed: no call of any model ends before they are set."""
     found = []
     for model in server.models.values():
-        runner: Any = getattr(model, "steps", None) or model.sequences
+        runner = _runner(model)
         runner.gate = threading.Event()
         found.append(runner.gate)
     return found
@@ -44,7 +52,7 @@ def test_a_request_that_takes_too_long_is_504_and_its_work_stops(path: str, all_
     for gate in closed:
         gate.set()
     all_tasks.until(lambda: not any(item.engine.gauges.num_running for item in all_tasks.service.registry.models))
-    assert all(item.permits.num_taken == 0 for item in all_tasks.service.registry.models)
+    assert all(item.limiter.num_taken == 0 for item in all_tasks.service.registry.models)
     assert 'reason="deadline"} 1.0' in all_tasks.client.get("/metrics").text
 
 
@@ -68,7 +76,7 @@ def test_a_stream_that_has_begun_ends_with_the_error_as_an_event(all_tasks: Runn
                 gates(all_tasks)  # from here on nothing comes
             lines += [line] if line else []
     for model in all_tasks.models.values():
-        runner: Any = getattr(model, "steps", None) or model.sequences
+        runner = _runner(model)
         runner.gate.set()
     assert lines[-1] == "data: [DONE]"
     assert json.loads(lines[-2].removeprefix("data: "))["error"]["code"] == "deadline_exceeded"

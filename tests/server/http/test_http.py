@@ -1,12 +1,19 @@
 """What a client on the wire sees: ids, wrong paths, bodies over the limit."""
 
+import asyncio
 import json
 import socket
 from typing import Any
 
+import httpx
 import pytest
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.server.running import Running
+from server.app import create_app
+from server.settings import Settings
+from tests.server.running import Running, fake_model, running
 
 HEAD = b"POST /v1/generate HTTP/1.1\r\nhost: x\r\n"
 
@@ -127,3 +134,49 @@ def test_a_bug_in_a_route_is_500_in_our_words_without_a_traceback(
     assert answer.json()["error"]["type"] == "internal_error"
     assert "secret" not in answer.text
     assert "x-request-id" in answer.headers
+
+
+class _Refuse:
+    """Middleware that answers 401 to everything but /livez."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/livez":
+            await Response(status_code=401)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def test_middleware_added_to_the_app_covers_every_endpoint() -> None:
+    app = create_app(Settings(), lambda _, __: [fake_model()])
+    app.add_middleware(_Refuse)
+    paths = {route.path: route.methods or set() for route in app.routes if isinstance(route, Route)}
+    assert {"/v1/generate", "/v1/translate", "/v1/sentiment", "/metrics", "/docs"} <= set(paths)
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            for path, methods in paths.items():
+                for method in methods:
+                    answer = await client.request(method, path.replace("{session_id}", "s"))
+                    assert answer.status_code == (401 if path != "/livez" else 200), (method, path)
+
+    asyncio.run(main())
+
+
+def test_a_permit_is_taken_before_the_body_is_read() -> None:
+    with running(max_requests=1) as server:
+        held = [
+            socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(2)
+        ]  # twice max_requests
+        for connection in held:
+            connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 40\r\n\r\n{")
+        server.until(lambda: server.service.limiter.num_taken == 2)
+        refused = server.client.post("/v1/generate", content=b"not JSON")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        for connection in held:
+            connection.close()
+        server.until(lambda: server.service.limiter.num_taken == 0)
+        server.generate(prompt="a", max_tokens=1)

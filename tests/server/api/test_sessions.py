@@ -12,13 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
-from server.contract.sessions import SessionAnswer, SessionList
 
+from server.api.sessions import SessionAnswer, SessionList
 from server.sessions.point import Point
-from tests.server.routes.test_generate import streamed, whole_of, without_id
+from tests.server.api.test_generate import streamed, whole_of, without_id
 from tests.server.running import BYTES, Running, fake_model, fake_translator, running, wait_until
 
-KEY: dict[str, Any] = {"session_key": "sixteen letters!"}
+ADMIN = "operators, sixteen"
+ADMIN_HEADER = {"authorization": f"Bearer {ADMIN}"}
+KEY: dict[str, Any] = {"session_key": "sixteen letters!", "admin_key": ADMIN}
 TURNS: list[dict[str, Any]] = [
     {"prompt": "to be", "max_tokens": 9, "min_tokens": 9},
     {"prompt": " or not", "max_tokens": 40, "repetition_penalty": 1.7, "frequency_penalty": 0.5},
@@ -67,6 +69,13 @@ def text_of(answer: dict[str, Any]) -> str:
     return text
 
 
+def test_sessions_are_listed_to_operators_alone(server: Running) -> None:
+    for headers in ({}, {"authorization": "Bearer another key, longer"}, {"authorization": ADMIN[:-1]}):
+        assert server.client.get("/v1/sessions", headers=headers).status_code == 403
+    with running(session_key="sixteen letters!") as without_key:
+        assert without_key.client.get("/v1/sessions", headers=ADMIN_HEADER).status_code == 404
+
+
 def test_a_session_is_made_listed_looked_at_and_removed(server: Running) -> None:
     before = time.time()
     answer = server.post("/v1/sessions", model="fake", ttl_seconds=100)
@@ -75,7 +84,7 @@ def test_a_session_is_made_listed_looked_at_and_removed(server: Running) -> None
     assert before + 100 <= answer["expires"] <= time.time() + 101
     session = answer["id"]
     assert look(server, session) == answer
-    listed = server.client.get("/v1/sessions").json()
+    listed = server.client.get("/v1/sessions", headers=ADMIN_HEADER).json()
     SessionList.model_validate(listed, strict=True, extra="forbid")
     assert answer in listed["data"]
     assert server.client.delete(f"/v1/sessions/{session}").json() == {"id": session, "deleted": True}
@@ -301,7 +310,7 @@ def test_a_call_that_fails_leaves_the_session_as_it_was(own: Running) -> None:
 
 def own_token(own: Running, text: str) -> int:
     (model,) = own.models.values()
-    (token,) = model.tokenizer.encode(text)
+    (token,) = model.info.tokenizer.encode(text)
     return token
 
 
@@ -439,7 +448,7 @@ def test_sessions_are_written_at_the_end_and_read_at_the_next_start(tmp_path: Pa
     (folder / "other.session").write_bytes(b"")
     time.sleep(1.1)
     with running(fake_model("another"), **settings) as server:
-        assert server.client.get("/v1/sessions").json()["data"] == []
+        assert server.client.get("/v1/sessions", headers=ADMIN_HEADER).json()["data"] == []
     with running(**settings) as server:
         assert look(server, session) == seen
         after = point(server, session)

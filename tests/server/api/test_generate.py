@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from server.contract.generate import GenerateAnswer
 
+from server.api.generate import GenerateAnswer
 from tests.server.running import BYTES, CHARACTERS, Running, fake_model, running
 
 MIXED: list[dict[str, Any]] = [{}, {"top_k": 5}, {"top_p": 0.8}, {"temperature": 0}, {"stop": ["e", "to"]}]
@@ -321,7 +321,7 @@ def test_more_requests_than_permits_are_429_with_retry_after_and_permits_come_ba
 
 def test_an_engine_failure_before_the_first_event_is_a_status() -> None:
     with running() as server:
-        server.sequences.fails_at = server.models["fake/1"].tokenizer.encode("z")[0]
+        server.sequences.fails_at = server.models["fake/1"].info.tokenizer.encode("z")[0]
         for stream in (False, True):
             answer = server.client.post("/v1/generate", json={"prompt": "za", "stream": stream})
             assert answer.status_code == 500
@@ -369,7 +369,7 @@ def test_a_client_that_leaves_frees_its_rows_and_its_batch_mates_never_notice() 
                 assert [without_id(item) for item in found] == [without_id(expected)]
                 server.until(lambda: server.service.num_requests == 0)
                 (served,) = server.service.registry.models
-                server.until(lambda served=served: served.engine.num_running == 0)  # type: ignore[misc]
+                server.until(lambda served=served: served.engine.gauges.num_running == 0)  # type: ignore[misc]
         assert max(server.steps.num_rows[-100:]) <= 64
         metrics = server.client.get("/metrics").text
         assert 'rnnserve_requests_total{model="fake/1",status="499"} 2.0' in metrics

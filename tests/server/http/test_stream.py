@@ -3,10 +3,10 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from server.transport.event_stream import EventStream
 from starlette.types import Message
 
 from server.errors import ClientGoneError
+from server.http.stream import EventStream
 
 
 def test_a_reader_that_takes_nothing_is_gone_and_its_work_ends() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from server.contract.sentiment import SentimentAnswer
-from server.loaded_model import LoadedModel
 
+from server.api.sentiment import SentimentAnswer
+from server.model import LoadedModel
 from tests.server.fake_runner import FakeSequenceRunner
-from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, running
+from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, fake_set, running
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,8 @@ def test_models_of_the_task_are_found_by_name_and_default() -> None:
 def test_a_client_that_leaves_is_dropped_and_others_are_answered() -> None:
     with running(fake_classifier()) as server:
         model = server.models["classifier/1"]
-        assert isinstance(model.sequences, FakeSequenceRunner)
         expected = server.classify(text="to be")
-        gate = model.sequences.gate = threading.Event()
+        gate = fake_set(model).sequence_runner.gate = threading.Event()
         with httpx.Client(base_url=server.url) as leaving, pytest.raises(httpx.ReadTimeout):
             leaving.post("/v1/sentiment", json={"text": ["a"] * 256}, timeout=0.2)
         server.until(lambda: server.service.num_requests == 0)
@@ -124,8 +123,7 @@ def test_a_client_that_leaves_is_dropped_and_others_are_answered() -> None:
 def test_overload_is_429_and_draining_503() -> None:
     with running(fake_classifier(), max_requests=1) as server:
         model = server.models["classifier/1"]
-        assert isinstance(model.sequences, FakeSequenceRunner)
-        gate = model.sequences.gate = threading.Event()
+        gate = fake_set(model).sequence_runner.gate = threading.Event()
         thread = threading.Thread(target=lambda: server.classify(text="a"))
         thread.start()
         server.until(lambda: server.service.num_requests == 1)
@@ -142,8 +140,7 @@ def test_overload_is_429_and_draining_503() -> None:
 def test_an_engine_failure_is_500_and_others_are_answered() -> None:
     with running(fake_classifier()) as server:
         model = server.models["classifier/1"]
-        assert isinstance(model.sequences, FakeSequenceRunner)
-        model.sequences.fails_at = CHARACTERS.encode("z")[0]
+        fake_set(model).sequence_runner.fails_at = CHARACTERS.encode("z")[0]
         answer = server.client.post("/v1/sentiment", json={"text": "za"})
         assert (answer.status_code, answer.json()["error"]["type"]) == (500, "engine_error")
         server.classify(text="a")

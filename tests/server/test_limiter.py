@@ -1,18 +1,18 @@
 import pytest
-from server.permits import Permits
 
 from server.errors import OverloadedError
+from server.limiter import Limiter
 
 
-def retry_after(permits: Permits) -> int:
+def retry_after(permits: Limiter) -> int:
     with pytest.raises(OverloadedError, match="is full: 4 requests") as found:
         permits.take()
     return int(found.value.headers["retry-after"])
 
 
-def full(seconds: float) -> Permits:
+def full(seconds: float) -> Limiter:
     """Four permits, all taken, after requests that held theirs so long."""
-    permits = Permits("m/1", 4)
+    permits = Limiter("m/1", 4)
     for _ in range(50):
         permits.take()
         permits.give_back(seconds)
@@ -37,7 +37,7 @@ def test_it_is_a_second_at_least_and_a_minute_at_most() -> None:
 
 
 def test_before_any_request_has_ended_it_is_a_second() -> None:
-    permits = Permits("m/1", 4)
+    permits = Limiter("m/1", 4)
     for _ in range(4):
         permits.take()
     assert retry_after(permits) == 1
