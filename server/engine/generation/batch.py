@@ -339,7 +339,7 @@ class StepBatch(GenerationBatch):
         self._in_place = np.arange(capacity)  # every row continues from its own slot
         self._sampling = np.zeros(capacity, ROW)
         self._is_sampled = np.zeros(capacity, np.bool_)  # chosen by the numpy sampler, not by `choose`
-        self._penalty_rows: list[PenaltyRow | None] = []
+        self._penalty_rows: list[PenaltyRow | None] = [None] * capacity
         self._penalties: Penalties | None = None  # made anew when rows change
 
     def _put(self, slot: int, row: Row[Prompt]) -> int:
@@ -351,7 +351,7 @@ class StepBatch(GenerationBatch):
         self._sampling[slot] = sampling_row(options, seed=prompt.seed, choice=row.choice, position=position)[0]
         is_wide_filter = self._vocab_size > NARROW and (options.top_k > 0 or options.top_p < 1)
         self._is_sampled[slot] = self._chooser is None or is_wide_filter
-        self._penalty_rows.append(penalty_row(options, prompt.tokens, self._vocab_size))
+        self._penalty_rows[slot] = penalty_row(options, prompt.tokens, self._vocab_size)
         self._penalties = None
         return 0
 
@@ -368,8 +368,9 @@ class StepBatch(GenerationBatch):
     def _decode(self, num_steps: int) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
         num_rows = len(self.rows)
         if self._penalties is None:
-            del self._penalty_rows[num_rows:]
-            self._penalties = Penalties(self._penalty_rows)
+            for slot in range(num_rows, len(self._penalty_rows)):
+                self._penalty_rows[slot] = None  # of rows that have left
+            self._penalties = Penalties(self._penalty_rows[:num_rows])
         chosen = np.empty((num_steps, num_rows), np.int64)
         seen: list[NDArray[np.float32]] = []
         for step in range(num_steps):
