@@ -192,8 +192,8 @@ class Lane(ABC, Generic[Item]):
 
     def _cancel(self, item: Item) -> None:
         if item in self._open:
-            self._close(item)
             self._drop(item)
+            self._close(item)
 
     def _close(self, item: Item) -> None:
         """An item is over."""
@@ -212,5 +212,5 @@ class Lane(ABC, Generic[Item]):
     def _fail(self, item: Item, error: ApiError) -> None:
         """Drop an item and send the error; a no-op if it is over."""
         if item in self._open:
-            self._cancel(item)
             self._sender.post(item.outputs, error)
+            self._cancel(item)

@@ -7,6 +7,7 @@ instead of falling behind.
 
 import asyncio
 import contextlib
+import copy
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class OutputQueue(Generic[Output]):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         if self._error is not None:
-            raise self._error
+            raise copy.copy(self._error)  # whose traceback holds this frame, and so the queue: not the other way round
         outputs, self._outputs = self._outputs, []
         return outputs
 

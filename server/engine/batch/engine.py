@@ -126,22 +126,30 @@ class BatchEngine:
         only_short = number == self._num_lanes
         try:
             runner = self._make_runner()
-            while texts := self._next_call(number, only_short=only_short):
-                try:
-                    self._run_call(runner, texts, sender)
-                except Exception as error:
-                    log.error("engine call failed", lane=f"{self._name} {number}", exc_info=error)
-                    for text in texts:
-                        sender.post(text.outputs, EngineError(FAILED))
+            while self._run_once(number, runner, sender, only_short=only_short):
                 sender.flush()
         except Exception as bug:
             log.critical("lane ended", lane=f"{self._name} {number}", exc_info=bug)
             self._fail_all(EngineError(ENDED))
 
+    def _run_once(self, number: int, runner: SequenceRunner, sender: OutputSender, *, only_short: bool) -> bool:
+        """Make the next call; False when the engine has been stopped. Holds no text when it returns."""
+        texts = self._next_call(number, only_short=only_short)
+        try:
+            if texts:
+                self._run_call(runner, texts, sender)
+        except Exception as error:
+            log.error("engine call failed", lane=f"{self._name} {number}", exc_info=error)
+            for text in texts:
+                sender.post(text.outputs, EngineError(FAILED))
+        finally:
+            with self._work:
+                self._running.pop(number, None)
+        return bool(texts)
+
     def _next_call(self, number: int, *, only_short: bool) -> list[Text]:
         """The texts of a lane's next call; waits for them. Empty when the engine has been stopped."""
         with self._work:
-            self._running.pop(number, None)
             while self._end is None:
                 if not only_short or self._are_all_long():
                     texts = self._scheduler.next_call(only_short=only_short)

@@ -26,7 +26,8 @@ from server.engine.scheduler import Row
 
 NARROW = 256  # up to so many ids, filters and log-probabilities are had from `decode` (docs/export.md)
 
-Handler = Callable[[Row[Prompt], list[int], list[TokenLogprob]], None]
+Handler = Callable[[Row[Prompt], list[int], list[TokenLogprob]], bool]
+Failer = Callable[[Row[Prompt]], None]
 ReadHandler = Callable[[Row[Prompt], int, NDArray[np.float32]], None]
 
 
@@ -43,14 +44,17 @@ class GenerationBatch(ABC):
         capacity: the most rows.
         end_id: the end token's id, or None.
         handle: called with each row that is due, its tokens (negative where the logits were not finite) and, if it
-            wants them, their log-probabilities; in falling order of slots, so that it may remove the row.
+            wants them, their log-probabilities; in falling order of slots, so that it may remove the row. Whether the
+            row must fail, because its logits were not finite.
+        fail: called with those rows, once all others are handled: it removes all rows of their prompts.
     """
 
-    def __init__(self, capacity: int, end_id: int | None, handle: Handler) -> None:
+    def __init__(self, capacity: int, end_id: int | None, handle: Handler, fail: Failer) -> None:
         self.rows: list[Row[Prompt]] = []
         self._log = TokenLog(capacity, end_id)
         self._end_id = end_id
         self._handle = handle
+        self._fail = fail
         self._unstarted: dict[Row[Prompt], None] = {}  # rows that have no token yet
         self._logprobs: dict[Row[Prompt], list[TokenLogprob]] = {}  # of rows that want them: not yet handled
 
@@ -124,14 +128,19 @@ class GenerationBatch(ABC):
             row.sequence.owner.times.note_first_token()
         if logits is not None:
             self._keep_logprobs(tokens, logits)
+        broken = []
         for row in [self.rows[slot] for slot in reversed(due)]:
             if row.slot < 0:  # its prompt has failed by another of its rows
                 continue
-            self._handle(row, self._log.take(row.slot), self._logprobs.get(row, []))
-            if row.slot >= 0:
+            if self._handle(row, self._log.take(row.slot), self._logprobs.get(row, [])):
+                broken.append(row)
+            elif row.slot >= 0:
                 if row in self._logprobs:
                     self._logprobs[row] = []
                 self.schedule(row)
+        for row in broken:
+            if row.slot >= 0:
+                self._fail(row)
 
     def _num_wanted(self, row: Row[Prompt]) -> int:
         """Steps that a row can still use, or more."""
@@ -167,6 +176,7 @@ class DecodeBatch(GenerationBatch):
         initial_state: float32 [D], the state before the first token.
         end_id: the end token's id, or None.
         handle: see GenerationBatch.
+        fail: see GenerationBatch.
         handle_read: called when a window has ended at a multiple of CHUNK inside a row's prompt, with the number of
             tokens read and a copy of the state after them.
     """
@@ -177,9 +187,10 @@ class DecodeBatch(GenerationBatch):
         initial_state: NDArray[np.float32],
         end_id: int | None,
         handle: Handler,
+        fail: Failer,
         handle_read: ReadHandler,
     ) -> None:
-        super().__init__(runner.capacity, end_id, handle)
+        super().__init__(runner.capacity, end_id, handle, fail)
         self._runner = runner
         self._initial_state = initial_state
         self._handle_read = handle_read
@@ -317,6 +328,7 @@ class StepBatch(GenerationBatch):
         vocab_size: V.
         end_id: the end token's id, or None.
         handle: see GenerationBatch.
+        fail: see GenerationBatch.
     """
 
     def __init__(
@@ -327,8 +339,9 @@ class StepBatch(GenerationBatch):
         vocab_size: int,
         end_id: int | None,
         handle: Handler,
+        fail: Failer,
     ) -> None:
-        super().__init__(runner.capacity // 2, end_id, handle)
+        super().__init__(runner.capacity // 2, end_id, handle, fail)
         self._runner = runner
         self._chooser = chooser
         self._sampler = Sampler(end_id)
@@ -339,7 +352,7 @@ class StepBatch(GenerationBatch):
         self._in_place = np.arange(capacity)  # every row continues from its own slot
         self._sampling = np.zeros(capacity, ROW)
         self._is_sampled = np.zeros(capacity, np.bool_)  # chosen by the numpy sampler, not by `choose`
-        self._penalty_rows: list[PenaltyRow | None] = []
+        self._penalty_rows: list[PenaltyRow | None] = [None] * capacity
         self._penalties: Penalties | None = None  # made anew when rows change
 
     def _put(self, slot: int, row: Row[Prompt]) -> int:
@@ -351,8 +364,7 @@ class StepBatch(GenerationBatch):
         self._sampling[slot] = sampling_row(options, seed=prompt.seed, choice=row.choice, position=position)[0]
         is_wide_filter = self._vocab_size > NARROW and (options.top_k > 0 or options.top_p < 1)
         self._is_sampled[slot] = self._chooser is None or is_wide_filter
-        del self._penalty_rows[slot:]  # of rows that have left
-        self._penalty_rows.append(penalty_row(options, prompt.tokens, self._vocab_size))
+        self._penalty_rows[slot] = penalty_row(options, prompt.tokens, self._vocab_size)
         self._penalties = None
         return 0
 
@@ -369,8 +381,9 @@ class StepBatch(GenerationBatch):
     def _decode(self, num_steps: int) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
         num_rows = len(self.rows)
         if self._penalties is None:
-            del self._penalty_rows[num_rows:]
-            self._penalties = Penalties(self._penalty_rows)
+            for slot in range(num_rows, len(self._penalty_rows)):
+                self._penalty_rows[slot] = None  # of rows that have left
+            self._penalties = Penalties(self._penalty_rows[:num_rows])
         chosen = np.empty((num_steps, num_rows), np.int64)
         seen: list[NDArray[np.float32]] = []
         for step in range(num_steps):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.decoding.logprobs import TokenLogprob
 from models.decoding.sampler import NOT_FINITE
+from models.errors import RunnerError
 from runtime.runner import Array, DecodeRunner, SequenceRunner, StepRunner
 from server.engine.decoding_lane import DecodingLane
 from server.engine.generation.batch import DecodeBatch, GenerationBatch, StepBatch, continuation_of, runs_in_decode
@@ -77,11 +78,13 @@ class GenerationLane(DecodingLane[Prompt]):
         self._nodes: dict[Prompt, tuple[int, Node]] = {}  # where the cache goes on with prompts that are being read
         self._initial_state = np.zeros(state_width, np.float32)
         chooser = runners.sequences if runners.has_choose else None
-        self._step_batch = StepBatch(runners.steps, chooser, self._initial_state, vocab_size, end_id, self._handle)
+        self._step_batch = StepBatch(
+            runners.steps, chooser, self._initial_state, vocab_size, end_id, self._handle, self._fail_row
+        )
         self._decode_batch: DecodeBatch | None = None
         if runners.decoder is not None:
             self._decode_batch = DecodeBatch(
-                runners.decoder, self._initial_state, end_id, self._handle, self._handle_read
+                runners.decoder, self._initial_state, end_id, self._handle, self._fail_row, self._handle_read
             )
         self._batches: Sequence[GenerationBatch] = [
             batch for batch in (self._decode_batch, self._step_batch) if batch is not None
@@ -157,8 +160,12 @@ class GenerationLane(DecodingLane[Prompt]):
         """A window has ended at the end of a chunk of a row's prompt."""
         self._keep(row.sequence.owner, num_read, state)
 
-    def _handle(self, row: Row[Prompt], tokens: list[int], logprobs: list[TokenLogprob]) -> None:
-        """Give a row's continuation its tokens, and emit what is new if it has ended or is a stream."""
+    def _handle(self, row: Row[Prompt], tokens: list[int], logprobs: list[TokenLogprob]) -> bool:
+        """Give a row's continuation its tokens, and emit what is new if it has ended or is a stream.
+
+        Returns:
+            Whether the row must fail: its logits were not finite before it ended.
+        """
         prompt = row.sequence.owner
         continuation = continuation_of(row)
         is_broken = NOT_FINITE in tokens
@@ -173,12 +180,12 @@ class GenerationLane(DecodingLane[Prompt]):
                 has_ended = continuation.extend([token])
                 if has_ended:
                     break
-        if has_ended:
+        if has_ended or (prompt.is_streamed and tokens and not is_broken):
             self._emit(row)
-        elif is_broken:
-            self._fail_not_finite(prompt)
-        elif prompt.is_streamed and tokens:
-            self._emit(row)
+        return is_broken and not has_ended
+
+    def _fail_row(self, row: Row[Prompt]) -> None:
+        self._fail_not_finite(row.sequence.owner)
 
     def _emit(self, row: Row[Prompt]) -> None:
         """Send what is new of a row, and free its slot if it has ended."""
@@ -188,7 +195,11 @@ class GenerationLane(DecodingLane[Prompt]):
         finish_reason = continuation.finish_reason
         if finish_reason is not None:
             if prompt.keeps_last_state:
-                prompt.last_state = self._last_state(row)
+                try:
+                    prompt.last_state = self._last_state(row)
+                except RunnerError as error:
+                    self._fail_call([prompt], error)
+                    return
             self._finish(row)
         elif not text:
             return

@@ -31,6 +31,7 @@ class Node:
     key: bytes  # the tokens of the edge from the parent
     state: State | None = None
     children: dict[bytes, Self] = field(default_factory=dict)
+    is_attached: bool = True  # whether its parent holds it
 
 
 class Prefix(NamedTuple):
@@ -120,15 +121,18 @@ class PrefixCache:
         return child
 
     def _attached(self, node: Node) -> Node:
-        """The node of the same tokens in the trie, in which it may have been removed or replaced meanwhile."""
-        if node.parent is None:
-            return node
-        parent = self._attached(node.parent) if node.parent.parent is not None else node.parent
-        present = parent.children.get(node.key)
-        if present is None:
-            node.parent = parent
-            present = parent.children[node.key] = node
-        return present
+        """The node of the same tokens in the trie, from which it may have been removed meanwhile."""
+        removed = []
+        while not node.is_attached:
+            assert node.parent is not None, "the root is never removed"
+            removed.append(node)
+            node = node.parent
+        for item in reversed(removed):
+            present = node.children.setdefault(item.key, item)
+            if present is item:
+                item.parent, item.is_attached = node, True
+            node = present
+        return node
 
     def _evict(self) -> None:
         node, _ = self._used.popitem(last=False)
@@ -138,4 +142,5 @@ class PrefixCache:
         node.state = None
         while node.parent is not None and node.state is None and not node.children:
             del node.parent.children[node.key]
+            node.is_attached = False
             node = node.parent
