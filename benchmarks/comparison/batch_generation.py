@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
-from models.decoding.sampling_rows import SamplingRows, sampling_row
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.decoding.options import GenerationOptions
-from models.decoding.sampler import Sampler
+from models.decoding.sampler import Sampler, sampling_row
 from models.store import Store
 from models.tokenizer import Tokenizer
 from runtime.onnxruntime.build import open_graph_set
@@ -110,16 +109,14 @@ class BatchGenerator:
         if min(request.max_tokens for request in requests) < 1:
             raise ValueError("max_tokens must be at least 1")
         self._prefill(prompts)
-        rows = SamplingRows(
-            np.concatenate([self._row(request, len(ids)) for request, ids in zip(requests, prompts, strict=True)])
-        )
+        rows = np.concatenate([self._row(request, len(ids)) for request, ids in zip(requests, prompts, strict=True)])
         tokens = np.array([ids[-1] for ids in prompts], np.int64)
         limits = np.array([request.max_tokens for request in requests])
         parents = live = np.arange(len(requests))  # the slot of each row that steps, and whose row it is
         chosen: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []  # of each step
         while len(live):
             tokens = self._sampler.choose(self._steps.step(tokens, parents), rows)
-            rows.advance()
+            rows["position"] += 1
             chosen.append((live, tokens))
             goes_on = limits[live] > len(chosen)
             if self._tokenizer.end_id is not None:
@@ -127,7 +124,7 @@ class BatchGenerator:
             parents = np.arange(len(live))
             if not goes_on.all():
                 parents = np.flatnonzero(goes_on)
-                tokens, live, rows = tokens[parents], live[parents], SamplingRows(rows.table[parents])
+                tokens, live, rows = tokens[parents], live[parents], rows[parents]
         answers: list[list[int]] = [[] for _ in requests]
         for step_rows, step_tokens in chosen:
             for row, token in zip(step_rows.tolist(), step_tokens.tolist(), strict=True):

@@ -1,8 +1,9 @@
-"""What exported graphs answer to many texts: translations by the server's own batch and search, classes by logits.
+"""What exported graphs answer to many texts: translations by the server's own search, classes by logits.
 
 No HTTP and no clock: the figures of `benchmarks.quality` and the tests of the shipped bundles come from here.
 """
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,11 @@ from numpy.typing import NDArray
 
 from export.build import build_sets
 from models.bundle import RECORD, Bundle
+from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
 from models.store import Store
 from runtime.opening import CPU, open_set
 from runtime.padding import padded
-from server.engine.translation.batch import Batch
-from server.engine.translation.request import Encoded, Translation
 from training.buckets import in_order
 
 SETS = ("int8", "fp32")  # what a CPU runs
@@ -67,26 +67,30 @@ def translations(bundle: Bundle, set_name: str, sources: Sequence[str], options:
     end_id = tokenizer.end_id
     assert end_id is not None, "a translator's tokenizer has an end token"
     opened = open_set(CPU, bundle, set_name)
-    batch, sequences = Batch(opened.attention_steps(2 * MAX_ROWS)), opened.sequences()
+    steps, sequences = opened.attention_steps(2 * MAX_ROWS), opened.sequences()
     rows = [[*tokenizer.encode(source), end_id] for source in sources]
     results = [""] * len(rows)
     for indices in in_order([(len(row),) for row in rows], MAX_ROWS // options.beam_size):
-        request = Translation(options, seed=0, is_streamed=False, keeps_attention=False)
-        for i in indices.tolist():
-            request.add_source(rows[i], end_id)
-        ids, lengths = padded([source.tokens for source in request.sources])
+        chosen = [rows[i] for i in indices.tolist()]
+        ids, lengths = padded(chosen)
         outputs = sequences.run("encode", {"ids": ids, "lengths": lengths})
-        for row, source in enumerate(request.sources):
-            memory = {name: outputs[name][row, : len(source.tokens)] for name in ("memory", "keys")}
-            source.encoded = Encoded(memory, outputs["state"][row])
-        batch.clear()
-        live = request.sources
+        for slot, row in enumerate(chosen):
+            memory = {name: outputs[name][slot, : len(row)] for name in ("memory", "keys")}
+            steps.put(slot, outputs["state"][slot], memory)
+        searches = [BeamSearch(options, end_id=end_id, source_length=len(row), keep_attention=False) for row in chosen]
+        live = searches
+        parents = [np.array([slot]) for slot in range(len(live))]
         while live:
-            for source, found in zip(live, batch.step(live), strict=True):
-                batch.moved(source, source.search.extend(found.candidates, found.attention))
-            live = [source for source in live if not source.search.is_over]
-        for i, source in zip(indices.tolist(), request.sources, strict=True):
-            results[i] = tokenizer.decode(source.search.results()[0].ids)
+            logits = steps.step(np.concatenate([search.tokens for search in live]), np.concatenate(parents))
+            starts = np.cumsum([0, *map(len, parents)]).tolist()
+            parents = [
+                start + search.advance(logits[start:stop], steps.attention[start:stop])
+                for search, (start, stop) in zip(live, itertools.pairwise(starts), strict=True)
+            ]
+            parents = [slots for slots in parents if len(slots)]
+            live = [search for search in live if not search.is_over]
+        for i, search in zip(indices.tolist(), searches, strict=True):
+            results[i] = tokenizer.decode(search.results()[0].ids)
     return results
 
 

@@ -14,8 +14,8 @@ the length counts, i over all source positions, the end token's too. A position 
 How it is looked for: all continuations of all live hypotheses are ranked by log p; ties go to the lower row, then the
 lower id. The beam_size best that do not end live on. Those that end are finished if they rank before the next best
 that does not. A beam of 1 takes the likeliest continuation alone, greedy decoding (`GreedySearch`). The best
-1 + alternatives finished ones are kept; ties go to the one that was finished first. Once as many are finished, a live hypothesis
-is dropped when it can no longer beat the worst kept one: log p and coverage's part only make a score lower, so nothing
+1 + alternatives finished ones are kept; ties go to the one that was finished first. Once as many are finished, a live
+hypothesis is dropped when it can no longer beat the worst kept one: log p and coverage's part only make a score lower, so nothing
 that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After max_tokens
 tokens those that live are finished as they are.
 

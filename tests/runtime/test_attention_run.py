@@ -7,7 +7,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.errors import RunnerError
-from runtime.onnxruntime import attention_run
+from runtime.onnxruntime import memories
 from runtime.onnxruntime.attention_run import OnnxAttentionStepRunner
 from runtime.onnxruntime.build import open_graph_set
 from runtime.onnxruntime.run import OnnxSequenceRunner
@@ -43,7 +43,7 @@ def test_rows_that_join_leave_and_change_places_answer_as_alone(
     runner: OnnxAttentionStepRunner, rows: list[Row], shorter_steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the array of memories is cut to what is needed at once, soon or never."""
-    monkeypatch.setattr(attention_run, "_SHORTER_STEPS", shorter_steps)
+    monkeypatch.setattr(memories, "_SHORTER_CALLS", shorter_steps)
     expected = [_alone(runner, row) for row in rows]
     generator = np.random.default_rng(1)
     live: list[tuple[int, int]] = []  # (source, steps done), by slot
@@ -72,11 +72,11 @@ def test_a_long_source_that_has_left_is_computed_with_for_some_steps_and_no_long
 ) -> None:
     expected = {source: _alone(runner, rows[source]) for source in (0, 9)}
     lengths = []
-    for source in (9, *[0] * (attention_run._SHORTER_STEPS + 2), 9):
+    for source in (9, *[0] * (memories._SHORTER_CALLS + 2), 9):
         runner.put(0, *rows[source])
         assert runner.step(np.array([_token(0)]), np.zeros(1, np.int64))[0].tobytes() == expected[source][0]
-        lengths.append(runner._memory.shape[1])
-    assert lengths == [64] * (1 + attention_run._SHORTER_STEPS) + [16, 16, 64]
+        lengths.append(runner._memories._memory.shape[1])
+    assert lengths == [64] * (1 + memories._SHORTER_CALLS) + [16, 16, 64]
 
 
 def test_one_put_serves_every_row_of_a_beam(runner: OnnxAttentionStepRunner, rows: list[Row]) -> None:

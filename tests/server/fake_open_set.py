@@ -1,6 +1,6 @@
 """A graph set whose runners are fakes, the same ones each time, so that a test can hold or break them."""
 
-from typing import Any, cast
+from typing import cast
 
 from models.graph_set import GraphSet
 from runtime.runner import AttentionStepRunner, DecodeRunner, SequenceRunner, StepRunner
@@ -23,7 +23,7 @@ class FakeOpenSet:
 
     @property
     def graph_set(self) -> GraphSet:
-        return cast("Any", None)
+        return cast("GraphSet", None)
 
     def sequences(self) -> SequenceRunner:
         return self.sequence_runner

@@ -6,8 +6,9 @@ from tokenizers import normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 
 from models.tokenizer import Tokenizer
-from server.api.texts import Limit, num_unknown_of, read_texts
+from server.api.texts import num_unknown_of, read_texts
 from server.errors import FieldError
+from server.task import Limit
 from tests.server.running import BYTES, CHARACTERS
 
 

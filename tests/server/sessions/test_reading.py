@@ -1,7 +1,6 @@
 """Conversations through the engine, token by token beside the plain answers: where each call leaves the session."""
 
 import asyncio
-import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,20 +9,26 @@ import pytest
 from numpy.typing import NDArray
 
 from models.decoding.options import GenerationOptions
-from server.endpoint import ServedGeneration
+from server.endpoint import Endpoint
 from server.engine.generation.request import Generation
-from server.errors import DeadlineError, EngineError
 from server.sessions.point import Point
-from server.sessions.reading import point_after, reading, state_read
+from server.sessions.reading import point_after, reading, state_of
 from tests.server.engine.generation.harness import END, TEXTS, VOCAB_SIZE, Rig, answer, continuation_of, plainly, rig
 from tests.server.engine.generation.test_engine import same, some_options, some_prompt
 from tests.server.fake_runner import STATE_WIDTH, fake_next_state
 
 
-def served(rig: Rig) -> ServedGeneration:
+def served(rig: Rig) -> Endpoint:
     """As much of a served model as reading needs."""
-    model = SimpleNamespace(state_width=STATE_WIDTH)
-    return cast("ServedGeneration", SimpleNamespace(engine=rig.engine, token_texts=TEXTS, model=model))
+    info = SimpleNamespace(state_width=STATE_WIDTH)
+    return cast("Endpoint", SimpleNamespace(engine=rig.engine, token_texts=TEXTS, info=info))
+
+
+async def state_read(rig: Rig, generation: Generation) -> NDArray[np.float32]:
+    """The state that the engine finds for what `reading` made."""
+    rig.engine.submit(generation)
+    await generation.outputs.get()
+    return state_of(served(rig), generation)
 
 
 def row_after(tokens: NDArray[Any]) -> NDArray[np.float32]:
@@ -58,7 +63,7 @@ async def converse(rig: Rig, seed: int) -> None:
         (found,) = await answer(generation)
         whole = [*point.tokens.tolist(), *prompt]
         same([found], [plainly(whole, options, seed + turn, 0)])
-        point = await point_after(served(rig), generation, point)
+        point = point_after(generation, point)
         assert point.tokens[: len(whole)].tolist() == whole
         made = text_of(point.tokens[len(whole) :])
         assert made == found.text if found.stop_reason is None else found.text.startswith(made)
@@ -83,7 +88,7 @@ def test_reading_gives_the_state_before_the_last_token_from_any_state_on_the_way
             for end in (1, 2, 32, 33, 34, 65, 100, 100):
                 for begin in sorted({0, end // 2, end - 1} - {end}):
                     known = row_after(tokens[: begin + 1])
-                    row = await state_read(served(where), reading(served(where), tokens[:end], known, begin))
+                    row = await state_read(where, reading(served(where), tokens[:end], known, begin))
                     assert row.tobytes() == row_after(tokens[:end]).tobytes(), (end, begin)
 
     asyncio.run(main())
@@ -94,32 +99,10 @@ def test_what_was_read_from_the_middle_is_not_taken_for_the_beginning_of_another
         async with rig() as where:
             tokens = np.arange(1, 101) % (VOCAB_SIZE - 1) + 1
             wrong = np.ones(STATE_WIDTH, np.float32)  # not the state of these tokens: it shows who takes it
-            await state_read(served(where), reading(served(where), tokens, wrong, 40))
-            row = await state_read(served(where), reading(served(where), tokens))
+            await state_read(where, reading(served(where), tokens, wrong, 40))
+            row = await state_read(where, reading(served(where), tokens))
             assert row.tobytes() == row_after(tokens).tobytes()
             again = reading(served(where), tokens, wrong, 40)
-            assert (await state_read(served(where), again)).tobytes() != row.tobytes()
-
-    asyncio.run(main())
-
-
-def test_an_answer_read_again_in_vain_leaves_nothing_behind_in_the_engine() -> None:
-    async def main() -> None:
-        async with rig() as where:
-            options = GenerationOptions(max_tokens=400, min_tokens=20, stop=("a", "b", "c"))
-            generation = call(where, Point.beginning(STATE_WIDTH), [5, 6, 7], options, 3)
-            await answer(generation)
-            assert generation.prompts[0].continuations[0].finish_reason == "stop"
-            where.sequences.gate = threading.Event()
-            task = asyncio.create_task(point_after(served(where), generation, Point.beginning(STATE_WIDTH)))
-            await asyncio.sleep(0.05)
-            generation.outputs.put(DeadlineError("over"))
-            with pytest.raises(DeadlineError):
-                await task
-            where.sequences.gate.set()
-            await where.until_idle()
-            where.sequences.fails_at = 9
-            with pytest.raises(EngineError):
-                await state_read(served(where), reading(served(where), np.array([1, 9, 2])))
+            assert (await state_read(where, again)).tobytes() != row.tobytes()
 
     asyncio.run(main())
