@@ -22,11 +22,11 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from numpy.typing import NDArray
-from server.engine.delivery import LoopDelivery
 from structlog.testing import capture_logs
 
 from models.errors import RequestError, RunnerError
 from runtime.runner import Array
+from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
 from server.errors import ClientGoneError, EngineError, UnavailableError
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner, FakeStepRunner
@@ -315,7 +315,7 @@ class EngineMachine(RuleBasedStateMachine):
             case.is_cancelled = True
             self.engine.cancel(case.request)
             if draw.random() < 0.5:
-                case.request.outputs.put(ClientGoneError("The client left."))
+                case.request.mailbox.put(ClientGoneError("The client left."))
             self.settle()
 
     def release(self, verdict: Verdict, mask: int, which: int = 0) -> None:
@@ -378,7 +378,7 @@ class EngineMachine(RuleBasedStateMachine):
         """Take a request's news, also those that should not come."""
         try:
             while True:
-                for item in await case.request.outputs.get():
+                for item in await case.request.mailbox.take():
                     assert case.error is None
                     case.take(item)
                 self.gate.news.set()

@@ -9,143 +9,192 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from models.decoding.sampling_rows import SamplingRows, sampling_row
 from numpy.typing import NDArray
-from server.engine.delivery import LoopDelivery
-from server.engine.generation.engine import GenerationEngine
 
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.logprobs import TokenLogprob
 from models.decoding.options import GenerationOptions
 from models.decoding.penalties import penalty_row
-from models.decoding.sampler import Sampler
+from models.decoding.sampler import Sampler, sampling_row
 from models.decoding.stop_strings import StopStrings
+from server.engine.engine import Engine
+from server.engine.generation.lane import GenerationLane, GenerationRunners
 from server.engine.generation.prefix_cache import PrefixCache
-from server.engine.generation.request import Generation
-from server.engine.generation.request import TextOutput as Update
+from server.engine.generation.request import Generation, Prompt, TextOutput
+from server.engine.generation.scheduler import GenerationScheduler
+from server.engine.window import WindowLength
 from tests.models.decoding.plain_sampler import penalised
 from tests.server.engine.counts import Counts
-from tests.server.fake_runner import (
-    STATE_WIDTH,
-    FakeSequenceRunner,
-    FakeStepRunner,
-    fake_logits,
-    fake_next_state,
-)
+from tests.server.fake_runner import STATE_WIDTH, FakeOpenSet, fake_logits, fake_next_state
 
 END = 0
-TEXTS = TokenTexts([b"", *(bytes([byte]) for byte in range(ord("a"), ord("a") + 20)), "生".encode(), b"\xe7"])
+_NARROW = [b"", *(bytes([byte]) for byte in range(ord("a"), ord("a") + 20)), "生".encode(), b"\xe7"]
+TEXTS = TokenTexts(_NARROW)
+WIDE = TokenTexts([*_NARROW, *(f"{i:x}".encode() for i in range(300))])  # filters and logprobs are chosen outside
 VOCAB_SIZE = len(TEXTS.token_bytes)
+BAD = 500  # a token that is in no vocabulary, so that only a prompt can hold it
 
 
 @dataclass
 class Rig:
-    engine: GenerationEngine
-    steps: FakeStepRunner
-    sequences: FakeSequenceRunner
+    """An engine and the fakes of its lanes, by number."""
+
+    engine: Engine[Generation]
+    sets: list[FakeOpenSet]
     counts: Counts
+    texts: TokenTexts
+
+    @property
+    def opened(self) -> FakeOpenSet:
+        """The fakes of the first lane."""
+        return self.sets[0]
 
     def submit(self, *prompts: list[int], seed: int = 1, is_streamed: bool = False, **options: Any) -> Generation:
-        generation = generation_of(list(prompts), GenerationOptions(**options), seed, is_streamed=is_streamed)
+        checked = GenerationOptions(**options)
+        generation = generation_of(list(prompts), checked, seed, is_streamed=is_streamed, texts=self.texts)
         self.engine.submit(generation)
         return generation
 
     async def until_idle(self) -> None:
-        while self.engine.num_running or self.engine.num_waiting:
+        while self.engine.gauges.num_running or self.engine.gauges.num_waiting:
+            await asyncio.sleep(0.001)
+
+    async def until_running(self, num_rows: int) -> None:
+        while self.engine.gauges.num_running < num_rows:
             await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
 async def rig(
-    max_rows: int = 8, prefill_tokens: int = 64, cache_bytes: int = 1 << 20, stream_tokens: int = 1
+    max_rows: int = 8,
+    *,
+    num_lanes: int = 1,
+    prefill_tokens: int = 64,
+    prefill_share: float = 0.5,
+    light_rows: int = 4,
+    forced_tokens: int = 16,
+    cache_bytes: int = 1 << 20,
+    max_steps: int = 8,
+    has_decoder: bool = True,
+    texts: TokenTexts = TEXTS,
 ) -> AsyncIterator[Rig]:
-    steps, sequences = FakeStepRunner(2 * max_rows, VOCAB_SIZE), FakeSequenceRunner(VOCAB_SIZE)
-    counts = Counts()
-    engine = GenerationEngine(
-        "fake",
-        steps,
-        sequences,
-        state_width=STATE_WIDTH,
-        vocab_size=VOCAB_SIZE,
-        end_id=END,
-        max_rows=max_rows,
-        prefill_tokens=prefill_tokens,
-        prefill_share=0.5,
-        stream_tokens=stream_tokens,
-        cache=PrefixCache(cache_bytes),
-        observer=counts,
-    )
-    engine.start(LoopDelivery(asyncio.get_running_loop()))
+    vocab_size = len(texts.token_bytes)
+    sets = [FakeOpenSet(vocab_size, END, has_decoder=has_decoder) for _ in range(num_lanes)]
+    cache, counts = PrefixCache(cache_bytes), Counts()
+
+    def lane(number: int) -> GenerationLane:
+        opened = sets[number]
+        return GenerationLane(
+            f"fake {number}",
+            GenerationRunners(
+                steps=opened.steps(2 * max_rows),
+                sequences=opened.sequences(),
+                decoder=opened.decoder(max_rows),
+                has_choose=opened.has("choose"),
+            ),
+            GenerationScheduler(
+                max_rows=max_rows,
+                prefill_tokens=prefill_tokens,
+                prefill_share=prefill_share,
+                light_rows=light_rows,
+                forced_tokens=forced_tokens,
+            ),
+            WindowLength(max_steps, math.inf),
+            state_width=STATE_WIDTH,
+            vocab_size=vocab_size,
+            end_id=END,
+            cache=cache,
+            observer=counts,
+        )
+
+    engine: Engine[Generation] = Engine(lane, num_lanes, cache)
+    engine.start(asyncio.get_running_loop())
     try:
-        yield Rig(engine, steps, sequences, counts)
+        yield Rig(engine, sets, counts, texts)
     finally:
-        if steps.gate is not None:
-            steps.gate.set()
-        engine.stop()
+        for opened in sets:
+            opened.release()
+        assert await asyncio.to_thread(engine.stop, 30)
 
 
 def generation_of(
-    prompts: list[list[int]], options: GenerationOptions, seed: int, *, is_streamed: bool = False
+    prompts: list[list[int]],
+    options: GenerationOptions,
+    seed: int,
+    *,
+    is_streamed: bool = False,
+    texts: TokenTexts = TEXTS,
 ) -> Generation:
     generation = Generation(options, seed, is_streamed)
     for prompt in prompts:
-        generation.add_prompt(prompt, [continuation_of(options) for _ in range(options.n)])
+        generation.add_prompt(prompt, [continuation_of(options, texts) for _ in range(options.n)])
     return generation
+
+
+def session_of(
+    prompt: list[int],
+    options: GenerationOptions,
+    seed: int,
+    *,
+    num_read: int = 0,
+    is_streamed: bool = False,
+    texts: TokenTexts = TEXTS,
+) -> tuple[Generation, Prompt]:
+    """A request whose states are kept, and of whose prompt so many tokens have been read."""
+    generation = Generation(options, seed, is_streamed)
+    state = state_after(prompt[:num_read])
+    tokens = np.array(prompt, np.int64)
+    return generation, generation.resume(tokens, continuation_of(options, texts), state, num_read)
 
 
 def continuation_of(options: GenerationOptions, texts: TokenTexts = TEXTS, end_id: int = END) -> Continuation:
     return Continuation(texts, options, StopStrings(options.stop) if options.stop else None, end_id)
 
 
-async def answer(generation: Generation) -> list[Update]:
+async def answer(generation: Generation) -> list[TextOutput]:
     """All continuations of a request, their texts whole, by index."""
-    total = len(generation.prompts) * generation.options.n
-    whole: dict[int, Update] = {}
-    while sum(update.finish_reason is not None for update in whole.values()) < total:
-        for update in await generation.outputs.get():
-            assert update.choice not in whole or whole[update.choice].finish_reason is None
-            before = whole.get(update.choice)
-            whole[update.choice] = update if before is None else update.after(before)
+    total = len(generation.items) * generation.options.n
+    whole: dict[int, TextOutput] = {}
+    while sum(output.finish_reason is not None for output in whole.values()) < total:
+        for output in await generation.outputs.get():
+            before = whole.get(output.choice)
+            assert before is None or before.finish_reason is None
+            whole[output.choice] = output if before is None else output.after(before)
     return [whole[index] for index in range(total)]
 
 
-def plainly(prompt: list[int], options: GenerationOptions, seed: int, choice: int) -> Update:
-    """The same continuation, with nothing around it."""
-    return plain_run(prompt, options, seed, choice)[0]
+def state_after(tokens: list[int]) -> NDArray[np.float32]:
+    """The state after these tokens, float32 [STATE_WIDTH]."""
+    return _state_after(tuple(tokens))[0]
 
 
-def plain_states(prompt: list[int]) -> list[NDArray[np.float32]]:
-    """The states before each of a prompt's tokens, [1, STATE_WIDTH] each."""
-    return [_state_after(tuple(prompt[:number])) for number in range(len(prompt))]
-
-
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=20_000)
 def _state_after(tokens: tuple[int, ...]) -> NDArray[np.float32]:
     if not tokens:
         return np.zeros((1, STATE_WIDTH), np.float32)
     return fake_next_state(_state_after(tokens[:-1]), np.array(tokens[-1:]))
 
 
+def plainly(
+    prompt: list[int], options: GenerationOptions, seed: int, choice: int, texts: TokenTexts = TEXTS
+) -> TextOutput:
+    """The same continuation, with nothing around it."""
+    return plain_run(prompt, options, seed, choice, texts)[0]
+
+
 def plain_run(
-    prompt: list[int],
-    options: GenerationOptions,
-    seed: int,
-    choice: int,
-    texts: TokenTexts = TEXTS,
-    end_id: int = END,
-) -> tuple[Update, list[tuple[NDArray[np.float32], int]]]:
-    """`plainly`, and what each step continued from and was fed: a state [STATE_WIDTH] and a token."""
+    prompt: list[int], options: GenerationOptions, seed: int, choice: int, texts: TokenTexts = TEXTS
+) -> tuple[TextOutput, list[int]]:
+    """`plainly`, and the whole tokens of the answer."""
     vocab_size = len(texts.token_bytes)
-    state = plain_states(prompt)[-1]
-    continuation = continuation_of(options, texts, end_id)
-    row = SamplingRows(sampling_row(options, seed=seed, choice=choice, position=len(prompt)))
-    token, sampler = prompt[-1], Sampler(end_id)
+    state = state_after(prompt[:-1])[None]
+    continuation = continuation_of(options, texts)
+    row = sampling_row(options, seed=seed, choice=choice, position=len(prompt))
+    token, sampler = prompt[-1], Sampler(END)
     has_penalties = penalty_row(options, np.array(prompt), vocab_size) is not None
     answer: list[int] = []
-    steps = []
     while True:
-        steps.append((state[0], token))
         state = fake_next_state(state, np.array([token]))
         logits = fake_logits(state, vocab_size)
         changed = (
@@ -153,7 +202,7 @@ def plain_run(
         )
         token = int(sampler.choose(changed, row)[0])
         answer.append(token)
-        row.advance()
+        row["position"] += 1
         if options.logprobs is not None:
             log_sum = math.log(sum(math.exp(logit) for logit in logits[0].tolist()))
             ranked = sorted(range(vocab_size), key=lambda i: (-logits[0, i], i))[: options.logprobs]
@@ -162,4 +211,5 @@ def plain_run(
         if continuation.extend([token]):
             reasons = continuation.finish_reason, continuation.stop_reason
             text, logprobs = continuation.take(), continuation.take_placed()
-            return Update(choice, text, *reasons, continuation.num_tokens, logprobs), steps
+            output = TextOutput(choice, text, *reasons, continuation.num_tokens, logprobs)
+            return output, continuation.whole_tokens()

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from server.engine.delivery import LoopDelivery
-from server.engine.generation.engine import GenerationEngine
 
 from models.bundle import Bundle
 from models.cells import CELL_KINDS, CellKind
@@ -16,12 +14,13 @@ from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.options import GenerationOptions
 from runtime.runner import Array, StepRunner
+from server.engine.delivery import LoopDelivery
+from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
+from server.loaded_model import GenerationModel
 from server.loading import load_models
-from server.model import GenerationModel
 from server.settings import Settings
-from server.tasks import BY_NAME
 from tests.server.engine.counts import Counts
 
 MAX_ROWS = 4
@@ -93,7 +92,7 @@ async def asked(model: GenerationModel, prompts: list[list[int]], cache_bytes: i
             generation = Generation(OPTIONS, seed=7, is_streamed=False)
             generation.add_prompt(prompt, [Continuation(texts, OPTIONS, None, None)])
             engine.submit(generation)
-            await generation.outputs.get()
+            await generation.mailbox.take()
             assert cache.num_bytes <= cache_bytes
             steps.append(recording.steps)
             num_read.append(reading.num_tokens - before)
@@ -109,7 +108,7 @@ def test_hits_and_misses_step_from_the_same_bits_to_the_same_bits(
 ) -> None:
     bundle = built_bundle(kind)
     settings = Settings(store=bundle.path.parent.parent, models=(bundle.id,), set=set_name, max_rows=MAX_ROWS)
-    (model,) = load_models(settings, BY_NAME)
+    (model,) = load_models(settings)
     assert isinstance(model, GenerationModel)
     stem: list[int] = np.random.default_rng(2).integers(0, model.tokenizer.vocab_size, 130).tolist()
     beginnings = [stem[:length] for length in (1, 2, 31, 32, 33, 34, 64, 65, 66, 130)]  # of each other

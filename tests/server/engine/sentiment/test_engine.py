@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from server.engine.delivery import LoopDelivery
 from server.engine.sentiment.engine import LONG, SentimentEngine
 from server.engine.sentiment.request import Classification
-
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import FakeSequenceRunner
@@ -55,7 +55,7 @@ async def rig(
 async def answer(classification: Classification) -> list[list[float]]:
     found: dict[int, list[float]] = {}
     while len(found) < len(classification.texts):
-        for verdict in await classification.outputs.get():
+        for verdict in await classification.mailbox.take():
             assert verdict.number not in found
             found[verdict.number] = verdict.probabilities
     return [found[number] for number in range(len(found))]

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models.decoding.sampling_rows import SamplingRows, sampling_row
-from server.engine.delivery import LoopDelivery
-from server.engine.translation.engine import TranslationEngine
 
 from models.decoding.beam_search import BeamSearch, Hypothesis
 from models.decoding.candidates import Candidates
 from models.decoding.options import TranslationOptions
 from models.decoding.sampler import Sampler
+from models.decoding.sampling_rows import SamplingRows, sampling_row
+from server.engine.delivery import LoopDelivery
+from server.engine.translation.engine import TranslationEngine
 from server.engine.translation.request import Progress, Translation
 from tests.server.engine.counts import Counts
 from tests.server.engine.lockstep import Key, attention_key, source_key
@@ -77,7 +77,7 @@ async def answer(translation: Translation) -> list[list[Hypothesis]]:
     found: dict[int, list[Hypothesis]] = {}
     streamed: dict[int, list[Progress]] = {}
     while len(found) < len(translation.sources):
-        for progress in await translation.outputs.get():
+        for progress in await translation.mailbox.take():
             assert progress.number not in found
             streamed.setdefault(progress.number, []).append(progress)
             if progress.results is not None:
