@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.bundle import Bundle
+from models.bundle import Bundle, Languages
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
 from models.digest import as_json, sealed

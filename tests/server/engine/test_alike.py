@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
+from server.engine.alike import alike
 
 from runtime.padding import padded_length
-from server.engine.alike import alike
 
 
 class Item:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from server.engine.delivery import LoopDelivery
+from server.engine.generation.engine import GenerationEngine
+from server.engine.sentiment.engine import SentimentEngine
+from server.engine.sentiment.request import Classification, Verdict
+from server.engine.translation.engine import TranslationEngine
 from structlog.testing import capture_logs
 
 from models.errors import RequestError, RunnerError
 from runtime.runner import Array
-from server.engine.delivery import LoopDelivery
 from server.engine.engine import Engine
-from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.prefix_cache import PrefixCache
-from server.engine.sentiment.engine import SentimentEngine
-from server.engine.sentiment.request import Classification, Verdict
-from server.engine.translation.engine import TranslationEngine
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.counts import Counts
 from tests.server.engine.generation.harness import END, VOCAB_SIZE

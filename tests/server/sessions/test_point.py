@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -15,6 +15,7 @@ CALLS = st.lists(st.integers(1, 50), min_size=1, max_size=12)  # a call's tokens
 REWINDS = st.one_of(st.sampled_from([0, 1, 2]), st.integers(0, 40))  # to which length, the present one at most
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(CALLS, CALLS, CALLS, REWINDS), min_size=12, max_size=30))
 def test_every_state_that_is_kept_is_that_of_the_first_tokens(happenings: list[list[int] | int]) -> None:
     point = Point.beginning(STATE_WIDTH)

@@ -184,14 +184,19 @@ def plainly(
 
 
 def plain_run(
-    prompt: list[int], options: GenerationOptions, seed: int, choice: int, texts: TokenTexts = TEXTS
+    prompt: list[int],
+    options: GenerationOptions,
+    seed: int,
+    choice: int,
+    texts: TokenTexts = TEXTS,
+    end_id: int = END,
 ) -> tuple[TextOutput, list[int]]:
     """`plainly`, and the whole tokens of the answer."""
     vocab_size = len(texts.token_bytes)
     state = state_after(prompt[:-1])[None]
-    continuation = continuation_of(options, texts)
+    continuation = continuation_of(options, texts, end_id)
     row = sampling_row(options, seed=seed, choice=choice, position=len(prompt))
-    token, sampler = prompt[-1], Sampler(END)
+    token, sampler = prompt[-1], Sampler(end_id)
     has_penalties = penalty_row(options, np.array(prompt), vocab_size) is not None
     answer: list[int] = []
     while True:

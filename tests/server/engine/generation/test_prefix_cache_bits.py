@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from server.engine.delivery import LoopDelivery
+from server.engine.generation.engine import GenerationEngine
+from server.loaded_model import GenerationModel
 
 from models.bundle import Bundle
 from models.cells import CELL_KINDS, CellKind
@@ -14,11 +17,8 @@ from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.options import GenerationOptions
 from runtime.runner import Array, StepRunner
-from server.engine.delivery import LoopDelivery
-from server.engine.generation.engine import GenerationEngine
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation
-from server.loaded_model import GenerationModel
 from server.loading import load_models
 from server.settings import Settings
 from tests.server.engine.counts import Counts

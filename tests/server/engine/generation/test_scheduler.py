@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from server.engine.places import Places
 
 from server.engine.generation.scheduler import CHUNK, Change, Chunk, Prefill, Row, Scheduler, Sequence, Step
-from server.engine.places import Places
 
 
 @dataclass(eq=False)

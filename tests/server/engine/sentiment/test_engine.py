@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-
 from server.engine.delivery import LoopDelivery
 from server.engine.sentiment.engine import LONG, SentimentEngine
 from server.engine.sentiment.request import Classification
+
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import FakeSequenceRunner

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
+from server.engine.sentiment.scheduler import Scheduler, Text
 
 from runtime.padding import padded_length
-from server.engine.sentiment.scheduler import Scheduler, Text
 
 TEXTS = st.tuples(st.integers(1, 500), st.integers(0, 4))
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from models.decoding.sampling_rows import SamplingRows, sampling_row
+from server.engine.delivery import LoopDelivery
+from server.engine.translation.engine import TranslationEngine
 
 from models.decoding.beam_search import BeamSearch, Hypothesis
 from models.decoding.candidates import Candidates
 from models.decoding.options import TranslationOptions
 from models.decoding.sampler import Sampler
-from models.decoding.sampling_rows import SamplingRows, sampling_row
-from server.engine.delivery import LoopDelivery
-from server.engine.translation.engine import TranslationEngine
 from server.engine.translation.request import Progress, Translation
 from tests.server.engine.counts import Counts
 from tests.server.engine.lockstep import Key, attention_key, source_key

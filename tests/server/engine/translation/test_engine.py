@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from server.engine.translation.engine import TranslationEngine
 
 from models.decoding.options import TranslationOptions
-from server.engine.translation.engine import TranslationEngine
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.translation.harness import VOCAB_SIZE, answer, rig, same
 

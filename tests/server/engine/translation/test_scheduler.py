@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from server.engine.places import Places
 
 from runtime.padding import padded_length
-from server.engine.places import Places
 from server.engine.translation.scheduler import Encode, Scheduler, Step, Text
 
 
