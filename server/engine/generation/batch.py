@@ -125,8 +125,6 @@ class GenerationBatch(ABC):
         if logits is not None:
             self._keep_logprobs(tokens, logits)
         for row in [self.rows[slot] for slot in reversed(due)]:
-            if row.slot < 0:  # its prompt has failed by another of its rows
-                continue
             self._handle(row, self._log.take(row.slot), self._logprobs.get(row, []))
             if row.slot >= 0:
                 if row in self._logprobs:

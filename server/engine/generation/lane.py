@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.decoding.logprobs import TokenLogprob
 from models.decoding.sampler import NOT_FINITE
 from runtime.runner import Array, DecodeRunner, SequenceRunner, StepRunner
-from server.engine.decoding_lane import DecodingLane
+from server.engine.decoding_lane import DecodingLane, RowBatch
 from server.engine.generation.batch import DecodeBatch, GenerationBatch, StepBatch, continuation_of, runs_in_decode
 from server.engine.generation.prefix_cache import CHUNK, Node, PrefixCache
 from server.engine.generation.request import Prompt, TextOutput
@@ -75,6 +75,7 @@ class GenerationLane(DecodingLane[Prompt]):
         self._vocab_size = vocab_size
         self._cache = cache
         self._nodes: dict[Prompt, tuple[int, Node]] = {}  # where the cache goes on with prompts that are being read
+        self._broken: list[Prompt] = []  # whose logits were not finite in the window that runs
         self._initial_state = np.zeros(state_width, np.float32)
         chooser = runners.sequences if runners.has_choose else None
         self._step_batch = StepBatch(runners.steps, chooser, self._initial_state, vocab_size, end_id, self._handle)
@@ -153,6 +154,12 @@ class GenerationLane(DecodingLane[Prompt]):
         else:
             del self._nodes[prompt]
 
+    def _run_window(self, batches: list[RowBatch[Prompt]]) -> None:
+        super()._run_window(batches)
+        for prompt in self._broken:  # only now: all its rows leave, others move, and states are found by slot
+            self._fail_not_finite(prompt)
+        self._broken.clear()
+
     def _handle_read(self, row: Row[Prompt], num_read: int, state: NDArray[np.float32]) -> None:
         """A window has ended at the end of a chunk of a row's prompt."""
         self._keep(row.sequence.owner, num_read, state)
@@ -176,7 +183,7 @@ class GenerationLane(DecodingLane[Prompt]):
         if has_ended:
             self._emit(row)
         elif is_broken:
-            self._fail_not_finite(prompt)
+            self._broken.append(prompt)
         elif prompt.is_streamed and tokens:
             self._emit(row)
 
