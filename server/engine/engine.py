@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from server.engine.lane import Lane
 from server.engine.outputs import OutputQueue, OutputSender, Times
+from server.errors import ApiError
 
 
 class EngineRequest(Protocol):
@@ -120,12 +121,16 @@ class Engine(Generic[Request]):
             UnavailableError: the engine has been stopped.
             EngineError: a lane has ended by itself.
         """
-        for item in request.items:
-            lane = min(self._lanes, key=_load)
-            if lane.load and len(self._lanes) < self._max_lanes:
-                lane = self._add_lane()
-            item.lane = lane
-            lane.submit(item)
+        try:
+            for item in request.items:
+                lane = min(self._lanes, key=_load)
+                if lane.load and len(self._lanes) < self._max_lanes:
+                    lane = self._add_lane()
+                lane.submit(item)
+                item.lane = lane
+        except ApiError:
+            self.cancel(request)
+            raise
 
     def cancel(self, request: Request) -> None:
         """Drop what is not over of a request; its rows are free before the next calls."""
