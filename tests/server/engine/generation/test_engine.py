@@ -366,6 +366,29 @@ def test_an_engine_that_ended_by_a_bug_says_so_and_fails_what_it_had() -> None:
     asyncio.run(main())
 
 
+def test_nothing_goes_on_of_a_request_that_was_refused_because_one_of_two_lanes_has_ended() -> None:
+    async def main() -> None:
+        async with rig(num_lanes=2) as running:
+            running.opened.hold()
+            steady = running.submit([1], max_tokens=2)
+            await answer(running.submit([2], max_tokens=2))
+            running.engine._lanes[1]._scheduler.join = None  # type: ignore[attr-defined]
+            with pytest.raises(EngineError):
+                await answer(running.submit([2], max_tokens=2))
+            running.opened.release()
+            await answer(steady)
+            first = running.engine._lanes[0]
+            while first.load:
+                await asyncio.sleep(0.001)
+            with pytest.raises(EngineError, match="restart"):
+                running.submit([3], [4], max_tokens=4096, min_tokens=4096)
+            while first.load:
+                await asyncio.sleep(0.001)
+            assert sum(steps for _, steps in running.opened.decode_runner.windows) < 2000
+
+    asyncio.run(main())
+
+
 def test_a_second_lane_is_made_when_the_first_has_work_and_no_sooner() -> None:
     async def main() -> None:
         async with rig(num_lanes=2) as running:

@@ -1,6 +1,7 @@
 """A translation engine over the fake model in an event loop of its own, and the same answers made one at a time."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models.decoding.sampling_rows import SamplingRows, sampling_row
-from server.engine.delivery import LoopDelivery
-from server.engine.translation.engine import TranslationEngine
 
 from models.decoding.beam_search import BeamSearch, Hypothesis
 from models.decoding.candidates import Candidates
 from models.decoding.options import TranslationOptions
-from models.decoding.sampler import Sampler
-from server.engine.translation.request import Progress, Translation
+from models.decoding.sampler import Sampler, sampling_row
+from server.engine.engine import Engine
+from server.engine.translation.lane import TranslationLane, TranslationRunners
+from server.engine.translation.request import Translation, TranslationOutput
+from server.engine.translation.scheduler import TranslationScheduler
+from server.engine.window import WindowLength
 from tests.server.engine.counts import Counts
-from tests.server.engine.lockstep import Key, attention_key, source_key
-from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
+from tests.server.fake_runner import FakeAttentionStepRunner, FakeOpenSet, FakeSequenceRunner
 
 END = 0
 VOCAB_SIZE = 23
@@ -27,10 +28,16 @@ VOCAB_SIZE = 23
 
 @dataclass
 class Rig:
-    engine: TranslationEngine
-    steps: FakeAttentionStepRunner
-    sequences: FakeSequenceRunner
+    """An engine and the fakes of its lanes, by number."""
+
+    engine: Engine[Translation]
+    sets: list[FakeOpenSet]
     counts: Counts
+
+    @property
+    def opened(self) -> FakeOpenSet:
+        """The fakes of the first lane."""
+        return self.sets[0]
 
     def submit(self, *sources: list[int], is_streamed: bool = False, **options: Any) -> Translation:
         translation = translation_of(list(sources), TranslationOptions(**options), is_streamed=is_streamed)
@@ -38,31 +45,48 @@ class Rig:
         return translation
 
     async def until_idle(self) -> None:
-        while self.engine.num_running or self.engine.num_waiting:
+        while self.engine.gauges.num_running or self.engine.gauges.num_waiting:
+            await asyncio.sleep(0.001)
+
+    async def until_running(self, num_rows: int) -> None:
+        while self.engine.gauges.num_running < num_rows:
             await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
-async def rig(max_rows: int = 16, encode_tokens: int = 256) -> AsyncIterator[Rig]:
-    steps, sequences = FakeAttentionStepRunner(2 * max_rows, VOCAB_SIZE), FakeSequenceRunner(VOCAB_SIZE)
+async def rig(
+    max_rows: int = 16,
+    encode_tokens: int = 256,
+    *,
+    num_lanes: int = 1,
+    max_steps: int = 8,
+    has_decoder: bool = True,
+) -> AsyncIterator[Rig]:
+    sets = [FakeOpenSet(VOCAB_SIZE, END, has_memory=True, has_decoder=has_decoder) for _ in range(num_lanes)]
     counts = Counts()
-    engine = TranslationEngine(
-        "fake",
-        steps,
-        sequences,
-        max_rows=max_rows,
-        encode_tokens=encode_tokens,
-        encode_share=0.5,
-        observer=counts,
-    )
-    engine.start(LoopDelivery(asyncio.get_running_loop()))
+
+    def lane(number: int) -> TranslationLane:
+        opened = sets[number]
+        return TranslationLane(
+            f"fake {number}",
+            TranslationRunners(
+                steps=opened.attention_steps(2 * max_rows),
+                sequences=opened.sequences(),
+                decoder=opened.decoder(max_rows),
+            ),
+            TranslationScheduler(max_rows=max_rows, encode_tokens=encode_tokens, encode_share=0.5),
+            WindowLength(max_steps, math.inf),
+            observer=counts,
+        )
+
+    engine: Engine[Translation] = Engine(lane, num_lanes)
+    engine.start(asyncio.get_running_loop())
     try:
-        yield Rig(engine, steps, sequences, counts)
+        yield Rig(engine, sets, counts)
     finally:
-        for runner in (steps, sequences):
-            if runner.gate is not None:
-                runner.gate.set()
-        engine.stop()
+        for opened in sets:
+            opened.release()
+        assert await asyncio.to_thread(engine.stop, 30)
 
 
 def translation_of(sources: list[list[int]], options: TranslationOptions, *, is_streamed: bool = False) -> Translation:
@@ -75,31 +99,27 @@ def translation_of(sources: list[list[int]], options: TranslationOptions, *, is_
 async def answer(translation: Translation) -> list[list[Hypothesis]]:
     """The results of each source; what was streamed has been compared with them."""
     found: dict[int, list[Hypothesis]] = {}
-    streamed: dict[int, list[Progress]] = {}
-    while len(found) < len(translation.sources):
-        for progress in await translation.mailbox.take():
-            assert progress.number not in found
-            streamed.setdefault(progress.number, []).append(progress)
-            if progress.results is not None:
-                found[progress.number] = progress.results
+    streamed: dict[int, list[TranslationOutput]] = {}
+    while len(found) < len(translation.items):
+        for output in await translation.outputs.get():
+            assert output.number not in found
+            streamed.setdefault(output.number, []).append(output)
+            if output.results is not None:
+                found[output.number] = output.results
     for number, news in streamed.items():
         if translation.is_streamed:
             best = found[number][0]
-            assert [token for progress in news for token in progress.ids] == best.ids
-            rows = [row.tolist() for progress in news for row in progress.attention]
+            assert [token for output in news for token in output.ids] == best.ids
+            parts = [output.attention for output in news if output.attention is not None]
+            rows = [row.tolist() for part in parts for row in part]
             assert rows == best.attention[: len(best.ids)].tolist()
         else:
             assert len(news) == 1
-    return [found[number] for number in range(len(translation.sources))]
+    return [found[number] for number in range(len(translation.items))]
 
 
 def plainly(tokens: list[int], options: TranslationOptions) -> list[Hypothesis]:
     """The same results, with nothing around the search but a runner of its own."""
-    return plain_run(tokens, options)[0]
-
-
-def plain_run(tokens: list[int], options: TranslationOptions) -> tuple[list[Hypothesis], list[Key]]:
-    """`plainly`, and what its calls' rows are known by."""
     ids = np.zeros((1, -(-(len(tokens) + 1) // 16) * 16), np.int64)
     ids[0, : len(tokens)] = tokens
     length = len(tokens) + 1
@@ -108,21 +128,19 @@ def plain_run(tokens: list[int], options: TranslationOptions) -> tuple[list[Hypo
     runner.put(0, encoded["state"][0], {name: encoded[name][0, :length] for name in ("memory", "keys")})
     search = BeamSearch(options, end_id=END, source_length=length)
     parents = np.zeros(1, np.int64)
-    drawing = options.sampling
-    rows = None if drawing is None else sampling_row(drawing, seed=options.seed or 0, choice=0, position=0)
-    keys = [source_key([*tokens, END])]
+    sampled = options.sampling
+    row = None if sampled is None else sampling_row(sampled, seed=options.seed or 0, choice=0, position=0)
     while not search.is_over:
-        keys += [attention_key(runner, p, t) for p, t in zip(parents.tolist(), search.tokens.tolist(), strict=True)]
         logits = runner.step(search.tokens, parents)
-        if rows is not None:
-            token = int(Sampler(None).choose(logits, SamplingRows(rows))[0])
-            rows["position"] += 1
-            log_p = np.float32(logits[0, token] - logits[0].max()) - np.log(np.exp(logits[0] - logits[0].max()).sum())
-            found = Candidates(np.array([[token]]), np.array([[log_p]], np.float32))
-            parents = search.extend(found, runner.attention)
-        else:
+        if row is None:
             parents = search.advance(logits, runner.attention)
-    return search.results(), keys
+            continue
+        token = int(Sampler(None).choose(logits, row)[0])
+        row["position"] += 1
+        log_p = np.float32(logits[0, token] - logits[0].max()) - np.log(np.exp(logits[0] - logits[0].max()).sum())
+        found = Candidates(np.array([[token]]), np.array([[log_p]], np.float32))
+        parents = search.extend(found, runner.attention)
+    return search.results()
 
 
 def same(found: list[list[Hypothesis]], sources: list[list[int]], options: TranslationOptions) -> None:

@@ -1,5 +1,8 @@
 import asyncio
+import gc
 import threading
+import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,7 @@ from server.engine.translation.engine import TranslationEngine
 
 from models.decoding.options import TranslationOptions
 from server.errors import EngineError, UnavailableError
-from tests.server.engine.translation.harness import VOCAB_SIZE, answer, rig, same
+from tests.server.engine.translation.harness import VOCAB_SIZE, Rig, answer, rig, same
 
 UNENDING: dict[str, Any] = {"max_tokens": 1000, "length_penalty": 5.0, "beam_size": 2}
 
@@ -35,13 +38,23 @@ def some_source(rng: np.random.Generator) -> list[int]:
     return tokens
 
 
-def test_64_mixed_requests_are_the_same_alone_and_together_streamed_and_whole() -> None:
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"max_rows": 1, "encode_tokens": 16, "max_steps": 1},
+        {"max_rows": 17, "encode_tokens": 64, "num_lanes": 2, "max_steps": 4},
+        {"max_rows": 64, "encode_tokens": 1024},
+        {"max_rows": 17, "has_decoder": False, "max_steps": 2},
+    ],
+)
+def test_mixed_requests_are_the_same_alone_and_together_streamed_and_whole(setting: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
 
-    async def main(max_rows: int, encode_tokens: int) -> None:
-        async with rig(max_rows, encode_tokens) as running:
+    async def main() -> None:
+        async with rig(**setting) as running:
+            max_rows = setting["max_rows"]
             tasks = []
-            for _ in range(64):
+            for _ in range(48):
                 sources = [some_source(rng) for _ in range(rng.choice([1, 1, 4]))]
                 options = some_options(rng, max_rows)
                 is_streamed = options["beam_size"] == 1 and bool(rng.random() < 0.5)
@@ -51,10 +64,11 @@ def test_64_mixed_requests_are_the_same_alone_and_together_streamed_and_whole() 
             for task, sources, options in tasks:
                 same(await task, sources, TranslationOptions(**options))
             await running.until_idle()
-            assert max(running.counts.steps) <= max_rows
+            assert max(
+                num_rows for opened in running.sets for num_rows in [0, *opened.attention_step_runner.num_rows]
+            ) <= (max_rows)
 
-    for max_rows, encode_tokens in ((1, 16), (17, 64), (64, 1024)):
-        asyncio.run(main(max_rows, encode_tokens))
+    asyncio.run(main())
 
 
 def test_cancelled_requests_never_affect_batch_mates_and_free_their_rows() -> None:
@@ -84,16 +98,15 @@ def test_cancelled_requests_never_affect_batch_mates_and_free_their_rows() -> No
 
 def test_a_cancelled_request_takes_part_in_no_step_after_the_one_that_runs() -> None:
     async def main() -> None:
-        async with rig() as running:
-            running.steps.gate = threading.Event()
+        async with rig(max_steps=1) as running:
+            running.opened.attention_step_runner.gate = threading.Event()
             first = running.submit([1], **UNENDING)
             second = running.submit([2, 3], beam_size=4, max_tokens=12)
-            while running.engine.num_running < 2:
-                await asyncio.sleep(0.001)
+            await running.until_running(2)
             running.engine.cancel(first)
-            running.steps.gate.set()
+            running.opened.release()
             same(await answer(second), [[2, 3]], TranslationOptions(beam_size=4, max_tokens=12))
-            assert max(running.counts.steps[1:]) <= 4
+            assert max(running.opened.attention_step_runner.num_rows[1:]) <= 4
 
     asyncio.run(main())
 
@@ -102,8 +115,8 @@ def test_sources_of_like_length_that_wait_are_encoded_in_one_call() -> None:
     async def main() -> None:
         async with rig(max_rows=64, encode_tokens=1024) as running:
             await answer(running.submit([1] * 3, [1] * 40, [1] * 9, [1] * 33, beam_size=1, max_tokens=1))
-            assert running.sequences.calls == [(4, 10), (34, 41)]
-            assert running.counts.read_tokens == 4 + 10 + 34 + 41
+            assert running.opened.sequence_runner.calls == [(4, 10), (34, 41)]
+            assert running.counts.prefilled_tokens == 4 + 10 + 34 + 41
 
     asyncio.run(main())
 
@@ -111,16 +124,17 @@ def test_sources_of_like_length_that_wait_are_encoded_in_one_call() -> None:
 def test_a_request_with_64_wide_beams_does_not_keep_a_small_one_waiting() -> None:
     async def main() -> None:
         async with rig(max_rows=64, encode_tokens=1024) as running:
-            running.steps.seconds = 0.0005
+            running.opened.slow_down(0.0005)
             giant = running.submit(
                 *[[1 + i % 9] * (1 + i % 30) for i in range(64)], beam_size=16, max_tokens=60, length_penalty=5
             )
             waiting = asyncio.create_task(answer(giant))
-            while running.engine.num_running < 48:
-                await asyncio.sleep(0.001)
-            before = len(running.counts.steps)
+            await running.until_running(48)
+            before = len(running.opened.attention_step_runner.num_rows)
             await answer(running.submit([2, 3, 4], beam_size=4, max_tokens=5))
-            assert len(running.counts.steps) - before < 40  # of 60: not even one of the giant's texts has to end for it
+            assert (
+                len(running.opened.attention_step_runner.num_rows) - before < 50
+            )  # of 60: not even one of the giant's texts has to end for it
             assert not waiting.done()
             await waiting
 
@@ -133,14 +147,13 @@ FAILING = 7  # tokens of a source, its end token counted
 def test_a_failed_step_fails_the_requests_in_it_and_no_others() -> None:
     async def main() -> None:
         async with rig(max_rows=8) as running:
-            running.steps.fails_at = FAILING
-            running.steps.gate = threading.Event()
+            running.opened.fail_at(FAILING)
+            running.opened.attention_step_runner.gate = threading.Event()
             mate = running.submit([1], beam_size=3, max_tokens=100)
             bad = running.submit([1] * (FAILING - 1), beam_size=4)
             later = running.submit([3] * 20, [4], beam_size=4, max_tokens=9)  # no places are left
-            while running.engine.num_running < 3:
-                await asyncio.sleep(0.001)
-            running.steps.gate.set()
+            await running.until_running(3)
+            running.opened.release()
             for translation in (mate, bad):
                 with pytest.raises(EngineError):
                     await answer(translation)
@@ -156,10 +169,9 @@ BAD = 500  # a token that is in no vocabulary
 def test_a_failed_encode_call_fails_the_requests_in_it_and_no_others() -> None:
     async def main() -> None:
         async with rig() as running:
-            running.sequences.fails_at = BAD
+            running.opened.sequence_runner.fails_at = BAD
             steady = running.submit([1, 2], **UNENDING)
-            while not running.engine.num_running:
-                await asyncio.sleep(0.001)
+            await running.until_running(1)
             with pytest.raises(EngineError):
                 await answer(running.submit([BAD], [3], beam_size=2))
             running.engine.cancel(steady)
@@ -172,11 +184,11 @@ def test_a_failed_encode_call_fails_the_requests_in_it_and_no_others() -> None:
 def test_numbers_that_are_not_finite_fail_their_own_request_alone() -> None:
     async def main() -> None:
         async with rig() as running:
-            running.steps.is_broken_at = FAILING
-            running.steps.gate = threading.Event()
+            running.opened.break_at(FAILING)
+            running.opened.hold()
             steady = running.submit([3], beam_size=4, max_tokens=20)
             bad = running.submit([4], [2] * (FAILING - 1), beam_size=2)
-            running.steps.gate.set()
+            running.opened.release()
             with pytest.raises(EngineError, match="not finite"):
                 await answer(bad)
             same(await answer(steady), [[3]], TranslationOptions(beam_size=4, max_tokens=20))
@@ -188,10 +200,10 @@ def test_numbers_that_are_not_finite_fail_their_own_request_alone() -> None:
 def test_stopping_tells_everyone_who_waits() -> None:
     async def main() -> None:
         async with rig(max_rows=2) as running:
-            running.steps.seconds = 0.001
+            running.opened.slow_down(0.001)
             translations = [running.submit([1] * 50, **UNENDING) for _ in range(3)]
             await asyncio.sleep(0.02)
-            await asyncio.to_thread(running.engine.stop)
+            assert await asyncio.to_thread(running.engine.stop, 10)
             for translation in translations:
                 with pytest.raises(UnavailableError):
                     await answer(translation)
@@ -201,18 +213,71 @@ def test_stopping_tells_everyone_who_waits() -> None:
     asyncio.run(main())
 
 
-def test_a_runner_with_too_few_slots_is_refused() -> None:
+def test_stopping_waits_no_longer_than_told_for_a_call_that_never_returns() -> None:
+    async def main() -> None:
+        async with rig(num_lanes=2) as running:
+            running.opened.hold()
+            stuck = running.submit([1], [2], beam_size=1)
+            started = time.monotonic()
+            assert not await asyncio.to_thread(running.engine.stop, 0.2)
+            assert time.monotonic() - started < 5
+            with pytest.raises(UnavailableError):
+                await answer(stuck)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("has_decoder", [True, False])
+def test_greedy_numbers_that_are_not_finite_fail_their_own_request_alone(has_decoder: bool) -> None:
+    async def main() -> None:
+        async with rig(has_decoder=has_decoder) as running:
+            running.opened.break_at(FAILING)
+            running.opened.hold()
+            options: dict[str, Any] = {"beam_size": 1, "max_tokens": 20}
+            steady = running.submit([3], [5, 6], **options)
+            bad = running.submit([4], [2] * (FAILING - 1), [9], beam_size=1)
+            running.opened.release()
+            with pytest.raises(EngineError, match="not finite"):
+                await answer(bad)
+            same(await answer(steady), [[3], [5, 6]], TranslationOptions(**options))
+            await running.until_idle()
+
+    asyncio.run(main())
+
+
+def test_only_greedy_decoding_runs_in_windows() -> None:
+    async def main(options: dict[str, Any], *, is_inside: bool) -> None:
+        async with rig() as running:
+            await answer(running.submit([1, 2], max_tokens=6, **options))
+            assert bool(running.opened.decode_runner.windows) == is_inside
+            assert bool(running.opened.attention_step_runner.num_rows) != is_inside
+
+    asyncio.run(main({"beam_size": 1}, is_inside=True))
+    asyncio.run(main({"beam_size": 2}, is_inside=False))
+    asyncio.run(main({"beam_size": 1, "temperature": 1.0}, is_inside=False))
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_nothing_of_a_request_that_is_over_is_kept_and_it_is_in_no_cycle(beam_size: int, is_cancelled: bool) -> None:
+    async def submitted(running: Rig) -> weakref.ref[Any]:
+        translation = running.submit([1] * 9, [2], beam_size=beam_size, max_tokens=9)
+        if is_cancelled:
+            running.engine.cancel(translation)
+        else:
+            await answer(translation)
+        return weakref.ref(translation.outputs)
+
     async def main() -> None:
         async with rig() as running:
-            with pytest.raises(ValueError, match="slots"):
-                TranslationEngine(
-                    "x",
-                    running.steps,
-                    running.sequences,
-                    max_rows=17,
-                    encode_tokens=16,
-                    encode_share=0.5,
-                    observer=running.counts,
-                )
+            gc.collect()
+            gc.disable()
+            try:
+                reference = await submitted(running)
+                await running.until_idle()
+                await answer(running.submit([3], beam_size=beam_size))  # so that the lane has let go of it
+                assert reference() is None
+            finally:
+                gc.enable()
 
     asyncio.run(main())

@@ -1,0 +1,73 @@
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.padding import padded_length
+from server.engine.batch.scheduler import BatchScheduler
+
+
+@dataclass(eq=False)
+class Text:
+    tokens: list[int]
+    outputs: int
+
+
+TEXTS = st.tuples(st.integers(1, 500), st.integers(0, 4))
+
+
+@given(
+    st.lists(st.one_of(TEXTS, st.just("call"), st.just("short"), st.just("cancel")), max_size=60),
+    st.integers(1, 20),
+    st.sampled_from([16, 100, 4096]),
+)
+def test_every_text_is_in_one_call_within_the_budget_and_cancelled_ones_in_none(
+    events: list[tuple[int, int] | str], max_rows: int, budget: int
+) -> None:
+    scheduler: BatchScheduler[Text] = BatchScheduler(max_rows=max_rows, max_tokens=budget, long_tokens=128)
+    texts: list[Text] = []
+    seen: list[Text] = []
+    cancelled: list[Text] = []
+
+    def call(*, only_short: bool = False) -> bool:
+        found = scheduler.next_call(only_short=only_short)
+        if not found:
+            return False
+        padded = [padded_length(len(text.tokens)) for text in found]
+        assert len(padded) <= max_rows
+        if only_short:
+            assert not scheduler.is_long(found)
+        else:
+            assert len(padded) == 1 or len(padded) * max(padded) <= budget
+        seen.extend(found)
+        return True
+
+    for event in events:
+        if isinstance(event, tuple):
+            texts.append(Text([1] * event[0], event[1]))
+            scheduler.add(texts[-1])
+        elif event in ("call", "short"):
+            call(only_short=event == "short")
+        elif texts and texts[len(texts) // 2] not in seen:
+            cancelled.append(texts[len(texts) // 2])
+            scheduler.cancel(cancelled[-1])
+    while call():
+        pass
+    assert scheduler.num_waiting == 0
+    assert len(set(seen)) == len(seen)
+    assert set(seen) == set(texts) - set(cancelled)
+
+
+def test_a_long_text_is_not_starved_by_short_ones() -> None:
+    scheduler: BatchScheduler[Text] = BatchScheduler(max_rows=4, max_tokens=64, long_tokens=1024)
+    for i in range(10):
+        scheduler.add(Text([1] * 5, i))
+    long = Text([1] * 5000, 99)
+    scheduler.add(long)
+    for i in range(20):
+        scheduler.add(Text([1] * 5, 100 + i))
+        call = scheduler.next_call()
+        if long in call:
+            assert call == [long]
+            return
+    raise AssertionError("the long text was passed by")
