@@ -52,9 +52,9 @@ def create_app(
     )
     app.state.service = service
     for task in service.tasks.values():
-        app.include_router(task.router(service))
+        app.router.routes.extend(task.router(service).routes)  # included routers are searched anew for each request
     for router in (sessions_router, models_router, operations_router):
-        app.include_router(router(service))
+        app.router.routes.extend(router(service).routes)
     app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter)
     app.include_router(docs_router(app))
     return app

@@ -23,7 +23,8 @@ from server.task import ServerTask
 log = structlog.get_logger()
 
 Loader = Callable[[Settings, Tasks], Sequence[LoadedModel]]
-_STOP_SECONDS = 5.0  # that a runtime call is given to end when its engine is stopped
+_STOP_SECONDS = 5.0  # that a runtime call, or loading, is given to end when the server stops
+_WRITE_SECONDS = 30.0  # that sessions are given to be written
 
 Phase = Literal["loading", "ready", "draining", "failed"]
 
@@ -40,7 +41,7 @@ class Service:
         phase: loading -> ready -> draining, or loading -> failed.
         failure: why loading failed, a sentence.
         failed: set when it has.
-        is_stuck: whether a runtime call did not end when the engines were stopped.
+        is_stuck: whether a runtime call, or loading, did not end when the server stopped.
         num_requests: requests of a task that have begun and are not answered.
         sessions: the conversations that are kept.
         limiter: of the requests of all models together.
@@ -57,6 +58,7 @@ class Service:
         self.failed = asyncio.Event()
         self.num_requests = 0
         self.is_stuck = False
+        self._has_ended = False
         self._load = load
         self._registry = Registry([], {})
         self._loading: asyncio.Task[None] | None = None
@@ -112,9 +114,7 @@ class Service:
             yield
         finally:
             self.phase = "draining"
-            await self._loading
-            await self._stop_engines()
-            await self.sessions.close()
+            await self._end()
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new requests, and wait for the running ones for so long at most; then end those that remain.
@@ -127,8 +127,25 @@ class Service:
                 await asyncio.wait_for(self._idle.wait(), grace_seconds)
         if self.num_requests:
             log.warning("grace period over", requests=self.num_requests)
+        await self._end()
+
+    async def _end(self) -> None:
+        """Stop what computes, then write the sessions; once. Nothing here waits without a bound."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if self._loading is not None:
+            await asyncio.wait([self._loading], timeout=_STOP_SECONDS)
+            if not self._loading.done():
+                self.is_stuck = True
+                log.error("loading does not end", seconds=_STOP_SECONDS)
         await self._stop_engines()
-        await self.sessions.close()
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await self.sessions.close()
+        except TimeoutError:
+            self.is_stuck = True
+            log.error("sessions not written in time", seconds=_WRITE_SECONDS)
 
     async def _load_all(self) -> None:
         try:

@@ -15,8 +15,8 @@ How it is looked for: all continuations of all live hypotheses are ranked by log
 lower id. The beam_size best that do not end live on. Those that end are finished if they rank before the next best
 that does not. A beam of 1 takes the likeliest continuation alone, greedy decoding (`GreedySearch`). The best
 1 + alternatives finished ones are kept; ties go to the one that was finished first. Once as many are finished, a live
-hypothesis is dropped when it can no longer beat the worst kept one: log p and coverage's part only make a score lower, so nothing
-that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After max_tokens
+hypothesis is dropped when it can no longer beat the worst kept one: log p and coverage's part only make a score lower,
+so nothing that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After max_tokens
 tokens those that live are finished as they are.
 
 So with a beam of at least 2 that holds all live prefixes of every length, the result is the best of all that can come

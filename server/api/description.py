@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import request_response
 
 from server.http.body import HEADER, MOST_MS
 
@@ -79,6 +80,10 @@ class PlainRoute(APIRoute):
     The framework describes it and finds it; what it would do for arguments, dependencies and answers takes as long as
     the endpoint, so it is left out.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **arguments: Any) -> None:
+        super().__init__(path, endpoint, **arguments)
+        self.app = request_response(endpoint)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The endpoint."""

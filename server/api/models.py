@@ -45,7 +45,7 @@ class ModelList(BaseModel):
 
 
 def models_router(service: Service) -> APIRouter:
-    """The route that lists what is endpoint."""
+    """The route that lists the models."""
     router = APIRouter(tags=["models"])
     created = int(time.time())
 

@@ -166,7 +166,8 @@ async def answer(generation: Generation) -> list[TextOutput]:
 
 def state_after(tokens: list[int]) -> NDArray[np.float32]:
     """The state after these tokens, float32 [STATE_WIDTH]."""
-    return _state_after(tuple(tokens))[0]
+    state: NDArray[np.float32] = _state_after(tuple(tokens))[0]
+    return state
 
 
 @lru_cache(maxsize=20_000)

@@ -24,7 +24,7 @@ from tests.server.engine.generation.harness import (
     rig,
 )
 
-LONG = {"max_tokens": 200, "min_tokens": 200}
+LONG: dict[str, Any] = {"max_tokens": 200, "min_tokens": 200}
 
 
 def some_options(rng: np.random.Generator, most_tokens: int = 40) -> dict[str, Any]:
@@ -212,6 +212,7 @@ def test_only_a_row_that_no_window_can_serve_is_stepped_outside() -> None:
             is_wide_filter = texts is WIDE and "top_k" in options
             assert bool(running.opened.sequence_runner.num_choices) == (not is_inside and not is_wide_filter)
 
+    options: dict[str, Any]
     for texts in (TEXTS, WIDE):
         for options in ({}, {"temperature": 0}, {"min_p": 0.1}, {"stop": ["a"]}):
             asyncio.run(main(texts, options, is_inside=True))
@@ -280,7 +281,7 @@ def test_numbers_that_are_not_finite_in_the_middle_of_a_prompt_read_by_a_window_
     async def main() -> None:
         async with rig(light_rows=0) as running:
             running.opened.break_at(7)
-            options = {"max_tokens": 4, "logit_bias": {}, "temperature": 0}
+            options: dict[str, Any] = {"max_tokens": 4, "logit_bias": {}, "temperature": 0}
             wanted = expected([[7, 3, 4]], options, 1)
             assert "g" not in wanted[0].text
             assert await answer(running.submit([7, 3, 4], **options)) == wanted
@@ -291,7 +292,7 @@ def test_numbers_that_are_not_finite_in_the_middle_of_a_prompt_read_by_a_window_
 def test_a_text_that_ends_before_its_numbers_stop_being_finite_is_answered() -> None:
     async def main() -> None:
         async with rig() as running:
-            options = {"min_tokens": 5, "temperature": 0}
+            options: dict[str, Any] = {"min_tokens": 5, "temperature": 0}
             whole = plainly([6], GenerationOptions(max_tokens=5, **options), 1, 0).text
             assert whole[4] not in whole[:4]
             running.opened.break_at(TEXTS.token_bytes.index(whole[4].encode()))

@@ -85,7 +85,7 @@ def test_states_are_the_plain_ones_however_the_answer_ends(
 def test_a_stop_string_that_began_before_the_last_window_has_the_state_before_it() -> None:
     async def main() -> None:
         async with rig(max_steps=2) as running:
-            options = {"max_tokens": 40, "min_tokens": 40, "temperature": 0}
+            options: dict[str, Any] = {"max_tokens": 40, "min_tokens": 40, "temperature": 0}
             wanted, _ = plain_run([6], GenerationOptions(**options), 1, 0)
             for start in range(1, 20):
                 for length in (1, 2, 5, 9):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from server.engine.translation.engine import TranslationEngine
 
 from models.decoding.options import TranslationOptions
 from server.errors import EngineError, UnavailableError
