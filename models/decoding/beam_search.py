@@ -16,8 +16,8 @@ lower id. The beam_size best that do not end live on. Those that end are finishe
 that does not. A beam of 1 takes the likeliest continuation alone, greedy decoding (`GreedySearch`). The best
 1 + alternatives finished ones are kept; ties go to the one that was finished first. Once as many are finished, a live
 hypothesis is dropped when it can no longer beat the worst kept one: log p and coverage's part only make a score lower,
-so nothing that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After max_tokens
-tokens those that live are finished as they are.
+so nothing that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After
+max_tokens tokens those that live are finished as they are.
 
 So with a beam of at least 2 that holds all live prefixes of every length, the result is the best of all that can come
 out; and a search ends early only when going on could not change the result.

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,6 +119,36 @@ def test_an_idle_server_ends_at_once_and_a_second_signal_does_not_wait() -> None
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "draining"
         assert done == "data: [DONE]"
         assert program.process.wait(30) == 0
+
+
+def test_a_runtime_call_that_never_returns_does_not_keep_the_program_and_sessions_are_written(tmp_path: Path) -> None:
+    variables = {
+        "RNNSERVE_GRACE_SECONDS": "0.2",
+        "RNNSERVE_SESSION_DIR": str(tmp_path),
+        "RNNSERVE_SESSION_KEY": "sixteen letters!",
+    }
+    with started("tests.server.stuck_program", **variables) as program:
+        program.until_ready()
+        with httpx.Client(base_url=program.url, timeout=30) as client:
+            session = client.post("/v1/sessions").json()["id"]
+            with ThreadPoolExecutor() as pool:
+                asked = pool.submit(client.post, "/v1/generate", json={"prompt": "a"})
+                while 'rnnserve_requests_running{model="fake/1"} 1.0' not in httpx.get(f"{program.url}/metrics").text:
+                    time.sleep(0.01)
+                program.process.send_signal(signal.SIGTERM)
+                assert asked.result().status_code == 503
+        assert program.process.wait(30) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [f"{session}.session"]
+
+
+def test_loading_that_never_ends_does_not_keep_the_program() -> None:
+    with started("tests.server.stuck_program", "--models", "never") as program:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                assert httpx.get(f"{program.url}/readyz").status_code == 503
+                break
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(30) == 1
 
 
 def test_a_store_without_models_ends_the_program_with_the_sentence(tmp_path: Path) -> None:

@@ -1,13 +1,8 @@
 """A task registered outside the source tree is wrapped, verified, inspected, timed and opened like any other."""
 
-import string
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_model
 
 from export.bench.command import bench
 from export.build import verify_set
@@ -15,7 +10,6 @@ from export.user_module.wrap.command import architecture_with_code
 from models.bundle import Bundle
 from models.errors import ConfigError
 from models.tasks import Task, register, task_names, task_of
-from models.tokenizer import Tokenizer
 from runtime.golden import answer_of_set, check_golden
 from runtime.opening import CPU, open_set
 from runtime.padding import padded
@@ -23,23 +17,6 @@ from tests.toy_task.export import Tagger
 from tests.toy_task.record import TAGGING
 
 REFERENCE = "tests.toy_task.export:Tagger"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Wrapped by the command line, which imports the registration first."""
-    folder = tmp_path_factory.mktemp("toy")
-    tokenizer = Tokenizer.character([string.ascii_lowercase + " .,"], end_token=True)
-    (folder / "tokenizer.json").write_text(tokenizer.to_json())
-    torch.manual_seed(0)
-    save_model(Tagger(), str(folder / "weights.safetensors"))
-    arguments = [sys.executable, "-m", "export", "--import", "tests.toy_task.export", "wrap", REFERENCE]
-    options = {"task": TAGGING.name, "tokenizer": folder / "tokenizer.json", "weights": folder / "weights.safetensors"}
-    flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    wrapped = [*arguments, *flags, "--labels", "O,B,I", "--to", str(folder / "store" / "tagger")]
-    done = subprocess.run(wrapped, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return Bundle(folder / "store" / "tagger" / "1")
 
 
 def test_it_is_opened_and_answers_as_pytorch_does_alone_and_in_a_batch(bundle: Bundle) -> None:

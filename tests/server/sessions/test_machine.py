@@ -107,8 +107,8 @@ class SessionsMachine(RuleBasedStateMachine):
         graphs.sequence_runner = HeldSequences(self.gate, CHARACTERS.vocab_size)
         model = LoadedModel(fake_model().info, graphs)
         own = Settings(
-            session_key="sixteen letters!",  # type: ignore[arg-type]  # checked
-            admin_key=ADMIN,  # type: ignore[arg-type]  # checked
+            session_key="sixteen letters!",
+            admin_key=ADMIN,
             lanes=1,
             max_rows=max_rows,
             prefix_cache_bytes=cache_bytes,
