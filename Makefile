@@ -60,11 +60,12 @@ demo-train: $(VENV)/.train ## the whole way, small: train on text that ships wit
 test: $(VENV)/.dev ## all tests but the slow ones, TEST_WORKERS=2 files at a time
 	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
-check: $(VENV)/.dev ## format, lint, types, import directions
+check: $(VENV)/.dev ## format, lint, types, import directions, words
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.glossary
 
 format: $(VENV)/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format .

@@ -1,6 +1,6 @@
 """An endpoint that does nothing, served as the server is: the same framework, event loop and parser, the same bodies.
 
-It reads the body, looks at nothing in it, and answers what it was told to. What it costs is what HTTP costs here.
+It reads the body, looks at nothing in it, and answers what it was given. What it costs is what HTTP costs here.
 """
 
 import json

@@ -163,9 +163,9 @@ def tensorrt(
     from export.tensorrt.progress_bar import progress_bar
 
     console = Console(stderr=True)
-    with progress_bar(console) as tell:
+    with progress_bar(console) as on_progress:
         opened = bundle_at(bundle)
-        for path in build_for_tensorrt(opened, sets, max_batch, max_length, say=console.print, tell=tell):
+        for path in build_for_tensorrt(opened, sets, max_batch, max_length, say=console.print, on_progress=on_progress):
             Console().print(str(path), soft_wrap=True, highlight=False)
 
 

@@ -34,7 +34,7 @@ def build_sets(
     Args:
         bundle: the model.
         sets: which of models.graph_set.SETS.
-        say: told what is being done, a line at a time.
+        say: called with what is being done, a line at a time.
 
     Returns:
         What verification found, one report for each set.

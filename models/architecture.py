@@ -1,4 +1,4 @@
-"""The architectures that a bundle may hold, told apart by their field `architecture`.
+"""The architectures that a bundle may hold, distinguished by their field `architecture`.
 
 A wrapped model is one whose code is a user's own: the bundle holds its weights and graphs, not the code, so other graph
 sets can be made of it only where the code is.

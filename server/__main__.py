@@ -1,4 +1,4 @@
-"""`python -m server`: serve the models of a store until told to stop.
+"""`python -m server`: serve the models of a store until a signal ends it.
 
 SIGTERM or Ctrl+C: not ready at once, running requests finish within the grace period, exit code 0. A second signal
 does not wait.

@@ -40,7 +40,7 @@ class ApiError(RequestError):
     """Base: an answer that is an error.
 
     Args:
-        message: what the client is told.
+        message: what the client reads.
         param: the field at fault, if it is one.
         code: which case of the class this is; each class has a usual one.
         headers: to be sent with the answer.

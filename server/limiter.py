@@ -1,4 +1,4 @@
-"""A concurrency limiter that tells those it refuses when to come again. Belongs to the event loop: no locks."""
+"""A concurrency limiter that computes when those it refuses should try again. Belongs to the event loop: no locks."""
 
 import math
 
@@ -11,7 +11,7 @@ _SHARE_OF_LAST = 0.1  # of the latest request in the running mean
 class Limiter:
     """How many requests are inside at once; each holds a permit until its answer is sent.
 
-    A client that is refused is told when to come again: after as long as the requests inside take to make room for it
+    A client that is refused gets a Retry-After: as long as the requests inside take to make room for it
     and for those that were refused before it, if all go on as the latest ones did.
 
     Args:

@@ -132,7 +132,10 @@ class Metrics:
             "rnnserve_state_cache_bytes", "Bytes that cached states take.", ["model"], registry=self.registry
         )
         self._cache_evictions = Gauge(
-            "rnnserve_state_cache_evictions", "States dropped for want of room.", ["model"], registry=self.registry
+            "rnnserve_state_cache_evictions",
+            "States evicted to stay within the budget.",
+            ["model"],
+            registry=self.registry,
         )
         self._sessions = Gauge("rnnserve_sessions", "Sessions kept.", registry=self.registry)
         self._session_bytes = Gauge("rnnserve_session_bytes", "Bytes that sessions take.", registry=self.registry)

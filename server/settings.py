@@ -29,7 +29,7 @@ def _split(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """What `python -m server` can be told. A flag wins over its variable: --max-rows over RNNSERVE_MAX_ROWS."""
+    """The settings of `python -m server`. A flag wins over its variable: --max-rows over RNNSERVE_MAX_ROWS."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -48,7 +48,7 @@ def train(stage: Stage[Any], folder: RunFolder) -> Progress:
     Raises:
         DataError: the checkpoint is broken.
         ConfigError: the loss is not finite.
-        SystemExit: the process was told to stop (SIGINT 1, SIGTERM 143).
+        SystemExit: the process was asked to stop (SIGINT 1, SIGTERM 143).
     """
     recipe = stage.recipe
     checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint.is_file() else None

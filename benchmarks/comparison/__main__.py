@@ -132,7 +132,7 @@ def _figures(server: Running, workload: Workload, dialect: Dialect) -> dict[str,
 
 
 def _description(name: str) -> dict[str, Any]:
-    """What was run: its version, and how it was told to batch."""
+    """What was run: its version, and its batching settings."""
     if name not in OTHERS:
         return {"version": version("rnnserve")}
     other = OTHERS[name]

@@ -1,4 +1,4 @@
-"""What the driver tells another server's process, through its environment: which model, and how to batch."""
+"""What the driver passes to another server's process, through its environment: which model, and how to batch."""
 
 import os
 from collections.abc import Mapping

@@ -34,7 +34,7 @@ async def closed_loop(
 
     Returns:
         The requests that ended in the `seconds` after the warm-up, in the order of their ends: tokens of these, divided
-        by `seconds`, are the rate of a loop that runs for ever, once the warm-up is longer than a request takes: all
+        by `seconds`, are the rate of a loop that runs without end, once the warm-up is longer than a request takes: all
         clients begin at once. Requests that are out at the end are waited for, so that the next load finds an idle
         server.
 

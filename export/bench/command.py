@@ -72,7 +72,7 @@ def bench(
         backends: which; None for all. One that is asked for by name and is not here is an error.
         sets: which; None for those that the bundle has.
         rounds: how often each variant is timed in each case.
-        say: told what is done, a line at a time.
+        say: called with what is done, a line at a time.
 
     Raises:
         ExportError: a name is not one of a backend or set, or nothing can be timed.

@@ -1,7 +1,7 @@
 """The op census: which operators a set's graphs may hold, and which would break a promise.
 
 Sums over batch or time, random numbers, float RNN nodes and per-batch quantisation change a row's answer with its
-neighbours; a frozen or unrolled layer shows as hundreds of nodes. On a GPU a Scan cannot have a dynamic length
+batch; a frozen or unrolled layer shows as hundreds of nodes. On a GPU a Scan cannot have a dynamic length
 (TensorRT) and a step must be free of loops (a CUDA graph). Found in any graph or body, the set is refused.
 """
 

@@ -14,7 +14,7 @@ from runtime.tensorrt.availability import this_gpu, why_unavailable
 from runtime.tensorrt.engine_cache import EngineCache
 from runtime.tensorrt.engines import build_engines, planned
 from runtime.tensorrt.profiles import Limits
-from runtime.tensorrt.tell import Tell
+from runtime.tensorrt.progress_callback import ProgressCallback
 
 GPU_SETS = SETS[TENSORRT]
 
@@ -26,7 +26,7 @@ def build_for_tensorrt(
     max_length: int | None = None,
     *,
     say: Callable[[str], None] = lambda _: None,
-    tell: Tell = lambda *_: None,
+    on_progress: ProgressCallback = lambda *_: None,
 ) -> list[Path]:
     """Build the TensorRT engines of a bundle's gpu- sets, where the machine's cache lacks them.
 
@@ -35,8 +35,8 @@ def build_for_tensorrt(
         sets: of GPU_SETS; None for those that the bundle has.
         max_batch: rows that are stepped, or sequences that are read, together.
         max_length: tokens of the longest source or text; None for what a server admits by default.
-        say: told what is done, a line at a time.
-        tell: told of each build's progress.
+        say: called with what is done, a line at a time.
+        on_progress: called with each build's progress.
 
     Returns:
         The engines' files.
@@ -64,7 +64,7 @@ def build_for_tensorrt(
     paths: list[Path] = []
     for graph_set in opened.values():
         plans = planned(graph_set, task, sizes, limits, gpu)
-        paths += build_engines(plans, cache, sizes, limits, say=say, tell=tell)
+        paths += build_engines(plans, cache, sizes, limits, say=say, on_progress=on_progress)
     return paths
 
 

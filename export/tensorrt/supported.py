@@ -30,7 +30,7 @@ INSTEAD = {
     "QLinearMatMul": "export the set gpu-fp16; int8 sets are for ONNX Runtime on the CPU",
     "Multinomial": "sample outside the graph; the server does",
     "Bernoulli": "sample outside the graph; the server does",
-    "Unique": "sort and compare neighbours outside the graph",
+    "Unique": "sort and compare adjacent values outside the graph",
     "Compress": "use Gather with indices computed outside, or a mask and Where",
 }
 OTHERWISE = "write it with operators that TensorRT reads, or run the graph on onnxruntime-cuda"

@@ -31,7 +31,7 @@ def export_to_file(
         output: the .onnx file to write.
         ranges: NAME:LO..HI of inputs or axes.
         names: of the outputs; None for those that the module's return value gives.
-        say: told what is being done, a line at a time.
+        say: called with what is being done, a line at a time.
 
     Returns:
         The report as a table.

@@ -74,7 +74,7 @@ def export_module(
             an integer input named `lengths` holds 1..time with time among them, other integers stay below the smallest
             nn.Embedding, floats are normally distributed.
         outputs: names of the outputs; by default the keys or fields that the module returns, else output_0 and on.
-        say: told what is being done, a line at a time.
+        say: called with what is being done, a line at a time.
 
     Returns:
         The graph and what the comparison found.

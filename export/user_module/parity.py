@@ -152,12 +152,12 @@ def check_enough(parity: ModuleParity, drawing: Drawing) -> None:
     # Without such an input a size of 1 is refused for what it is, as by a convolution.
     if len(taken) >= len(refused) and not (never and lengths):
         return
-    told = "; ".join(f"{where} ({reason})" for where, reason in list(refused.items())[:2])
+    listed = "; ".join(f"{where} ({reason})" for where, reason in list(refused.items())[:2])
     time = next((axis for axis in drawing.axes[1:]), "time")
     hint = f"--range {lengths[0]}:1..{time} if it holds lengths, " if lengths else ""
     raise ExportError(
         f"PyTorch refuses {len(refused)} of the {len(refused) + len(taken)} sizes that the graph was to be checked "
-        f"with: {told}. {f'No {never[0]} of 1 was compared. ' if never else ''}Too little is left to tell that the "
+        f"with: {listed}. {f'No {never[0]} of 1 was compared. ' if never else ''}Too little is left to show that the "
         f"graph is right. Say what the inputs hold: {hint}--range NAME:LO..HI for values, --range AXIS:LO..HI for "
         "sizes."
     )

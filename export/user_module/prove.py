@@ -54,7 +54,7 @@ def proven(
         drawing: how inputs are drawn.
         example: sizes to trace at first.
         outputs: names of the graph's outputs.
-        say: told what is being done, a line at a time.
+        say: called with what is being done, a line at a time.
         way_round: what to advise where a guard matters.
         is_checked_before: compare the first trace only where its guards do not hold.
 

@@ -1,4 +1,4 @@
-"""What of a user's module cannot be exported, told by name before anything is traced, with the way round."""
+"""What of a user's module cannot be exported, reported by name before anything is traced, with the way round."""
 
 from collections.abc import Iterator
 

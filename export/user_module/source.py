@@ -61,7 +61,7 @@ def load_module(reference: str, weights: Path | None) -> nn.Module:
 
 
 def without_weights(reference: str) -> str:
-    """What to tell a user who names no file of weights."""
+    """What to say to a user who names no file of weights."""
     return (
         f"No --weights was given: the weights are those that {reference} comes with, which are random unless its code "
         "loads trained ones."

@@ -1,7 +1,7 @@
 """A user's module, made exportable, as an ONNX model.
 
 Traced by torch.export without its compiler (strict=False), so the forward runs as plain Python, once, on tensors
-without values; then translated. What Python decides while it runs is decided for ever: a branch on a tensor's value
+without values; then translated. What Python decides while it runs is decided without end: a branch on a tensor's value
 fails, a loop over a dynamic axis would freeze it and is refused.
 """
 

@@ -186,7 +186,7 @@ class Continuation:
         self._pieces.append(piece)
 
     def _end(self, reason: FinishReason) -> None:
-        """End for want of more tokens: a character cut in the middle is shown, then what a stop string held back."""
+        """End, as no more tokens come: a character cut in the middle is shown, then what a stop string held back."""
         self._read()
         self._show(self._detokenizer.finish())
         if self.finish_reason is None:

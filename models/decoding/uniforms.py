@@ -8,7 +8,7 @@ without the ones before. With mix64 the paper's finalizer (Stafford's variant 13
     counter(key, position)  = key + (position + 1) * GAMMA
     uniform(counter)        = the upper 53 of the 64 bits of mix64(counter), times 2^-53: in [0, 1)
 
-So a sampled token is the same alone, in any batch, after a cancelled neighbour, and when a sequence is resumed.
+So a sampled token is the same alone, in any batch, beside a cancelled row, and when a sequence is resumed.
 """
 
 import numpy as np

@@ -16,7 +16,7 @@ from models.errors import ExportError
 from runtime.tensorrt.messages import MessageFile
 from runtime.tensorrt.profiles import Profile
 from runtime.tensorrt.progress import Progress
-from runtime.tensorrt.tell import Tell
+from runtime.tensorrt.progress_callback import ProgressCallback
 
 WORKSPACE = 1 << 30  # bytes of scratch memory that a kernel may ask for
 
@@ -41,7 +41,7 @@ def build_from_onnx(
     log: Path,
     timing_cache: bytes = b"",
     workspace: int = WORKSPACE,
-    tell: Tell = lambda *_: None,
+    on_progress: ProgressCallback = lambda *_: None,
 ) -> Built:
     """Build an engine from an ONNX file.
 
@@ -51,7 +51,7 @@ def build_from_onnx(
         log: where every message of the builder goes.
         timing_cache: of an earlier build on this machine, or empty.
         workspace: bytes of scratch memory.
-        tell: told of progress.
+        on_progress: called with a build's progress.
 
     Raises:
         ExportError: the parser or the builder refuses; the message quotes it and names the log.
@@ -63,7 +63,9 @@ def build_from_onnx(
             errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
             raise ExportError(f"TensorRT {trt.__version__} cannot parse {path}: {errors or 'no message'}. See {log}.")
 
-    return _build(str(path), fill, profiles, log=log, timing_cache=timing_cache, workspace=workspace, tell=tell)
+    return _build(
+        str(path), fill, profiles, log=log, timing_cache=timing_cache, workspace=workspace, on_progress=on_progress
+    )
 
 
 def build_gather(
@@ -100,7 +102,7 @@ def _build(
     log: Path,
     timing_cache: bytes,
     workspace: int = WORKSPACE,
-    tell: Tell = lambda *_: None,
+    on_progress: ProgressCallback = lambda *_: None,
 ) -> Built:
     with contextlib.closing(MessageFile(log)) as messages:
         builder = trt.Builder(messages)
@@ -116,7 +118,7 @@ def _build(
             config.set_timing_cache(cache, False)
         for profile in profiles:
             _add_profile(what, builder, config, profile)
-        config.progress_monitor = Progress(tell)
+        config.progress_monitor = Progress(on_progress)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             errors = "; ".join(messages.errors) or "no message"

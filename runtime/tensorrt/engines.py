@@ -12,7 +12,7 @@ from runtime.buckets import buckets_up_to
 from runtime.tensorrt.availability import Gpu, this_gpu
 from runtime.tensorrt.engine_cache import EngineCache, EngineName, engine_digest
 from runtime.tensorrt.profiles import Limits, Profile, Range, profiles_of
-from runtime.tensorrt.tell import Tell
+from runtime.tensorrt.progress_callback import ProgressCallback
 
 GATHER = "gather"  # the engine that picks rows, beside the graphs of a set with a step
 WEIGHTS = "weights.bin"
@@ -78,7 +78,7 @@ def build_engines(
     limits: Limits,
     *,
     say: Callable[[str], None] = lambda _: None,
-    tell: Tell = lambda *_: None,
+    on_progress: ProgressCallback = lambda *_: None,
 ) -> list[Path]:
     """Build the engines that the cache lacks.
 
@@ -87,8 +87,8 @@ def build_engines(
         cache: the bundle's.
         sizes: the bundle's.
         limits: those of the plans.
-        say: told what is done, a line at a time.
-        tell: told of a build's progress.
+        say: called with what is done, a line at a time.
+        on_progress: called with a build's progress.
 
     Returns:
         The folder's engine files, in the order of the plans.
@@ -107,7 +107,7 @@ def build_engines(
         if plan.path is None:
             built = build_gather(num_slots(limits), sizes["D"], plan.profiles, log=log, timing_cache=timing)
         else:
-            built = build_from_onnx(plan.path, plan.profiles, log=log, timing_cache=timing, tell=tell)
+            built = build_from_onnx(plan.path, plan.profiles, log=log, timing_cache=timing, on_progress=on_progress)
         cache.write(plan.name, built.plan, {"limits": asdict(limits), "graph": plan.graph, "set": plan.name.set})
         cache.write_timing_cache(built.timing_cache)
         say(f"{plan.name.stem}: {len(built.plan) / 1e6:.1f} MB")

@@ -1,24 +1,24 @@
-"""How far a build is: TensorRT's phases, told as they go. Knows no screen."""
+"""How far a build is: TensorRT's phases, reported as they go. Knows no screen."""
 
 from collections.abc import Callable
 from typing import SupportsInt
 
 import tensorrt as trt
 
-from runtime.tensorrt.tell import Tell
+from runtime.tensorrt.progress_callback import ProgressCallback
 
 
 class Progress(trt.IProgressMonitor):
-    """A progress monitor that tells each outermost phase's steps.
+    """A progress monitor that reports each outermost phase's steps.
 
     Args:
-        tell: called with phase, steps done and steps in all, from TensorRT's thread.
+        on_progress: called with phase, steps done and steps in all, from TensorRT's thread.
         is_cancelled: asked after every step; True ends the build.
     """
 
-    def __init__(self, tell: Tell, is_cancelled: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, on_progress: ProgressCallback, is_cancelled: Callable[[], bool] = lambda: False) -> None:
         trt.IProgressMonitor.__init__(self)
-        self._tell = tell
+        self._on_progress = on_progress
         self._is_cancelled = is_cancelled
         self._steps: dict[str, int] = {}
 
@@ -26,16 +26,16 @@ class Progress(trt.IProgressMonitor):
         """Called by TensorRT."""
         if not parent_phase:
             self._steps[phase_name] = int(num_steps)
-            self._tell(phase_name, 0, int(num_steps))
+            self._on_progress(phase_name, 0, int(num_steps))
 
     def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
         """Called by TensorRT; False ends the build."""
         if phase_name in self._steps:
-            self._tell(phase_name, int(step) + 1, self._steps[phase_name])
+            self._on_progress(phase_name, int(step) + 1, self._steps[phase_name])
         return not self._is_cancelled()
 
     def phase_finish(self, phase_name: str) -> None:
         """Called by TensorRT."""
         num_steps = self._steps.pop(phase_name, None)
         if num_steps is not None:
-            self._tell(phase_name, num_steps, num_steps)
+            self._on_progress(phase_name, num_steps, num_steps)

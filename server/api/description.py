@@ -58,14 +58,14 @@ def described(
         answer: the body of status 200.
         example: a request worth trying.
         statuses: of errors that other tasks' routes do not have.
-        is_timed: whether a client may say how long it takes, and is told what it took.
+        is_timed: whether a client may say how long it takes, and gets what it took.
     """
     errors = dict(_ERRORS)
     errors.update({status: {"model": ErrorAnswer} for status in statuses})
     if is_timed:
         errors[504] = {"model": ErrorAnswer}
-    told = {"headers": _TIMES} if is_timed else {}
-    arguments: dict[str, Any] = {"responses": {200: {"model": answer, **told}, **errors}}
+    timed = {"headers": _TIMES} if is_timed else {}
+    arguments: dict[str, Any] = {"responses": {200: {"model": answer, **timed}, **errors}}
     if request is not None:
         content = {"application/json": {"schema": request.model_json_schema(), "example": example}}
         arguments["openapi_extra"] = {"requestBody": {"required": True, "content": content}}

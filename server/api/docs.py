@@ -74,11 +74,11 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
         yield f"</table><p>Example: <code>{escape(json.dumps(media['example'], ensure_ascii=False))}</code></p>"
     for header in operation.get("parameters", []):
         if header["in"] == "header":
-            told = escape(f"{header['name']} ({_kind(header['schema'])}): {header['description']}")
-            yield f"<p>Header {told}</p>"
-    told = operation.get("responses", {}).get("200", {}).get("headers", {})
-    if told:
-        lines = "; ".join(f"{name}: {header['description']}" for name, header in told.items())
+            line = escape(f"{header['name']} ({_kind(header['schema'])}): {header['description']}")
+            yield f"<p>Header {line}</p>"
+    headers = operation.get("responses", {}).get("200", {}).get("headers", {})
+    if headers:
+        lines = "; ".join(f"{name}: {header['description']}" for name, header in headers.items())
         yield f"<p>Headers of a whole answer: {escape(lines)}</p>"
     statuses = ", ".join(sorted(operation.get("responses", {})))
     yield f"<p>Statuses: {escape(statuses)}</p>"

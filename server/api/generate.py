@@ -158,7 +158,7 @@ class _Answering:
         self._id = f"gen-{new_id()}"
         self._num_unknown = 0
         self._use: SessionUse | None = None
-        self._num_told: dict[int, int] = {}  # of a stream: tokens of each choice that events have told
+        self._num_sent: dict[int, int] = {}  # of a stream: tokens of each choice that events have sent
 
     async def whole(self) -> dict[str, Any]:
         """The whole answer. Raises ApiError."""
@@ -228,17 +228,17 @@ class _Answering:
         for update in updates:
             before = event.get(update.choice)
             if before is not None:
-                if update.num_tokens - self._num_told.get(update.choice, 0) > self._service.settings.window_steps:
-                    yield self._told(event)
+                if update.num_tokens - self._num_sent.get(update.choice, 0) > self._service.settings.window_steps:
+                    yield self._sent(event)
                     event = {}
                 else:
                     update = update.after(before)
             event[update.choice] = update
-        yield self._told(event)
+        yield self._sent(event)
 
-    def _told(self, event: dict[int, TextOutput]) -> list[TextOutput]:
+    def _sent(self, event: dict[int, TextOutput]) -> list[TextOutput]:
         updates = [event[index] for index in sorted(event)]
-        self._num_told.update((update.choice, update.num_tokens) for update in updates)
+        self._num_sent.update((update.choice, update.num_tokens) for update in updates)
         return updates
 
     def _answer(self, generation: Generation, updates: list[TextOutput]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The engine: which rows run next, running them, and bringing the news to the event loop. Token ids only."""
+"""The engine: which rows run next, running them, and bringing the outputs to the event loop. Token ids only."""

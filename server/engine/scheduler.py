@@ -32,7 +32,7 @@ class Sequence(Generic[Owner]):
     Attributes:
         owner: whatever the caller wants to find again; the scheduler does not look at it.
         num_tokens: its tokens, at least 1.
-        group: the request that it belongs to, whatever tells requests apart.
+        group: the request that it belongs to, any key that identifies requests.
         num_rows: rows that it has.
         width: slots that each of them takes.
         num_prefilled: tokens that its state has read.

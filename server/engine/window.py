@@ -1,4 +1,4 @@
-"""How many decoding steps one runtime call makes. Pure: it is told what calls cost.
+"""How many decoding steps one runtime call makes. Pure: the caller gives what calls cost.
 
 Between two calls Python needs a fraction of a millisecond, whatever their length, and rows join and leave only there.
 So a window is as long as it may be: max_steps, unless a step is so slow that a new request would wait too long for the

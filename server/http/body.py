@@ -77,7 +77,7 @@ async def _whole(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit
     if announced.isdigit() and int(announced[:20]) > limit:
         closing = {}
         if named.get(b"expect", b"").lower() == b"100-continue":
-            closing = {"connection": "close"}  # the body may come or not: nothing after it could be told apart
+            closing = {"connection": "close"}  # the body may come or not: where the next request begins is unknown
         else:
             await discard_body(receive)
         raise BodyTooLargeError(_sentence(f"{int(announced[:20])} bytes", limit), headers=closing)

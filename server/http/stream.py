@@ -47,7 +47,7 @@ class EventStream(Response):
         first: the first event: it is there before the stream begins, so that errors before it have a status.
         rest: gives the others; closed when the stream is over, however that comes.
         send_timeout: seconds that a client may take nothing before it counts as gone, so that one that never reads
-            does not hold its permit and its rows for ever.
+            does not hold its permit and its rows without end.
     """
 
     media_type = "text/event-stream"

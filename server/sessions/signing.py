@@ -28,7 +28,7 @@ def verified(content: bytes, key: bytes, purpose: str) -> bytes:
     if not hmac.compare_digest(code, _code(payload, key, purpose)):
         raise SessionStateError(
             f"The {len(content)} bytes are not a {purpose} signed with this server's key: they were changed on the "
-            "way, or another RNNSERVE_SESSION_KEY signed them, which cannot be told apart. Send them as they were "
+            "way, or another RNNSERVE_SESSION_KEY signed them, which looks the same. Send them as they were "
             "given, to a server with the same key.",
             code="session_signature_wrong",
         )

@@ -2,7 +2,7 @@
 looked at.
 
 When there is no room, those that were used longest ago go, never one that a request is using. Of those that have gone
-their ids are remembered for a while, so that their users are told why.
+their ids are remembered for a while, so that the answer can say why.
 """
 
 import math
@@ -54,7 +54,7 @@ class SessionStore(Generic[Held]):
     Args:
         max_sessions: at most so many.
         max_bytes: that all may take; while requests use sessions their growth may take it above for a moment.
-        evicted: told the reason for each session that goes by itself.
+        evicted: called with the reason for each session that is evicted or expires.
 
     Attributes:
         num_bytes: taken now.

@@ -1,4 +1,4 @@
-"""A real server process whose clients all leave at once, and one that is told to go while it is full.
+"""A real server process whose clients all leave at once, and one that gets SIGTERM while it is full.
 
 What is claimed is counted in steps and ids, as /metrics and the answers give them, and never by a clock.
 """
@@ -20,7 +20,7 @@ from tests.end_to_end.real_server import RealServer, real_server
 from tests.server.running import wait_until
 
 MODEL = "shakespeare-char"
-ROWS = 17  # one more than a bound of the histogram of batch sizes, so that a step that is not full can be told
+ROWS = 17  # one more than a bound of the histogram of batch sizes, so that a step that is not full can be seen
 LONGEST = 4096
 NEXT_TOKENS = 256
 STEPS_TO_NOTICE = 64  # of the thousands that the old answers had before them

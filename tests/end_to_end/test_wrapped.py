@@ -20,7 +20,7 @@ from tests.export.user_module.wrap.documented import DOCUMENT, examples, questio
 
 Question = tuple[str, dict[str, Any]]  # path, body
 
-COMPANY: list[Question] = [
+QUESTIONS: list[Question] = [
     ("/v1/generate", {"prompt": "a stitch in", "max_tokens": 40, "temperature": 0, "seed": 1}),
     ("/v1/generate", {"prompt": ["all", "the early bird catches the w"], "n": 3, "seed": 5, "max_tokens": 33}),
     ("/v1/generate", {"prompt": "that is not gold " * 6, "max_tokens": 20, "seed": 9, "temperature": 1.5}),
@@ -107,10 +107,10 @@ def test_alternatives_of_a_beam_come_in_order_and_attention_adds_up(server: Real
 
 
 def test_answers_are_the_same_alone_and_among_many(server: RealServer) -> None:
-    alone = [server.client.post(path, json=body) for path, body in COMPANY]
-    together = asyncio.run(all_at_once(server.url, COMPANY * 6))
+    alone = [server.client.post(path, json=body) for path, body in QUESTIONS]
+    together = asyncio.run(all_at_once(server.url, QUESTIONS * 6))
     for number, second in enumerate(together):
-        question, first = COMPANY[number % len(COMPANY)], alone[number % len(COMPANY)]
+        question, first = QUESTIONS[number % len(QUESTIONS)], alone[number % len(QUESTIONS)]
         assert first.status_code == second.status_code == 200, (question, first.text, second.text)
         assert essence(first.json()) == essence(second.json()), question
 

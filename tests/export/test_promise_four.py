@@ -1,4 +1,4 @@
-"""The answer does not depend on the neighbours: every cell kind, fp32 and int8, through the files that are served."""
+"""The answer does not depend on the rest of the batch: every cell kind, fp32 and int8, through the served files."""
 
 from collections.abc import Callable
 
@@ -87,13 +87,13 @@ def test_advance_and_repeated_steps_give_the_same_bytes(built_bundle: Built, kin
 def test_any_company_and_any_cut_gives_the_same_bytes(
     built_bundle: Built, kind: CellKind, set_name: str, data: st.DataObject
 ) -> None:
-    """A random row among random neighbours, cut at a random place, the rest of it by single steps in a moving slot."""
+    """A random row in a random batch, cut at a random place, the rest of it by single steps in a moving slot."""
     opened = Opened(built_bundle(kind), set_name)
     row = data.draw(st.integers(0, NUM_ROWS - 1))
     cut = data.draw(st.integers(1, NUM_TOKENS - 1))
-    company = data.draw(st.lists(st.integers(0, NUM_ROWS - 1), max_size=20))
-    place = data.draw(st.integers(0, len(company)))
-    rows = [*company[:place], row, *company[place:]]
+    others = data.draw(st.lists(st.integers(0, NUM_ROWS - 1), max_size=20))
+    place = data.draw(st.integers(0, len(others)))
+    rows = [*others[:place], row, *others[place:]]
     own = slice(row, row + 1)
     expected, expected_state = opened.advance(opened.ids[own], np.array([NUM_TOKENS], np.int32), opened.zeros(1))
     lengths = np.minimum(opened.lengths[rows], cut).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The answer does not depend on the neighbours: `classify`, every kind, direction and pooling, fp32 and int8."""
+"""The answer does not depend on the rest of the batch: `classify`, every kind, direction and pooling, fp32 and int8."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The answer does not depend on the neighbours: `encode` and the attention `step`, every kind, fp32 and int8."""
+"""The answer does not depend on the rest of the batch: `encode` and the attention `step`, every kind, fp32 and int8."""
 
 from collections.abc import Callable
 from typing import Any
@@ -82,9 +82,9 @@ def test_a_row_alone_and_among_64_of_other_lengths_gives_the_same_bytes(
 def test_any_company_in_any_order_gives_the_same_bytes(built_bundle: Built, set_name: str, data: st.DataObject) -> None:
     opened = Opened(built_bundle("lstm", "translation"), set_name)
     row = data.draw(st.integers(0, NUM_ROWS - 1))
-    company = data.draw(st.lists(st.integers(0, NUM_ROWS - 1), max_size=30))
-    place = data.draw(st.integers(0, len(company)))
-    assert opened.decode([*company[:place], row, *company[place:]])[place] == opened.decode([row])[0]
+    others = data.draw(st.lists(st.integers(0, NUM_ROWS - 1), max_size=30))
+    place = data.draw(st.integers(0, len(others)))
+    assert opened.decode([*others[:place], row, *others[place:]])[place] == opened.decode([row])[0]
 
 
 @pytest.mark.parametrize("set_name", ["fp32", "int8"])

@@ -1,4 +1,4 @@
-"""x-request-timeout-ms and the times that answers tell, over a real socket."""
+"""x-request-timeout-ms and the times in answers, over a real socket."""
 
 import json
 import socket

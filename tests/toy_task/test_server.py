@@ -1,4 +1,4 @@
-"""The same task, loaded and served by an app that is told of it."""
+"""The same task, loaded and served by an app that takes it."""
 
 import asyncio
 

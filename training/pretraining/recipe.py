@@ -10,7 +10,7 @@ class PretrainingSection(FrozenModel):
     epochs: Size
     lanes: Size  # parts of the text that are read side by side
     window: Size  # tokens of a lane between two updates
-    negatives: Size  # wrong tokens drawn for a window, that each right one is told from
+    negatives: Size  # wrong tokens drawn for a window, that each right one is distinguished from
     dropout: Probability = 0.0  # on embeddings and outputs
     optimizer: OptimizerSection
     schedule: ScheduleSection

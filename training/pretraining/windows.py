@@ -1,4 +1,4 @@
-"""The text as windows for both directions, each with the wrong tokens that its right ones are told from."""
+"""The text as windows for both directions, each with the wrong tokens that its right ones are distinguished from."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

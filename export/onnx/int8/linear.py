@@ -2,8 +2,8 @@
 
 Activations are uint8 with one fixed scale for each edge, known at export (a tanh-bounded state needs no measuring);
 weights are int8 with one scale for each output channel, symmetric. Sums of integers are exact in any order, so a row's
-result cannot depend on its neighbours, on threads, or on chunking (Jacob et al. 2018, section 2, without the dynamic
-range that makes ONNX Runtime's own dynamic quantisation depend on the whole batch).
+result cannot depend on the rest of the batch, on threads, or on chunking (Jacob et al. 2018, section 2, without the
+dynamic range that makes ONNX Runtime's own dynamic quantisation depend on the whole batch).
 
 Weights use 64 levels to each side of zero, not 127. x86 before VNNI adds pairs of u8 x s8 products in 16 bits, and
 2 x 255 x 64 = 32,640 is the most that fits; so every CPU gives the same sums. The bit costs almost nothing: the shipped

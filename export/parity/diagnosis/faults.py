@@ -97,7 +97,8 @@ def wrong_ranges(graph: Graph, hidden: list[Floats] | None) -> Iterator[str]:
             continue
         scale, zero_point = (graph.constant(name) for name in node.input[1:3])
         if scale is None or zero_point is None:
-            yield f"{graph.where(node)} has an int8 range that is not fixed, so an answer depends on its neighbours"
+            where = graph.where(node)
+            yield f"{where} has an int8 range that is not fixed, so an answer depends on the rest of the batch"
             continue
         low, high = ((end - int(zero_point)) * float(scale) for end in (0, 255))
         if int(zero_point) == 0 and hidden is not None:

@@ -46,7 +46,7 @@ def _same(found: Floats, segments: Sequence[Floats], tolerance: float, product: 
     for segment in segments:
         part = found[:, start : start + segment.shape[1]]
         start += segment.shape[1]
-        for columns in (slice(0, _SAMPLE), slice(None)):  # most are told apart by the first few
+        for columns in (slice(0, _SAMPLE), slice(None)):  # the first few distinguish most
             if not _close(part[:, columns], segment[:, columns], tolerance, is_quantized=product.is_quantized):
                 return False
     return True

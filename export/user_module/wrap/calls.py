@@ -1,4 +1,4 @@
-"""Calling and tracing a user's module: what fails there is told in one sentence, and rows go in from long to short.
+"""Calling and tracing a user's module: a failure there is reported in one sentence, and rows go in from long to short.
 
 A module may pack with enforce_sorted=True, which PyTorch checks and a graph does not need. So that PyTorch's answers
 can be had for any batch, rows are sorted by length on the way in and put back on the way out.
@@ -46,7 +46,7 @@ def check_arguments(who: str, method: Callable[..., Any], names: str) -> None:
             sum(parameter.default is parameter.empty for parameter in signature.parameters.values())
             > names.count(",") + 1
         ):
-            return  # what else it wants is told where it is called
+            return  # what else it wants is reported where it is called
         raise UnsupportedModelError(
             f"{who}{signature} does not take ({names}): {error}. Texts of different lengths are padded to one array, "
             "so the lengths say where each ends."
@@ -60,7 +60,7 @@ def called(who: str, function: Callable[..., Any], *arguments: Any, advice: str 
         who: the user's method, for the message.
         function: it.
         arguments: for it.
-        advice: what else to tell when it fails.
+        advice: what else to say when it fails.
 
     Raises:
         ExportError: it failed.

@@ -30,7 +30,7 @@ def wrap_to_store(
         to: STORE/NAME.
         weights: a safetensors file, or None for the module's own.
         facts: labels (with commas), source, target, end_token, start_token, as far as the task has them.
-        say: told what is being done, a line at a time.
+        say: called with what is being done, a line at a time.
 
     Returns:
         The published bundle and what verification found.

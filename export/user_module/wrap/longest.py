@@ -9,7 +9,7 @@ from models.errors import ExportError
 LONGEST_CALL = 512  # tokens of a prompt that a server may read in one call, where inputs have no end
 
 _FIRST = 64
-_PATIENCE = 1.0  # seconds; after a call that took longer no longer text is tried
+_TIMEOUT = 1.0  # seconds; after a call that took longer no longer text is tried
 
 
 def check_longest(who: str, call: Callable[[int], Any], most: int, advice: str) -> None:
@@ -31,7 +31,7 @@ def check_longest(who: str, call: Callable[[int], Any], most: int, advice: str) 
             call(length)
         except ExportError as error:
             raise _failure(who, call, (taken, length), error, most, advice) from error
-        if time.perf_counter() - begin > _PATIENCE:
+        if time.perf_counter() - begin > _TIMEOUT:
             return
         taken, length = length, min(2 * length, most)
 

@@ -1,4 +1,4 @@
-"""What a user's method must give as logits; probabilities and wrong shapes are told by name."""
+"""What a user's method must give as logits; probabilities and wrong shapes are reported by name."""
 
 from typing import Any
 

@@ -70,7 +70,7 @@ def user_classifier(module: nn.Module, facts: "WrapFacts") -> UserClassifier:
 
 
 def _ends_in_sigmoid(module: nn.Module, ids: Tensor) -> bool:
-    """Whether the last thing computed is a sigmoid, as far as gradients tell."""
+    """Whether the last thing computed is a sigmoid, as far as gradients show."""
     with torch.enable_grad():
         step = module(ids, torch.full((len(ids),), ids.shape[1])).grad_fn
     while step is not None and step.name().startswith(_SHAPES_ONLY):

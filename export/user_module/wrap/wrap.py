@@ -56,7 +56,7 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
 
     Args:
         options: what the user asked for.
-        say: told what is being done, a line at a time.
+        say: called with what is being done, a line at a time.
 
     Raises:
         RnnserveError: something does not fit; the message says what. Nothing is published.
@@ -193,7 +193,7 @@ def _wrapped_set(bundle: Bundle, user: UserModel, say: Say) -> Report:
 
 
 def _unplaced(say: Say) -> Say:
-    """Without the line that tells where a set lies, because the bundle has no place yet."""
+    """Without the line with where a set lies, because the bundle has no place yet."""
     return lambda line: None if "published at" in line else say(line)
 
 

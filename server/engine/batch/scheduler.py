@@ -23,7 +23,7 @@ class WaitingText(Protocol):
 
     @property
     def outputs(self) -> Hashable:
-        """What tells requests apart."""
+        """What identifies its request."""
 
 
 Item = TypeVar("Item", bound=WaitingText)

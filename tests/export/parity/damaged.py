@@ -1,4 +1,4 @@
-"""A published graph set with a fault planted in one graph, its manifest written anew so that only `verify` can tell."""
+"""A published graph set with a fault planted in one graph, its manifest written anew so that only `verify` notices."""
 
 from collections.abc import Callable
 

@@ -153,7 +153,7 @@ def test_a_transposed_weight_is_named(built: Copy) -> None:
 
 @pytest.mark.parametrize("set_name", ["fp32", "int8"])
 def test_a_transposed_linear_weight_is_named(built: Copy, set_name: str) -> None:
-    """`keys` is square here, so nothing but its numbers can tell."""
+    """`keys` is square here, so nothing but its numbers shows it."""
     bundle = built("gru", set_name, "translation")
     operator = "MatMul" if set_name == "fp32" else "MatMulInteger"
 

@@ -41,14 +41,16 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
 
 def test_engines_of_both_sets_are_built_once(gpu_bundle: Bundle, gpu: FakeGpu) -> None:
     said: list[str] = []
-    told: list[tuple[str, int, int]] = []
-    paths = build_for_tensorrt(gpu_bundle, None, SMALL, say=said.append, tell=lambda *step: told.append(step))
+    reported: list[tuple[str, int, int]] = []
+    paths = build_for_tensorrt(
+        gpu_bundle, None, SMALL, say=said.append, on_progress=lambda *step: reported.append(step)
+    )
     assert [path.name.split("-sm90-")[0] for path in paths] == [
         f"{name}-{graph}" for name in ("gpu-fp16", "gpu-fp32") for graph in ("step", "advance", "gather")
     ]
     assert all(path.is_file() for path in paths)
     assert said[4] == "NVIDIA H200 (sm90), TensorRT 11.4.0.106"
-    assert told[:3] == [("Building Engine", 0, 2), ("Building Engine", 1, 2), ("Building Engine", 2, 2)]
+    assert reported[:3] == [("Building Engine", 0, 2), ("Building Engine", 1, 2), ("Building Engine", 2, 2)]
     gpu.clear()
     assert build_for_tensorrt(gpu_bundle, None, SMALL, say=said.append) == paths
     assert gpu.names("build_serialized_network") == []
@@ -101,7 +103,7 @@ def test_without_tensorrt_the_command_says_so_in_one_sentence_and_exits_with_3(
 
 def test_progress_is_shown_and_taken_away(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(force_terminal=True, width=80)
-    with progress_bar(console) as tell:
-        tell("Timing", 0, 3)
-        tell("Timing", 3, 3)
+    with progress_bar(console) as on_progress:
+        on_progress("Timing", 0, 3)
+        on_progress("Timing", 3, 3)
     assert "Timing" in capsys.readouterr().out

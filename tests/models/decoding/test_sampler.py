@@ -43,7 +43,7 @@ def test_agrees_with_the_plain_definition_row_by_row(width: int) -> None:
     for i, item in enumerate(options):
         expected = plain_sampler.choose(logits[i].tolist(), item, uniform[i])
         chances = plain_sampler.probabilities(logits[i].tolist(), item)
-        # float32 may fall on the other side of a boundary between neighbours: then the token is possible all the same
+        # float32 may fall on the other side of a boundary between two tokens: then the token is possible all the same
         assert chosen[i] == expected or (chances[chosen[i]] > 0 and width > 1), (i, item)
     same = [chosen[i] == plain_sampler.choose(logits[i].tolist(), item, uniform[i]) for i, item in enumerate(options)]
     assert np.mean(same) > 0.99

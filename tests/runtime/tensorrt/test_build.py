@@ -17,10 +17,15 @@ PROFILES = (
 def test_a_build_is_this_sequence_of_calls(gpu: FakeGpu, tmp_path: Path) -> None:
     from runtime.tensorrt.build import build_from_onnx
 
-    told: list[tuple[str, int, int]] = []
+    reported: list[tuple[str, int, int]] = []
     log = tmp_path / "step.log"
     built = build_from_onnx(
-        Path("m.onnx"), PROFILES, log=log, timing_cache=b"old", workspace=99, tell=lambda *step: told.append(step)
+        Path("m.onnx"),
+        PROFILES,
+        log=log,
+        timing_cache=b"old",
+        workspace=99,
+        on_progress=lambda *step: reported.append(step),
     )
     assert gpu.calls == [
         ("Builder",),
@@ -46,7 +51,7 @@ def test_a_build_is_this_sequence_of_calls(gpu: FakeGpu, tmp_path: Path) -> None
     assert built.timing_cache == b"timings"
     assert b'"onnx": "m.onnx"' in built.plan
     assert log.read_text() == "VERBOSE: a tactic was timed\n"
-    assert told == [("Building Engine", done, 2) for done in (0, 1, 2)]  # the phases inside are not told
+    assert reported == [("Building Engine", done, 2) for done in (0, 1, 2)]  # the phases inside are not reported
 
 
 def test_a_gather_is_a_network_of_its_own(gpu: FakeGpu, tmp_path: Path) -> None:

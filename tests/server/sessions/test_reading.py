@@ -19,7 +19,7 @@ from tests.server.fake_runner import STATE_WIDTH, fake_next_state
 
 
 def served(rig: Rig) -> Endpoint:
-    """As much of a served model as reading needs."""
+    """As much of a endpoint as reading needs."""
     info = SimpleNamespace(state_width=STATE_WIDTH)
     return cast("Endpoint", SimpleNamespace(engine=rig.engine, token_texts=TEXTS, info=info))
 

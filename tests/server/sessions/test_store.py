@@ -127,7 +127,7 @@ def test_a_message_never_names_other_sessions() -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """Random requests against a store, beside what each session was last told to hold."""
+    """Random requests against a store, beside what each session last held."""
 
     MOST, MOST_BYTES, LARGEST = 4, 200, 40
 
@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
         self.number = 0
         self.known: dict[str, tuple[int, ...]] = {}  # what each is to hold; its first number is its own
         self.busy: dict[str, Session[tuple[int, ...]]] = {}
-        self.num_gone = self.num_refused = 0  # removed by a request; not made for want of room
+        self.num_gone = self.num_refused = 0  # removed by a request; refused because the store is full
 
     def name(self, data: Any) -> str:
         return str(data.draw(st.sampled_from(sorted(self.known) or ["none"])))

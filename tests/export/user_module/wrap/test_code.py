@@ -1,4 +1,4 @@
-"""Code and weights that are not what a bundle is made of, or are to be made of, are told by name."""
+"""Code and weights that are not what a bundle is made of, or are to be made of, are reported by name."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a module does otherwise with long texts than with short ones is made right, or refused and told by name."""
+"""What a module does otherwise with long texts than with short ones is made right, or refused by name."""
 
 from pathlib import Path
 

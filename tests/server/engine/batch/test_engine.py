@@ -123,7 +123,7 @@ def test_a_short_text_waits_for_no_long_call_when_all_lanes_make_long_ones() -> 
             requests = [running.submit([number] * 100) for number in range(1, 4)] + [running.submit([4] * 9)]
             await running.until_running(3)
             assert running.engine.gauges[:2] == (3, 1)  # the short text is in a call of its own
-            running.engine.cancel(requests[0])  # its call runs on, and nobody hears of it
+            running.engine.cancel(requests[0])  # its call runs on, and its result is dropped
             gate.set()
             for number, request in enumerate(requests[1:], start=2):
                 assert await answer(request) == [plainly([number] * (9 if number == 4 else 100))]

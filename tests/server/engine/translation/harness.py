@@ -106,15 +106,15 @@ async def answer(translation: Translation) -> list[list[Hypothesis]]:
             streamed.setdefault(output.number, []).append(output)
             if output.results is not None:
                 found[output.number] = output.results
-    for number, news in streamed.items():
+    for number, parts_sent in streamed.items():
         if translation.is_streamed:
             best = found[number][0]
-            assert [token for output in news for token in output.ids] == best.ids
-            parts = [output.attention for output in news if output.attention is not None]
+            assert [token for output in parts_sent for token in output.ids] == best.ids
+            parts = [output.attention for output in parts_sent if output.attention is not None]
             rows = [row.tolist() for part in parts for row in part]
             assert rows == best.attention[: len(best.ids)].tolist()
         else:
-            assert len(news) == 1
+            assert len(parts_sent) == 1
     return [found[number] for number in range(len(translation.items))]
 
 
