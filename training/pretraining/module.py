@@ -1,8 +1,8 @@
 """Pre-training as Lightning runs it: a sampled softmax in each direction.
 
-The right token is distinguished from K drawn ones instead of from all V (importance sampling, Bengio & Senecal 2008; one
-draw for a whole window). From each logit the logarithm of how often its token is expected among the draws is subtracted
-(Jean et al. 2015, section 3.1), so the weights learn the probabilities of the full softmax.
+The right token is distinguished from K drawn ones instead of from all V (importance sampling, Bengio & Senecal 2008;
+one draw for a whole window). From each logit the logarithm of how often its token is expected among the draws is
+subtracted (Jean et al. 2015, section 3.1), so the weights learn the probabilities of the full softmax.
 """
 
 import numpy as np

@@ -11,7 +11,8 @@ from export.onnx.rewrite.step_as_products import step_as_products
 _Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 # fp32: for a CPU, where a row's bits must not depend on the rest of the batch. gpu-: steps without loops, sequences
-# with the recurrent operators, for CUDA and TensorRT. int8 is not rewritten but written from weights (export.onnx.int8).
+# with the recurrent operators, for CUDA and TensorRT. int8 is not rewritten but written from weights
+# (export.onnx.int8).
 REWRITES: dict[str, tuple[_Rewrite, ...]] = {
     "fp32": (rnn_as_scan,),
     "gpu-fp32": (step_as_products,),
