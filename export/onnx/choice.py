@@ -32,6 +32,7 @@ class ChoiceInputs:
         logits: float32 [B, V].
         uniforms: float64 [B], in [0, 1); 0 for rows of temperature 0.
         can_end: bool [B]; None where there is no end token.
+        end_ids: int64 [B, 1], the end token's id; None where there is no end token.
         temperature: float32 [B, 1], positive.
         min_p: float32 [B, 1]; None where no row uses a filter.
         top_k: int64 [B, 1], V where it is off; None as min_p, and for wide vocabularies.
@@ -41,6 +42,7 @@ class ChoiceInputs:
     logits: str
     uniforms: str
     can_end: str | None
+    end_ids: str | None
     temperature: str | None
     min_p: str | None
     top_k: str | None
@@ -48,7 +50,7 @@ class ChoiceInputs:
 
 
 def declared(
-    graph: OnnxGraph, uniforms: str, vocab_size: int, *, has_filters: bool
+    graph: OnnxGraph, uniforms: str, vocab_size: int, end_id: int | None, *, has_filters: bool
 ) -> tuple[dict[str, str | None], str]:
     """Declare the inputs that hold the rows' options, and compute what is computed once for a window.
 
@@ -56,18 +58,21 @@ def declared(
         graph: the outer graph.
         uniforms: float64 [..., B].
         vocab_size: V.
+        end_id: the end token's id, or None.
         has_filters: whether rows may use min_p, top_k or top_p.
 
     Returns:
-        Names by the attributes of ChoiceInputs: temperature, min_p, top_k, top_p; and the uniform numbers, 0 for rows
-        of temperature 0.
+        Names by the attributes of ChoiceInputs: end_ids, temperature, min_p, top_k, top_p; and the uniform numbers, 0
+        for rows of temperature 0.
     """
     one = graph.constant(np.array([1], np.int64))
     temperature = graph.input("temperature", np.float32, ["batch"])
     is_sampled = graph.node("Greater", temperature, graph.constant(np.float32(0)))
     positive = graph.node("Where", is_sampled, temperature, graph.constant(SMALLEST))
-    columns: dict[str, str | None] = dict.fromkeys(("min_p", "top_k", "top_p"))
-    columns["temperature"] = graph.node("Unsqueeze", positive, one)
+    columns: dict[str, str | None] = dict.fromkeys(("end_ids", "min_p", "top_k", "top_p"))
+    columns["temperature"] = column = graph.node("Unsqueeze", positive, one)
+    if end_id is not None:
+        columns["end_ids"] = graph.node("Expand", graph.constant(np.array([[end_id]])), graph.node("Shape", column))
     if has_filters:
         columns["min_p"] = graph.node("Unsqueeze", graph.input("min_p", np.float32, ["batch"]), one)
     if has_filters and vocab_size <= NARROW:
@@ -79,20 +84,19 @@ def declared(
     return columns, graph.node("Where", is_sampled, uniforms, graph.constant(np.float64(0)))
 
 
-def chosen_tokens(graph: OnnxGraph, inputs: ChoiceInputs, vocab_size: int, end_id: int | None) -> str:
+def chosen_tokens(graph: OnnxGraph, inputs: ChoiceInputs, vocab_size: int) -> str:
     """Add the nodes that choose.
 
     Args:
         graph: a graph or the body of a Scan.
         inputs: one step's values.
         vocab_size: V.
-        end_id: the end token's id, or None.
 
     Returns:
         int64 [B], NOT_FINITE where the logits are not finite.
     """
     one = graph.constant(np.array([1], np.int64))
-    logits = _with_ban(graph, inputs, vocab_size, end_id)
+    logits = _with_ban(graph, inputs)
     if vocab_size <= NARROW:
         best = graph.node("ReduceMax", logits, one, keepdims=1)
         weights = graph.node("Exp", graph.node("Div", graph.node("Sub", logits, best), str(inputs.temperature)))
@@ -109,23 +113,38 @@ def chosen_tokens(graph: OnnxGraph, inputs: ChoiceInputs, vocab_size: int, end_i
     return graph.node("Where", is_finite, token, graph.constant(np.int64(NOT_FINITE)))
 
 
-def in_blocks(graph: OnnxGraph, logits: str, vocab_size: int) -> str:
-    """Logits float32 [B, V] as [B, blocks, BLOCK], filled up with -infinity."""
-    num_blocks = -(-vocab_size // BLOCK)
-    if vocab_size % BLOCK:
-        pads = graph.constant(np.array([0, 0, 0, num_blocks * BLOCK - vocab_size], np.int64))
-        logits = graph.node("Pad", logits, pads, graph.constant(np.float32(-np.inf)))
-    return graph.node("Reshape", logits, graph.constant(np.array([0, num_blocks, BLOCK], np.int64)))
-
-
-def _with_ban(graph: OnnxGraph, inputs: ChoiceInputs, vocab_size: int, end_id: int | None) -> str:
-    """The logits, -infinity for the end token of rows that may not end."""
-    if end_id is None or inputs.can_end is None:
-        return inputs.logits
+def likeliest_token(graph: OnnxGraph, logits: str, vocab_size: int) -> str:
+    """The likeliest token of each row, of equally likely ones the lower id: int64 [B]. Any where a logit is NaN."""
+    if vocab_size <= NARROW:
+        return graph.node("ArgMax", logits, axis=1, keepdims=0)
     one = graph.constant(np.array([1], np.int64))
-    is_other = graph.constant(np.arange(vocab_size)[None] != end_id)
-    is_allowed = graph.node("Or", graph.node("Unsqueeze", inputs.can_end, one), is_other)
-    return graph.node("Where", is_allowed, inputs.logits, graph.constant(np.float32(-np.inf)))
+    # Of a size that divides the vocabulary the blocks are a view, not a copy.
+    size = next((size for size in range(2 * BLOCK, BLOCK // 2, -1) if vocab_size % size == 0), BLOCK)
+    blocks = _in_blocks(graph, logits, vocab_size, size)
+    best = graph.node("ReduceMax", blocks, graph.constant(np.array([2], np.int64)), keepdims=0)
+    block = graph.node("ArgMax", best, axis=1, keepdims=1)
+    inside = graph.node("ArgMax", graph.node("GatherND", blocks, block, batch_dims=1), axis=1, keepdims=0)
+    start = graph.node("Mul", graph.node("Squeeze", block, one), graph.constant(np.int64(size)))
+    return graph.node("Add", start, inside)
+
+
+def _in_blocks(graph: OnnxGraph, logits: str, vocab_size: int, size: int) -> str:
+    """Logits float32 [B, V] as [B, blocks, size], filled up with -infinity."""
+    num_blocks = -(-vocab_size // size)
+    if vocab_size % size:
+        pads = graph.constant(np.array([0, 0, 0, num_blocks * size - vocab_size], np.int64))
+        logits = graph.node("Pad", logits, pads, graph.constant(np.float32(-np.inf)))
+    return graph.node("Reshape", logits, graph.constant(np.array([0, num_blocks, size], np.int64)))
+
+
+def _with_ban(graph: OnnxGraph, inputs: ChoiceInputs) -> str:
+    """The logits, -infinity for the end token of rows that may not end; without a pass over all ids."""
+    if inputs.can_end is None or inputs.end_ids is None:
+        return inputs.logits
+    can_end = graph.node("Unsqueeze", inputs.can_end, graph.constant(np.array([1], np.int64)))
+    own = graph.node("GatherElements", inputs.logits, inputs.end_ids, axis=1)
+    own = graph.node("Where", can_end, own, graph.constant(np.float32(-np.inf)))
+    return graph.node("ScatterElements", inputs.logits, inputs.end_ids, own, axis=1)
 
 
 def _with_min_p(graph: OnnxGraph, weights: str, min_p: str) -> str:
@@ -170,7 +189,7 @@ def _chosen_in_blocks(graph: OnnxGraph, inputs: ChoiceInputs, logits: str, vocab
     """The token of each row, int64 [B], and the sum of its weights, float64 [B]."""
     one, last_axis = graph.constant(np.array([1], np.int64)), graph.constant(np.array([2], np.int64))
     along = graph.constant(np.int64(1))
-    blocks = in_blocks(graph, logits, vocab_size)
+    blocks = _in_blocks(graph, logits, vocab_size, BLOCK)
     best = graph.node("ReduceMax", graph.node("ReduceMax", blocks, last_axis, keepdims=1), one, keepdims=1)
     temperature = graph.node("Unsqueeze", str(inputs.temperature), one)
     weights = graph.node("Exp", graph.node("Div", graph.node("Sub", blocks, best), temperature))
@@ -187,7 +206,8 @@ def _chosen_in_blocks(graph: OnnxGraph, inputs: ChoiceInputs, logits: str, vocab
     rest = graph.node("Sub", wanted, graph.node("Squeeze", graph.node("GatherElements", before, block, axis=1), one))
     # The two sums of a block may differ in the last bits; what is wanted must lie inside this one.
     most = graph.node("Gather", inside, graph.constant(np.int64(BLOCK - 1)), axis=1)
-    most = graph.node("Mul", most, graph.constant(np.float64(1 - 2.0**-53)))  # the next smaller number
+    # The next smaller number. The runtime takes a factor of 1 - 2^-53 for 1 and drops the product.
+    most = graph.node("Sub", most, graph.node("Mul", most, graph.constant(np.float64(2.0**-53))))
     position = _first_above(graph, inside, graph.node("Min", rest, most))
     start = graph.node("Mul", graph.node("Squeeze", block, one), graph.constant(np.int64(BLOCK)))
     return graph.node("Add", start, position), total

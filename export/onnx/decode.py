@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from export.onnx.choice import ChoiceInputs, chosen_tokens, declared, in_blocks
+from export.onnx.choice import NOT_FINITE, ChoiceInputs, chosen_tokens, declared, likeliest_token
 from export.onnx.graph import OnnxGraph
-from models.decoding.inverse_cdf import BLOCK, NARROW
+from models.decoding.inverse_cdf import NARROW
 from models.errors import ExportError
 
 DECODE, FILTERED, CHOOSE = "decode", "decode_filtered", "choose"
@@ -82,7 +82,7 @@ def sampled_decode(step: onnx.ModelProto, end_id: int | None, *, has_filters: bo
     graph = _outer(step)
     forced = graph.input("forced", np.int64, ["steps", "batch"])
     uniforms = graph.input("uniforms", np.float64, ["steps", "batch"])
-    columns, uniforms = declared(graph, uniforms, vocab_size, has_filters=has_filters)
+    columns, uniforms = declared(graph, uniforms, vocab_size, end_id, has_filters=has_filters)
     scanned = [forced, uniforms]
     if end_id is not None:
         scanned.append(graph.input("can_end", np.bool_, ["steps", "batch"]))
@@ -90,7 +90,7 @@ def sampled_decode(step: onnx.ModelProto, end_id: int | None, *, has_filters: bo
     def choose(body: OnnxGraph, values: dict[str, str], step_values: list[str]) -> tuple[str, list[str]]:
         uniforms, *can_end = step_values
         inputs = ChoiceInputs(values["logits"], uniforms, can_end[0] if can_end else None, **columns)
-        token = chosen_tokens(body, inputs, vocab_size, end_id)
+        token = chosen_tokens(body, inputs, vocab_size)
         return token, [values["logits"]] if vocab_size <= NARROW else []
 
     extra: list[_Output] = [("logits", np.float32, ["steps", "batch", vocab_size])] if vocab_size <= NARROW else []
@@ -105,7 +105,8 @@ def greedy_decode(step: onnx.ModelProto) -> onnx.ModelProto:
 
     Returns:
         token, state, memory, keys, lengths, forced int64 [K, B] -> tokens int64 [K, B] (-1 where the logits are not
-        finite), new_state, log_probability float32 [K, B] (natural logarithm), attention float32 [K, B, S].
+        finite), new_state, log_probability float32 [K, B] (natural logarithm; of the likeliest token, where another is
+        forced too), attention float32 [K, B, S].
     """
     vocab_size = _width(step, "logits")
     graph = _outer(step)
@@ -114,20 +115,12 @@ def greedy_decode(step: onnx.ModelProto) -> onnx.ModelProto:
     def choose(body: OnnxGraph, values: dict[str, str], _: list[str]) -> tuple[str, list[str]]:
         logits = values["logits"]
         one = body.constant(np.array([1], np.int64))
-        if vocab_size <= NARROW:
-            token = body.node("ArgMax", logits, axis=1, keepdims=0)
-        else:
-            blocks = in_blocks(body, logits, vocab_size)
-            best = body.node("ReduceMax", blocks, body.constant(np.array([2], np.int64)), keepdims=0)
-            block = body.node("ArgMax", best, axis=1, keepdims=1)
-            inside = body.node("ArgMax", body.node("GatherND", blocks, block, batch_dims=1), axis=1, keepdims=0)
-            start = body.node("Mul", body.node("Squeeze", block, one), body.constant(np.int64(BLOCK)))
-            token = body.node("Add", start, inside)
+        token = likeliest_token(body, logits, vocab_size)
         # A softmax holds NaN wherever a NaN, +infinity, or -infinity alone stands in a row.
         log_p = body.node("LogSoftmax", logits, axis=1)
         log_p = body.node("GatherElements", log_p, body.node("Unsqueeze", token, one), axis=1)
         log_p = body.node("Squeeze", log_p, one)
-        token = body.node("Where", body.node("IsNaN", log_p), body.constant(np.int64(-1)), token)
+        token = body.node("Where", body.node("IsNaN", log_p), body.constant(np.int64(NOT_FINITE)), token)
         return token, [log_p, values["attention"]]
 
     names: list[_Output] = [
@@ -142,10 +135,10 @@ def choose_graph(vocab_size: int, end_id: int | None) -> onnx.ModelProto:
     graph = OnnxGraph(CHOOSE)
     logits = graph.input("logits", np.float32, ["batch", vocab_size])
     uniforms = graph.input("uniforms", np.float64, ["batch"])
-    columns, uniforms = declared(graph, uniforms, vocab_size, has_filters=True)
+    columns, uniforms = declared(graph, uniforms, vocab_size, end_id, has_filters=True)
     can_end = None if end_id is None else graph.input("can_end", np.bool_, ["batch"])
     inputs = ChoiceInputs(logits, uniforms, can_end, **columns)
-    graph.output(chosen_tokens(graph, inputs, vocab_size, end_id), "tokens", np.int64, ["batch"])
+    graph.output(chosen_tokens(graph, inputs, vocab_size), "tokens", np.int64, ["batch"])
     return graph.model()
 
 
