@@ -103,7 +103,7 @@ def test_a_changed_bit_and_a_state_of_another_format_are_refused_over_http(
         ):
             state = msgpack.unpackb(content[:-32]) | change
             check_refused(server, signed(msgpack.packb(state), key, "session state"), code, reason)
-        assert server.client.get("/v1/sessions").json()["data"][0]["id"] == session  # as it was
+        assert server.client.get(f"/v1/sessions/{session}").json()["id"] == session
         assert server.client.get(f"/v1/sessions/{session}/state").content == content
 
 
