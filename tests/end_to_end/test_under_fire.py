@@ -83,7 +83,7 @@ def is_stopped(pid: int) -> bool:
 
 def test_when_all_clients_leave_at_once_the_next_request_runs_in_the_next_step(tmp_path: Path) -> None:
     """The server is stopped while they leave, so that it meets everything in one turn of its loop."""
-    limits = {"RNNSERVE_MAX_ROWS": str(ROWS), "RNNSERVE_MAX_REQUESTS": str(ROWS + 1)}
+    limits = {"RNNSERVE_LANES": "1", "RNNSERVE_MAX_ROWS": str(ROWS), "RNNSERVE_MAX_REQUESTS": str(ROWS + 1)}
     with real_server(Path("artifacts"), "--models", MODEL, log=tmp_path / "log", environment=limits) as server:
         long = {"prompt": "ROMEO:", "max_tokens": LONGEST, "min_tokens": LONGEST, "stream": True}
         old = [sent(server, **long) for _ in range(ROWS)]
