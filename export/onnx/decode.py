@@ -189,8 +189,12 @@ def _looped(
     is_forced = body.node("GreaterOrEqual", forced, body.constant(np.int64(0)))
     token = body.node("Where", is_forced, forced, token)
     body.result(token, np.int64)
+    has_own_value = set(state.after) - set(state.before)
     for name in state.after:
-        body.result(inside.get(name, name), np.float32)
+        value = inside.get(name, name)
+        # A part that the step leaves as it is needs a value of its own: the runtime's loop carries it on wrongly.
+        body.result(value if name in has_own_value else body.node("Identity", value), np.float32)
+        has_own_value.discard(name)
     body.result(body.node("Identity", token), np.int64)
     for value, (_, dtype, _) in zip(values, extra, strict=True):
         body.result(value, dtype)

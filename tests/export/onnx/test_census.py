@@ -42,6 +42,16 @@ def test_what_a_gpu_sequence_needs_a_cpu_set_and_a_gpu_step_may_not_hold() -> No
             check_census(graph, model, set_name)
 
 
+@pytest.mark.parametrize("graph", ["decode", "decode_filtered", "choose"])
+def test_only_graphs_that_choose_may_sum_a_rows_weights(graph: str) -> None:
+    model = model_with("ReduceSum", inside_a_body=True)
+    assert check_census(graph, model)["ReduceSum"] == 1
+    with pytest.raises(ParityError, match="ReduceSum"):
+        check_census("step", model)
+    with pytest.raises(ParityError, match="ReduceMean"):
+        check_census(graph, model_with("ReduceMean", inside_a_body=True))
+
+
 def test_a_float32_weight_or_a_float16_boundary_is_refused_in_gpu_fp16() -> None:
     model = model_with("Tanh", inside_a_body=False)
     weight = numpy_helper.from_array(np.ones((4, 4), np.float32), "weight")
