@@ -86,7 +86,8 @@ def test_a_row_that_is_not_finite_is_shown_wherever_it_stands(
     broken = healthy.copy()
     which = np.arange(vocab_size)
     broken[2 * which, which] = value
-    for filters in ({}, {"min_p": 0.1}, {"top_k": 3, "top_p": 0.5}):
+    every: list[dict[str, Any]] = [{}, {"min_p": 0.1}, {"top_k": 3, "top_p": 0.5}]
+    for filters in every:
         found = choose(broken, temperature=temperature, **filters)
         assert (found[::2] == NOT_FINITE).all()
         assert (found[1::2] == choose(healthy, temperature=temperature, **filters)[1::2]).all()
@@ -144,7 +145,7 @@ def test_any_rows_are_given_what_they_are_given_alone(vocab_size: int, data: st.
     num_rows = data.draw(st.integers(2, 40))
     logits = random_logits(num_rows, vocab_size, seed=data.draw(st.integers(0, 99)))
     generator = np.random.default_rng(data.draw(st.integers(0, 99)))
-    options = {
+    options: dict[str, Any] = {
         "uniforms": generator.random(num_rows),
         "temperature": generator.choice([0, 0.5, 1, 2], num_rows),
         "min_p": generator.choice([0, 0, 0.05, 1], num_rows),
