@@ -61,6 +61,7 @@ def random_logits(rows: int, vocab_size: int, seed: int = 0) -> Logits:
         GenerationOptions(top_k=4),
         GenerationOptions(top_p=0.7),
         GenerationOptions(temperature=0.9, top_k=20, top_p=0.9, min_p=0.02),
+        GenerationOptions(min_tokens=5, top_k=1),
     ],
 )
 def test_tokens_are_those_of_the_sampler(vocab_size: int, options: GenerationOptions) -> None:
@@ -136,6 +137,9 @@ def test_the_end_token_is_banned_in_rows_that_may_not_end(vocab_size: int, end_i
     banned[:, end_id] = -np.inf
     assert (tokens[::2] == end_id).all()
     assert (tokens[1::2] == choose(banned)[1::2]).all()
+    filtered = choose(logits, end_id, can_end=False, top_k=1, top_p=0.1)  # a banned token takes no rank
+    assert (filtered == choose(banned, top_k=1, top_p=0.1)).all()
+    assert (filtered >= 0).all()
 
 
 @pytest.mark.parametrize("vocab_size", [5, 66, 300])
