@@ -35,8 +35,8 @@ class ChoiceInputs:
         end_ids: int64 [B, 1], the end token's id; None where there is no end token.
         temperature: float32 [B, 1], positive.
         min_p: float32 [B, 1]; None where no row uses a filter.
-        top_k: int64 [B, 1], V where it is off; None as min_p, and for wide vocabularies.
-        top_p: float64 [B, 1]; None as top_k.
+        is_in_k: float32 [B, V], 1 for the ranks that top_k keeps, else 0; None as min_p, and for wide vocabularies.
+        top_p: float64 [B, 1], infinite where it is off; None as is_in_k.
     """
 
     logits: str
@@ -45,7 +45,7 @@ class ChoiceInputs:
     end_ids: str | None
     temperature: str | None
     min_p: str | None
-    top_k: str | None
+    is_in_k: str | None
     top_p: str | None
 
 
@@ -62,14 +62,14 @@ def declared(
         has_filters: whether rows may use min_p, top_k or top_p.
 
     Returns:
-        Names by the attributes of ChoiceInputs: end_ids, temperature, min_p, top_k, top_p; and the uniform numbers, 0
-        for rows of temperature 0.
+        Names by the attributes of ChoiceInputs: end_ids, temperature, min_p, is_in_k, top_p; and the uniform numbers,
+        0 for rows of temperature 0.
     """
     one = graph.constant(np.array([1], np.int64))
     temperature = graph.input("temperature", np.float32, ["batch"])
     is_sampled = graph.node("Greater", temperature, graph.constant(np.float32(0)))
     positive = graph.node("Where", is_sampled, temperature, graph.constant(SMALLEST))
-    columns: dict[str, str | None] = dict.fromkeys(("end_ids", "min_p", "top_k", "top_p"))
+    columns: dict[str, str | None] = dict.fromkeys(("end_ids", "min_p", "is_in_k", "top_p"))
     columns["temperature"] = column = graph.node("Unsqueeze", positive, one)
     if end_id is not None:
         columns["end_ids"] = graph.node("Expand", graph.constant(np.array([[end_id]])), graph.node("Shape", column))
@@ -79,8 +79,15 @@ def declared(
         top_k = graph.input("top_k", np.int64, ["batch"])
         is_on = graph.node("Greater", top_k, graph.constant(np.int64(0)))
         top_k = graph.node("Where", is_on, top_k, graph.constant(np.int64(vocab_size)))
-        columns["top_k"] = graph.node("Unsqueeze", top_k, one)
-        columns["top_p"] = graph.node("Unsqueeze", graph.input("top_p", np.float64, ["batch"]), one)
+        ranks = graph.constant(np.arange(vocab_size)[None])
+        columns["is_in_k"] = graph.node(
+            "Cast", graph.node("Less", ranks, graph.node("Unsqueeze", top_k, one)), to=FLOAT
+        )
+        top_p = graph.input("top_p", np.float64, ["batch"])
+        is_on = graph.node("Less", top_p, graph.constant(np.float64(1)))
+        # Where it is off nothing of top_k's is left out, whatever the rounding of the sums.
+        top_p = graph.node("Where", is_on, top_p, graph.constant(np.float64(np.inf)))
+        columns["top_p"] = graph.node("Unsqueeze", top_p, one)
     return columns, graph.node("Where", is_sampled, uniforms, graph.constant(np.float64(0)))
 
 
@@ -100,8 +107,8 @@ def chosen_tokens(graph: OnnxGraph, inputs: ChoiceInputs, vocab_size: int) -> st
     if vocab_size <= NARROW:
         best = graph.node("ReduceMax", logits, one, keepdims=1)
         weights = graph.node("Exp", graph.node("Div", graph.node("Sub", logits, best), str(inputs.temperature)))
-        if inputs.top_k is not None:
-            weights = graph.node("Mul", weights, _likeliest(graph, inputs, weights))
+        if inputs.is_in_k is not None and inputs.top_p is not None:
+            weights = _of_likeliest(graph, logits, weights, inputs.is_in_k, inputs.top_p, vocab_size)
         if inputs.min_p is not None:
             weights = _with_min_p(graph, weights, inputs.min_p)
         sums = graph.node("CumSum", graph.node("Cast", weights, to=DOUBLE), graph.constant(np.int64(1)))
@@ -153,36 +160,17 @@ def _with_min_p(graph: OnnxGraph, weights: str, min_p: str) -> str:
     return graph.node("Mul", weights, graph.node("Cast", is_likely, to=FLOAT))
 
 
-def _likeliest(graph: OnnxGraph, inputs: ChoiceInputs, weights: str) -> str:
-    """1 for the tokens that top_k and then top_p keep, of equal ones the lower ids, else 0: float32 [B, V]."""
-    assert inputs.top_k is not None
-    assert inputs.top_p is not None
-    one = graph.constant(np.array([1], np.int64))
-    shape = graph.node("Shape", inputs.logits)
-    num_ids = graph.node("Slice", shape, one, graph.constant(np.array([2], np.int64)))
-    logits = inputs.logits
-    _, order = graph.nodes("TopK", logits, num_ids, outputs=2, axis=1)  # of equal values the lower id first
-    step = graph.constant(np.int64(1))
-    ranks = graph.node("Range", graph.constant(np.int64(0)), graph.node("Squeeze", num_ids), step)
-    ranks = graph.node("Expand", ranks, shape)
-    rank_of = graph.node("ScatterElements", ranks, order, ranks, axis=1)
-    in_order = graph.node("GatherElements", weights, order, axis=1)
-    is_in_k = graph.node("Cast", graph.node("Less", ranks, inputs.top_k), to=DOUBLE)
-    mass = graph.node("Mul", graph.node("Cast", in_order, to=DOUBLE), is_in_k)
-    mass = graph.node("CumSum", mass, graph.constant(np.int64(1)))
-    last = graph.node("Gather", mass, graph.constant(np.array([-1], np.int64)), axis=1)
-    is_below = graph.node("Less", mass, graph.node("Mul", last, inputs.top_p))
-    # Where top_p is 1 nothing of top_k's is left out, whatever the rounding of the sums.
-    is_off = graph.node("GreaterOrEqual", inputs.top_p, graph.constant(np.float64(1)))
-    previous = graph.node("Concat", is_off, _all_but_last(graph, is_below), axis=1)
-    previous = graph.node("Or", previous, graph.node("Or", is_off, graph.node("Less", ranks, one)))
-    kept_in_order = graph.node("Mul", graph.node("Cast", previous, to=FLOAT), graph.node("Cast", is_in_k, to=FLOAT))
-    return graph.node("GatherElements", kept_in_order, rank_of, axis=1)
-
-
-def _all_but_last(graph: OnnxGraph, value: str) -> str:
-    start, stop, axis = (graph.constant(np.array([number], np.int64)) for number in (0, -1, 1))
-    return graph.node("Slice", value, start, stop, axis)
+def _of_likeliest(graph: OnnxGraph, logits: str, weights: str, is_in_k: str, top_p: str, vocab_size: int) -> str:
+    """The weights, times 0 but for the tokens that top_k and then top_p keep, of equally likely ones the lower ids."""
+    all_ids, last = (graph.constant(np.array([number], np.int64)) for number in (vocab_size, vocab_size - 1))
+    _, order = graph.nodes("TopK", logits, all_ids, outputs=2, axis=1)  # of equal values the lower id first
+    in_order = graph.node("Mul", graph.node("GatherElements", weights, order, axis=1), is_in_k)
+    exact = graph.node("Cast", in_order, to=DOUBLE)
+    before = graph.node("CumSum", exact, graph.constant(np.int64(1)), exclusive=1)
+    total = graph.node("Add", *(graph.node("Gather", item, last, axis=1) for item in (before, exact)))
+    is_kept = graph.node("Less", before, graph.node("Mul", total, top_p))
+    in_order = graph.node("Mul", in_order, graph.node("Cast", is_kept, to=FLOAT))
+    return graph.node("ScatterElements", weights, order, in_order, axis=1)
 
 
 def _chosen_in_blocks(graph: OnnxGraph, inputs: ChoiceInputs, logits: str, vocab_size: int) -> tuple[str, str]:

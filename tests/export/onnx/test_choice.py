@@ -61,6 +61,7 @@ def random_logits(rows: int, vocab_size: int, seed: int = 0) -> Logits:
         GenerationOptions(top_k=4),
         GenerationOptions(top_p=0.7),
         GenerationOptions(temperature=0.9, top_k=20, top_p=0.9, min_p=0.02),
+        GenerationOptions(min_tokens=5, top_k=1),
     ],
 )
 def test_tokens_are_those_of_the_sampler(vocab_size: int, options: GenerationOptions) -> None:
@@ -86,7 +87,8 @@ def test_a_row_that_is_not_finite_is_shown_wherever_it_stands(
     broken = healthy.copy()
     which = np.arange(vocab_size)
     broken[2 * which, which] = value
-    for filters in ({}, {"min_p": 0.1}, {"top_k": 3, "top_p": 0.5}):
+    every: list[dict[str, Any]] = [{}, {"min_p": 0.1}, {"top_k": 3, "top_p": 0.5}]
+    for filters in every:
         found = choose(broken, temperature=temperature, **filters)
         assert (found[::2] == NOT_FINITE).all()
         assert (found[1::2] == choose(healthy, temperature=temperature, **filters)[1::2]).all()
@@ -135,6 +137,9 @@ def test_the_end_token_is_banned_in_rows_that_may_not_end(vocab_size: int, end_i
     banned[:, end_id] = -np.inf
     assert (tokens[::2] == end_id).all()
     assert (tokens[1::2] == choose(banned)[1::2]).all()
+    filtered = choose(logits, end_id, can_end=False, top_k=1, top_p=0.1)  # a banned token takes no rank
+    assert (filtered == choose(banned, top_k=1, top_p=0.1)).all()
+    assert (filtered >= 0).all()
 
 
 @pytest.mark.parametrize("vocab_size", [5, 66, 300])
@@ -144,7 +149,7 @@ def test_any_rows_are_given_what_they_are_given_alone(vocab_size: int, data: st.
     num_rows = data.draw(st.integers(2, 40))
     logits = random_logits(num_rows, vocab_size, seed=data.draw(st.integers(0, 99)))
     generator = np.random.default_rng(data.draw(st.integers(0, 99)))
-    options = {
+    options: dict[str, Any] = {
         "uniforms": generator.random(num_rows),
         "temperature": generator.choice([0, 0.5, 1, 2], num_rows),
         "min_p": generator.choice([0, 0, 0.05, 1], num_rows),

@@ -218,8 +218,8 @@ def small_step(
 
 
 def body_of(decode: onnx.ModelProto) -> onnx.GraphProto:
-    (scan,) = (node for node in decode.graph.node if node.op_type == "Scan")
-    return scan.attribute[0].g if scan.attribute[0].name == "body" else scan.attribute[1].g
+    (body,) = (a.g for node in decode.graph.node if node.op_type == "Scan" for a in node.attribute if a.name == "body")
+    return body
 
 
 @pytest.mark.parametrize("vocab_size", [12, 300])
