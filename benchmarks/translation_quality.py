@@ -15,7 +15,7 @@ from models.bundle import Bundle
 from models.decoding.options import TranslationOptions
 from training.data.pairs import PairCorpus
 from training.recipe_file import recipe_from_plain
-from training.translation.datasets import load_pairs
+from training.translation.task import load_pairs
 from training.translation.evaluation import Scores, scores
 from training.translation.recipe import TranslationRecipe
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from models import store
-from training.pretraining.module import PretrainingModule
+from training.sentiment.pretraining_module import PretrainingModule
 from training.recipe_file import load_recipe
 from training.run import run
-from training.tasks import TASKS
+from training.run import TASKS
 
 
 def _killed(step: Callable[..., Any], batches: "itertools.count[int]", where: int) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from training.language_model.recipe import LanguageModelRecipe
+from training.generation.recipe import GenerationRecipe
 from training.recipe_file import RECIPES, load_recipe
 from training.sentiment.recipe import SentimentRecipe
 
@@ -32,7 +32,7 @@ def test_overrides_are_dotted_and_yaml() -> None:
     recipe = load_recipe(TINY, ["optimizer.learning_rate=3e-4", "patience=2", "patience=null", "model.kind=rnn-relu"])
     assert recipe.optimizer.learning_rate == 3e-4
     assert recipe.patience is None
-    assert isinstance(recipe, LanguageModelRecipe)
+    assert isinstance(recipe, GenerationRecipe)
     assert recipe.model.kind == "rnn-relu"
 
 
@@ -68,8 +68,8 @@ COMPARISONS = RECIPES / "comparisons-tiny.yaml"
 @pytest.mark.parametrize(
     ("recipe", "override", "message"),
     [
-        (TINY, "task=tagging", r"task is 'tagging'; allowed: language-model, translation, sentiment\."),
-        (TINY, "task=null", r"task is missing; allowed: language-model,"),
+        (TINY, "task=tagging", r"task is 'tagging'; allowed: generation, translation, sentiment\."),
+        (TINY, "task=null", r"task is missing; allowed: generation,"),
         (TINY, "label_smoothing=0.1", r"unknown key label_smoothing; keys of the recipe: task, name"),
         (TINY, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase; keys of section tokenizer: kind, vocab"),
         (NUMBERS, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase"),

@@ -1,7 +1,7 @@
 import pytest
 
 from training.recipe import ScheduleSection
-from training.schedule import FIRST, LAST, factor
+from training.optimizer import FIRST, LAST, factor
 
 
 def course(kind: str, warmup_share: float, total: int = 100) -> list[float]:

@@ -15,7 +15,7 @@ from training.recipe_file import RECIPES, load_recipe
 from training.run import run
 from training.sentiment.batches import EncodedText
 from training.sentiment.evaluation import scores
-from training.translation.datasets import load_pairs
+from training.translation.task import load_pairs
 from training.translation.recipe import TranslationRecipe
 
 

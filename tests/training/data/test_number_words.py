@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.data.number_parser import number_of_chinese, number_of_english
-from training.data.number_words import LARGEST, chinese, english
+from training.data.numbers import LARGEST, chinese, english
 
 NUMBERS = st.one_of(st.integers(0, LARGEST), st.integers(0, 9999), st.integers(0, 99).map(lambda n: n * 10**6 // 7))
 
