@@ -36,9 +36,7 @@ def run(
     checked = load_recipe(recipe, overrides or [])
     from training.run import run as run_recipe  # after the check: torch and Lightning take seconds to load
 
-    bundle = run_recipe(checked, fresh=fresh, command=_command(recipe, overrides or []))
-    if bundle is not None:  # else this is one of several processes, and not the one that publishes
-        print(bundle)
+    print(run_recipe(checked, fresh=fresh, command=_command(recipe, overrides or [])))
 
 
 @app.command()

@@ -12,14 +12,17 @@ from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.fabric.loggers.csv_logs import CSVLogger
+from lightning.fabric.loggers.logger import Logger
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from models.errors import ConfigError
 from training.recipe import LoggerKind, TrainerSection
 from training.shard import Shard
 
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # its notes on ranks and seeds are not the user's
+for name in ("lightning.fabric", "lightning.pytorch"):  # notes on ranks; Fabric logs some under the other name
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def fabric_of(section: TrainerSection) -> Fabric:
@@ -36,10 +39,9 @@ def fabric_of(section: TrainerSection) -> Fabric:
             f"trainer.devices is {section.devices} and torch sees {torch.accelerator.device_count()} GPU; "
             "lower trainer.devices, or use trainer.accelerator=cpu."
         )
-    if is_gpu and section.precision == "bf16-mixed" and not _has_bfloat16():
-        raise ConfigError(
-            "trainer.precision is bf16-mixed and this GPU has no bfloat16; use trainer.precision=32-true."
-        )
+    if section.precision == "bf16-mixed" and not _has_bfloat16(is_gpu=is_gpu):
+        device = "GPU" if is_gpu else "CPU"
+        raise ConfigError(f"trainer.precision is bf16-mixed and this {device} has no bfloat16; use 32-true instead.")
     if section.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
             "trainer.logger is tensorboard, and the package tensorboard is not installed: pip install tensorboard; "
@@ -84,5 +86,7 @@ def logger_of(kind: LoggerKind, folder: Path) -> Logger | None:
             return None
 
 
-def _has_bfloat16() -> bool:
+def _has_bfloat16(*, is_gpu: bool) -> bool:
+    if not is_gpu:  # without it oneDNN has no LSTM in bfloat16, and the other cells gain nothing
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)

@@ -37,11 +37,11 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
 }
 
 
-def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path | None:
+def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
     """Train, measure and publish.
 
     Sets the seeds of torch, numpy and Python, and torch's threads when the recipe says how many. With several devices
-    the process of rank 0 starts this program again for each of the others, which call this function too.
+    the process of rank 0 starts this program again for each of the others, which call this function too and end in it.
 
     Args:
         recipe: what to do.
@@ -50,14 +50,14 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path | Non
 
     Returns:
         The published bundle's folder; of a run that was published into this store before, the same one. If that
-        one is no longer whole, a new version from the run folder. None in a process of another rank than 0, which
-        publishes nothing.
+        one is no longer whole, a new version from the run folder.
 
     Raises:
         ConfigError: the run folder holds another run or is in use, store or run_dir cannot be a folder, this machine
             cannot do what the section trainer asks for, or the loss was not finite.
         DataError: the data is absent or malformed, or a file of the run folder is broken.
         BundleError: the name is not allowed.
+        SystemExit: SIGTERM; or this is a process of another rank than 0, which publishes nothing.
     """
     checked_name(recipe.name)
     _check_writable("store", Path(recipe.store) / recipe.name)
@@ -67,7 +67,7 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path | Non
     fabric = fabric_of(recipe.trainer)
     if fabric.global_rank:
         _trained(kind, recipe, corpus, RunFolder(recipe.run_path), fabric)
-        return None
+        raise SystemExit(0)
     with RunFolder.opened(recipe.run_path) as folder:
         if fresh:
             folder.clear()

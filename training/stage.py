@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from training.recipe import Recipe
 from training.shard import Shard
@@ -53,8 +53,12 @@ class Validation:
     rank: tuple[float, ...]  # the epoch with the smallest is the best
 
 
-class TrainingModule(nn.Module, ABC):
+class TrainingModule(nn.Module):
     """A network with its loss: what Fabric wraps for device, precision and gradient reduction.
+
+    A task's module adds `forward(batch, state) -> (loss, new_state)`. batch is on the module's device; state, float32
+    [lanes, D], is what the call before it returned, None at the first batch of an epoch. loss is the mean over the
+    batch's targets in nats; new_state is detached, None for a task that carries no state.
 
     Args:
         model: the network.
@@ -63,19 +67,6 @@ class TrainingModule(nn.Module, ABC):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-
-    @abstractmethod
-    def forward(self, batch: Batch, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The loss of a batch.
-
-        Args:
-            batch: on the module's device.
-            state: float32 [lanes, D], what the epoch's batch before this one returned; None for its first batch.
-
-        Returns:
-            The mean loss of the batch's targets in nats, and the state for the next batch, detached; None for a task
-            that carries none.
-        """
 
 
 class Stage(ABC, Generic[R]):

@@ -22,7 +22,7 @@ def plain_recipe(folder: Path, task: str = "generation") -> dict[str, Any]:
         "run_dir": str(folder / "run"),
         "seed": 7,
         "threads": 1,
-        "accelerator": "cpu",
+        "trainer": {"accelerator": "cpu"},
         "optimizer": {"learning_rate": 0.01},
         "schedule": {"kind": "one-cycle", "warmup_share": 0.2},
         "epochs": 2,

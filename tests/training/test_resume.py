@@ -47,6 +47,10 @@ def assert_same(one: Any, other: Any, where: str = "checkpoint") -> None:
         assert one.keys() == other.keys(), where
         for key in one:
             assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for number, (item, its_twin) in enumerate(zip(one, other, strict=True)):
+            assert_same(item, its_twin, f"{where}.{number}")
     else:
         assert one == other, where
 

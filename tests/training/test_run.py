@@ -159,8 +159,8 @@ def test_a_place_that_cannot_be_written_into_is_refused_before_training(
 
 def test_a_missing_gpu_is_said(make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
-    with pytest.raises(ConfigError, match="torch sees none; use accelerator=cpu"):
-        run(make_recipe(accelerator="gpu"))
+    with pytest.raises(ConfigError, match=r"torch sees none; use trainer\.accelerator=cpu"):
+        run(make_recipe(trainer={"accelerator": "gpu"}))
 
 
 def test_tied_embeddings_train_and_publish(make_recipe: RecipeMaker) -> None:

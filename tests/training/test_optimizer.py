@@ -1,7 +1,7 @@
 import pytest
 
-from training.recipe import ScheduleSection
 from training.optimizer import FIRST, LAST, factor
+from training.recipe import ScheduleSection
 
 
 def course(kind: str, warmup_share: float, total: int = 100) -> list[float]:

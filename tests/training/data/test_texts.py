@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from models.errors import DataError
-from training.data import names
-from training.generation.task import load_corpus
+from training.data.texts import NAMES_FILE
 from training.generation.recipe import DataSection
+from training.generation.task import load_corpus
 
 real_data = pytest.mark.skipif("RNNSERVE_DATA" not in os.environ, reason="RNNSERVE_DATA is not set")
 
@@ -48,7 +48,7 @@ def test_half_a_gzip_file_is_refused_in_words(data: Path) -> None:
 
 def test_names_are_shuffled_the_same_way_every_time_and_end(data: Path) -> None:
     everyone = [f"name{i}" for i in range(50)]
-    put(data, names.FILE, "\n".join(everyone).encode() + b"\n")
+    put(data, NAMES_FILE, "\n".join(everyone).encode() + b"\n")
     corpus = load_corpus(DataSection(dataset="names"))
     assert (len(corpus.train), len(corpus.validation)) == (45, 5)
     assert sorted(corpus.train + corpus.validation) == sorted(everyone)
