@@ -8,7 +8,7 @@ from benchmarks.quality.sentiment import labelled_of
 from loadtest.questions import read_texts
 from models.bundle import Bundle
 from models.errors import DataError
-from training.data.folder import VARIABLE
+from training.data.corpus import VARIABLE
 
 _TEXTS = Path(__file__).parent.parent / "loadtest" / "texts.json"
 _MOST_SENTENCES = 12  # of a made review

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from benchmarks.quality.translation import pairs_of
 from models.bundle import Bundle
 from models.errors import DataError
-from training.data.folder import VARIABLE
+from training.data.corpus import VARIABLE
 
 _WHO = ("I", "We", "They", "My brothers", "The children", "All of her friends", "Many people in this town")
 _DO = ("like", "want", "know", "need", "remember", "will never forget", "are looking for", "have always wanted")

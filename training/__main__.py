@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from models.errors import RnnserveError
+from training.recipe import PLACES
 from training.recipe_file import RECIPES, as_typed, load_recipe
-from training.run_folder import PLACES
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Train as a recipe says and publish the bundle; its path is the last line of the output.
 
-    After a kill the same command goes on from the last checkpoint and ends in the same weights.
+    After a kill the same command resumes from the last checkpoint and ends in the same weights.
     """
     checked = load_recipe(recipe, overrides or [])
     from training.run import run as run_recipe  # after the check: torch and Lightning take seconds to load
@@ -47,7 +47,7 @@ def recipes() -> None:
 
 
 def _command(recipe: Path, overrides: list[str]) -> str:
-    """What a user types for the same weights: without the keys that only say where things lie."""
+    """What a user types for the same weights: without the overrides that no weight depends on."""
     kept = [item for item in overrides if item.partition("=")[0] not in PLACES]
     absolute = recipe.resolve()
     shown = absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else recipe
@@ -55,7 +55,7 @@ def _command(recipe: Path, overrides: list[str]) -> str:
 
 
 def main() -> None:
-    """The program: errors of rnnserve, and files that cannot be written, are one sentence and exit status 1."""
+    """The program: an error of rnnserve, or a file that cannot be written, is one sentence and exit status 1."""
     try:
         app(prog_name="python -m training")
     except (RnnserveError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The card: the README.md of a bundle. What every task's has is written here; the rest comes in CardParts."""
+"""The card: the README.md of a bundle. The sections that every task has are written here; CardParts has the others."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ def card(parts: CardParts, *, metrics: dict[str, float], facts: dict[str, Any]) 
     Args:
         parts: what the task says.
         metrics: as measured on the published weights.
-        facts: training.provenance.provenance.
+        facts: training.card.provenance.
     """
     recipe, epochs = facts["recipe"], facts["epochs"]
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())

@@ -1,12 +1,12 @@
-"""A checkpoint: everything that a run needs to go on as if it had never stopped, in one file.
+"""A checkpoint: everything that a run needs to resume as if it had never stopped, in one file.
 
 It holds tensors, numbers and strings only and is read with `weights_only=True`: loading runs no code. It is written
-beside and renamed, so a file of that name is whole.
+under another name and renamed, so a file of that name is whole.
 """
 
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
-    state: Tensor | None  # float32 [lanes, D]
-    generators: dict[str, Any]  # random_state()
+    state: Tensor | None  # float32 [lanes, D], of the lanes of all processes
+    generators: dict[str, Any]  # random_state() of rank 0
+    other_generators: list[dict[str, Any]] = field(default_factory=list)  # of the other ranks
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -10,7 +10,7 @@ class EpochFigures:
 
     epoch: int  # counted from 1
     losses: dict[str, float]  # train_nats_per_<unit>: mean over the epoch, with dropout, while the weights changed
-    validation: dict[str, float]  # training.task.Validation.figures
+    validation: dict[str, float]  # training.stage.Validation.figures
     learning_rate: float  # after the epoch's last update
     seconds: float  # training and validation, without what a killed run lost
 
@@ -22,7 +22,7 @@ class EpochFigures:
 
 @dataclass
 class Progress:
-    """The state of a run between two batches.
+    """The state of a run between two updates.
 
     `epoch` and `position` are those that come next, counted from 0; the sums are over this epoch's batches so far.
     """
@@ -33,13 +33,13 @@ class Progress:
     num_targets: int = 0
     seconds: float = 0.0
     best_epoch: int = 0  # counted from 1; 0 before any
-    best_rank: tuple[float, ...] | None = None  # training.task.Validation.rank of the best epoch
+    best_rank: tuple[float, ...] | None = None  # training.stage.Validation.rank of the best epoch
     history: list[EpochFigures] = field(default_factory=list)
 
-    def add(self, loss: float, num_targets: int, seconds: float) -> None:
-        """Count a batch: its mean loss in nats, its targets, its time."""
-        self.position += 1
-        self.loss_sum += loss * num_targets
+    def add(self, nats: float, num_targets: int, num_batches: int, seconds: float) -> None:
+        """Count an update: the sum of its targets' losses, its targets, its batches, its time."""
+        self.position += num_batches
+        self.loss_sum += nats
         self.num_targets += num_targets
         self.seconds += seconds
 

@@ -1,7 +1,7 @@
-"""What the recipes of all tasks share: everything that decides a run, frozen, checked once. Knows nothing of torch."""
+"""What the recipes of all tasks share: all that determines a run, frozen, checked once. Knows nothing of torch."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,6 +13,11 @@ ScheduleKind = Literal["one-cycle", "cosine", "constant"]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Smoothing = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+LoggerKind = Literal["none", "csv", "tensorboard"]
+# Keys that may change between two starts of a run: no weight depends on them.
+PLACES = frozenset({"store", "run_dir", "checkpoint_every", "trainer.logger"})
 
 
 class TokenizerSection(FrozenModel):
@@ -35,7 +40,7 @@ class TokenizerSection(FrozenModel):
 class OptimizerSection(FrozenModel):
     """AdamW (Loshchilov & Hutter 2019)."""
 
-    learning_rate: Positive  # the highest that the schedule reaches
+    learning_rate: Positive  # the highest of the schedule
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999  # how long squared gradients are remembered
     clip: Positive = 1.0  # longest norm of the whole gradient (Pascanu et al. 2013)
@@ -46,6 +51,27 @@ class ScheduleSection(FrozenModel):
 
     kind: ScheduleKind
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # of all updates, in which the rate rises
+
+
+class TrainerSection(FrozenModel):
+    """Devices, precision and processes, by Lightning Fabric's names.
+
+    A batch is divided among the devices, so the number of devices changes the speed and the last bits of the weights,
+    not the recipe.
+    """
+
+    accelerator: Literal["cpu", "gpu", "auto"] = "auto"  # auto: a GPU where there is one
+    devices: Annotated[int, Field(ge=1, le=64)] = 1  # GPUs, or processes on the CPU; each computes part of every batch
+    strategy: Literal["auto", "ddp"] = "auto"  # ddp: one process a device, gradients averaged; auto: ddp for several
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # bf16-mixed: products in bfloat16, weights in float32
+    accumulate_grad_batches: Annotated[int, Field(ge=1, le=1024)] = 1  # batches whose gradients make one update
+    logger: LoggerKind = "none"  # of each update and epoch, below run_dir; tensorboard needs the package tensorboard
+
+    @model_validator(mode="after")
+    def _ddp_has_several_devices(self) -> Self:
+        if self.strategy == "ddp" and self.devices == 1:
+            raise unfit("trainer.strategy ddp is for several devices and trainer.devices is 1; set both or neither")
+        return self
 
 
 class Recipe(FrozenModel):
@@ -59,8 +85,8 @@ class Recipe(FrozenModel):
     store: str = "artifacts"  # folder in which the bundle is published
     run_dir: str | None = None  # folder of checkpoints and logs; runs/<name> when absent
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of torch on the CPU; the count decides the last bits
-    accelerator: Literal["cpu", "gpu", "auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of torch on the CPU; the last bits depend on it
+    trainer: TrainerSection = TrainerSection()
     tokenizer: TokenizerSection
     optimizer: OptimizerSection
     schedule: ScheduleSection
@@ -69,10 +95,22 @@ class Recipe(FrozenModel):
     checkpoint_every: Size = 50  # batches between two checkpoints
     half_weights: bool = False  # publish weights as float16
 
+    def determining(self) -> dict[str, Any]:
+        """Plain data of every key that the weights depend on: all but PLACES."""
+        nested: dict[str, Any] = {key: True for key in PLACES if "." not in key}
+        nested |= {section: {key} for section, _, key in (name.partition(".") for name in PLACES) if key}
+        return self.model_dump(exclude=nested)
+
     @property
     def run_path(self) -> Path:
         """The folder of checkpoints and logs."""
         return Path(self.run_dir if self.run_dir is not None else f"runs/{self.name}")
+
+
+def check_lanes(key: str, lanes: int, trainer: TrainerSection) -> None:
+    """Raises unless each device has a lane of the text, whose state it carries."""
+    if lanes < trainer.devices:
+        raise unfit(f"{key} is {lanes} and trainer.devices is {trainer.devices}; each device needs a lane of its own")
 
 
 def unfit(sentence: str) -> PydanticCustomError:

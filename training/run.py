@@ -1,12 +1,16 @@
-"""A whole run: recipe in, published bundle out. The same call after a kill goes on from the last checkpoint."""
+"""A whole run: recipe in, published bundle out. The same call after a kill resumes from the last checkpoint."""
 
+import datetime
 import os
+import platform
 import random
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -16,19 +20,28 @@ from models.digest import as_json
 from models.errors import BundleError, ConfigError, DataError
 from models.store import Store, checked_name
 from training.card import card
+from training.devices import fabric_of, launched
+from training.generation.task import GenerationTask
 from training.progress import Progress
-from training.provenance import provenance
 from training.recipe import Recipe
 from training.run_folder import RunFolder, write_whole
-from training.task import Task
-from training.tasks import TASKS
+from training.sentiment.task import SentimentTask
+from training.task import Measured, Task
 from training.trainer import train
+from training.translation.task import TranslationTask
+
+TASKS: dict[str, type[Task[Any, Any]]] = {
+    "generation": GenerationTask,
+    "translation": TranslationTask,
+    "sentiment": SentimentTask,
+}
 
 
 def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
     """Train, measure and publish.
 
-    Sets the seeds of torch, numpy and Python, and torch's threads when the recipe says how many.
+    Sets the seeds of torch, numpy and Python, and torch's threads when the recipe says how many. With several devices
+    the process of rank 0 starts this program again for each of the others, which call this function too and end in it.
 
     Args:
         recipe: what to do.
@@ -40,16 +53,21 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         one is no longer whole, a new version from the run folder.
 
     Raises:
-        ConfigError: the run folder holds another run or is in use, store or run_dir cannot be a folder, there is no
-            GPU, or the loss was not finite.
+        ConfigError: the run folder holds another run or is in use, store or run_dir cannot be a folder, this machine
+            cannot do what the section trainer asks for, or the loss was not finite.
         DataError: the data is absent or malformed, or a file of the run folder is broken.
         BundleError: the name is not allowed.
+        SystemExit: SIGTERM; or this is a process of another rank than 0, which publishes nothing.
     """
     checked_name(recipe.name)
     _check_writable("store", Path(recipe.store) / recipe.name)
     _check_writable("run_dir", recipe.run_path)
     kind = TASKS[recipe.task]
     corpus = kind.read(recipe)
+    fabric = fabric_of(recipe.trainer)
+    if fabric.global_rank:
+        _trained(kind, recipe, corpus, RunFolder(recipe.run_path), fabric)
+        raise SystemExit(0)
     with RunFolder.opened(recipe.run_path) as folder:
         if fresh:
             folder.clear()
@@ -57,8 +75,10 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         earlier = _published(folder, recipe)
         if earlier is not None:
             return earlier
-        _set_up_torch(recipe)
-        return _trained(kind.prepared(recipe, corpus), folder, command)
+        task, progress, pretraining = _trained(kind, recipe, corpus, folder, fabric)
+        bundle = _publish(task, progress, pretraining, command)
+        write_whole(folder.published, as_json({"bundle": str(bundle.path.resolve()), "sha256": bundle.record.sha256}))
+        return bundle.path
 
 
 def _check_writable(key: str, folder: Path) -> None:
@@ -68,20 +88,31 @@ def _check_writable(key: str, folder: Path) -> None:
         raise ConfigError(f"{key}: {there} is not a folder that can be written into; name another one ({key}=FOLDER).")
 
 
-def _trained(task: Task[Any, Any], folder: RunFolder, command: str) -> Path:
+def _trained(
+    kind: type[Task[Any, Any]], recipe: Recipe, corpus: Any, folder: RunFolder, fabric: Fabric
+) -> tuple[Task[Any, Any], Progress, list[dict[str, float]]]:
+    """The task with its best weights, its progress, and the figures of the epochs of pre-training, if there were any.
+
+    The other processes start when the task is prepared: what is wrong with the data is reported once, by rank 0.
+    """
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    _set_seeds(recipe.seed)
+    task = kind.prepared(recipe, corpus)
     stage = task.pretraining()
     pretraining: list[dict[str, float]] = []
-    if stage is not None:
-        earlier = train(stage, folder.pretraining)
-        pretraining = [figures.flat() for figures in earlier.history]
-        _load_best(folder.pretraining, stage.module.model, half=False)
-        task.start_from(stage)
-        _set_seeds(task.recipe.seed)  # the same ones whether or not that stage was trained in this process
-    progress = train(task, folder)
-    _load_best(folder, task.module.model, half=task.recipe.half_weights)
-    bundle = _publish(task, progress, pretraining, command)
-    write_whole(folder.published, as_json({"bundle": str(bundle.path.resolve()), "sha256": bundle.record.sha256}))
-    return bundle.path
+    with launched(fabric) as shard:
+        if recipe.threads is not None:
+            torch.set_num_threads(recipe.threads)  # again: launching several processes changes it
+        if stage is not None:
+            earlier = train(stage, folder.pretraining, fabric, shard)
+            pretraining = [figures.flat() for figures in earlier.history]
+            _load_best(folder.pretraining, stage.module.model, half=False)
+            task.start_from(stage)
+            _set_seeds(recipe.seed)  # the same ones whether or not that stage was trained in this process
+        progress = train(task, folder, fabric, shard)
+    _load_best(folder, task.module.model, half=recipe.half_weights)
+    return task, progress, pretraining
 
 
 def _publish(task: Task[Any, Any], progress: Progress, pretraining: list[dict[str, float]], command: str) -> Bundle:
@@ -120,14 +151,6 @@ def _published(folder: RunFolder, recipe: Recipe) -> Path | None:
     return path if bundle.record.sha256 == record["sha256"] else None
 
 
-def _set_up_torch(recipe: Recipe) -> None:
-    if recipe.accelerator == "gpu" and not torch.accelerator.is_available():
-        raise ConfigError("accelerator is gpu and torch sees none; use accelerator=cpu, or auto.")
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
-    _set_seeds(recipe.seed)
-
-
 def _set_seeds(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the legacy generator is what a library would draw from
@@ -144,3 +167,27 @@ def _load_best(folder: RunFolder, model: nn.Module, *, half: bool) -> None:
         for name, parameter in model.cpu().named_parameters():  # a tied weight has one name
             parameter.copy_(weights[name].half() if half else weights[name])
     model.eval()
+
+
+LIBRARIES = ("torch", "lightning", "tokenizers", "numpy", "safetensors")
+
+
+def provenance(task: Task[Any, Any], progress: Progress, measured: Measured, *, command: str) -> dict[str, Any]:
+    """Plain data for bundle.json.
+
+    Args:
+        task: what was trained; of its recipe, keys that no weight depends on are left out.
+        progress: the finished run.
+        measured: what stands behind the metrics goes in.
+        command: how a user starts this run again.
+    """
+    facts = {
+        "command": command,
+        "recipe": task.recipe.determining(),
+        "data": {**task.data, **task.sizes},
+        "best_epoch": progress.best_epoch,
+        "epochs": [figures.flat() for figures in progress.history],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+    return {**facts, "measured": measured.details} if measured.details else facts

@@ -6,12 +6,14 @@ best.safetensors   the weights of the best epoch so far, float32
 epochs.jsonl       one line of figures for each epoch
 loss.png           their picture
 published.json     the bundle, once there is one
+csv/, tensorboard/ what a logger writes, a version for each start
 pretraining/       the same of the stage before the task, where the recipe has one
 """
 
 import fcntl
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +21,8 @@ from typing import Any, Self
 
 from models.digest import as_json, sync_folder, write_durably
 from models.errors import ConfigError, DataError
+from training.recipe import PLACES, TrainerSection
 
-PLACES = {"store", "run_dir", "checkpoint_every"}  # keys that may change between two starts: no weight depends on them
 BY_DIGEST = re.compile(r"data\..*\bpath")  # keys that say where the data lies: data_sha256 is compared instead
 
 
@@ -43,7 +45,7 @@ class RunFolder:
     @classmethod
     @contextmanager
     def opened(cls, path: Path) -> Iterator[Self]:
-        """The folder, made if need be, and kept from other processes.
+        """The folder, made if need be, and locked.
 
         Raises:
             ConfigError: another process trains in it.
@@ -69,9 +71,11 @@ class RunFolder:
             self.pretraining.clear()
         for file in (self.published, self.checkpoint, self.best, self.log, self.picture, self.recipe):
             file.unlink(missing_ok=True)
+        for logs in ("csv", "tensorboard"):
+            shutil.rmtree(self.path / logs, ignore_errors=True)
 
     def claim(self, recipe: dict[str, Any], data_sha256: str) -> None:
-        """Write down whose folder this is, or check that it is the same run's.
+        """Record the run in its folder, or check that the folder is of the same run.
 
         Raises:
             ConfigError: it holds another run; the message names the keys that differ and what to do.
@@ -81,7 +85,8 @@ class RunFolder:
         if not self.recipe.is_file():
             write_whole(self.recipe, as_json(mine))
             return
-        theirs = _read_json(self.recipe, "begin again in this folder with --fresh, or name another one (run_dir=...)")
+        way_out = "begin again in this folder with --fresh, or name another one (run_dir=...)"
+        theirs = _in_todays_keys(_read_json(self.recipe, way_out))
         comparable = [key for key in sorted({*mine, *theirs} - PLACES) if not BY_DIGEST.fullmatch(key)]
         differing = [key for key in comparable if mine.get(key) != theirs.get(key)]
         if differing:
@@ -104,6 +109,16 @@ class RunFolder:
         if not all(isinstance(record.get(key), str) for key in ("bundle", "sha256")):
             raise DataError(f"{self.published} does not say bundle and sha256; {way_out}.")
         return record
+
+
+def _in_todays_keys(flat: dict[str, Any]) -> dict[str, Any]:
+    """The record of a folder that an earlier version of the project has written, with the keys of this one."""
+    if "accelerator" in flat:
+        flat = {**flattened({"trainer": TrainerSection().model_dump()}), **flat}
+        flat["trainer.accelerator"] = flat.pop("accelerator")
+    if flat.get("task") == "language-model":
+        flat["task"] = "generation"
+    return flat
 
 
 def _read_json(path: Path, way_out: str) -> dict[str, Any]:

@@ -1,33 +1,42 @@
 """What is trained: batches, a network with its loss, and a measure of how good it is.
 
-The trainer, the keeper and the progress bar serve any stage through this interface.
+The trainer and the report serve any stage through this interface. Knows nothing of files, devices or when to stop.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
-from training.module import TrainingModule
+from torch import nn
+
 from training.recipe import Recipe
+from training.shard import Shard
 
 R = TypeVar("R", bound=Recipe)
 
 
 class Batch(Protocol):
-    """What one update reads: a named tuple of tensors and numbers, which Lightning moves to the device."""
+    """A named tuple of tensors and numbers, which Fabric moves to the device."""
 
     @property
     def position(self) -> int:
-        """Its place in the epoch, counted from 0."""
+        """Its position in the epoch, counted from 0."""
 
     @property
     def num_targets(self) -> int:
         """How many targets its mean loss is over."""
 
+    def shard(self, shard: Shard) -> Self:
+        """The rows of one process; the rows of all processes are the batch.
+
+        A process for which no target is left gets a row with a stand-in target, and num_targets 0: it runs the network
+        as the others do, and its gradient has the weight 0.
+        """
+
 
 class Batches(Protocol):
-    """The batches of every epoch. What they hold depends on epoch and position alone, never on what was read before."""
+    """The batches of every epoch. Their content depends on epoch and position alone, not on what was read before."""
 
     def num_batches(self, epoch: int) -> int:
         """Batches in an epoch, counted from 0."""
@@ -42,6 +51,22 @@ class Validation:
 
     figures: dict[str, float]  # by the name under which the log has them; validation_nats_per_<unit> is among them
     rank: tuple[float, ...]  # the epoch with the smallest is the best
+
+
+class TrainingModule(nn.Module):
+    """A network with its loss: what Fabric wraps for device, precision and gradient reduction.
+
+    A task's module adds `forward(batch, state) -> (loss, new_state)`. batch is on the module's device; state, float32
+    [lanes, D], is what the call before it returned, None at the first batch of an epoch. loss is the mean over the
+    batch's targets in nats; new_state is detached, None for a task that carries no state.
+
+    Args:
+        model: the network.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
 
 
 class Stage(ABC, Generic[R]):
@@ -60,10 +85,9 @@ class Stage(ABC, Generic[R]):
     module: TrainingModule
 
     @abstractmethod
-    def validate(self) -> Validation:
-        """Measure `module.model` on the validation part; leaves its mode and all generators as they were."""
+    def validate(self, shard: Shard) -> Validation:
+        """Measure `module.model` on the validation part; leaves its mode and all generators as they were.
 
-
-def total_batches(batches: Batches, epochs: int) -> int:
-    """Batches of so many epochs."""
-    return sum(batches.num_batches(epoch) for epoch in range(epochs))
+        Args:
+            shard: which part of it this process reads; the figures are those of the whole, on every process.
+        """

@@ -1,4 +1,4 @@
-"""What a task is to a run: a stage that has data, is measured and published. Nobody else knows more of it."""
+"""What a task is to a run: a stage that has data, is measured and published."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field

@@ -1,46 +1,46 @@
-"""Lightning runs the batches; this module says which are left.
+"""The training loop on Lightning Fabric: updates, epochs, checkpoints, exact resume.
 
-Lightning's own position is not used to resume: the run's position is `Progress`, and Lightning is asked for what is
-left of the epoch and for the epochs after it. So exact resume does not depend on how Lightning counts.
+Fabric gives devices, precision, processes and gradient reduction. The loop is Fabric's way to write one: it carries the
+state from batch to batch (truncated backpropagation through time, Williams & Peng 1990), and it can begin between any
+two updates, from a position in the data that `Progress` has.
+
+Whatever the number of devices and of accumulated batches, an update's gradient is that of the mean over all its
+targets: each process weights the mean over its own by how many they are.
 """
 
-import logging
+import math
 import signal
-import warnings
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
-import lightning as L
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+import torch
+from lightning.fabric import Fabric
+from safetensors.torch import save
+from torch import Tensor
 
-from training.checkpoint import load_checkpoint
-from training.keeper import Keeper
-from training.progress import Progress
-from training.progress_bar import ProgressBar
-from training.run_folder import RunFolder
-from training.stage import Batch, Batches, Stage
-
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints are not about this run
-
-
-class _Remaining:
-    """The batches that are left of the epoch; Lightning iterates it once an epoch."""
-
-    def __init__(self, batches: Batches, progress: Progress) -> None:
-        self._batches = batches
-        self._progress = progress
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._batches.starting_at(self._progress.epoch, self._progress.position)
+from models.errors import ConfigError
+from training.checkpoint import Checkpoint, load_checkpoint, random_state, save_checkpoint, set_random_state
+from training.devices import logger_of
+from training.optimizer import optimizer_of
+from training.progress import EpochFigures, Progress
+from training.report import Report, epoch_lines, loss_curve
+from training.run_folder import RunFolder, write_whole
+from training.shard import Shard
+from training.stage import Batch, Stage
 
 
-def train(stage: Stage[Any], folder: RunFolder) -> Progress:
+def train(stage: Stage[Any], folder: RunFolder, fabric: Fabric, shard: Shard) -> Progress:
     """Train to the end of the recipe, from the folder's checkpoint when there is one.
 
     Args:
-        stage: freshly prepared; its module holds the last weights afterwards, if there was anything left to do.
-        folder: where checkpoints are read and written; `folder.best` holds the best weights afterwards.
+        stage: freshly prepared; its module has the last weights afterwards, if there was anything left to do.
+        folder: where checkpoints are read and written; `folder.best` has the best weights afterwards.
+        fabric: launched.
+        shard: this process's part of every batch.
 
     Returns:
         The finished progress.
@@ -48,30 +48,162 @@ def train(stage: Stage[Any], folder: RunFolder) -> Progress:
     Raises:
         DataError: the checkpoint is broken.
         ConfigError: the loss is not finite.
-        SystemExit: the process was asked to stop (SIGINT 1, SIGTERM 143).
+        SystemExit: SIGTERM; the exit status is 143.
     """
     recipe = stage.recipe
     checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint.is_file() else None
     progress = Progress.from_plain(checkpoint.progress) if checkpoint else Progress()
     if progress.is_over(recipe.epochs, recipe.patience):
         return progress
-    trainer = L.Trainer(
-        accelerator=recipe.accelerator,
-        devices=1,
-        max_epochs=recipe.epochs - progress.epoch,
-        gradient_clip_val=recipe.optimizer.clip,
-        callbacks=[Keeper(stage, folder, progress, checkpoint), ProgressBar(stage, progress)],
-        plugins=[LightningEnvironment()],  # one process, also where variables of a cluster are set
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    with warnings.catch_warnings():
-        # Lightning 2.6 builds a torch class that torch 2.13 calls deprecated.
-        warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
-        try:
-            trainer.fit(stage.module, train_dataloaders=_Remaining(stage.batches, progress))
-        except SIGTERMException:
-            raise SystemExit(128 + signal.SIGTERM) from None  # Lightning's own says 0, as if all had been done
+    trainer = _Trainer(stage, folder, fabric, shard, progress)
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+    elif shard.rank:
+        torch.manual_seed(recipe.seed + shard.rank)  # other dropout masks; the weights are those of rank 0
+    with _exit_on_sigterm(), Report(stage, progress, is_shown=shard.rank == 0) as report:
+        trainer.run(report)
     return progress
+
+
+class _Trainer:
+    def __init__(self, stage: Stage[Any], folder: RunFolder, fabric: Fabric, shard: Shard, progress: Progress) -> None:
+        self._stage = stage
+        self._folder = folder
+        self._fabric = fabric
+        self._shard = shard
+        self._progress = progress
+        self._state: Tensor | None = None  # float32 [lanes of this process, D], between two batches of an epoch
+        optimizer, self._scheduler = optimizer_of(stage.module, stage.recipe, stage.batches)
+        self._module, self._optimizer = fabric.setup(stage.module, optimizer)
+        self._logger = logger_of(stage.recipe.trainer.logger, folder.path) if shard.rank == 0 else None
+        self._since = 0.0
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put everything back to where the checkpoint was taken."""
+        self._stage.module.model.load_state_dict(checkpoint.weights)
+        self._optimizer.load_state_dict(checkpoint.optimizer)
+        self._scheduler.load_state_dict(checkpoint.scheduler)
+        if checkpoint.state is not None:
+            self._state = self._shard.rows(checkpoint.state).to(self._fabric.device)
+        set_random_state([checkpoint.generators, *checkpoint.other_generators][self._shard.rank])
+
+    def run(self, report: Report) -> None:
+        """Train until the progress is over."""
+        progress, batches, recipe = self._progress, self._stage.batches, self._stage.recipe
+        self._since = time.monotonic()
+        while not progress.is_over(recipe.epochs, recipe.patience):
+            report.start_epoch()
+            rest = batches.starting_at(progress.epoch, progress.position)
+            while group := list(islice(rest, recipe.trainer.accumulate_grad_batches)):
+                before = progress.position
+                self._update(group)
+                report.update()
+                is_due = progress.position // recipe.checkpoint_every > before // recipe.checkpoint_every
+                if is_due and progress.position < batches.num_batches(progress.epoch):
+                    self._save()  # never between an epoch's last batch and its validation
+            self._finish_epoch()
+            report.finish_epoch()
+
+    def _update(self, group: list[Batch]) -> None:
+        """One update from the batches of a group."""
+        num_targets = sum(batch.num_targets for batch in group)
+        nats = 0.0
+        for number, whole in enumerate(group):
+            batch = self._fabric.to_device(whole.shard(self._shard))
+            with self._fabric.no_backward_sync(self._module, enabled=number < len(group) - 1):
+                loss, self._state = self._module(batch, self._state)
+                self._fabric.backward(loss * (batch.num_targets * self._shard.num_ranks / num_targets))
+            nats += float(loss.detach()) * batch.num_targets
+        (nats,) = self._shard.total([nats])
+        _check_finite(nats / num_targets, f"epoch {self._progress.epoch + 1}, batch {group[-1].position + 1}")
+        self._fabric.clip_gradients(
+            self._module, self._optimizer, max_norm=self._stage.recipe.optimizer.clip, error_if_nonfinite=False
+        )
+        self._optimizer.step()
+        self._scheduler.step()
+        self._optimizer.zero_grad()
+        self._progress.add(nats, num_targets, len(group), self._lap())
+        self._log({f"update_nats_per_{self._stage.unit}": nats / num_targets, "learning_rate": self._learning_rate()})
+
+    def _finish_epoch(self) -> None:
+        """Measure on the validation part, keep the best weights, write everything down."""
+        stage, progress, folder = self._stage, self._progress, self._folder
+        validation = stage.validate(self._shard)
+        for figure in validation.figures.values():
+            _check_finite(figure, f"validation after epoch {progress.epoch + 1}")
+        figures = EpochFigures(
+            epoch=progress.epoch + 1,
+            losses={f"train_nats_per_{stage.unit}": progress.loss_sum / progress.num_targets},
+            validation=validation.figures,
+            learning_rate=self._learning_rate(),
+            seconds=progress.seconds + self._lap(),
+        )
+        is_best = progress.finish_epoch(figures, validation.rank)
+        self._state = None
+        if self._shard.rank == 0:
+            if is_best:
+                best = {name: parameter.detach().cpu() for name, parameter in stage.module.model.named_parameters()}
+                write_whole(folder.best, save(best))
+            write_whole(folder.log, epoch_lines(progress.history).encode())
+            write_whole(folder.picture, loss_curve(progress, stage.recipe.name, stage.unit))
+        self._log(figures.flat())
+        if self._logger is not None:
+            self._logger.save()
+        self._save()
+        self._since = time.monotonic()
+
+    def _save(self) -> None:
+        """Write a checkpoint; no process goes on before it is on the disk."""
+        states = self._shard.gathered(None if self._state is None else self._state.cpu())
+        generators, *other_generators = self._shard.gathered(random_state())
+        if self._shard.rank == 0:
+            parts = [state for state in states if state is not None]
+            checkpoint = Checkpoint(
+                progress=self._progress.to_plain(),
+                weights=self._stage.module.model.state_dict(),
+                optimizer=self._optimizer.state_dict(),
+                scheduler=self._scheduler.state_dict(),
+                state=self._shard.whole(parts) if parts else None,
+                generators=generators,
+                other_generators=other_generators,
+            )
+            save_checkpoint(self._folder.checkpoint, checkpoint)
+        self._fabric.barrier()
+
+    def _log(self, figures: dict[str, float]) -> None:
+        if self._logger is not None:
+            self._logger.log_metrics(figures, step=self._scheduler.last_epoch)  # which counts updates
+
+    def _learning_rate(self) -> float:
+        return float(self._scheduler.get_last_lr()[0])
+
+    def _lap(self) -> float:
+        """Seconds since the last call."""
+        now = time.monotonic()
+        self._since, lap = now, now - self._since
+        return lap
+
+
+def _check_finite(value: float, where: str) -> None:
+    if not math.isfinite(value):
+        raise ConfigError(
+            f"the loss is {value} in {where}; lower optimizer.learning_rate or optimizer.clip, and begin again "
+            "with --fresh."
+        )
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """SIGTERM raises SystemExit, so that a stopped run says how to resume and ends the other processes."""
+    if threading.current_thread() is not threading.main_thread():  # Python sets signal handlers there alone
+        yield
+        return
+
+    def leave(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

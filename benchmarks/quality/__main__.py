@@ -19,7 +19,7 @@ from benchmarks.report import report
 from models.bundle import Bundle
 from models.errors import BundleNotFoundError, RnnserveError
 from models.store import Store
-from training.data.folder import VARIABLE
+from training.data.corpus import VARIABLE
 
 MEASURES: dict[str, Callable[[Bundle], dict[str, Any]]] = {
     "translate-en-zh": translation_quality.measure,

@@ -1,6 +1,6 @@
 """int8 against fp32 over whole sequences: size, speed and loss for every cell kind (2 layers of 512).
 
-Each model is a character model trained for a minute here, on text that ships inside Python (training.data.builtin), so
+Each model is a character model trained for a minute here, on text that ships inside Python (training.data.texts), so
 that its weights and states are those of training and not of a random start; the loss is nats per token on the text's
 last tenth, in pieces of T tokens from the zero state. Speed is of `advance`, as prompts are read, one thread; the two
 sets take turns and a ratio is the median of the rounds' ratios.
@@ -31,7 +31,7 @@ from models.config import LanguageModelConfig
 from models.network.language_model import LanguageModel
 from models.tokenizer import Tokenizer
 from runtime.onnxruntime.build import open_session
-from training.data.builtin import load
+from training.data.texts import builtin
 
 Ids = NDArray[np.int64]
 
@@ -133,7 +133,7 @@ def _loss(session: Any, held_out: Ids, time: int, config: LanguageModelConfig) -
 
 def _trained(kind: CellKind) -> tuple[LanguageModel, Ids]:
     """A model after a short training, and ids of text that it has not seen."""
-    text = load(0.1, NUM_CHARACTERS)
+    text = builtin(0.1, NUM_CHARACTERS)
     tokenizer = Tokenizer.character(text.train)
     ids = np.array(tokenizer.encode(text.train[0]), np.int64)
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from training.recipe_file import recipe_from_plain
 RecipeMaker = Callable[..., Recipe]
 
 
-def plain_recipe(folder: Path, task: str = "language-model") -> dict[str, Any]:
+def plain_recipe(folder: Path, task: str = "generation") -> dict[str, Any]:
     """A recipe over what `write_data` wrote, that writes into the folder alone."""
     common = {
         "task": task,
@@ -22,7 +22,7 @@ def plain_recipe(folder: Path, task: str = "language-model") -> dict[str, Any]:
         "run_dir": str(folder / "run"),
         "seed": 7,
         "threads": 1,
-        "accelerator": "cpu",
+        "trainer": {"accelerator": "cpu"},
         "optimizer": {"learning_rate": 0.01},
         "schedule": {"kind": "one-cycle", "warmup_share": 0.2},
         "epochs": 2,
@@ -32,7 +32,7 @@ def plain_recipe(folder: Path, task: str = "language-model") -> dict[str, Any]:
 
 
 OWN: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "language-model": lambda folder: {
+    "generation": lambda folder: {
         "data": {"dataset": "text-file", "path": str(folder / "text.txt")},
         "tokenizer": {"kind": "character"},
         "model": {"kind": "lstm", "embedding_size": 12, "hidden_size": 16, "num_layers": 2, "dropout": 0.4},
@@ -114,7 +114,7 @@ def make_recipe(tmp_path: Path) -> RecipeMaker:
     """make_recipe(key=value, ...) changes top-level keys of a recipe over a small text; task=... chooses which."""
     write_data(tmp_path)
 
-    def make(*, task: str = "language-model", **changes: Any) -> Recipe:
+    def make(*, task: str = "generation", **changes: Any) -> Recipe:
         return recipe_from_plain({**plain_recipe(tmp_path, task), **changes}, "test recipe")
 
     return make

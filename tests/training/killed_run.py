@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from models import store
-from training.pretraining.module import PretrainingModule
 from training.recipe_file import load_recipe
-from training.run import run
-from training.tasks import TASKS
+from training.run import TASKS, run
+from training.sentiment.pretraining_module import PretrainingModule
 
 
 def _killed(step: Callable[..., Any], batches: "itertools.count[int]", where: int) -> Callable[..., Any]:
@@ -36,7 +35,7 @@ def main() -> None:
     elif where != "never":
         batches = itertools.count()
         for module in (get_type_hints(TASKS[checked.task])["module"], PretrainingModule):
-            setattr(module, "training_step", _killed(module.training_step, batches, int(where)))  # noqa: B010
+            setattr(module, "forward", _killed(module.forward, batches, int(where)))  # noqa: B010
     print(run(checked))
 
 

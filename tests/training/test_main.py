@@ -61,7 +61,7 @@ def arguments(folder: Path, *more: str) -> list[str]:
             f"store={folder / 'store'}",
         ),
         *(f"run_dir={folder / 'run'}", "model.hidden_size=8", "batch.lanes=4", "batch.window=16", "threads=1"),
-        *("accelerator=cpu", *more),
+        *("trainer.accelerator=cpu", *more),
     ]
 
 
@@ -79,8 +79,8 @@ def test_the_last_line_is_the_bundle(
     assert "store=" not in command
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
-def test_a_stopped_run_says_how_to_go_on(number: signal.Signals, status: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_says_how_to_resume(number: signal.Signals, status: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", *arguments(tmp_path, "epochs=100000", "patience=null")]
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         pytest.skip("the tests run in the background, where SIGINT is ignored")
@@ -94,5 +94,5 @@ def test_a_stopped_run_says_how_to_go_on(number: signal.Signals, status: int, tm
         process.kill()
     assert process.returncode == status, err
     assert out == ""
-    assert "the same command goes on" in err
+    assert "the same command resumes" in err
     assert "Traceback" not in err

@@ -24,9 +24,9 @@ def test_patience_counts_epochs_since_the_best() -> None:
 
 def test_sums_begin_anew_with_each_epoch() -> None:
     progress = Progress()
-    progress.add(2.0, 10, 0.5)
-    progress.add(1.0, 30, 0.5)
-    assert (progress.position, progress.loss_sum / progress.num_targets, progress.seconds) == (2, 1.25, 1.0)
+    progress.add(20.0, 10, 1, 0.5)
+    progress.add(30.0, 30, 2, 0.5)
+    assert (progress.position, progress.loss_sum / progress.num_targets, progress.seconds) == (3, 1.25, 1.0)
     progress.finish_epoch(figures(1, 1.0), (1.0,))
     assert (progress.epoch, progress.position, progress.loss_sum, progress.num_targets, progress.seconds) == (
         1,
@@ -40,5 +40,5 @@ def test_sums_begin_anew_with_each_epoch() -> None:
 def test_plain_and_back_is_the_same() -> None:
     progress = Progress()
     progress.finish_epoch(figures(1, 3.0), (-0.5, 3.0))
-    progress.add(0.1, 3, 0.2)
+    progress.add(0.1, 3, 1, 0.2)
     assert Progress.from_plain(json.loads(json.dumps(progress.to_plain()))) == progress

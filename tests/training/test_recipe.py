@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from training.language_model.recipe import LanguageModelRecipe
+from training.generation.recipe import GenerationRecipe
 from training.recipe_file import RECIPES, load_recipe
 from training.sentiment.recipe import SentimentRecipe
 
@@ -32,7 +32,7 @@ def test_overrides_are_dotted_and_yaml() -> None:
     recipe = load_recipe(TINY, ["optimizer.learning_rate=3e-4", "patience=2", "patience=null", "model.kind=rnn-relu"])
     assert recipe.optimizer.learning_rate == 3e-4
     assert recipe.patience is None
-    assert isinstance(recipe, LanguageModelRecipe)
+    assert isinstance(recipe, GenerationRecipe)
     assert recipe.model.kind == "rnn-relu"
 
 
@@ -44,13 +44,20 @@ def test_overrides_are_dotted_and_yaml() -> None:
         ("epochs=0", r"epochs: .*greater than or equal to 1 \(got 0\)"),
         ("epochs=ten", r"epochs: .*valid integer \(got 'ten'\)"),
         ("model.dropout=1.0", r"model\.dropout: .*less than 1"),
-        ("model.kind=transformer", r"model\.kind: .*'rnn-tanh', 'rnn-relu', 'lstm' or 'gru'.*got 'transformer'"),
+        ("model.kind=transformer", r"model\.kind: .*registered: rnn-tanh, rnn-relu, lstm, gru \(got 'transformer'\)"),
         ("optimizer.learning_rate=.nan", "finite"),
         ("data.path=x.txt", r"data: data\.path goes with dataset text-file, not with builtin"),
         ("data={dataset: text-file}", r"data: dataset text-file needs data\.path"),
         ("data={dataset: names, max_characters: 100}", r"data\.max_characters goes with .* builtin, not with names"),
         ("tokenizer.vocab_size=300", r"tokenizer\.vocab_size goes with kind byte-bpe, not with character"),
         ("tokenizer.kind=byte-bpe", r"tokenizer: byte-bpe needs tokenizer\.vocab_size, such as"),
+        ("trainer.devices=0", r"trainer\.devices: .*greater than or equal to 1 \(got 0\)"),
+        ("trainer.precision=16-mixed", r"trainer\.precision: .*'32-true' or 'bf16-mixed' \(got '16-mixed'\)"),
+        ("trainer.strategy=fsdp", r"trainer\.strategy: .*'auto' or 'ddp' \(got 'fsdp'\)"),
+        ("trainer.logger=wandb", r"trainer\.logger: .*'none', 'csv' or 'tensorboard' \(got 'wandb'\)"),
+        ("trainer.gpus=2", r"unknown key trainer\.gpus; keys of section trainer: accelerator, devices, strategy"),
+        ("trainer.strategy=ddp", r"strategy ddp is for several devices and trainer\.devices is 1; set both or neither"),
+        ("trainer.devices=33", r"batch\.lanes is 32 and trainer\.devices is 33; each device needs a lane of its own"),
         ("epochs", "'epochs' is not KEY=VALUE"),
         ("epochs.x=1", "epochs has no keys of its own"),
         ("epochs=[1", "override 'epochs=\\[1' line 1: .*correct the YAML"),
@@ -68,8 +75,8 @@ COMPARISONS = RECIPES / "comparisons-tiny.yaml"
 @pytest.mark.parametrize(
     ("recipe", "override", "message"),
     [
-        (TINY, "task=tagging", r"task is 'tagging'; allowed: language-model, translation, sentiment\."),
-        (TINY, "task=null", r"task is missing; allowed: language-model,"),
+        (TINY, "task=tagging", r"task is 'tagging'; allowed: generation, translation, sentiment\."),
+        (TINY, "task=null", r"task is missing; allowed: generation,"),
         (TINY, "label_smoothing=0.1", r"unknown key label_smoothing; keys of the recipe: task, name"),
         (TINY, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase; keys of section tokenizer: kind, vocab"),
         (NUMBERS, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase"),
@@ -94,6 +101,16 @@ COMPARISONS = RECIPES / "comparisons-tiny.yaml"
 def test_each_task_has_its_own_keys(recipe: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(recipe, [override])
+
+
+def test_pretraining_needs_a_lane_on_each_device() -> None:
+    with pytest.raises(ConfigError, match=r"pretraining\.lanes is 3 and trainer\.devices is 4"):
+        load_recipe(RECIPES / "sentiment-en.yaml", ["pretraining.lanes=3", "trainer.devices=4"])
+
+
+def test_a_recipe_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    recipe = load_recipe(TINY, ["task=language-model", "accelerator=auto", "trainer.precision=bf16-mixed"])
+    assert (recipe.task, recipe.trainer.accelerator, recipe.trainer.precision) == ("generation", "auto", "bf16-mixed")
 
 
 def test_an_override_reaches_into_a_list() -> None:

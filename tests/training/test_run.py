@@ -11,8 +11,8 @@ from models.config import LanguageModelConfig
 from models.errors import BundleError, ConfigError, DataError
 from models.network.language_model import LanguageModel
 from tests.training.conftest import RecipeMaker
-from training.language_model.evaluation import mean_nats
-from training.language_model.windows import Windows
+from training.generation.module import mean_nats
+from training.generation.windows import Windows
 from training.run import run
 
 
@@ -114,7 +114,7 @@ def test_patience_stops_the_run(make_recipe: RecipeMaker) -> None:
 def test_a_loss_that_is_not_a_number_is_said_and_nothing_is_published(
     make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.language_model.task.mean_nats", lambda *_: math.nan)
+    monkeypatch.setattr("training.generation.task.mean_nats", lambda *_: math.nan)
     recipe = make_recipe(epochs=1)
     with pytest.raises(ConfigError, match=r"loss is nan in validation after epoch 1; lower optimizer\.learning_rate"):
         run(recipe)
@@ -159,8 +159,8 @@ def test_a_place_that_cannot_be_written_into_is_refused_before_training(
 
 def test_a_missing_gpu_is_said(make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
-    with pytest.raises(ConfigError, match="torch sees none; use accelerator=cpu"):
-        run(make_recipe(accelerator="gpu"))
+    with pytest.raises(ConfigError, match=r"torch sees none; use trainer\.accelerator=cpu"):
+        run(make_recipe(trainer={"accelerator": "gpu"}))
 
 
 def test_tied_embeddings_train_and_publish(make_recipe: RecipeMaker) -> None:

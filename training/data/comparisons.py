@@ -19,7 +19,7 @@ WORSE = ["worse", "colder", "blander", "saltier"]
 NUM_TWINS = 3000
 
 
-def load(validation_share: float) -> LabelCorpus:
+def comparisons(validation_share: float) -> LabelCorpus:
     """Draw sentences with a fixed seed, and split them.
 
     Args:

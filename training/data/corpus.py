@@ -1,7 +1,11 @@
-"""What a loader returns: a text's training and validation documents, and where they come from."""
+"""Data sets on disk: where they lie, how their bytes become text, and a text split in two parts."""
 
+import gzip
 import hashlib
+import os
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from models.errors import DataError
@@ -69,3 +73,71 @@ def decoded(raw: bytes, where: str) -> str:
 def digest(*parts: bytes) -> str:
     """The sha256 of several files' bytes, in order."""
     return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+VARIABLE = "RNNSERVE_DATA"
+
+
+def read_dataset(file: str, origin: Origin) -> bytes:
+    """The bytes of a file of the data folder.
+
+    Args:
+        file: path relative to the folder, "tinyshakespeare/input.txt".
+        origin: where a user gets it, for the message.
+
+    Raises:
+        DataError: the variable is not set or the file is not there; the message gives address, licence and variable.
+    """
+    root = os.environ.get(VARIABLE)
+    if not root:
+        reason = f"{VARIABLE} is not set"
+    else:
+        path = Path(root) / file
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            reason = f"{path} cannot be read ({error.strerror})"
+    raise DataError(
+        f"{origin.title}: {reason}. Download it from {origin.upstream} (licence: {origin.licence}), "
+        f"save it as FOLDER/{file}, and set {VARIABLE}=FOLDER."
+    )
+
+
+def lines_of(raw: bytes, where: str) -> list[str]:
+    """The lines of UTF-8 bytes, empty ones left out.
+
+    Args:
+        raw: the file's bytes.
+        where: its name, for the message; one that ends in .gz is gzipped.
+
+    Raises:
+        DataError: it is not a whole gzip file or not UTF-8.
+    """
+    return [line for line in text_of(raw, where).split("\n") if line.strip()]
+
+
+def text_of(raw: bytes, where: str) -> str:
+    """The text of UTF-8 bytes; see `lines_of`."""
+    try:
+        content = gzip.decompress(raw) if where.endswith(".gz") else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{where} is not a whole gzip file ({error}); download it again.") from None
+    return decoded(content, where)
+
+
+def columns_of(lines: list[str], least: int, where: str) -> list[list[str]]:
+    """The columns of tab-separated lines.
+
+    Args:
+        lines: of the file.
+        least: how many columns each line must have.
+        where: the file's name, for the message.
+
+    Raises:
+        DataError: a line has fewer.
+    """
+    rows = [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, 1):
+        if len(row) < least:
+            raise DataError(f"{where} line {number} has {len(row)} columns, {least} are needed; tabs separate them.")
+    return rows

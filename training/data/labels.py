@@ -1,12 +1,13 @@
-"""What a loader of labelled texts returns: texts with their labels, already split, and where they come from."""
+"""Labelled texts, for sentiment: what a loader returns, and your own file."""
 
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from models.errors import DataError
-from training.data.corpus import Origin
+from training.data.corpus import Origin, columns_of, digest, lines_of
 
 SHUFFLE_SEED = 42  # part of the split, so not the recipe's seed: runs with different seeds must be comparable
 POLARITY = {"0": "negative", "1": "positive"}
@@ -71,3 +72,41 @@ def split_shuffled(
 def shuffled(examples: Sequence[Labelled]) -> tuple[Labelled, ...]:
     """In an order drawn with a fixed seed: some files are sorted by label."""
     return tuple(random.Random(SHUFFLE_SEED).sample(examples, len(examples)))
+
+
+def labels_file(path: Path, validation_share: float) -> LabelCorpus:
+    """Your own labelled texts: a UTF-8 file, plain or .gz, each line text<TAB>label.
+
+    Args:
+        path: the file; further columns are ignored. Any words can be labels.
+        validation_share: of the texts, drawn with a fixed seed.
+
+    Raises:
+        DataError: it cannot be read, a line has no tab or no label, a text has two labels, or it is too short.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); path names lines text<TAB>label.") from None
+    rows = columns_of(lines_of(raw, str(path)), 2, str(path))
+    for number, row in enumerate(rows, 1):
+        if not row[1].strip():
+            raise DataError(f"{path} line {number} has no label after its tab; write one.")
+    _check_one_label_each(rows, path)
+    examples = unambiguous(Labelled(text.strip(), label.strip()) for text, label, *_ in rows)
+    train, validation = split_shuffled(examples, round(len(examples) * validation_share), str(path))
+    origin = Origin(title=path.name, upstream=f"your own file {path.name}", licence="as you say; none was stated")
+    return LabelCorpus("labels-file", origin, train, validation, digest(raw))
+
+
+def _check_one_label_each(rows: Sequence[Sequence[str]], path: Path) -> None:
+    """Raises DataError for the first text that stands under two labels, naming both lines."""
+    seen: dict[str, tuple[int, str]] = {}
+    for number, row in enumerate(rows, 1):
+        text, label = row[0].strip(), row[1].strip()
+        first, other = seen.setdefault(text, (number, label))
+        if label != other and text:
+            raise DataError(
+                f"{path} line {number}: the text {text[:40]!r} has the label {label!r} here and {other!r} in line "
+                f"{first}; keep one of them."
+            )

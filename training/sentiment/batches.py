@@ -1,13 +1,14 @@
 """Labelled texts as batches."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, tensor
 
 from training.buckets import bucketed, generator_of, padded
+from training.shard import Shard
 
 
 class EncodedText(NamedTuple):
@@ -26,6 +27,12 @@ class TextBatch(NamedTuple):
     lengths: Tensor  # int64 [batch]
     labels: Tensor  # int64 [batch]
 
+    def shard(self, shard: Shard) -> Self:
+        """See training.stage.Batch: some of the texts."""
+        labels = shard.rows(self.labels)
+        num_targets = len(labels) if shard.rank < len(self.labels) else 0
+        return type(self)(self.position, num_targets, shard.rows(self.ids), shard.rows(self.lengths), labels)
+
 
 class Part(NamedTuple):
     """One data set of a mix."""
@@ -37,7 +44,7 @@ class Part(NamedTuple):
 
 
 def batch_of(texts: Sequence[EncodedText], position: int = 0) -> TextBatch:
-    """Texts side by side, padded."""
+    """Texts as one batch, padded."""
     return TextBatch(
         position=position,
         num_targets=len(texts),
@@ -48,7 +55,7 @@ def batch_of(texts: Sequence[EncodedText], position: int = 0) -> TextBatch:
 
 
 class TextBatches:
-    """The batches of every epoch: texts of about the same length side by side, in an order of the epoch's.
+    """The batches of every epoch: texts of similar length together, in an order of the epoch's.
 
     Args:
         parts: the training texts, cut to what is read of them.

@@ -1,4 +1,4 @@
-"""How good a classifier is: accuracy, macro-F1, nats per text, and which class is taken for which."""
+"""How good a classifier is: accuracy, macro-F1, nats per text, and and confusion counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from models.network.classifier import Classifier
 from training.buckets import in_order
 from training.sentiment.batches import EncodedText, batch_of
+from training.shard import ALONE, Shard
 
 TEXTS = 32  # read at once; the figures do not depend on it
 
@@ -35,10 +36,10 @@ class Scores:
         return float(np.mean(2 * hits / np.maximum(either, 1)))
 
 
-def scores(model: Classifier, texts: Sequence[EncodedText]) -> Scores:
+def scores(model: Classifier, texts: Sequence[EncodedText], shard: Shard = ALONE) -> Scores:
     """Of the texts, each read whole.
 
-    Leaves the model in the mode it was in and draws no random numbers.
+    Leaves the model in the mode it was in and draws no random numbers. Of several processes each reads some batches.
     """
     was_training = model.training
     model.eval()
@@ -47,10 +48,11 @@ def scores(model: Classifier, texts: Sequence[EncodedText]) -> Scores:
     counts = np.zeros((num_classes, num_classes), np.int64)
     total = 0.0
     with torch.no_grad():
-        for indices in in_order([(len(text.ids),) for text in texts], TEXTS):
+        for indices in shard.of(in_order([(len(text.ids),) for text in texts], TEXTS)):
             batch = batch_of([texts[i] for i in indices.tolist()])
             logits = model(batch.ids.to(device), batch.lengths.to(device)).cpu()
             total += float(cross_entropy(logits, batch.labels, reduction="none").double().sum())
             np.add.at(counts, (batch.labels.numpy(), logits.argmax(dim=1).numpy()), 1)
     model.train(was_training)
-    return Scores(total / len(texts), counts)
+    total, *flat = shard.total([total, *map(float, counts.flat)])
+    return Scores(total / len(texts), np.asarray(flat, np.int64).reshape(counts.shape))

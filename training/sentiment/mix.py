@@ -1,11 +1,13 @@
-"""Several data sets as one: who is read how often, which labels there are, which text validates."""
+"""The data sets of a recipe as one: how often each is read, which labels there are, which texts validate."""
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.errors import DataError
-from training.data.labels import LabelCorpus, Labelled
-from training.sentiment.datasets import load_labelled
+from training.data.comparisons import comparisons
+from training.data.labels import LabelCorpus, Labelled, labels_file
+from training.data.reviews import chinese_reviews, imdb, sst2
 from training.sentiment.recipe import DataSection, DatasetSection
 
 
@@ -55,3 +57,25 @@ def load_mix(section: DataSection) -> Mix:
 
 def _without(examples: tuple[Labelled, ...], texts: set[str]) -> tuple[Labelled, ...]:
     return tuple(example for example in examples if example.text not in texts)
+
+
+def load_labelled(section: DatasetSection) -> LabelCorpus:
+    """Read the data set that a section names.
+
+    Raises:
+        DataError: it is absent or malformed.
+    """
+    match section.dataset:
+        case "sst2":
+            return sst2(natural=section.natural)
+        case "imdb":
+            return imdb(chunk_words=section.chunk_words)
+        case "waimai" | "online-shopping":
+            return chinese_reviews(section.dataset)
+        case "comparisons":
+            assert section.validation_share  # checked by DatasetSection
+            return comparisons(section.validation_share)
+        case "labels-file":
+            assert section.path
+            assert section.validation_share
+            return labels_file(Path(section.path), section.validation_share)

@@ -1,30 +1,28 @@
-"""The classifier as Lightning trains it: cross entropy with smoothed labels."""
+"""The classifier's loss: cross entropy with smoothed labels."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from models.network.classifier import Classifier
-from training.module import TrainingModule
 from training.sentiment.batches import TextBatch
-from training.sentiment.recipe import SentimentRecipe
+from training.stage import TrainingModule
 
 
 class SentimentModule(TrainingModule):
-    """One batch in, one loss out.
+    """See training.stage.TrainingModule; no state is carried.
 
     Args:
         model: the network.
-        recipe: smoothing, the optimizer's settings and the learning rate's course.
-        num_updates: batches of the whole run.
+        label_smoothing: share of the label's weight that all classes share.
     """
 
     model: Classifier
 
-    def __init__(self, model: Classifier, recipe: SentimentRecipe, *, num_updates: int) -> None:
-        super().__init__(model, recipe, num_updates=num_updates)
-        self._label_smoothing = recipe.label_smoothing
+    def __init__(self, model: Classifier, label_smoothing: float) -> None:
+        super().__init__(model)
+        self._label_smoothing = label_smoothing
 
-    def training_step(self, batch: TextBatch, _index: int) -> Tensor:
-        """Mean loss of the batch's texts in nats."""
+    def forward(self, batch: TextBatch, _: Tensor | None) -> tuple[Tensor, None]:
+        """The mean loss of the batch's texts."""
         logits = self.model(batch.ids, batch.lengths)
-        return cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing)
+        return cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing), None

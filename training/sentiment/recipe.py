@@ -1,4 +1,4 @@
-"""The recipe of a classifier."""
+"""The recipe of sentiment."""
 
 from typing import Annotated, Literal, Self
 
@@ -6,8 +6,16 @@ from pydantic import Field, model_validator
 
 from models.cells import CellKind
 from models.config import ClassifierConfig, FrozenModel, PoolingKind, Probability, Size
-from training.pretraining.recipe import PretrainingSection
-from training.recipe import Recipe, Share, Smoothing, TokenizerSection, unfit
+from training.recipe import (
+    OptimizerSection,
+    Recipe,
+    ScheduleSection,
+    Share,
+    Smoothing,
+    TokenizerSection,
+    check_lanes,
+    unfit,
+)
 
 DatasetName = Literal["sst2", "imdb", "waimai", "online-shopping", "comparisons", "labels-file"]
 
@@ -100,6 +108,18 @@ class BatchSection(FrozenModel):
     max_tokens: Size = 256  # training reads the first so many of a text; validation reads all
 
 
+class PretrainingSection(FrozenModel):
+    """A language model in each direction that the classifier reads, on the same texts without their labels."""
+
+    epochs: Size
+    lanes: Size  # parts of the text that are read in parallel; divided among the devices
+    window: Size  # tokens of a lane between two updates
+    negatives: Size  # wrong tokens drawn for a window, that each right one is told from
+    dropout: Probability = 0.0  # on embeddings and outputs
+    optimizer: OptimizerSection
+    schedule: ScheduleSection
+
+
 class SentimentRecipe(Recipe):
     """A classifier's run: cross entropy with smoothed labels."""
 
@@ -111,3 +131,9 @@ class SentimentRecipe(Recipe):
     label_smoothing: Smoothing = 0.0  # share of the label's weight that all classes share (Szegedy et al. 2016)
     pretraining: PretrainingSection | None = None  # before any label is seen; none when absent
     token_dropout: Probability = 0.0  # a training text loses each token with a probability drawn from 0 to twice this
+
+    @model_validator(mode="after")
+    def _each_device_has_a_lane(self) -> Self:
+        if self.pretraining is not None:
+            check_lanes("pretraining.lanes", self.pretraining.lanes, self.trainer)
+        return self

@@ -10,14 +10,15 @@ from models.network.classifier import Classifier
 from models.tokenizer import Tokenizer
 from training.card import CardParts
 from training.data.labels import Labelled
-from training.pretraining.stage import PretrainingStage
 from training.sentiment.batches import EncodedText, Part, TextBatches
 from training.sentiment.card import card_parts
 from training.sentiment.evaluation import scores
 from training.sentiment.mix import Mix, load_mix
 from training.sentiment.module import SentimentModule
+from training.sentiment.pretraining import PretrainingStage
 from training.sentiment.recipe import SentimentRecipe
-from training.stage import Stage, Validation, total_batches
+from training.shard import Shard
+from training.stage import Stage, Validation
 from training.task import Measured, Task
 
 
@@ -55,7 +56,7 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
             if not count:
                 raise DataError(f"{name} is 0: no text of that part has a token; use another data set or more of it.")
         model = Classifier(recipe.model.config(tokenizer.vocab_size, len(mix.labels)))
-        self.module = SentimentModule(model, recipe, num_updates=total_batches(self.batches, recipe.epochs))
+        self.module = SentimentModule(model, recipe.label_smoothing)
 
     @staticmethod
     def read(recipe: SentimentRecipe) -> Mix:
@@ -102,9 +103,9 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         assert isinstance(stage, PretrainingStage)
         stage.module.model.give_to(self.module.model)
 
-    def validate(self) -> Validation:
+    def validate(self, shard: Shard) -> Validation:
         """Of the chosen validation part; the best epoch has the highest accuracy or macro-F1, then the fewest nats."""
-        found = scores(self.module.model, self._validation[self.recipe.data.validation])
+        found = scores(self.module.model, self._validation[self.recipe.data.validation], shard)
         figures = {
             "validation_nats_per_text": found.nats,
             "validation_accuracy": found.accuracy,

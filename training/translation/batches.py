@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from torch import Tensor, tensor
@@ -10,6 +10,7 @@ from torch import Tensor, tensor
 from models.tokenizer import Tokenizer
 from training.buckets import bucketed, generator_of, padded
 from training.data.pairs import Pair
+from training.shard import Shard
 
 IGNORED = -100  # a target that does not count: cross_entropy's ignore_index
 
@@ -23,6 +24,12 @@ class PairBatch(NamedTuple):
     lengths: Tensor  # int64 [batch]
     inputs: Tensor  # int64 [batch, time], <eos> first: what the decoder reads
     targets: Tensor  # int64 [batch, time], the token after each input; IGNORED past a row's end
+
+    def shard(self, shard: Shard) -> Self:
+        """See training.stage.Batch: some of the pairs."""
+        ids, lengths, inputs, targets = map(shard.rows, (self.ids, self.lengths, self.inputs, self.targets))
+        num_targets = int((targets != IGNORED).sum()) if shard.rank < len(self.ids) else 0
+        return type(self)(self.position, num_targets, ids, lengths, inputs, targets)
 
 
 class EncodedPair(NamedTuple):
@@ -46,7 +53,7 @@ def encoded(pair: Pair, tokenizer: Tokenizer) -> EncodedPair:
 
 
 def batch_of(pairs: Sequence[EncodedPair], end_id: int, position: int = 0) -> PairBatch:
-    """Pairs side by side, padded."""
+    """Pairs as one batch, padded."""
     return PairBatch(
         position=position,
         num_targets=sum(len(pair.target) for pair in pairs),
@@ -58,7 +65,7 @@ def batch_of(pairs: Sequence[EncodedPair], end_id: int, position: int = 0) -> Pa
 
 
 class PairBatches:
-    """The batches of every epoch: pairs of about the same length side by side, in an order of the epoch's.
+    """The batches of every epoch: pairs of similar length together, in an order of the epoch's.
 
     Args:
         pairs: the training pairs.
@@ -107,6 +114,6 @@ class PairBatches:
 
 
 def source_variant(text: str, number: int) -> str:
-    """The text as hurried people type it: 0 without its final punctuation, 1 in lower case, 2 both."""
+    """The text as it is often typed: 0 without its final punctuation, 1 in lower case, 2 both."""
     bare = re.sub(r"[.!?。！？]+$", "", text) if number != 1 else text
     return bare.lower() if number else bare

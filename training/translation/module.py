@@ -1,35 +1,31 @@
-"""The translator as Lightning trains it: teacher forcing, cross entropy with smoothed labels."""
+"""The translator's loss: teacher forcing, cross entropy with smoothed labels."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from models.network.translator import Translator
-from training.module import TrainingModule
+from training.stage import TrainingModule
 from training.translation.batches import IGNORED, PairBatch
-from training.translation.recipe import TranslationRecipe
 
 
 class TranslationModule(TrainingModule):
-    """One batch in, one loss out.
+    """See training.stage.TrainingModule; no state is carried.
 
     Args:
         model: the network.
-        recipe: smoothing, the optimizer's settings and the learning rate's course.
-        num_updates: batches of the whole run.
+        label_smoothing: share of the target's weight that all tokens share.
     """
 
     model: Translator
 
-    def __init__(self, model: Translator, recipe: TranslationRecipe, *, num_updates: int) -> None:
-        super().__init__(model, recipe, num_updates=num_updates)
-        self._label_smoothing = recipe.label_smoothing
+    def __init__(self, model: Translator, label_smoothing: float) -> None:
+        super().__init__(model)
+        self._label_smoothing = label_smoothing
 
-    def training_step(self, batch: PairBatch, _index: int) -> Tensor:
-        """Mean loss of the batch's target tokens in nats."""
+    def forward(self, batch: PairBatch, _: Tensor | None) -> tuple[Tensor, None]:
+        """The mean loss of the batch's target tokens."""
         logits = self.model(batch.ids, batch.lengths, batch.inputs)
-        return cross_entropy(
-            logits.flatten(0, 1),
-            batch.targets.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=self._label_smoothing,
+        loss = cross_entropy(
+            logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, label_smoothing=self._label_smoothing
         )
+        return loss, None

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from models.bundle import Languages
 from models.cells import CellKind
 from models.config import AttentionKind, BridgeKind, Depth, FrozenModel, Probability, Size, TranslatorConfig
-from training.data.number_words import LARGEST
+from training.data.numbers import LARGEST
 from training.recipe import Recipe, Share, Smoothing, unfit
 
 DatasetName = Literal["tatoeba", "multi30k", "numbers", "pairs-file"]

@@ -2,23 +2,24 @@
 
 import math
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from models.config import TranslatorConfig
 from models.decoding.options import TranslationOptions
-from models.errors import DataError
+from models.errors import ConfigError, DataError
 from models.network.translator import Translator
 from models.tokenizer import Tokenizer
 from training.card import CardParts
-from training.data.pairs import Pair, PairCorpus
-from training.stage import Validation, total_batches
+from training.data.numbers import numbers
+from training.data.pairs import Pair, PairCorpus, multi30k, pairs_file, simplifier, tatoeba, without_repetitions
+from training.shard import ALONE, Shard
+from training.stage import Validation
 from training.task import Measured, Task
 from training.translation.batches import PairBatches, encoded
 from training.translation.card import card_parts
-from training.translation.datasets import load_pairs
-from training.translation.decode import translate
-from training.translation.evaluation import mean_nats, scores
+from training.translation.evaluation import mean_nats, scores, translate
 from training.translation.module import TranslationModule
 from training.translation.recipe import TranslationRecipe
 
@@ -62,7 +63,7 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             ),
         }
         model = Translator(recipe.model.config(tokenizer.vocab_size))
-        self.module = TranslationModule(model, recipe, num_updates=total_batches(self.batches, recipe.epochs))
+        self.module = TranslationModule(model, recipe.label_smoothing)
         self._corpus = corpus
         self._validation = [encoded(pair, tokenizer) for pair in corpus.validation]
 
@@ -87,10 +88,10 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             raise DataError(f"no pair of {corpus.name} has at most batch.max_tokens={most} tokens a side; raise it.")
         return cls(recipe, corpus, tokenizer, train=train)
 
-    def validate(self) -> Validation:
+    def validate(self, shard: Shard) -> Validation:
         """Nats per target token, and perplexity; the best epoch has the fewest nats."""
         assert self.tokenizer.end_id is not None
-        nats = mean_nats(self.module.model, self._validation, self.tokenizer.end_id)
+        nats = mean_nats(self.module.model, self._validation, self.tokenizer.end_id, shard)
         figures = {
             "validation_nats_per_token": nats,
             "validation_perplexity": math.exp(min(nats, 700.0)),  # of a lost model too: math.exp overflows above 709
@@ -99,7 +100,7 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
 
     def measure(self) -> Measured:
         """The same, and the scores of greedy and beam-4 translations of the whole validation part."""
-        metrics = self.validate().figures
+        metrics = self.validate(ALONE).figures
         sources = [pair.source for pair in self._corpus.validation]
         references = [pair.target for pair in self._corpus.validation]
         signatures: dict[str, str] = {}
@@ -135,3 +136,52 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
         pairs = self._corpus.validation
         chosen = random.Random(EXAMPLES_SEED).sample(range(len(pairs)), min(NUM_EXAMPLES, len(pairs)))
         return [{**pairs[i]._asdict(), "output": outputs[i]} for i in sorted(chosen)]
+
+
+def load_pairs(recipe: TranslationRecipe) -> PairCorpus:
+    """Read the data set that a recipe names.
+
+    Raises:
+        DataError: it is absent or malformed.
+        ConfigError: it does not have the recipe's languages, or opencc is needed and not installed.
+    """
+    section, languages = recipe.data, recipe.languages
+    match section.dataset:
+        case "tatoeba":
+            corpus = tatoeba(languages)
+        case "multi30k":
+            corpus = multi30k(languages)
+        case "numbers":
+            assert section.examples  # these three are checked by DataSection
+            assert section.largest
+            assert section.validation_share
+            corpus = numbers(
+                languages,
+                examples=section.examples,
+                largest=section.largest,
+                validation_share=section.validation_share,
+            )
+        case "pairs-file":
+            assert section.path
+            assert section.validation_share
+            corpus = pairs_file(Path(section.path), languages, section.validation_share)
+    return _simplified(corpus) if section.simplified else corpus
+
+
+def _simplified(corpus: PairCorpus) -> PairCorpus:
+    if "zh" not in (corpus.languages.source, corpus.languages.target):
+        raise ConfigError("data.simplified is for Chinese, and neither language is zh; leave it out.")
+    convert = simplifier()
+
+    def converted(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+        return without_repetitions(
+            pair._replace(source=convert(pair.source))
+            if corpus.languages.source == "zh"
+            else pair._replace(target=convert(pair.target))
+            for pair in pairs
+        )
+
+    notice = f"{corpus.notice} Chinese was converted to simplified characters by OpenCC (t2s)."
+    return replace(
+        corpus, train=converted(corpus.train), validation=converted(corpus.validation), notice=notice.strip()
+    )

@@ -8,8 +8,7 @@ from models.network.translator import Translator
 from models.tokenizer import Tokenizer
 from training.data.pairs import Pair
 from training.translation.batches import batch_of, encoded
-from training.translation.decode import translate
-from training.translation.evaluation import mean_nats, scores
+from training.translation.evaluation import mean_nats, scores, translate
 
 PAIRS = [Pair("the sea", "la mer"), Pair("a ship on the sea", "un bateau sur la mer"), Pair("wind", "vent")]
 TOKENIZER = Tokenizer.byte_bpe([text for pair in PAIRS for text in pair[:2]] * 9, 280, end_token=True)

@@ -1,0 +1,1 @@
+"""Generation: a recurrent language model of a text, trained on windows that carry the state."""

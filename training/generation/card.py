@@ -1,0 +1,88 @@
+"""What a language model's card says, with a sample of its text: ancestral sampling in torch, one token at a time."""
+
+from typing import Any
+
+import torch
+
+from models.network.language_model import LanguageModel
+from models.tokenizer import Tokenizer
+from training.card import CELL_NAMES, CardParts, indented, token_unit
+from training.generation.recipe import GenerationRecipe
+
+
+def card_parts(
+    recipe: GenerationRecipe, model: LanguageModel, tokenizer: Tokenizer, data: dict[str, Any], example: str
+) -> CardParts:
+    """The task's part of the card.
+
+    Args:
+        recipe: what was done.
+        model: the network that is published.
+        tokenizer: its tokenizer.
+        data: origin and sizes.
+        example: text that the model wrote.
+    """
+    config = model.config
+    unit = token_unit(tokenizer)
+    split = "names" if data["name"] == "names" else "characters"
+    order = "after a shuffle with a fixed seed" if data["name"] == "names" else "in the order of the text"
+    tied = ", tied to the embedding" if config.tied_embeddings else ""
+    return CardParts(
+        what=f"A recurrent language model: it continues text, {unit[:-1]} by {unit[:-1]}, in the manner of "
+        f"{data['title']}.",
+        data=f"{data['title']}, from {data['upstream']}. Licence as the source states it: {data['licence']}.\n"
+        f"The last {recipe.data.validation_share:.0%} of the {split} ({order}) are the validation part: "
+        f"{data['train_tokens']:,} tokens for training, {data['validation_tokens']:,} for validation.",
+        architecture=f"{config.num_layers} x {CELL_NAMES[config.kind]}, hidden size {config.hidden_size}; embedding "
+        f"{config.embedding_size}; linear head over {config.vocab_size} {unit}{tied}",
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        measured="On the validation part, read once from its beginning to its end with the state carried all the way, "
+        "with the weights as they are published. Every token but the first counts; a document's end counts as one "
+        "character.",
+        sections={
+            "What it writes": f"{NUM_TOKENS} tokens from a beginning, temperature {TEMPERATURE}:\n\n{indented(example)}"
+        },
+        limits="It knows the words and habits of its training text and nothing else. What it writes may be wrong, "
+        f"senseless or offensive, as its training text may be. {_alphabet_limit(tokenizer)}",
+    )
+
+
+def _alphabet_limit(tokenizer: Tokenizer) -> str:
+    if tokenizer.kind == "character":
+        return "A character that the training part does not hold is read as `<unk>`."
+    return "It reads any text, but has learnt only the language of its training text."
+
+
+NUM_TOKENS = 400
+TEMPERATURE = 0.8
+
+
+def sample(model: LanguageModel, tokenizer: Tokenizer, *, seed: int) -> str:
+    """Text that the model writes after an end token, or after a line end where its tokenizer has no end token.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        tokenizer: the model's.
+        seed: of the sample.
+
+    Returns:
+        NUM_TOKENS tokens at TEMPERATURE as text; document ends are shown as line ends.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    end = tokenizer.end_id
+    token = end if end is not None else tokenizer.encode("\n")[-1]
+    state = model.recurrent.zero_state(1)
+    ids: list[int] = []
+    with torch.no_grad():
+        for _ in range(NUM_TOKENS):
+            logits, state = model(torch.tensor([[token]]), state)
+            weights = torch.softmax(logits[0, -1].double() / TEMPERATURE, dim=-1)
+            token = int(torch.multinomial(weights, 1, generator=generator))
+            ids.append(token)
+    pieces: list[list[int]] = [[]]
+    for token in ids:
+        if token == end:
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    return "\n".join(tokenizer.decode(piece) for piece in pieces)

@@ -1,0 +1,66 @@
+"""The recipe of generation."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.cells import CellKind
+from models.config import FrozenModel, LanguageModelConfig, Probability, Size
+from training.recipe import Recipe, Share, check_lanes, unfit
+
+DatasetName = Literal["tiny-shakespeare", "war-and-peace", "names", "builtin", "text-file"]
+
+
+class DataSection(FrozenModel):
+    """Which text, and how it is split."""
+
+    dataset: DatasetName
+    path: str | None = None  # with dataset text-file: the file, UTF-8, plain or .gz
+    max_characters: Annotated[int, Field(ge=100)] | None = None  # with dataset builtin: keep the first so many
+    validation_share: Share = 0.1  # the last so much of the text; of shuffled documents where there are several
+
+    @model_validator(mode="after")
+    def _options_fit_the_dataset(self) -> Self:
+        if self.path is None and self.dataset == "text-file":
+            raise unfit("dataset text-file needs data.path, such as data.path=my.txt")
+        if self.path is not None and self.dataset != "text-file":
+            raise unfit(f"data.path goes with dataset text-file, not with {self.dataset}; leave it out")
+        if self.max_characters is not None and self.dataset != "builtin":
+            raise unfit(f"data.max_characters goes with dataset builtin, not with {self.dataset}; leave it out")
+        return self
+
+
+class ModelSection(FrozenModel):
+    """The architecture without its vocabulary, whose size the tokenizer decides."""
+
+    kind: CellKind
+    embedding_size: Size
+    hidden_size: Size
+    num_layers: Annotated[int, Field(ge=1, le=64)]
+    dropout: Probability = 0.0
+    tied_embeddings: bool = False
+
+    def config(self, vocab_size: int) -> LanguageModelConfig:
+        """The whole architecture's configuration."""
+        return LanguageModelConfig(vocab_size=vocab_size, **self.model_dump())
+
+
+class BatchSection(FrozenModel):
+    """What one training step reads."""
+
+    lanes: Size  # parts of the text that are read in parallel, each with its own state; divided among the devices
+    window: Size  # the most tokens of a lane between two updates; gradients go back this far, states further
+
+
+class GenerationRecipe(Recipe):
+    """A language model's run."""
+
+    task: Literal["generation"]
+    data: DataSection
+    model: ModelSection
+    batch: BatchSection
+
+    @model_validator(mode="after")
+    def _each_device_has_a_lane(self) -> Self:
+        check_lanes("batch.lanes", self.batch.lanes, self.trainer)
+        return self

@@ -1,0 +1,144 @@
+"""Generation as a task: windows of a token stream, nats per token."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from models.config import LanguageModelConfig
+from models.errors import ConfigError
+from models.network.language_model import LanguageModel
+from models.tokenizer import Tokenizer
+from training.card import CardParts
+from training.data import texts
+from training.data.corpus import Corpus
+from training.generation.card import card_parts, sample
+from training.generation.module import GenerationModule, mean_nats
+from training.generation.recipe import DataSection, GenerationRecipe
+from training.generation.windows import Windows, num_characters, stream_from_documents
+from training.shard import ALONE, Shard
+from training.stage import Validation
+from training.task import Measured, Task
+
+VALIDATION_WINDOW = 1024  # tokens; the state is carried, so the figure does not depend on it
+
+
+class GenerationTask(Task[GenerationRecipe, Corpus]):
+    """See training.task.Task.
+
+    Args:
+        recipe: what to do.
+        corpus: the text.
+        tokenizer: trained on its training part.
+        batches: of the training part.
+        validation: the validation part.
+        sizes: train_tokens, validation_tokens, and validation_characters in all but the first validation token.
+    """
+
+    unit: ClassVar[str] = "token"
+    module: GenerationModule
+
+    def __init__(
+        self,
+        recipe: GenerationRecipe,
+        corpus: Corpus,
+        tokenizer: Tokenizer,
+        *,
+        batches: Windows,
+        validation: Windows,
+        sizes: dict[str, int],
+    ) -> None:
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.batches = batches
+        self.sizes = sizes
+        model = LanguageModel(recipe.model.config(tokenizer.vocab_size))
+        self.module = GenerationModule(model)
+        self._corpus = corpus
+        self._validation = validation
+
+    @staticmethod
+    def read(recipe: GenerationRecipe) -> Corpus:
+        """The text that the recipe names."""
+        return load_corpus(recipe.data)
+
+    @classmethod
+    def prepared(cls, recipe: GenerationRecipe, corpus: Corpus) -> Self:
+        """See Task."""
+        if recipe.tokenizer.vocab_size is None:
+            tokenizer = Tokenizer.character(corpus.train, end_token=corpus.has_ends)
+        else:
+            tokenizer = Tokenizer.byte_bpe(corpus.train, recipe.tokenizer.vocab_size, end_token=corpus.has_ends)
+        train = stream_from_documents(corpus.train, tokenizer, has_ends=corpus.has_ends)
+        validation = stream_from_documents(corpus.validation, tokenizer, has_ends=corpus.has_ends)
+        sizes = {
+            "train_tokens": len(train),
+            "validation_tokens": len(validation),
+            "validation_characters": num_characters(validation[1:], tokenizer),
+        }
+        return cls(
+            recipe,
+            corpus,
+            tokenizer,
+            batches=Windows(train, lanes=recipe.batch.lanes, length=recipe.batch.window),
+            validation=Windows(validation, lanes=1, length=VALIDATION_WINDOW),
+            sizes=sizes,
+        )
+
+    def validate(self, shard: Shard) -> Validation:
+        """Nats per token and per character, and perplexity; the best epoch has the fewest nats.
+
+        One process reads the whole text: its state is carried from the first token to the last.
+        """
+        own = mean_nats(self.module.model, self._validation) if shard.rank == 0 else 0.0
+        (nats,) = shard.total([own])
+        characters_per_token = self.sizes["validation_characters"] / (self.sizes["validation_tokens"] - 1)
+        figures = {
+            "validation_nats_per_token": nats,
+            "validation_nats_per_character": nats / characters_per_token,
+            "validation_perplexity": math.exp(min(nats, 700.0)),  # of a lost model too: math.exp overflows above 709
+        }
+        return Validation(figures, rank=(nats,))
+
+    def measure(self) -> Measured:
+        """The same figures of the published weights."""
+        return Measured(self.validate(ALONE).figures)
+
+    @property
+    def config(self) -> LanguageModelConfig:
+        """See Task."""
+        return self.module.model.config
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """See Task."""
+        return {**asdict(self._corpus.origin), "name": self._corpus.name, "sha256": self._corpus.sha256}
+
+    def card_parts(self, measured: Measured) -> CardParts:  # noqa: ARG002 - the figures alone say it all
+        """See Task."""
+        example = sample(self.module.model, self.tokenizer, seed=self.recipe.seed)
+        data = {**self.data, **self.sizes}
+        return card_parts(self.recipe, self.module.model, self.tokenizer, data, example)
+
+
+def load_corpus(section: DataSection) -> Corpus:
+    """Read the data set that a recipe names.
+
+    Raises:
+        DataError: it is absent or malformed.
+        ConfigError: a text file without its path.
+    """
+    share = section.validation_share
+    match section.dataset:
+        case "tiny-shakespeare":
+            return texts.tiny_shakespeare(share)
+        case "war-and-peace":
+            return texts.war_and_peace(share)
+        case "names":
+            return texts.names(share)
+        case "builtin":
+            return texts.builtin(share, section.max_characters)
+        case "text-file":
+            if section.path is None:
+                raise ConfigError("data.path is missing; name the text file: data.path=my.txt")
+            return texts.text_file(Path(section.path), share)

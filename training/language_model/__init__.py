@@ -1,1 +1,0 @@
-"""The language model: a text, windows that carry the state, nats per token."""

@@ -1,0 +1,108 @@
+"""What a run shows: bar and lines on the terminal, epochs.jsonl, the loss curve."""
+
+import io
+import json
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from training.progress import EpochFigures, Progress
+from training.stage import Stage
+
+
+class Report:
+    """The bar on the terminal: epoch, batches, running loss, time left. Off a terminal, one line for each epoch.
+
+    Args:
+        stage: what is trained.
+        progress: where the run stands; the trainer changes it.
+        is_shown: False for the processes that print nothing.
+    """
+
+    def __init__(self, stage: Stage[Any], progress: Progress, *, is_shown: bool) -> None:
+        self._stage = stage
+        self._progress = progress
+        self._console = Console(file=sys.stderr, quiet=not is_shown)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                   TimeRemainingColumn())  # fmt: skip
+        self._bar = Bar(*columns, console=self._console, disable=not (is_shown and self._console.is_terminal))
+        self._line = self._bar.add_task("")
+
+    def __enter__(self) -> Self:
+        if self._progress.epoch or self._progress.position:
+            self._console.print(f"resuming at epoch {self._progress.epoch + 1}, batch {self._progress.position + 1}")
+        self._bar.start()
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        self._bar.stop()
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            self._console.print("stopped; the same command resumes from the last checkpoint")
+
+    def start_epoch(self) -> None:
+        """A new bar."""
+        progress = self._progress
+        total = self._stage.batches.num_batches(progress.epoch)
+        self._bar.reset(self._line, total=total, completed=progress.position)
+
+    def update(self) -> None:
+        """Advance."""
+        progress = self._progress
+        loss = progress.loss_sum / max(1, progress.num_targets)
+        text = f"epoch {progress.epoch + 1}/{self._stage.recipe.epochs} loss {loss:.3f}"
+        self._bar.update(self._line, completed=progress.position, description=text)
+
+    def finish_epoch(self) -> None:
+        """Print the line of the epoch."""
+        figures = self._progress.history[-1]
+        is_best = self._progress.best_epoch == figures.epoch
+        losses = [f"training {value:.4f} {_words(name, 'train_')}" for name, value in figures.losses.items()]
+        measured = [f"{value:.4f} {_words(name, 'validation_')}" for name, value in figures.validation.items()]
+        self._console.print(
+            f"epoch {figures.epoch}/{self._stage.recipe.epochs}: {', '.join(losses)}, "
+            f"validation {', '.join(measured)}, "
+            f"{figures.seconds:.0f} s{', best' if is_best else ''}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+def epoch_lines(history: Iterable[EpochFigures]) -> str:
+    """JSON lines of the epochs' figures."""
+    return "".join(json.dumps(figures.flat()) + "\n" for figures in history)
+
+
+def loss_curve(progress: Progress, title: str, unit: str) -> bytes:
+    """A PNG of training and validation loss by epoch, in nats per unit, with the best epoch marked."""
+    epochs = [figures.epoch for figures in progress.history]
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    axes = FigureCanvasAgg(figure).figure.add_subplot()
+    training = [item.losses[f"train_nats_per_{unit}"] for item in progress.history]
+    validation = [item.validation[f"validation_nats_per_{unit}"] for item in progress.history]
+    axes.plot(epochs, training, "o-", label="training, with dropout")
+    axes.plot(epochs, validation, "o-", label="validation")
+    if progress.best_epoch:
+        best = (progress.best_epoch, validation[progress.best_epoch - 1])
+        axes.plot(*best, "k*", markersize=12)
+        axes.annotate(f"{best[1]:.3f}", best, (0, 12), ha="center",
+                      textcoords="offset points")  # fmt: skip
+    axes.set(title=title, xlabel="epoch", ylabel=f"nats per {unit}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _words(name: str, prefix: str) -> str:
+    """validation_nats_per_token -> nats/token."""
+    return name.removeprefix(prefix).replace("_per_", "/").replace("_", " ")
