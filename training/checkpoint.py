@@ -1,6 +1,6 @@
 """A checkpoint: everything that a run needs to resume as if it had never stopped, in one file.
 
-It holds tensors, numbers and strings only and is read with `weights_only=True`: loading runs no code. It is written
+It has tensors, numbers and strings only and is read with `weights_only=True`: loading runs no code. It is written
 under another name and renamed, so a file of that name is whole.
 """
 

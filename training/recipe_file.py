@@ -124,7 +124,7 @@ def with_overrides(plain: Any, overrides: list[str]) -> Any:
 
 
 def _below(section: Any, key: str) -> Any:
-    """What a section holds under a key, an empty section where there is none; None where it can hold nothing."""
+    """What a section has under a key, an empty section where there is none; None where it can have no keys."""
     if isinstance(section, list) and key.isdecimal() and int(key) < len(section):
         return section[int(key)]
     return section.setdefault(key, {}) if isinstance(section, dict) else None
@@ -134,12 +134,12 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's floats."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that stands twice."""
+        """Refuse a key that is given twice."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 

@@ -45,7 +45,7 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
 
     Args:
         recipe: what to do.
-        fresh: begin again, whatever the run folder holds.
+        fresh: begin again, whatever the run folder has.
         command: how a user would start this run, for the card.
 
     Returns:
@@ -82,7 +82,7 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
 
 
 def _check_writable(key: str, folder: Path) -> None:
-    """Before the training rather than after it: the folder, or what it will be made in, can be written into."""
+    """Checked before the training: the folder, or the one it will be made in, can be written into."""
     there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         raise ConfigError(f"{key}: {there} is not a folder that can be written into; name another one ({key}=FOLDER).")
@@ -178,7 +178,7 @@ def provenance(task: Task[Any, Any], progress: Progress, measured: Measured, *, 
     Args:
         task: what was trained; of its recipe, keys that no weight depends on are left out.
         progress: the finished run.
-        measured: what stands behind the metrics goes in.
+        measured: its details, such as confusion counts, are included.
         command: how a user starts this run again.
     """
     facts = {

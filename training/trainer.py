@@ -153,7 +153,7 @@ class _Trainer:
         self._since = time.monotonic()
 
     def _save(self) -> None:
-        """Write a checkpoint; no process goes on before it is on the disk."""
+        """Write a checkpoint; no process continues before it is on the disk."""
         states = self._shard.gathered(None if self._state is None else self._state.cpu())
         generators, *other_generators = self._shard.gathered(random_state())
         if self._shard.rank == 0:

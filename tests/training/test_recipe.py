@@ -136,7 +136,7 @@ def test_the_shipped_recipes_are_named_by_their_real_path(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2", "line 2: key 'a' stands twice"),
+        ("a: 1\na: 2", "line 2: key 'a' is given twice"),
         ("a: [1", "correct the YAML"),
         ("just words", "valid dictionary"),
         ("", "valid dictionary"),

@@ -11,7 +11,7 @@ from models.config import LanguageModelConfig
 from models.errors import BundleError, ConfigError, DataError
 from models.network.language_model import LanguageModel
 from tests.training.conftest import RecipeMaker
-from training.generation.module import mean_nats
+from training.generation.evaluation import mean_nats
 from training.generation.windows import Windows
 from training.run import run
 

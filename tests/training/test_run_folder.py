@@ -20,12 +20,13 @@ def test_a_changed_recipe_is_refused_with_the_keys_and_the_way_out(tmp_path: Pat
 
 
 def test_a_folder_of_an_earlier_version_is_of_the_same_run(tmp_path: Path) -> None:
-    rest = {"trainer": TrainerSection(accelerator="cpu").model_dump(), "seed": 1}
+    trainer = TrainerSection(accelerator="cpu").model_dump()
+    rest = {"task": "generation", "seed": 1}
     with RunFolder.opened(tmp_path) as folder:
         folder.recipe.write_text('{"task": "language-model", "accelerator": "cpu", "seed": 1, "data_sha256": "d1"}')
-        folder.claim({"task": "generation", **rest}, "d1")
+        folder.claim({**rest, "trainer": trainer}, "d1")
         with pytest.raises(ConfigError, match=r"trainer\.devices \(1 there, 2 now\)\. "):
-            folder.claim({"task": "generation", **rest, "trainer": {**rest["trainer"], "devices": 2}}, "d1")
+            folder.claim({**rest, "trainer": {**trainer, "devices": 2}}, "d1")
 
 
 def test_data_by_another_path_is_the_same_run_while_its_digest_is(tmp_path: Path) -> None:

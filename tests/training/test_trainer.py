@@ -29,7 +29,7 @@ def weights_of(recipe: TranslationRecipe, size: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(3)
     corpus = TranslationTask.read(recipe)
     task = TranslationTask.prepared(recipe, corpus)
-    task.batches = Listed([encoded(pair, task.tokenizer) for pair in corpus.train[:20]], size)  # type: ignore[assignment]
+    task.batches = Listed([encoded(pair, task.tokenizer) for pair in corpus.train[:20]], size)
     fabric = fabric_of(recipe.trainer)
     with RunFolder.opened(recipe.run_path) as folder, launched(fabric) as shard:
         folder.clear()

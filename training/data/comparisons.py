@@ -1,8 +1,8 @@
 """Sentences of two comparisons joined by "but", made here: for a machine with no data.
 
-What comes after "but" is what the guest takes home: the label is the second comparison's, "better" and "not worse"
-being praise, "worse" and "not better" blame. The first one says the opposite. Each sentence has a twin with the two
-comparisons exchanged, so the same words and the other label: nothing that only counts words can do better than chance.
+The label is that of the second comparison: "better" and "not worse" are positive, "worse" and "not better" negative.
+The first one says the opposite. Each sentence has a twin with the two comparisons exchanged, so with the same words and
+the other label: a model that only counts words cannot do better than chance.
 """
 
 import hashlib

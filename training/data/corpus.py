@@ -24,7 +24,7 @@ class Origin:
 class Corpus:
     """A data set in memory, already split.
 
-    A text in one piece is one document; with several, the stream that training reads holds an end token after each.
+    A text in one piece is one document; with several, the stream that training reads has an end token after each.
     """
 
     name: str

@@ -100,7 +100,7 @@ def labels_file(path: Path, validation_share: float) -> LabelCorpus:
 
 
 def _check_one_label_each(rows: Sequence[Sequence[str]], path: Path) -> None:
-    """Raises DataError for the first text that stands under two labels, naming both lines."""
+    """Raises DataError for the first text that has two labels, naming both lines."""
     seen: dict[str, tuple[int, str]] = {}
     for number, row in enumerate(rows, 1):
         text, label = row[0].strip(), row[1].strip()

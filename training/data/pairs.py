@@ -33,7 +33,7 @@ class PairCorpus:
     validation: tuple[Pair, ...]
     sha256: str  # of the raw bytes that were read
     notice: str = ""  # what the source asks of models made from it, for the card
-    may_quote: bool = False  # whether examples of it may stand on the card
+    may_quote: bool = False  # whether the card may quote examples of it
 
 
 def without_repetitions(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
@@ -45,7 +45,7 @@ def without_repetitions(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
 def split_by_source(
     pairs: Sequence[Pair], validation_share: float, name: str
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Split at random with a fixed seed, so that no source stands in both parts.
+    """Split at random with a fixed seed, so that no source is in both parts.
 
     Raises:
         DataError: a part would be empty.
@@ -119,7 +119,7 @@ MULTI30K = Origin(
     licence="stated for the images only; the text is usually quoted as CC BY-NC-SA 4.0",
 )
 MULTI30K_LANGUAGES = [frozenset(both) for both in ({"en", "de"}, {"en", "fr"}, {"de", "fr"})]
-MULTI30K_PLACEHOLDER = "@@"  # stands alone on two lines of train.de, where there is no translation
+MULTI30K_PLACEHOLDER = "@@"  # alone on two lines of train.de, where there is no translation
 MULTI30K_NOTICE = "Not for commercial use."
 
 
@@ -155,7 +155,7 @@ def pairs_file(path: Path, languages: Languages, validation_share: float) -> Pai
 
     Args:
         path: the file; further columns are ignored.
-        languages: what stands in the two columns.
+        languages: of the two columns.
         validation_share: of the different sources, drawn with a fixed seed.
 
     Raises:

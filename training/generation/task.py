@@ -13,7 +13,8 @@ from training.card import CardParts
 from training.data import texts
 from training.data.corpus import Corpus
 from training.generation.card import card_parts, sample
-from training.generation.module import GenerationModule, mean_nats
+from training.generation.evaluation import mean_nats
+from training.generation.module import GenerationModule
 from training.generation.recipe import DataSection, GenerationRecipe
 from training.generation.windows import Windows, num_characters, stream_from_documents
 from training.shard import ALONE, Shard

@@ -1,4 +1,4 @@
-"""Documents as one token stream, the stream as lanes read side by side, lanes as windows read one after the other.
+"""Documents as one token stream, the stream as lanes read in parallel, a lane as consecutive windows.
 
 This is truncated backpropagation through time (Williams & Peng 1990): lane b of window k + 1 continues where lane b of
 window k stopped, so the state can be carried. Every token but the first is a target exactly once.

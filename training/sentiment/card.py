@@ -30,7 +30,7 @@ def card_parts(
     labels = [table_cell(label) for label in mix.labels]
     tables = [_confusion_table(name, counts, labels) for name, counts in details["confusion"].items()]
     return CardParts(
-        what=f"A recurrent classifier of sentiment: it distinguishes {', '.join(labels)}.",
+        what=f"A recurrent classifier of sentiment: {', '.join(labels)}.",
         data=_data(mix, data),
         architecture=_architecture(model, tokenizer),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),

@@ -4,7 +4,7 @@ One layer reads from the left and predicts the next token, the other from the ri
 weights, and the embedding's, are where the classifier starts (Dai & Le 2015, section 3; in both directions as Peters
 et al. 2018).
 
-The loss is a sampled softmax in each direction: the right token is told from K drawn ones instead of from all V
+The loss is a sampled softmax in each direction: the right token is compared with K drawn ones instead of with all V
 (importance sampling, Bengio & Senecal 2008; one draw for a whole window). From each logit the logarithm of how often
 its token is expected among the draws is subtracted (Jean et al. 2015, section 3.1), so the weights learn the
 probabilities of the full softmax.
@@ -60,7 +60,7 @@ class TwoWayWindows:
     Args:
         ids: int64 [num_tokens].
         directions: 1 or 2.
-        lanes: parts read side by side.
+        lanes: parts read in parallel.
         length: the most time steps in a window.
         weights: float64 [V], how likely each token is to be drawn as a negative; they sum to 1.
         negatives: K.
@@ -110,7 +110,7 @@ class TwoWayLanguageModel(nn.Module):
 
     Args:
         recurrent: the classifier's stack; its kind, sizes and directions count, its depth does not.
-        counts: how often each token stands in the text, [V]; the output's bias begins as their log-frequencies.
+        counts: how often each token occurs in the text, [V]; the output's bias begins as their log-frequencies.
         dropout: on embeddings and on what the layers give.
     """
 

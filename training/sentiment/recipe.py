@@ -114,7 +114,7 @@ class PretrainingSection(FrozenModel):
     epochs: Size
     lanes: Size  # parts of the text that are read in parallel; divided among the devices
     window: Size  # tokens of a lane between two updates
-    negatives: Size  # wrong tokens drawn for a window, that each right one is told from
+    negatives: Size  # wrong tokens drawn for a window, compared with each right one
     dropout: Probability = 0.0  # on embeddings and outputs
     optimizer: OptimizerSection
     schedule: ScheduleSection

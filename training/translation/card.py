@@ -29,7 +29,7 @@ def card_parts(
         + (f"{data['notice']}\n" if data["notice"] else "")
         + f"{data['train_pairs']:,} pairs for training ({data['train_target_tokens']:,} target tokens), "
         f"{data['validation_pairs']:,} for validation; "
-        f"{data['validation_sources_in_training']:,} of the validation sources stand in the training part, too.",
+        f"{data['validation_sources_in_training']:,} of the validation sources are also in the training part.",
         architecture=_architecture(model, tokenizer),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         measured="On the validation part, with the weights as they are published, by PyTorch. Nats per target token "

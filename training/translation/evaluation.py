@@ -104,7 +104,7 @@ def _search(model: Translator, rows: list[list[int]], end_id: int, options: Tran
     searches = [BeamSearch(options, end_id=end_id, source_length=len(row), keep_attention=False) for row in rows]
     lengths = torch.tensor([len(row) for row in rows])
     memory, keys, state = model.encode(padded(rows), lengths)
-    live = list(range(len(rows)))  # the searches that go on
+    live = list(range(len(rows)))  # the searches that are not finished
     while live:
         tokens = np.concatenate([searches[i].tokens for i in live])
         owner = torch.tensor([i for i in live for _ in searches[i].tokens])  # each row's source
