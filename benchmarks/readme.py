@@ -60,7 +60,7 @@ def document(results: Path, pictures: Path) -> str:
     if earlier:
         parts.append(
             f"**The serving figures of {', '.join(earlier)} were measured with the engine before lanes** (commit "
-            "897e3e8 is the last that has it; the results were recorded in commits 5067c94 to ca0fce8, just before it). "
+            "897e3e8 is the last that has it; the results were recorded in commits 5067c94 to ca0fce8, just before). "
             "They say nothing of the present engine and are to be measured again."
         )
     parts.append(_markdown(_HEAD, [row for each in found.values() for row in _targets(each)]))
