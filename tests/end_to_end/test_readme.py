@@ -1,4 +1,4 @@
-"""The README's commands run and give what it says; its tree names every folder."""
+"""The README's commands run and give what it says; the tree in CONTRIBUTING.md names every folder."""
 
 import json
 import re
@@ -76,7 +76,8 @@ def test_there_are_commands_to_try() -> None:
 def test_the_tree_names_every_folder() -> None:
     files = subprocess.run(["git", "ls-files"], check=True, capture_output=True, text=True).stdout.splitlines()
     folders = {str(parent) for file in files for parent in Path(file).parents} - {"."}
-    tree = README[README.index("## Where things are") :]
+    contributing = Path("CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = contributing[contributing.index("## Where things are") :]
     for folder in sorted(folders):
         if folder.startswith(("tests/", "artifacts/")):
             continue  # tests mirror the source; bundles are listed by the server

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-DOCUMENT = Path(__file__).parents[4] / "docs" / "export.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "export.md"
 
 
 def section() -> str:
