@@ -23,6 +23,7 @@ def test_a_window_of_slow_steps_is_short_and_the_first_is_one_step() -> None:
     assert window.choose(1, 100) == 1  # not known yet
 
 
-def test_other_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_steps 3"):
-        WindowLength(3)
+def test_a_limit_between_two_lengths_gives_the_shorter() -> None:
+    window = WindowLength(3)
+    window.ran(1, 1, 0.0001)
+    assert window.choose(1, 100) == 2
