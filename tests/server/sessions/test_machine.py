@@ -257,7 +257,7 @@ class SessionsMachine(RuleBasedStateMachine):
     # What must come of it.
 
     def check_idle(self) -> None:
-        """Nobody waits: the engine comes to rest, after the call that it may have begun before it heard of it."""
+        """Nobody waits: the engine comes to rest, after the call that it may have begun before that."""
         (served,) = self.service.registry.models
         late = time.monotonic() + TIMEOUT
         while served.engine.gauges.num_running or served.engine.gauges.num_waiting:
