@@ -155,6 +155,7 @@ class BeamBatch:
         """All searches leave: a call has failed."""
         while self.rows:
             self.remove(self.rows[-1])
+        self._num_used = 0  # sources that were put for a step that failed would keep their slots
 
     def num_wanted(self, most: int) -> int:
         """See RowBatch."""
