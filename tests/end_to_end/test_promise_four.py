@@ -160,6 +160,54 @@ def test_rows_beside_others_whose_numbers_are_not_finite_are_answered_as_alone(
     assert len(answers) // 5 < num_errors < len(answers) * 4 // 5
 
 
+READING = ({"RNNSERVE_LIGHT_ROWS": "0"}, {"RNNSERVE_LIGHT_ROWS": "64", "RNNSERVE_FORCED_TOKENS": "0"})
+
+
+@pytest.mark.parametrize("environment", READING, ids=["by windows", "by calls"])
+def test_only_logits_that_a_token_is_chosen_from_count_and_no_state_that_is_not_finite_is_kept(
+    broken_store: tuple[Path, Models], environment: dict[str, str], tmp_path: Path
+) -> None:
+    """In fp32: a quantized network makes finite numbers of a state that is not."""
+    store, models = broken_store
+    arguments = ("--models", models.generation[0], "--set", "fp32")
+    with real_server(store, *arguments, log=tmp_path / "log", environment=environment) as server:
+
+        def ask(prompt: str, status: int = 200, **fields: Any) -> dict[str, Any]:
+            options = {"temperature": 0, "max_tokens": 1, **fields}
+            answer = server.client.post("/v1/generate", json={"prompt": prompt, **options})
+            assert answer.status_code == status, answer.text
+            content: dict[str, Any] = answer.json()
+            assert status == 200 or "not finite" in content["error"]["message"]
+            return content
+
+        for character in (NAN, INFINITE, NOTHING):
+            ask(f"ab{character}cd")
+            ask(f"abcd{character}", 500)
+            for options in ({"logprobs": 2}, {"presence_penalty": 1}, {"top_k": 3, "temperature": 1}, {"n": 3}):
+                ask(f"ab{character}cd", **options)
+                ask(f"abcd{character}", 500, **options)
+        ask(f"abcd{HALF}")
+        ask(f"abcd{STATE}")  # a token is chosen from these logits: those after it are not finite
+        ask(f"abcd{STATE}e", 500)
+
+        prompt = "a" * 30 + STATE + "b" * 40
+        assert ask("a" * 71)["usage"]["cached_tokens"] == 0
+        for _ in range(2):
+            ask(prompt, 500)
+        assert ask("a" * 71)["usage"]["cached_tokens"] > 0
+        counts = [ask(prompt[:length])["usage"]["cached_tokens"] for length in (31, 31)]
+        assert counts[1] in (0, 30), "the state after 30 tokens at most"
+
+        session = server.client.post("/v1/sessions", json={}).json()["id"]
+        ask("ab", session=session)
+        ask(f"cd{STATE}", 500, session=session)
+        assert server.client.get(f"/v1/sessions/{session}").json()["tokens"] == 3
+        other = server.client.post("/v1/sessions", json={}).json()["id"]
+        ask("ab", session=other)
+        fields = {"max_tokens": 5, "min_tokens": 5}
+        assert ask("c", session=session, **fields)["choices"] == ask("c", session=other, **fields)["choices"]
+
+
 @pytest.mark.slow
 def test_500_rows_beside_others_whose_numbers_are_not_finite_are_answered_as_alone(
     broken_store: tuple[Path, Models], tmp_path: Path
