@@ -37,9 +37,14 @@ class Known(Protocol):
         num_items: prompts, sources or texts.
     """
 
-    keys: frozenset[Key]
-    is_broken: bool
-    num_items: int
+    @property
+    def keys(self) -> frozenset[Key]: ...
+
+    @property
+    def is_broken(self) -> bool: ...
+
+    @property
+    def num_items(self) -> int: ...
 
     def check(self, outputs: Sequence[Any]) -> bool:
         """Compare the first or all outputs, in the order in which they came, with what they must be; whether it is all.
