@@ -6,7 +6,7 @@ import httpx
 import orjson
 import pytest
 
-from benchmarks.overload_requests import HALVES, MALFORMED, SHARES, Ask, asks
+from benchmarks.operation.overload_requests import HALVES, MALFORMED, SHARES, Ask, asks
 from benchmarks.serving.client import connector
 from benchmarks.serving.loops import run
 from tests.server.running import Running, running
