@@ -46,6 +46,7 @@ def test_a_bare_loop_feeds_the_state_back_and_runs_on_every_core() -> None:
     loop = BoundLoop(session, inputs, feeds_back=True)
     for _ in range(3):
         loop()
+    state = inputs["state"]
     for _ in range(6):
         (state,) = session.run(["new_state"], {"token": inputs["token"], "state": state})
     after: Any = loop.state
