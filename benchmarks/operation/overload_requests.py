@@ -94,7 +94,8 @@ def asks(characters: Sequence[str], seed: int) -> Iterator[Ask]:
 
 
 def _malformed(name: str, body: bytes, status: int, path: str = PATH, headers: Mapping[str, str] | None = None) -> Ask:
-    return Ask("malformed", name, body, frozenset({status}), path, headers or {})
+    allowed = {status, 429} if path == PATH else {status}  # the permit comes before the body
+    return Ask("malformed", name, body, frozenset(allowed), path, headers or {})
 
 
 MALFORMED = (
