@@ -266,7 +266,7 @@ class SessionsMachine(RuleBasedStateMachine):
                 call.verdict = "works"
                 call.go.set()
             self.gate.held.clear()
-            time.sleep(0.0002)
+            self.loop.run_until_complete(asyncio.sleep(0.0002))  # a call that came meanwhile is held
         self.settle()
         assert not self.gate.held
 
