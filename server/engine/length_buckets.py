@@ -8,9 +8,7 @@ from runtime.padding import padded_length
 Item = TypeVar("Item")
 
 
-def similar_lengths(
-    items: Sequence[Item], length: Callable[[Item], int], max_tokens: int, max_items: int
-) -> list[Item]:
+def length_bucket(items: Sequence[Item], length: Callable[[Item], int], max_tokens: int, max_items: int) -> list[Item]:
     """The first item and those that are read with it in one call.
 
     Only texts whose padded length has as many binary digits as the first's, so that less than half of what is read is

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.padding import padded_length
-from server.engine.length_buckets import similar_lengths
+from server.engine.length_buckets import length_bucket
 
 
 class Item:
@@ -15,7 +15,7 @@ def test_the_first_goes_with_others_of_similar_length_within_the_budget(
     lengths: list[int], budget: int, most: int
 ) -> None:
     items = [Item(length) for length in lengths]
-    found = similar_lengths(items, lambda item: item.length, budget, most)
+    found = length_bucket(items, lambda item: item.length, budget, most)
     assert items[0] in found
     assert len(set(found)) == len(found) <= most
     padded = [padded_length(item.length) for item in found]
@@ -26,5 +26,5 @@ def test_the_first_goes_with_others_of_similar_length_within_the_budget(
 
 def test_the_nearest_in_length_go_first() -> None:
     items = [Item(length) for length in (100, 64, 127, 96, 104, 70)]
-    found = similar_lengths(items, lambda item: item.length, 3 * 112, 64)
+    found = length_bucket(items, lambda item: item.length, 3 * 112, 64)
     assert [item.length for item in found] == [96, 100, 104]

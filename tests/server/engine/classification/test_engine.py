@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from server.engine.batch.engine import BatchEngine
-from server.engine.batch.request import Text, TextBatch
-from server.engine.batch.scheduler import BatchScheduler
+from server.engine.classification.engine import ClassificationEngine
+from server.engine.classification.request import TextBatch
+from server.engine.classification.scheduler import ClassificationScheduler
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import FakeSequenceRunner
@@ -20,7 +20,7 @@ BAD = 500  # a token that is in no vocabulary
 
 @dataclass
 class Rig:
-    engine: BatchEngine
+    engine: ClassificationEngine
     sequences: FakeSequenceRunner
     counts: Counts
 
@@ -41,8 +41,10 @@ async def rig(
     max_rows: int = 64, max_tokens: int = 1024, *, num_lanes: int = 1, long_tokens: int = 1 << 20
 ) -> AsyncIterator[Rig]:
     sequences, counts = FakeSequenceRunner(VOCAB_SIZE), Counts()
-    scheduler: BatchScheduler[Text] = BatchScheduler(max_rows=max_rows, max_tokens=max_tokens, long_tokens=long_tokens)
-    engine = BatchEngine("fake", "classify", lambda: sequences, scheduler, num_lanes=num_lanes, observer=counts)
+    scheduler = ClassificationScheduler(max_texts=max_rows, max_tokens=max_tokens, long_tokens=long_tokens)
+    engine = ClassificationEngine(
+        "fake", "classify", lambda: sequences, scheduler, num_lanes=num_lanes, observer=counts
+    )
     engine.start(asyncio.get_running_loop())
     try:
         yield Rig(engine, sequences, counts)

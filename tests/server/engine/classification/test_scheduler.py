@@ -1,17 +1,9 @@
-from dataclasses import dataclass
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.padding import padded_length
-from server.engine.batch.scheduler import BatchScheduler
-
-
-@dataclass(eq=False)
-class Text:
-    tokens: list[int]
-    outputs: int
-
+from server.engine.classification.request import Text, TextBatch
+from server.engine.classification.scheduler import ClassificationScheduler
 
 TEXTS = st.tuples(st.integers(1, 500), st.integers(0, 4))
 
@@ -24,7 +16,8 @@ TEXTS = st.tuples(st.integers(1, 500), st.integers(0, 4))
 def test_every_text_is_in_one_call_within_the_budget_and_cancelled_ones_in_none(
     events: list[tuple[int, int] | str], max_rows: int, budget: int
 ) -> None:
-    scheduler: BatchScheduler[Text] = BatchScheduler(max_rows=max_rows, max_tokens=budget, long_tokens=128)
+    scheduler = ClassificationScheduler(max_texts=max_rows, max_tokens=budget, long_tokens=128)
+    requests = [TextBatch() for _ in range(5)]
     texts: list[Text] = []
     seen: list[Text] = []
     cancelled: list[Text] = []
@@ -44,7 +37,7 @@ def test_every_text_is_in_one_call_within_the_budget_and_cancelled_ones_in_none(
 
     for event in events:
         if isinstance(event, tuple):
-            texts.append(Text([1] * event[0], event[1]))
+            texts.append(Text(requests[event[1]], [1] * event[0], 0))
             scheduler.add(texts[-1])
         elif event in ("call", "short"):
             call(only_short=event == "short")
@@ -59,13 +52,13 @@ def test_every_text_is_in_one_call_within_the_budget_and_cancelled_ones_in_none(
 
 
 def test_a_long_text_is_not_starved_by_short_ones() -> None:
-    scheduler: BatchScheduler[Text] = BatchScheduler(max_rows=4, max_tokens=64, long_tokens=1024)
-    for i in range(10):
-        scheduler.add(Text([1] * 5, i))
-    long = Text([1] * 5000, 99)
+    scheduler = ClassificationScheduler(max_texts=4, max_tokens=64, long_tokens=1024)
+    for _ in range(10):
+        scheduler.add(Text(TextBatch(), [1] * 5, 0))
+    long = Text(TextBatch(), [1] * 5000, 0)
     scheduler.add(long)
-    for i in range(20):
-        scheduler.add(Text([1] * 5, 100 + i))
+    for _ in range(20):
+        scheduler.add(Text(TextBatch(), [1] * 5, 0))
         call = scheduler.next_call()
         if long in call:
             assert call == [long]

@@ -14,17 +14,17 @@ import structlog
 
 from runtime.padding import padded
 from runtime.runner import SequenceRunner
-from server.engine.batch.request import Text, TextBatch, TextResult
-from server.engine.batch.scheduler import BatchScheduler
+from server.engine.classification.request import Text, TextBatch, TextResult
+from server.engine.classification.scheduler import ClassificationScheduler
 from server.engine.engine import Gauges
-from server.engine.lane import ENDED, FAILED, NOT_FINITE, STOPPED, Observer
+from server.engine.lane import ENDED_MESSAGE, FAILED_MESSAGE, NOT_FINITE_MESSAGE, STOPPED_MESSAGE, Observer
 from server.engine.outputs import OutputSender
 from server.errors import ApiError, EngineError, UnavailableError
 
 log = structlog.get_logger()
 
 
-class BatchEngine:
+class ClassificationEngine:
     """Runs one model; used as Engine is.
 
     Args:
@@ -41,7 +41,7 @@ class BatchEngine:
         name: str,
         graph: str,
         make_runner: Callable[[], SequenceRunner],
-        scheduler: BatchScheduler[Text],
+        scheduler: ClassificationScheduler,
         *,
         num_lanes: int,
         observer: Observer,
@@ -101,7 +101,7 @@ class BatchEngine:
 
     def stop(self, seconds: float) -> bool:
         """As Engine.stop."""
-        self._fail_all(UnavailableError(STOPPED, code="draining"))
+        self._fail_all(UnavailableError(STOPPED_MESSAGE, code="draining"))
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -119,7 +119,7 @@ class BatchEngine:
 
     def _post_error(self, texts: list[Text], error: ApiError) -> None:
         for text in texts:
-            self._senders[0].post(text.outputs, error)
+            self._senders[0].post(text.request.outputs, error)
         self._senders[0].flush()
 
     def _run(self, number: int, sender: OutputSender) -> None:
@@ -130,7 +130,7 @@ class BatchEngine:
                 sender.flush()
         except Exception as bug:
             log.critical("lane ended", lane=f"{self._name} {number}", exc_info=bug)
-            self._fail_all(EngineError(ENDED))
+            self._fail_all(EngineError(ENDED_MESSAGE))
 
     def _run_once(self, number: int, runner: SequenceRunner, sender: OutputSender, *, only_short: bool) -> bool:
         """Make the next call; False when the engine has been stopped. Holds no text when it returns."""
@@ -141,7 +141,7 @@ class BatchEngine:
         except Exception as error:
             log.error("engine call failed", lane=f"{self._name} {number}", exc_info=error)
             for text in texts:
-                sender.post(text.outputs, EngineError(FAILED))
+                sender.post(text.request.outputs, EngineError(FAILED_MESSAGE))
         finally:
             with self._work:
                 self._running.pop(number, None)
@@ -168,15 +168,15 @@ class BatchEngine:
 
     def _run_call(self, runner: SequenceRunner, texts: list[Text], sender: OutputSender) -> None:
         for text in texts:
-            text.times.note_began()
+            text.request.times.note_began()
         started = time.perf_counter()
         ids, lengths = padded([text.tokens for text in texts])
         logits = runner.run(self._graph, {"ids": ids, "lengths": lengths})["logits"]
         for text, row in zip(texts, logits, strict=True):
             found = row.copy() if row.ndim == 1 else row[: len(text.tokens)].copy()
             if np.isfinite(found).all():
-                sender.post(text.outputs, TextResult(text.number, found))
+                sender.post(text.request.outputs, TextResult(text.number, found))
             else:
-                sender.post(text.outputs, EngineError(NOT_FINITE))
+                sender.post(text.request.outputs, EngineError(NOT_FINITE_MESSAGE))
         seconds = time.perf_counter() - started
         self._observer.classified(len(texts), int(lengths.sum()), ids.size, seconds)
