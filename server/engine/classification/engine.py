@@ -145,6 +145,7 @@ class ClassificationEngine:
         finally:
             with self._work:
                 self._running.pop(number, None)
+                self._work.notify_all()  # a call may have waited for the end of this one
         return bool(texts)
 
     def _next_call(self, number: int, *, only_short: bool) -> list[Text]:
@@ -152,7 +153,7 @@ class ClassificationEngine:
         with self._work:
             while self._end is None:
                 if not only_short or self._are_all_long():
-                    texts = self._scheduler.next_call(only_short=only_short)
+                    texts = self._scheduler.next_call(self._running.values(), only_short=only_short)
                     if texts:
                         self._running[number] = texts
                         if not only_short and self._are_all_long():

@@ -1,17 +1,22 @@
 """Which texts are read together. Pure: no clock, no arrays, no threads, no asyncio.
 
-Whenever a lane is free, the text whose turn it is goes, and with it what waits and is of similar length, up to a budget
-of padded tokens. No text waits for a batch to fill. Requests take turns (round-robin).
+When a lane is free, the next text in round-robin order of the requests goes, with those that make the cheapest call
+with it, up to a budget of padded tokens.
+
+While another lane makes a call that is about as short, a call of fewer texts than that waits: a call of one text takes
+almost as long as one of ten, so lanes that each took whatever has arrived would spend the cores on small calls. It
+waits for ENOUGH texts, for as many as the other call has, or for the end of that call.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from runtime.padding import padded_length
 from server.engine.classification.request import Text, TextBatch
 from server.engine.length_buckets import length_bucket
 
-_MOST_COMPARED = 1024  # waiting texts that are compared for their length
+ENOUGH = 12  # texts of a call that never waits
+_MOST_COMPARED = 256  # waiting texts that are compared for their length
 
 
 class ClassificationScheduler:
@@ -47,10 +52,11 @@ class ClassificationScheduler:
         if not texts:
             self._waiting.pop(text.request, None)
 
-    def next_call(self, *, only_short: bool = False) -> list[Text]:
-        """The texts of the next call, shortest first; empty when nothing waits.
+    def next_call(self, running: Iterable[Sequence[Text]] = (), *, only_short: bool = False) -> list[Text]:
+        """The texts of the next call, shortest first; empty when nothing waits, or should not go yet.
 
         Args:
+            running: the calls that other lanes make now, each as this method gave it.
             only_short: leave texts out that make a call long.
         """
         texts = islice(self._in_turn(), _MOST_COMPARED)
@@ -58,10 +64,12 @@ class ClassificationScheduler:
             candidates = [text for text in texts if padded_length(len(text.tokens)) < self._long_tokens]
         else:
             candidates = list(texts)
-        if not candidates:
+        if not candidates or len(candidates) < self._enough(candidates[0], running):
             return []
         max_tokens = self._long_tokens - 1 if only_short else self._max_tokens
         chosen = length_bucket(candidates, lambda text: len(text.tokens), max_tokens, self._max_texts)
+        if len(chosen) < self._enough(chosen[-1], running):
+            return []
         for text in chosen:
             self.cancel(text)
         for text in chosen:  # their requests go to the end of the queue
@@ -72,6 +80,12 @@ class ClassificationScheduler:
     def is_long(self, texts: Sequence[Text]) -> bool:
         """Whether a call of these texts, shortest first, is long."""
         return len(texts) * padded_length(len(texts[-1].tokens)) >= self._long_tokens
+
+    def _enough(self, longest: Text, running: Iterable[Sequence[Text]]) -> int:
+        """Texts that a call with this longest text must have to go now."""
+        limit = 2 * padded_length(len(longest.tokens))
+        similar = (len(texts) for texts in running if padded_length(len(texts[-1].tokens)) <= limit)
+        return min(ENOUGH, self._max_texts, max(similar, default=0))
 
     def _in_turn(self) -> Iterator[Text]:
         """The first text of each request, then the second of each, and so on."""

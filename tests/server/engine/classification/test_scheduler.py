@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from runtime.padding import padded_length
 from server.engine.classification.request import Text, TextBatch
-from server.engine.classification.scheduler import ClassificationScheduler
+from server.engine.classification.scheduler import ENOUGH, ClassificationScheduler
 
 TEXTS = st.tuples(st.integers(1, 500), st.integers(0, 4))
 
@@ -64,3 +64,20 @@ def test_a_long_text_is_not_starved_by_short_ones() -> None:
             assert call == [long]
             return
     raise AssertionError("the long text was passed by")
+
+
+def test_a_small_call_waits_for_another_that_is_about_as_short_but_never_for_a_long_one() -> None:
+    def waiting(count: int, length: int) -> ClassificationScheduler:
+        scheduler = ClassificationScheduler(max_texts=64, max_tokens=1 << 20, long_tokens=1 << 20)
+        for _ in range(count):
+            scheduler.add(Text(TextBatch(), [1] * length, 0))
+        return scheduler
+
+    short, long = [Text(TextBatch(), [1] * 30, 0)], [Text(TextBatch(), [1] * 500, 0)]
+    assert len(waiting(3, 30).next_call()) == 3
+    assert len(waiting(3, 30).next_call([short * 3])) == 3, "as many as the other call has"
+    assert waiting(3, 30).next_call([short * 4]) == []
+    assert waiting(3, 300).next_call([short * 4]) == [], "the other call ends long before this one would"
+    assert len(waiting(3, 30).next_call([long * 40])) == 3, "it would wait too long"
+    assert len(waiting(ENOUGH, 30).next_call([short * 40])) == ENOUGH
+    assert waiting(3, 30).next_call([long, short * 4]) == []

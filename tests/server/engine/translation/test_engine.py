@@ -110,11 +110,11 @@ def test_a_cancelled_request_takes_part_in_no_step_after_the_one_that_runs() -> 
     asyncio.run(main())
 
 
-def test_sources_of_like_length_that_wait_are_encoded_in_one_call() -> None:
+def test_a_few_sources_that_wait_are_encoded_in_one_call() -> None:
     async def main() -> None:
         async with rig(max_rows=64, encode_tokens=1024) as running:
             await answer(running.submit([1] * 3, [1] * 40, [1] * 9, [1] * 33, beam_size=1, max_tokens=1))
-            assert running.opened.sequence_runner.calls == [(4, 10), (34, 41)]
+            assert running.opened.sequence_runner.calls == [(4, 10, 34, 41)]
             assert running.counts.prefilled_tokens == 4 + 10 + 34 + 41
 
     asyncio.run(main())
