@@ -17,7 +17,7 @@ STEP_ROWS = 6  # measured for classifiers of 2 x 128 to 2 x 512, int8
 
 
 def length_bucket(items: Sequence[Item], length: Callable[[Item], int], max_tokens: int, max_items: int) -> list[Item]:
-    """The first item and those that are read with it in one call: of all calls with the first, the cheapest for each token.
+    """The first item and those read with it: of all calls that have the first, the cheapest for each token.
 
     Args:
         items: the texts in round-robin order, at least one. Time grows with the square of their number.
