@@ -160,7 +160,9 @@ def verified(
     opened = open_graphs(backend, bundle, name, files)
     try:
         figures = architecture.figures(opened, texts)
-        figures |= decode_figures(opened, bundle.task, bundle.sizes, bundle.tokenizer.end_id)
+        is_wrapped = isinstance(bundle.config, WrappedConfig)
+        end_id = bundle.tokenizer.end_id
+        figures |= decode_figures(opened, bundle.task, bundle.sizes, end_id, is_wrapped=is_wrapped)
     except (RunnerError, ValueError, IndexError):  # shapes that do not fit, which the faults explain
         if not faults:
             raise

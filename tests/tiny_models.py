@@ -79,9 +79,10 @@ def _decisive(model: Network, kind: CellKind) -> Network:
     return model.eval()
 
 
-def tiny_bundle(store: Path, kind: CellKind, name: str | None = None) -> Bundle:
-    """Publish an untrained character model, without graph sets."""
-    tokenizer = Tokenizer.character([ALPHABET])
+def tiny_bundle(store: Path, kind: CellKind, name: str | None = None, *, is_wide: bool = False) -> Bundle:
+    """Publish an untrained character model, without graph sets; a wide one has an end token and over 300 others."""
+    more = "".join(chr(0x4E00 + i) for i in range(300)) if is_wide else ""
+    tokenizer = Tokenizer.character([ALPHABET + more], end_token=is_wide)
     return _published(store, name or kind, tiny_model(tiny_config(kind, tokenizer.vocab_size)), tokenizer)
 
 

@@ -20,6 +20,7 @@ _EXACT = {
         "rows_changed_by_batch",
         "rows_changed_by_padding",
         "rows_changed_by_decode",
+        "rows_changed_by_decode_batch",
     )
 }
 # Of a user's own module within rounding; bits are facts.

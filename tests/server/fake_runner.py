@@ -70,6 +70,7 @@ class Fake:
         seconds: what a call takes at least.
         fails_at: a token that makes a call fail; with memories, the length of a source.
         is_broken_at: a token after which numbers are not finite; with memories, the length of a source.
+        is_broken_after: with memories, a token after which numbers are not finite.
     """
 
     def __init__(self) -> None:
@@ -77,6 +78,7 @@ class Fake:
         self.seconds = 0.0
         self.fails_at: int | None = None
         self.is_broken_at: int | None = None
+        self.is_broken_after: int | None = None
 
     def _wait(self) -> None:
         if self.gate is not None:
@@ -190,7 +192,7 @@ class FakeAttentionStepRunner(Fake):
         self._slots = {i: (state, memories[i]) for i, state in enumerate(states)}
         self.attention = attention_of(states, memories)
         logits = fake_memory_logits(states, memories, self._vocab_size)
-        logits[np.array(lengths) == self.is_broken_at] = np.nan
+        logits[(np.array(lengths) == self.is_broken_at) | (tokens == self.is_broken_after)] = np.nan
         return logits
 
 
@@ -310,13 +312,14 @@ class FakeDecodeRunner(Fake):
         self,
         states: NDArray[np.float32],
         memories: Sequence[Mapping[str, Array]],
-        _: NDArray[np.int64],
-        __: Mapping[str, Array],
-        ___: int,
+        token: NDArray[np.int64],
+        _: Mapping[str, Array],
+        __: int,
         found: dict[str, list[Array]],
     ) -> NDArray[np.int64]:
         logits = fake_memory_logits(states, memories, self._vocab_size)
         is_broken = np.array([len(memory["memory"]) == self.is_broken_at for memory in memories])
+        is_broken |= token == self.is_broken_after
         logits[is_broken] = np.nan
         candidates = top_candidates(logits, 1)
         found["log_probability"].append(candidates.log_probabilities[:, 0])

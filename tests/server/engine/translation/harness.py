@@ -118,6 +118,13 @@ async def answer(translation: Translation) -> list[list[Hypothesis]]:
 
 def plainly(tokens: list[int], options: TranslationOptions) -> list[Hypothesis]:
     """The same results, with nothing around the search but a runner of its own."""
+    results = plain_results(tokens, options)
+    assert results is not None
+    return results
+
+
+def plain_results(tokens: list[int], options: TranslationOptions, broken: int | None = None) -> list[Hypothesis] | None:
+    """`plainly`; None if the search comes to a token after which numbers are not finite."""
     ids = np.zeros((1, -(-(len(tokens) + 1) // 16) * 16), np.int64)
     ids[0, : len(tokens)] = tokens
     length = len(tokens) + 1
@@ -129,6 +136,8 @@ def plainly(tokens: list[int], options: TranslationOptions) -> list[Hypothesis]:
     sampled = options.sampling
     row = None if sampled is None else sampling_row(sampled, seed=options.seed or 0, choice=0, position=0)
     while not search.is_over:
+        if broken in search.tokens.tolist():
+            return None
         logits = runner.step(search.tokens, parents)
         if row is None:
             parents = search.advance(logits, runner.attention)
