@@ -11,6 +11,7 @@ import pytest
 from export.__main__ import bench as command
 from export.bench.command import bench
 from export.bench.picture import draw
+from export.inspection import bundle_tables
 from models.bundle import Bundle
 from models.errors import BackendMissingError, ExportError
 from runtime.choice import read_choices
@@ -42,6 +43,7 @@ def test_what_was_measured_is_recorded_and_the_server_takes_it(built_bundle: Bui
     path = found.record()
     assert read_choices(bundle) == found.choices
     assert path.is_file()
+    assert any(table.title == "measured on this machine, fastest first" for table in bundle_tables(bundle))
     (model,) = load_models(
         Settings(
             store=bundle.path.parent.parent, models=(bundle.path.parent.name + "/" + bundle.path.name,), max_rows=4
