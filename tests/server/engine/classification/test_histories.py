@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from runtime.runner import Array
-from server.engine.batch.request import TextBatch, TextResult
-from tests.server.engine.batch.test_engine import BAD, VOCAB_SIZE, Rig, plainly, rig
+from server.engine.classification.request import TextBatch, TextResult
+from tests.server.engine.classification.test_engine import BAD, VOCAB_SIZE, Rig, plainly, rig
 from tests.server.engine.history import Key, Kind, run_histories
 
 NUM_KNOWN = 100
