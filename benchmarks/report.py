@@ -1,8 +1,8 @@
-"""The end of every benchmark: its table, its file in benchmarks/results/, its picture in docs/, one line of JSON."""
+"""What every benchmark gives: tables for people, figures for benchmarks/results/, a picture for docs/."""
 
 import json
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.machine import machine
+from benchmarks.targets import Target, targets_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,54 +20,59 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parent.parent
 RESULTS = _ROOT / "benchmarks" / "results"
 PICTURES = _ROOT / "docs"
-_WIDTH = 170
-NO_FILES: dict[str, Any] = {"results": None, "pictures": None}  # for a run of a part
+_WIDTH = 150
 
 
-def report(
-    name: str,
-    table: Table | Sequence[Table],
-    result: dict[str, Any],
-    picture: "Figure | None" = None,
-    *,
-    results: Path | None = RESULTS,
-    pictures: Path | None = PICTURES,
-) -> None:
-    """Print the table, write results/NAME.json (tables included) and bench-NAME.svg, print the same JSON as one line.
+@dataclass(frozen=True)
+class Report:
+    """What a benchmark found.
 
-    Args:
+    Attributes:
         name: the benchmark's, as `python -m benchmarks NAME` knows it.
-        table: what people read; several, or none where it has been printed.
+        tables: what people read, without the targets.
         result: the figures; JSON.
+        targets: what was promised of them.
         picture: drawn with matplotlib, or None.
-        results: folder of the files; None writes none, for a run of a part.
-        pictures: folder of the pictures; None writes none.
     """
-    tables = [table] if isinstance(table, Table) else list(table)
-    found = {
-        "benchmark": name,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": f"python -m benchmarks {name}",
-        "machine": machine(),
-        "tables": [_as_json(each) for each in tables],
-        "result": result,
-    }
-    if results is not None:
-        results.mkdir(parents=True, exist_ok=True)
-        (results / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if picture is not None and pictures is not None:
-        import matplotlib as mpl
 
-        with mpl.rc_context({"svg.hashsalt": name}):  # the same figures give the same file
-            picture.savefig(pictures / f"bench-{name}.svg", metadata={"Date": None})
-    for each in tables:
-        Console(width=_WIDTH).print(each)
-    print(json.dumps(found))
-    sys.stdout.flush()
+    name: str
+    tables: Sequence[Table]
+    result: dict[str, Any]
+    targets: Sequence[Target] = ()
+    picture: "Figure | None" = None
+
+    def print(self) -> None:
+        """Print the tables."""
+        for table in (*self.tables, *([targets_table(self.targets)] if self.targets else [])):
+            Console(width=_WIDTH).print(table)
+
+    def write(self, results: Path = RESULTS, pictures: Path = PICTURES) -> None:
+        """Write results/NAME.json, tables included, and bench-NAME.svg.
+
+        Args:
+            results: folder of the figures.
+            pictures: folder of the pictures.
+        """
+        found = {
+            "benchmark": self.name,
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "command": f"python -m benchmarks {self.name}",
+            "machine": machine(),
+            "tables": [_as_json(table) for table in self.tables],
+            "targets": [target.as_json() for target in self.targets],
+            "result": self.result,
+        }
+        results.mkdir(parents=True, exist_ok=True)
+        (results / f"{self.name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if self.picture is not None:
+            import matplotlib as mpl
+
+            with mpl.rc_context({"svg.hashsalt": self.name}):  # the same figures give the same file
+                self.picture.savefig(pictures / f"bench-{self.name}.svg", metadata={"Date": None})
 
 
 def _as_json(table: Table) -> dict[str, Any]:
-    """A table's texts, as the README shows them."""
+    """A table's texts, as the documents show them."""
     columns = [[_plain(cell) for cell in column.cells] for column in table.columns]
     return {
         "title": _plain(table.title),

@@ -1,8 +1,9 @@
 """Variants of one computation timed in turn, so that a machine that slows down slows all of them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
+from typing import Any
 
 Calls = Mapping[str, Callable[[], object]]
 Times = dict[str, list[float]]  # variant -> microseconds of one call in each round
@@ -40,3 +41,9 @@ def ratio(times: Times, slow: str, fast: str) -> float:
 def fastest(times: Times, names: list[str]) -> str:
     """The variant with the smallest median."""
     return min(names, key=lambda name: median(times[name]))
+
+
+def medians(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The median over the rounds of each figure that is a number in all of them."""
+    found = {key: [each[key] for each in rounds] for key in rounds[0]}
+    return {key: median(values) for key, values in found.items() if all(isinstance(it, int | float) for it in values)}

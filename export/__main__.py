@@ -177,7 +177,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often each is timed in each case.")] = 9,
     picture: Annotated[Path | None, typer.Option(help="A .png or .svg file; default beside the record.")] = None,
 ) -> None:
-    """Time every backend and graph set that runs here, and record the fastest for the server's backend auto."""
+    """Time every backend and graph set that runs here, and record the fastest for the server."""
     from export.bench.command import bench as timed
     from export.bench.picture import draw
     from export.build import bundle_at
@@ -191,7 +191,8 @@ def bench(
     else:
         record = found.record()
         picture = picture or record.with_suffix(".png")
-        say(f"chosen: {found.choice}; recorded in {record}")
+        graphs = ", ".join(f"{graph} {name}" for graph, name in found.choice.set_of_graphs(found.bundle.task).items())
+        say(f"chosen: {found.choice} ({graphs}); recorded in {record}")
     if picture is not None:
         try:
             draw(found, picture)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from export.onnx.census import census
 from models.bundle import Bundle
+from runtime.choice import read_choices
 
 
 def bundle_tables(bundle: Bundle) -> Iterator[Table]:
@@ -27,6 +28,12 @@ def bundle_tables(bundle: Bundle) -> Iterator[Table]:
         for entry in record.row:
             row.add_row(entry.name, str(entry.offset), str(entry.size))
         yield row
+    choices = read_choices(bundle)
+    if choices:
+        chosen = _table("measured on this machine, fastest first", "backend", *map(", ".join, bundle.task.groups))
+        for choice in choices:
+            chosen.add_row(choice.backend, *choice.sets)
+        yield chosen
     for name in bundle.graph_sets:
         graph_set = bundle.graph_set(name)
         total = sum(file.stat().st_size for file in graph_set.path.iterdir())

@@ -65,8 +65,7 @@ class Graph:
         is_required: every graph set has it; else it is opened where the set has it.
         padding_multiple: of the sequence axis.
         max_time: positions of one call; None for the longest that is admitted.
-        bench: (batch, positions) that `python -m export bench` times.
-        is_decisive: whether the choice of a backend depends on it: what a request spends its time in.
+        bench: (batch, positions) that are timed to choose what runs the graph (runtime.measuring).
     """
 
     name: str
@@ -78,7 +77,6 @@ class Graph:
     padding_multiple: int = 1
     max_time: int | None = None
     bench: tuple[tuple[int, int], ...] = ()
-    is_decisive: bool = False
 
     def random_inputs(
         self, sizes: Sizes, *, batch: int, length: int = 1, steps: int = 8, seed: int = 0
@@ -118,6 +116,8 @@ class Task:
         feeds_back: what a step's answer becomes the next step's input as.
         has_state: whether a state row is carried from call to call.
         row_tensors: what else a row keeps.
+        independent: graphs that may each run from another graph set than the rest, because they take no state and what
+            they give means the same in every set. All others share states and run from one set.
         session: what a session stores: "tokens" with their state, "state" alone, "none" where there are no sessions.
         tokenizer: "writes" needs one whose tokens' bytes join to the text, "reads" takes any, "none" has no tokenizer.
         facts: what a bundle of the task has beside its architecture; it has no others.
@@ -131,6 +131,7 @@ class Task:
     feeds_back: Literal["token", "frame", "none"] = "none"
     has_state: bool = False
     row_tensors: tuple[RowTensor, ...] = ()
+    independent: tuple[str, ...] = ()
     session: Literal["tokens", "state", "none"] = "none"
     tokenizer: Literal["writes", "reads", "none"] = "reads"
     facts: tuple[Fact, ...] = ()
@@ -147,6 +148,12 @@ class Task:
                 return graph
         names = ", ".join(graph.name for graph in self.graphs)
         raise ConfigError(f"Task {self.name} has no graph {ascii(name)[:80]}. Graphs: {names}.")
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the graphs, those together that run from one graph set."""
+        rest = tuple(graph.name for graph in self.graphs if graph.name not in self.independent)
+        return (*((name,) for name in self.independent), *([rest] if rest else []))
 
     def served_graphs(self, present: tuple[str, ...] | list[str]) -> tuple[Graph, ...]:
         """The graphs that a server opens of a set which has those in `present`."""
@@ -243,7 +250,6 @@ GENERATION = register(
                 inputs=(_TOKEN, _STATE),
                 outputs=(_LOGITS, _NEW_STATE),
                 bench=((1, 1), (8, 1), (64, 1)),
-                is_decisive=True,
             ),
             Graph(
                 "advance",
@@ -308,7 +314,6 @@ TRANSLATION = register(
                 outputs=(_LOGITS, _NEW_STATE, Tensor("attention", "BS")),
                 padding_multiple=PADDING_MULTIPLE,
                 bench=((1, 48), (8, 48), (64, 48)),
-                is_decisive=True,
             ),
             Graph(
                 "encode",
@@ -331,6 +336,7 @@ TRANSLATION = register(
         feeds_back="token",
         has_state=True,
         row_tensors=(RowTensor("memory", "M"), RowTensor("keys", "A")),
+        independent=("encode",),
         tokenizer="writes",
         facts=("languages",),
         max_length=1024,
@@ -348,7 +354,6 @@ SENTIMENT = register(
                 outputs=(Tensor("logits", "BC"),),
                 padding_multiple=PADDING_MULTIPLE,
                 bench=((1, 64), (8, 64), (64, 64)),
-                is_decisive=True,
             ),
         ),
         engine="batch",

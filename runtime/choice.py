@@ -1,18 +1,21 @@
-"""Which backend and graph set run a model on this machine, as `python -m export bench` measured and recorded it.
+"""Which backend and graph sets run a model on this machine, as it was measured and recorded here.
 
-    <cache>/<bundle sha>/<device>/bench.json    the choice, and the figures that it was made from
+    <cache>/<bundle sha>/<device>/bench.json    the choices, and the figures that they were made from
 
-The choice is made once for a model, never for a batch: an answer does not depend on how many ask at once.
+A choice names a set for each group of graphs that share states (models.tasks.Task.groups). It is made once for a model,
+never for a batch: an answer does not depend on how many ask at once.
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.bundle import Bundle
 from models.digest import as_json, read_sealed, sealed, sync_folder, write_durably
 from models.errors import BundleCorruptError
+from models.tasks import Task
 from runtime.device import cache_folder
 from runtime.opening import SETS
 
@@ -25,45 +28,81 @@ class Choice:
 
     Attributes:
         backend: one of runtime.opening.BACKENDS.
-        set: one of the sets that it runs.
+        sets: of those that it runs, one for each of the task's groups, in their order.
     """
 
     backend: str
-    set: str
+    sets: tuple[str, ...]
+
+    @property
+    def precision(self) -> str:
+        """The set's name; where the groups have several, their names in the order of the groups: fp32+int8."""
+        return self.sets[0] if len(set(self.sets)) == 1 else "+".join(self.sets)
 
     def __str__(self) -> str:
         """As people read it."""
-        return f"{self.set} on {self.backend}"
+        return f"{self.precision} on {self.backend}"
+
+    def set_of_graphs(self, task: Task) -> dict[str, str]:
+        """Graph -> the set that it runs from."""
+        return {graph: name for group, name in zip(task.groups, self.sets, strict=True) for graph in group}
 
 
-def read_choice(bundle_sha256: str) -> Choice | None:
-    """The recorded choice, or None where there is none that can be used."""
+def whole_set(backend: str, name: str, task: Task) -> Choice:
+    """The choice of one set for all graphs."""
+    return Choice(backend, (name,) * len(task.groups))
+
+
+def read_choices(bundle: Bundle) -> tuple[Choice, ...]:
+    """The recorded choices that can be used, the fastest backend first.
+
+    One is left out if the bundle lacks a set that it names, or has one that it was not compared with.
+    """
     try:
-        record = read_sealed(cache_folder(bundle_sha256) / FILE).get("choice")
+        entries = read_sealed(_path(bundle)).get("choices")
     except BundleCorruptError:
-        return None
-    match record:
-        case {"backend": str(backend), "set": str(name)} if name in SETS.get(backend, ()):
-            return Choice(backend, name)
+        return ()
+    if not isinstance(entries, list):
+        return ()
+    return tuple(Choice(it["backend"], tuple(it["sets"])) for it in entries if _is_usable(it, bundle))
+
+
+def _is_usable(entry: Any, bundle: Bundle) -> bool:
+    match entry:
+        case {"backend": str(backend), "sets": list(sets), "compared": list(compared)} if backend in SETS:
+            present = [name for name in SETS[backend] if name in bundle.graph_sets]
+            is_whole = len(sets) == len(bundle.task.groups) and all(name in present for name in sets)
+            return is_whole and all(name in compared for name in present)
         case _:
-            return None
+            return False
 
 
-def write_choice(bundle_sha256: str, choice: Choice, figures: Sequence[Mapping[str, Any]], facts: Any) -> Path:
-    """Record a choice, in place of an earlier one.
+def write_choices(
+    bundle: Bundle,
+    choices: Sequence[Choice],
+    compared: Mapping[str, Sequence[str]],
+    figures: Sequence[Mapping[str, Any]],
+    facts: Any,
+) -> Path:
+    """Record choices, in place of earlier ones.
 
     Args:
-        bundle_sha256: of the bundle's record.
-        choice: the choice.
-        figures: what it was made from, as JSON.
+        bundle: the model.
+        choices: the fastest backend's first.
+        compared: backend -> the sets that were measured on it.
+        figures: what they were made from, as JSON.
         facts: of the machine and the measuring, as JSON.
 
     Returns:
         The file.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    path = cache_folder(bundle_sha256) / FILE
+    path = _path(bundle)
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = sealed({"format": 1, "choice": asdict(choice), "figures": list(figures), "facts": facts})
+    entries = [{"backend": it.backend, "sets": list(it.sets), "compared": list(compared[it.backend])} for it in choices]
+    record = sealed({"format": 2, "choices": entries, "figures": list(figures), "facts": facts})
     beside = path.with_name(f".{FILE}.{os.getpid()}")
     try:
         write_durably(beside, as_json(record))
@@ -72,3 +111,7 @@ def write_choice(bundle_sha256: str, choice: Choice, figures: Sequence[Mapping[s
         beside.unlink(missing_ok=True)
     sync_folder(path.parent)
     return path
+
+
+def _path(bundle: Bundle) -> Path:
+    return cache_folder(bundle.record.sha256) / FILE

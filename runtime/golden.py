@@ -81,11 +81,16 @@ def check_golden(set_name: str, golden: Golden, found: Floats) -> None:
     Raises:
         RunnerError: the answer is another one.
     """
-    expected = np.array(golden.logits, np.float32)
-    error = float(np.abs(found - expected).mean() / max(float(expected.std()), 1e-6))
+    error = golden_error(golden, found)
     allowed = TOLERANCE.get(set_name, 1e-2)
     if not error <= allowed:  # written so that NaN fails
         raise RunnerError(
             f"Graph set {set_name} does not reproduce its golden vector on this machine: mean difference {error:.3g} "
             f"of the logits' spread, allowed {allowed:g}. Use another set, or build it here again."
         )
+
+
+def golden_error(golden: Golden, found: Floats) -> float:
+    """Mean absolute difference of an answer from the recorded one, as a share of its standard deviation."""
+    expected = np.array(golden.logits, np.float32)
+    return float(np.abs(found - expected).mean() / max(float(expected.std()), 1e-6))

@@ -3,13 +3,14 @@
 A backend's own modules are imported when it is asked for, so that a machine needs the libraries of those it uses alone.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from models.bundle import Bundle
 from models.errors import ConfigError
 from models.graph_set import GraphSet
 from models.tasks import Task
-from runtime.runner import AttentionStepRunner, DecodeRunner, SequenceRunner, StepRunner
+from runtime.runner import Array, AttentionStepRunner, DecodeRunner, SequenceRunner, StepRunner
 
 TENSORRT, CUDA, CPU = "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"
 # backend -> graph sets that it runs; both best first where nothing was measured
@@ -51,6 +52,9 @@ class OpenSet(OpenGraphs, Protocol):
     def max_length(self) -> int | None:
         """The longest source or text, in tokens, that it was opened for; None where there is no limit."""
 
+    def close(self, graph: str) -> None:
+        """Give back a graph that no runner is made of; no-op where it is not open."""
+
 
 def step_runner(opened: OpenGraphs, task: Task, capacity: int) -> StepRunner | None:
     """The runner of a task's step, whichever it has; None for a task without steps."""
@@ -91,6 +95,20 @@ def open_set(backend: str, bundle: Bundle, set_name: str, *, threads: int = 1) -
             return _OnCpu(graph_set, bundle, threads)
 
 
+def combined(opened: Mapping[str, OpenSet], set_of_graphs: Mapping[str, str]) -> OpenGraphs:
+    """Graphs of several open sets as those of one.
+
+    Args:
+        opened: by the set's name; graphs that are taken from another set are closed.
+        set_of_graphs: graph -> set, for every graph of the task.
+    """
+    for graph, chosen in set_of_graphs.items():
+        for name, graphs in opened.items():
+            if name != chosen:
+                graphs.close(graph)
+    return _Combined({graph: opened[name] for graph, name in set_of_graphs.items()})
+
+
 def why_unavailable(backend: str) -> str | None:
     """One sentence on why this machine cannot run a backend, or None where it can. Opens no model.
 
@@ -111,6 +129,34 @@ def why_unavailable(backend: str) -> str | None:
 
 def _served(graph_set: GraphSet, bundle: Bundle) -> tuple[str, ...]:
     return tuple(graph.name for graph in bundle.task.served_graphs(graph_set.manifest.graphs))
+
+
+class _Combined:
+    def __init__(self, opened: Mapping[str, OpenSet]) -> None:
+        self._opened = opened
+
+    def sequences(self) -> SequenceRunner:
+        return _CombinedSequences({graph: opened.sequences() for graph, opened in self._opened.items()})
+
+    def steps(self, capacity: int) -> StepRunner:
+        return self._opened["step"].steps(capacity)
+
+    def attention_steps(self, capacity: int) -> AttentionStepRunner:
+        return self._opened["step"].attention_steps(capacity)
+
+    def decoder(self, capacity: int) -> DecodeRunner | None:
+        return self._opened["decode"].decoder(capacity)
+
+    def has(self, graph: str) -> bool:
+        return graph in self._opened and self._opened[graph].has(graph)
+
+
+class _CombinedSequences:
+    def __init__(self, runners: Mapping[str, SequenceRunner]) -> None:
+        self._runners = runners
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return self._runners[graph].run(graph, inputs)
 
 
 class _OnCpu:
@@ -146,6 +192,9 @@ class _OnCpu:
     def has(self, graph: str) -> bool:
         return graph in self._graphs.sessions
 
+    def close(self, graph: str) -> None:
+        self._graphs.sessions.pop(graph, None)
+
 
 class _OnCuda:
     max_length = None
@@ -177,3 +226,6 @@ class _OnCuda:
 
     def has(self, graph: str) -> bool:
         return graph in self._graphs.sessions
+
+    def close(self, graph: str) -> None:
+        self._graphs.sessions.pop(graph, None)

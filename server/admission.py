@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
-from server.engine.engine import EngineRequest
+from server.engine.request import EngineRequest
 from server.errors import ApiError, ClientGoneError, DeadlineError
 from server.http.access import record_of
 from server.http.body import HEADER, timeout_seconds
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from server.endpoint import Endpoint
     from server.service import Service
 
-Work = TypeVar("Work", bound=EngineRequest)
+Work = TypeVar("Work", bound=EngineRequest[Any, Any])
 
 
 @asynccontextmanager
@@ -69,6 +69,7 @@ async def working(
                 raise
             finally:
                 timer.cancel()
+                work.items.clear()  # they refer to it: it is freed at once, not by the garbage collector
             record.times = work.times
             endpoint.metrics.ended(record.started, work.times, record.completion_tokens)
     finally:

@@ -1,7 +1,8 @@
 """Which backend and graph set a model is loaded with. How they are opened, runtime.opening knows.
 
 Asked for a set or a backend, the server takes it. `auto`: what `python -m export bench` recorded on this machine, else
-the GPU's backends where they are here, else the CPU's. One choice holds for a model as long as it is loaded.
+the GPU's backends where they are here, else the CPU's. Of the CPU's sets each group of graphs runs from the faster one,
+as recorded or, where there is no record, by a short measurement. One choice holds for a model as long as it is loaded.
 """
 
 from functools import cached_property
@@ -10,7 +11,8 @@ import structlog
 
 from models.bundle import Bundle
 from models.errors import BackendMissingError, BundleNotFoundError, ConfigError
-from runtime.choice import Choice, read_choice
+from runtime.choice import Choice, read_choices, whole_set
+from runtime.measuring import cpu_choice
 from runtime.opening import BACKENDS, CPU, CUDA, SETS, TENSORRT, why_unavailable
 from server.settings import Settings
 
@@ -34,6 +36,7 @@ class Backends:
     def __init__(self, settings: Settings) -> None:
         self._wanted = settings.backend
         self._set = settings.set
+        self._threads = settings.threads
         if self._wanted != AUTO and self._set and self._set not in SETS[self._wanted]:
             raise ConfigError(
                 f"RNNSERVE_SET (--set) is {self._set}, and RNNSERVE_BACKEND (--backend) is {self._wanted}, which runs "
@@ -54,16 +57,37 @@ class Backends:
             runs = [name for name in here if self._set in SETS[name]]
             if not runs:
                 raise BackendMissingError(self._sentence(bundle))
-            return [Choice(name, self._set) for name in runs]
-        found = [Choice(name, it) for name in here for it in SETS[name] if it in bundle.graph_sets]
+            return [whole_set(name, self._set, bundle.task) for name in runs]
+        found = [whole_set(name, it, bundle.task) for name in here for it in SETS[name] if it in bundle.graph_sets]
         if not found:
             sets = list(dict.fromkeys(it for name in here for it in SETS[name]))
             raise BundleNotFoundError(
                 f"{bundle.path} has no graph set that this machine runs ({', '.join(sets)}). "
                 f"Build them: python -m export build {bundle.path}"
             )
-        recorded = read_choice(bundle.record.sha256) if self._wanted == AUTO else None
-        return sorted(found, key=lambda choice: choice != recorded)  # the recorded one first, the others as they are
+        measured = [choice for choice in read_choices(bundle) if choice.backend in here]
+        if not measured and [choice.backend for choice in found[:2]] == [CPU, CPU]:
+            measured = self._measured_here(bundle)
+        choices = list(dict.fromkeys([*measured, *found]))
+        if self._wanted == AUTO and found[0].backend in {choice.backend for choice in measured}:
+            return choices
+        return sorted(choices, key=lambda choice: here.index(choice.backend))  # as wanted, or not compared with the CPU
+
+    def _measured_here(self, bundle: Bundle) -> list[Choice]:
+        """The choice among the CPU's sets, measured now."""
+        try:
+            choice = cpu_choice(bundle, self._threads)
+        except OSError as error:
+            log.warning(
+                "graph sets not measured",
+                model=bundle.id,
+                reason=f"{error}. The choice would not be kept: set RNNSERVE_CACHE to a folder that can be written.",
+            )
+            return []
+        if choice is None:
+            return []
+        log.info("graph sets measured", model=bundle.id, chosen=choice.set_of_graphs(bundle.task))
+        return [choice]
 
     @cached_property
     def _missing(self) -> dict[str, str]:

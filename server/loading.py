@@ -11,7 +11,7 @@ from models.store import Store
 from runtime.buckets import buckets_up_to
 from runtime.choice import Choice
 from runtime.golden import check_golden, golden_answer
-from runtime.opening import CPU, OpenSet, open_set, step_runner
+from runtime.opening import CPU, OpenGraphs, OpenSet, combined, open_set, step_runner
 from runtime.runner import StepRunner
 from server.backends import Backends
 from server.model import LoadedModel, info_of
@@ -82,7 +82,7 @@ def _load_best(name: str, settings: Settings, tasks: Tasks, backends: Backends) 
                 raise
             log.warning("graph set not used", model=name, set=str(choice), instead=str(fallback), reason=str(error))
         else:
-            log.info("model loaded", model=model.id, set=choice.set, backend=choice.backend)
+            log.info("model loaded", model=model.id, set=choice.precision, backend=choice.backend)
             return model
     raise AssertionError("the last choice either loads or raises")
 
@@ -96,7 +96,21 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings, tasks: Task
         )
     if bundle.task.engine == "decode after encode" and bundle.tokenizer.end_id is None:
         raise BundleCorruptError(f"{bundle.path}: a translator's tokenizer has an end token; publish it again.")
-    opened = open_set(choice.backend, bundle, choice.set, threads=settings.threads)
+    sets: dict[str, OpenSet] = {}
+    steps: dict[str, StepRunner | None] = {}
+    for name in choice.sets:
+        if name not in sets:
+            sets[name], steps[name] = _open_checked(bundle, choice.backend, name, settings, task)
+    opened = combined(sets, choice.set_of_graphs(bundle.task)) if len(sets) > 1 else sets[choice.sets[0]]
+    _warm_up(bundle, choice, opened, steps[choice.sets[-1]], settings.max_rows)  # the last group has the step
+    return LoadedModel(info_of(bundle, choice), opened)
+
+
+def _open_checked(
+    bundle: Bundle, backend: str, name: str, settings: Settings, task: ServerTask
+) -> tuple[OpenSet, StepRunner | None]:
+    """Open one graph set whole and check its golden vector; with the runner of its step. Raises RnnserveError."""
+    opened = open_set(backend, bundle, name, threads=settings.threads)
     limit = task.max_length(settings) if task.max_length is not None else None
     if limit is not None and opened.max_length is not None and opened.max_length < limit.tokens:
         raise ConfigError(
@@ -106,18 +120,17 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings, tasks: Task
     steps = step_runner(opened, bundle.task, 2 * settings.max_rows)
     golden = opened.graph_set.manifest.golden
     found = golden_answer(bundle.task, golden.ids, bundle.record.state_width, opened.sequences(), steps)
-    check_golden(choice.set, golden, found)
-    _warm_up(bundle, choice, opened, steps, settings.max_rows)
-    return LoadedModel(info_of(bundle, choice), opened)
+    check_golden(name, golden, found)
+    return opened, steps
 
 
-def _warm_up(bundle: Bundle, choice: Choice, opened: OpenSet, steps: StepRunner | None, num_rows: int) -> None:
+def _warm_up(bundle: Bundle, choice: Choice, opened: OpenGraphs, steps: StepRunner | None, num_rows: int) -> None:
     """Call each graph once that reads sequences, and step a full batch from slot 0, which holds a state.
 
     On a GPU a batch of each size is stepped that is recorded there.
     """
-    for graph in bundle.task.served_graphs(opened.graph_set.manifest.graphs):
-        if graph.kind == "sequence":
+    for graph in bundle.task.graphs:
+        if graph.kind == "sequence" and graph.is_served:
             length = graph.max_time or graph.padding_multiple
             opened.sequences().run(graph.name, graph.random_inputs(bundle.sizes, batch=1, length=length))
     if steps is not None:

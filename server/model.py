@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from models.bundle import Bundle, Languages
 from models.tokenizer import Tokenizer
 from runtime.choice import Choice
-from runtime.opening import OpenSet
+from runtime.opening import OpenGraphs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,9 @@ class ModelInfo:
         version: the version in that folder.
         task: a registered task's name.
         tokenizer: text to ids and back.
-        precision: the graph set that runs.
+        precision: the graph set that runs; where groups of graphs run from several, their names joined by "+".
         backend: what runs it.
+        graph_sets: graph -> the set that it runs from.
         metrics: as measured after training.
         bundle_sha256: the bundle's record's, which identifies it.
         state_width: D; 0 for models without a state.
@@ -32,6 +33,7 @@ class ModelInfo:
     tokenizer: Tokenizer
     precision: str
     backend: str
+    graph_sets: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     bundle_sha256: str = ""
     state_width: int = 0
@@ -59,7 +61,7 @@ class LoadedModel:
     """
 
     info: ModelInfo
-    opened: OpenSet
+    opened: OpenGraphs
 
     @property
     def id(self) -> str:
@@ -75,8 +77,9 @@ def info_of(bundle: Bundle, choice: Choice) -> ModelInfo:
         version=int(bundle.path.name),
         task=record.task,
         tokenizer=bundle.tokenizer,
-        precision=choice.set,
+        precision=choice.precision,
         backend=choice.backend,
+        graph_sets=choice.set_of_graphs(bundle.task),
         metrics=record.metrics,
         bundle_sha256=record.sha256,
         state_width=record.state_width,

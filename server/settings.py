@@ -41,8 +41,8 @@ class Settings(BaseSettings):
     )
     set: Literal["fp32", "int8", "gpu-fp32", "gpu-fp16"] | None = Field(
         default=None,
-        description="Graph set to run. Default: the best that the backend runs of those that a model has; on a CPU "
-        "int8, else fp32.",
+        description="Graph set to run. Default: the fastest that a model has, for each group of its graphs, as "
+        "measured on this machine; on a CPU it is measured at the first load.",
     )
     backend: Literal["auto", "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt"] = Field(
         default="auto",

@@ -8,14 +8,14 @@ from runtime.opening import CPU
 from server.api.generate import generate_router
 from server.api.sentiment import sentiment_router
 from server.api.translate import translate_router
-from server.engine.batch.engine import BatchEngine
-from server.engine.batch.scheduler import BatchScheduler
+from server.engine.classification.engine import ClassificationEngine
+from server.engine.classification.scheduler import ClassificationScheduler
 from server.engine.engine import AnyEngine, Engine
-from server.engine.generation.lane import GenerationLane, GenerationRunners
+from server.engine.generation.lane import GenerationLane
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.scheduler import GenerationScheduler
 from server.engine.lane import Observer
-from server.engine.translation.lane import TranslationLane, TranslationRunners
+from server.engine.translation.lane import TranslationLane
 from server.engine.translation.scheduler import TranslationScheduler
 from server.engine.window import WindowLength
 from server.model import LoadedModel
@@ -35,22 +35,21 @@ def generation_engine(model: LoadedModel, settings: Settings, observer: Observer
     cache = PrefixCache(settings.prefix_cache_bytes)
 
     def lane(number: int) -> GenerationLane:
+        sequences = model.opened.sequences()
         return GenerationLane(
             f"{model.id} {number}",
-            GenerationRunners(
-                steps=model.opened.steps(2 * settings.max_rows),
-                sequences=model.opened.sequences(),
-                decoder=model.opened.decoder(settings.max_rows),
-                has_choose=model.opened.has("choose"),
-            ),
             GenerationScheduler(
-                max_rows=settings.max_rows,
+                num_slots=settings.max_rows,
                 prefill_tokens=settings.prefill_tokens,
                 prefill_share=settings.prefill_share,
-                light_rows=settings.light_rows,
+                prefill_max_rows=settings.light_rows,
                 forced_tokens=settings.forced_tokens,
             ),
             WindowLength(settings.window_steps),
+            steps=model.opened.steps(2 * settings.max_rows),
+            sequences=sequences,
+            decoder=model.opened.decoder(settings.max_rows),
+            chooser=sequences if model.opened.has("choose") else None,
             state_width=model.info.state_width,
             vocab_size=model.info.tokenizer.vocab_size,
             end_id=model.info.tokenizer.end_id,
@@ -67,30 +66,28 @@ def translation_engine(model: LoadedModel, settings: Settings, observer: Observe
     def lane(number: int) -> TranslationLane:
         return TranslationLane(
             f"{model.id} {number}",
-            TranslationRunners(
-                steps=model.opened.attention_steps(2 * settings.max_rows),
-                sequences=model.opened.sequences(),
-                decoder=model.opened.decoder(settings.max_rows),
-            ),
             TranslationScheduler(
-                max_rows=settings.max_rows,
+                num_slots=settings.max_rows,
                 encode_tokens=settings.encode_tokens,
                 encode_share=settings.encode_share,
             ),
             WindowLength(settings.window_steps),
+            steps=model.opened.attention_steps(2 * settings.max_rows),
+            sequences=model.opened.sequences(),
+            decoder=model.opened.decoder(settings.max_rows),
             observer=observer,
         )
 
     return Engine(lane, num_lanes(model, settings))
 
 
-def batch_engine(graph: str, model: LoadedModel, settings: Settings, observer: Observer) -> AnyEngine:
-    """Of a model that answers each text by one call of a graph (server.engine.batch)."""
-    scheduler = BatchScheduler[Any](
-        max_rows=settings.max_rows, max_tokens=settings.classify_tokens, long_tokens=settings.long_tokens
+def classification_engine(graph: str, model: LoadedModel, settings: Settings, observer: Observer) -> AnyEngine:
+    """Of a model that answers each text by one call of a graph (server.engine.classification)."""
+    scheduler = ClassificationScheduler(
+        max_texts=settings.max_rows, max_tokens=settings.classify_tokens, long_tokens=settings.long_tokens
     )
     lanes = num_lanes(model, settings)
-    return BatchEngine(model.id, graph, model.opened.sequences, scheduler, num_lanes=lanes, observer=observer)
+    return ClassificationEngine(model.id, graph, model.opened.sequences, scheduler, num_lanes=lanes, observer=observer)
 
 
 GENERATION = ServerTask(
@@ -106,7 +103,7 @@ TRANSLATION = ServerTask(
 SENTIMENT = ServerTask(
     "sentiment",
     sentiment_router,
-    partial(batch_engine, "classify"),
+    partial(classification_engine, "classify"),
     max_length=lambda settings: Limit("text", settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS"),
     default_model=lambda settings: settings.default_sentiment,
 )

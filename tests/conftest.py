@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from export.build import build_sets
 from models.bundle import Bundle
@@ -26,16 +27,22 @@ def machine_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def built_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
+def built_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Bundle]:
     """A tiny bundle of a cell kind and task with its fp32 and int8 sets, built once a run. Read only."""
-    store = tmp_path_factory.mktemp("store")
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent  # of all workers of this run
 
     @cache
     def build(kind: CellKind, task: str = "generation", **options: Any) -> Bundle:
-        make: Callable[..., Bundle] = MAKERS[task]
-        name = kind if task == "generation" else f"{task}-{kind}"  # of several variants, the next version
-        bundle = make(store, name=name, kind=kind, **options)
-        build_sets(bundle)
-        return bundle
+        name = kind if task == "generation" else f"{task}-{kind}"
+        variant = "-".join(f"{key}-{options[key]}" for key in sorted(options)) or "plain"
+        store = shared / "bundles" / variant
+        store.mkdir(parents=True, exist_ok=True)
+        with FileLock(store / f"{name}.lock"):
+            if not (store / name / "built").exists():
+                make: Callable[..., Bundle] = MAKERS[task]
+                build_sets(make(store, name=name, kind=kind, **options))
+                (store / name / "built").touch()
+        return Bundle(store / name / "1")
 
     return build

@@ -2,10 +2,10 @@
 
 All serve the same int8 graphs on ONNX Runtime with one thread in an operator; the others through one static-batch
 generator (benchmarks.comparison.batch_generation) and their own dynamic batching, each as its documentation says,
-with the best settings that were found (benchmarks.comparison.servers), once with one process for the model and once
-with two. rnnserve is one process with its defaults. One server runs at a time; the rounds take turns. Clients and
+with the best settings that were found (benchmarks.comparison.servers), with as many processes for the model as there
+are cores. rnnserve is one process with its defaults. One server runs at a time; the rounds take turns. Clients and
 server share the machine's cores.
-The bare loop is the same graph at 64 rows, one thread, state fed back, no sampling, no prompts.
+The bare loops are the same graph at 64 rows, a loop on every core, state fed back, no sampling, no prompts.
 The generator is also measured by itself, in batches of 64 without a server: no server that uses it once can be faster.
 
     make bench-comparison
@@ -35,12 +35,18 @@ from benchmarks.comparison.servers import (
     running_rnnserve,
 )
 from benchmarks.comparison.workload import SHORT, Dialect, requests
-from benchmarks.generation_bare import BareLoops, open_bundle
-from benchmarks.generation_workload import MODEL, NUM_CLIENTS, STORE, Workload, w1
-from benchmarks.report import report
+from benchmarks.core_limit.bare import BoundLoop, core_seconds
+from benchmarks.core_limit.limit import num_cores
+from benchmarks.report import Report
 from benchmarks.serving.client import connector
 from benchmarks.serving.loops import closed_loop, run
 from benchmarks.serving.record import summary
+from benchmarks.serving.w1 import MODEL, NUM_CLIENTS, STORE, Workload, w1
+from benchmarks.targets import Target
+from models.bundle import Bundle
+from models.store import Store
+from runtime.onnxruntime.build import open_graph_set
+from runtime.runner import Array
 
 ROUNDS = 3
 BARE_SECONDS, SECONDS, WARM_UP = 1.0, 8.0, 3.0
@@ -59,10 +65,14 @@ COLUMNS = {  # figure -> its heading
 }
 
 
-def main() -> None:
+def main() -> Report:
     """Measure, print the table, write file and picture, end in one JSON line."""
-    bundle = open_bundle(MODEL)
-    step = BareLoops(bundle, GRAPH_SET).step(NUM_CLIENTS)
+    bundle = Bundle(Store(STORE).resolve(MODEL))
+    session = open_graph_set(bundle.graph_set(GRAPH_SET), graphs=["step"]).session("step")
+    inputs: dict[str, Array] = {
+        "token": np.ones(NUM_CLIENTS, np.int64),
+        "state": np.zeros((NUM_CLIENTS, bundle.record.state_width), np.float32),
+    }
     generator = BatchGenerator.open(STORE, MODEL, NUM_CLIENTS)
     servers: dict[str, tuple[Callable[[], AbstractContextManager[Running]], Dialect]] = {
         "rnnserve": (running_rnnserve, RNNSERVE),
@@ -75,7 +85,8 @@ def main() -> None:
         workload = w1(bundle, seed=number)
         static.append(_static_tokens_per_second(generator, workload))
         for name, (running, dialect) in servers.items():
-            bare.append(step.rows_per_second(BARE_SECONDS))
+            seconds = core_seconds(lambda: BoundLoop(session, inputs, feeds_back=True), BARE_SECONDS)
+            bare.append(num_cores() * 2 * NUM_CLIENTS / seconds)
             with running() as server:
                 found = _figures(server, workload, dialect)
             found["share_of_bare"] = found["output_throughput"] / bare[-1]
@@ -94,7 +105,18 @@ def main() -> None:
         "servers": {name: _description(name) | found for name, found in figures.items()},
         "rounds": rounds,
     }
-    report("comparison", _table(figures, median(bare), median(static)), result, picture(figures))
+    ours, *others = figures.values()
+    fastest, shortest = (
+        max(each["request_throughput"] for each in others),
+        min(each["p50_short_ms"] for each in others),
+    )
+    targets = [
+        Target("requests/s / the best other's", ">=", 2.0, ours["request_throughput"] / fastest),
+        Target(
+            f"p50 of answers of at most {SHORT} tokens / the best other's", "<=", 0.25, ours["p50_short_ms"] / shortest
+        ),
+    ]
+    return Report("comparison", [_table(figures, median(bare), median(static))], result, targets, picture(figures))
 
 
 def _static_tokens_per_second(generator: BatchGenerator, workload: Workload) -> float:
@@ -147,13 +169,13 @@ def _description(name: str) -> dict[str, Any]:
 def _table(figures: dict[str, dict[str, float]], bare: float, static: float) -> Table:
     title = (
         f"{MODEL}, int8, {NUM_CLIENTS} clients, whole answers, median of {ROUNDS} rounds; "
-        f"bare step loop {bare:,.0f} tokens/s, static batches without a server {static:,.0f}"
+        f"bare step loops {bare:,.0f} tokens/s, static batches without a server {static:,.0f}"
     )
     versions = ", ".join(
         f"{other.package} {installed_version(other.package)}" for other in (LITSERVE, BENTOML, RAY_SERVE)
     )
     caption = (
-        f"{versions}; batches of 64, with two processes of 32. Latencies are those of whole answers, and of the "
+        f"{versions}; batches as in benchmarks/comparison/servers.py. Latencies are those of whole answers, and of the "
         f"answers of at most {SHORT} tokens among them; cores are CPU seconds a second, of all processes."
     )
     table = Table("server", *COLUMNS.values(), title=title, title_justify="left", caption=caption)
@@ -161,7 +183,3 @@ def _table(figures: dict[str, dict[str, float]], bare: float, static: float) -> 
         values = [found[key] for key in COLUMNS]
         table.add_row(name, *(f"{value:.2f}" if 0 < value < 10 else f"{value:,.0f}" for value in values))
     return table
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from benchmarks.comparison.workload import SHORT
-from benchmarks.generation_workload import NUM_CLIENTS
+from benchmarks.serving.w1 import NUM_CLIENTS
 from export.figure import new_figure
 
 if TYPE_CHECKING:

@@ -1,10 +1,11 @@
 """The servers of the comparison: how each is started, asked and ended."""
 
 import http.client
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,8 @@ import orjson
 from benchmarks.comparison.process import ServerProcess
 from benchmarks.comparison.server_settings import ServerSettings
 from benchmarks.comparison.workload import Dialect
-from benchmarks.generation_workload import MODEL, STORE
 from benchmarks.serving.server import HOST, Server, free_port
+from benchmarks.serving.w1 import MODEL, STORE
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = ROOT / ".venv-comparison"
@@ -58,7 +59,7 @@ class OtherServer:
     dialect: Dialect
     max_batch_size: int
     wait_ms: float
-    num_workers: int = 1
+    num_workers: int
 
     @contextmanager
     def running(self) -> Iterator[Running]:
@@ -117,15 +118,11 @@ def installed_version(package: str) -> str:
     return found[0].name.removeprefix(f"{package}-").removesuffix(".dist-info")
 
 
+NUM_PROCESSES = len(os.sched_getaffinity(0))
+
 RNNSERVE = Dialect("/v1/generate", lambda asked: asked, lambda answer: int(answer["usage"]["completion_tokens"]))
 
-# What was tried on two cores, tokens/s (rnnserve in the same hour: 36,400 to 39,500). With one process for the model:
-#   LitServe   batches of 64: waiting 100 ms 24,100, 30 ms 23,500, 50 ms 22,700, 10 ms 21,900, 2 ms 19,900; fast_queue
-#              with 10 ms 19,600; batches of 32, 10 ms 19,400
-#   BentoML    batches of 64: at most 60 s (its default) 15,400, 10 s 15,400; batches of 32 15,600, as good
-#   Ray Serve  batches of 64: waiting 200 ms 15,500, 100 ms 13,900, 50 ms 10,300 (with RAY_SERVE_THROUGHPUT_OPTIMIZED=1
-#              9,500), 10 ms 3,400
-# With two:
+# What was tried on two cores with two processes, tokens/s; the best is used:
 #   LitServe   batches of 32: waiting 100 ms 38,300, 20 ms 35,400; of 64, 100 ms 27,900
 #   BentoML    batches of 32 28,800, of 64 27,400
 #   Ray Serve  batches of 32: waiting 200 ms 17,200, 100 ms 16,300
@@ -134,8 +131,9 @@ LITSERVE = OtherServer(
     package="litserve",
     program=("python", "-m", "benchmarks.comparison.litserve_service"),
     dialect=Dialect("/predict", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
-    max_batch_size=64,
+    max_batch_size=64 // NUM_PROCESSES,
     wait_ms=100,
+    num_workers=NUM_PROCESSES,
 )
 BENTOML = OtherServer(
     package="bentoml",
@@ -151,16 +149,17 @@ BENTOML = OtherServer(
     dialect=Dialect(
         "/generate", lambda asked: {"requests": [asked]}, lambda answer: int(answer[0]["completion_tokens"])
     ),
-    max_batch_size=64,
+    max_batch_size=64 // NUM_PROCESSES,
     wait_ms=60_000,
+    num_workers=NUM_PROCESSES,
 )
 RAY_SERVE = OtherServer(
     package="ray",
     program=("python", "-m", "benchmarks.comparison.ray_service"),
     dialect=Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"])),
-    max_batch_size=64,
+    max_batch_size=64 // NUM_PROCESSES,
     wait_ms=200,
+    num_workers=NUM_PROCESSES,
 )
 
 OTHERS = {"LitServe": LITSERVE, "BentoML": BENTOML, "Ray Serve": RAY_SERVE}
-OTHERS |= {f"{name}, 2 processes": replace(other, num_workers=2, max_batch_size=32) for name, other in OTHERS.items()}

@@ -1,12 +1,12 @@
-"""Workload W1 in the words of each server. The requests themselves are benchmarks.generation_workload's."""
+"""Workload W1 in the words of each server. The requests themselves are benchmarks.serving.w1's."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
-from benchmarks.generation_workload import Workload
 from benchmarks.serving.request import Count, NextRequest, Request
+from benchmarks.serving.w1 import Workload
 
 SHORT = 20  # tokens; answers of at most so many are looked at by themselves
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.quality import sentiment as sentiment_quality
 from benchmarks.quality import translation as translation_quality
-from benchmarks.report import report
+from benchmarks.report import Report
 from models.bundle import Bundle
 from models.errors import BundleNotFoundError, RnnserveError
 from models.store import Store
@@ -28,8 +28,8 @@ MEASURES: dict[str, Callable[[Bundle], dict[str, Any]]] = {
 }
 
 
-def main() -> None:
-    """Measure, print a table for each bundle, end in one JSON line."""
+def main() -> Report:
+    """Measure."""
     if not os.environ.get(VARIABLE):
         sys.exit(f"{VARIABLE} is not set: `quality` reads validation data. Set it to the folder of the data sets.")
     store = Store(Path(os.environ.get("RNNSERVE_STORE", "artifacts")))
@@ -44,4 +44,4 @@ def main() -> None:
             results[name] = {"bundle_sha256": bundle.record.sha256, **measure(bundle)}
         except RnnserveError as error:
             sys.exit(f"{bundle.id}: {error}")
-    report("quality", [], results)
+    return Report("quality", [], results)

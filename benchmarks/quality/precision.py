@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from benchmarks.report import NO_FILES, report
+from benchmarks.report import Report
 from benchmarks.rounds import in_turn, ratio
 from export.onnx.int8.language_model import QuantizedLanguageModel
 from export.onnx.rewrite.graph_sets import graph_set_from_traced
@@ -44,7 +44,7 @@ STEPS, LANES, WINDOW, LEARNING_RATE = 100, 16, 64, 3e-3
 SCORED_TOKENS = 16_384  # of the held-out tenth, at every T
 
 
-def main(kinds: tuple[str, ...] = CELL_KINDS) -> None:
+def main(kinds: tuple[str, ...] = CELL_KINDS) -> Report:
     """Train, measure, print the table, end in one JSON line.
 
     Args:
@@ -68,7 +68,7 @@ def main(kinds: tuple[str, ...] = CELL_KINDS) -> None:
                 f"{row['rise']:+.3%}",
                 *(f"{row[f'int8_us_{batch}']:.1f}, {row[f'fp32_over_int8_{batch}']:.2f}x" for batch in BATCHES),
             )
-    report("precision", table, {"cells": results}, **({} if kinds == CELL_KINDS else NO_FILES))
+    return Report("precision", [table], {"cells": results})
 
 
 def _measured(kind: CellKind) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ class Server:
         store: folder of the models.
         models: which of them to load.
         settings: RNNSERVE_* variables, by their full names. Those of this process are not passed on.
+        module: the program, which takes the arguments of `server`.
 
     Attributes:
         port: where it listens.
@@ -35,8 +36,15 @@ class Server:
         seconds_to_ready: from the process's start to the first 200 of /readyz.
     """
 
-    def __init__(self, store: Path, models: Sequence[str], settings: Mapping[str, str] | None = None) -> None:
-        self._arguments = ["--store", str(store), "--models", ",".join(models), "--host", HOST]
+    def __init__(
+        self,
+        store: Path,
+        models: Sequence[str],
+        settings: Mapping[str, str] | None = None,
+        *,
+        module: str = "server",
+    ) -> None:
+        self._arguments = ["-m", module, "--store", str(store), "--models", ",".join(models), "--host", HOST]
         self._settings = dict(settings or {})
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the block is left
         self._process: subprocess.Popen[bytes]
@@ -54,7 +62,7 @@ class Server:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RNNSERVE_")}
         started = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "server", *self._arguments, "--port", str(self.port)],
+            [sys.executable, *self._arguments, "--port", str(self.port)],
             stdout=self._log,
             stderr=self._log,
             env=plain | self._settings,

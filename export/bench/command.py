@@ -1,21 +1,17 @@
 """`python -m export bench BUNDLE`: open what runs here, time it in turn, show it, and record the choice."""
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from export.bench.cases import cases_of, prepared
-from export.bench.measured import Measured, chosen
-from export.bench.timing import ROUNDS, Call, paired_seconds
 from models.bundle import Bundle
-from models.errors import BackendMissingError, ExportError, RnnserveError, RunnerError
-from runtime.choice import Choice, write_choice
+from models.errors import BackendMissingError, ExportError, RnnserveError
+from runtime.choice import Choice
 from runtime.device import device_name
-from runtime.golden import answer_of_set, check_golden
-from runtime.opening import BACKENDS, SETS, OpenSet, open_set, why_unavailable
+from runtime.measuring import ROUNDS, Measured, Variant, choices_from, measure, open_checked, record_choices
+from runtime.opening import BACKENDS, SETS, OpenSet, why_unavailable
 
 Say = Callable[[str], None]
 
@@ -28,19 +24,22 @@ class Bench:
         bundle: the model.
         variants: what ran.
         measured: every case.
-        choice: the fastest.
+        choices: the fastest sets of each backend, the fastest backend first.
     """
 
     bundle: Bundle
-    variants: tuple[Choice, ...]
+    variants: tuple[Variant, ...]
     measured: tuple[Measured, ...]
-    choice: Choice
+    choices: tuple[Choice, ...]
+
+    @property
+    def choice(self) -> Choice:
+        """The fastest."""
+        return self.choices[0]
 
     def record(self) -> Path:
-        """Write the choice to this machine's cache, where the server's backend `auto` finds it."""
-        figures = [entry for item in self.measured for entry in item.figures(self.variants[-1])]
-        facts = {"device": device_name(), "python": platform.python_version(), "rounds": _num_rounds(self.measured)}
-        return write_choice(self.bundle.record.sha256, self.choice, figures, facts)
+        """Write the choices to this machine's cache, where the server finds them."""
+        return record_choices(self.bundle, self.choices, self.measured, self.variants)
 
     def table(self) -> Table:
         """Microseconds of a call by case and variant."""
@@ -85,31 +84,18 @@ def bench(
         raise ExportError(
             f"{bundle.path} has no graph set that can be timed here. Build one: python -m export build {bundle.path}"
         )
-    measured = []
-    for case in cases_of(bundle):
-        say(f"timing {case}")
-        calls: dict[Choice, Call] = {}
-        failures: dict[Choice, str] = {}
-        for variant, graphs in opened.items():
-            try:
-                calls[variant] = prepared(case, bundle, graphs)
-                calls[variant]()
-            except RunnerError as error:
-                calls.pop(variant, None)
-                failures[variant] = str(error)
-                say(f"{case}: not {variant}: {error}")
-        seconds = paired_seconds({str(variant): call for variant, call in calls.items()}, rounds)
-        measured.append(Measured(case, {variant: seconds[str(variant)] for variant in calls}, failures))
+    measured = measure(bundle, opened, say, rounds=rounds)
     variants = tuple(opened)
-    if not any(all(variant in item.seconds for item in measured if item.case.is_decisive) for variant in variants):
+    choices = choices_from(bundle.task, measured, variants)
+    if not choices:
         raise ExportError(f"No graph set of {bundle.path} ran in every case; the reasons are above.")
-    return Bench(bundle, variants, tuple(measured), chosen(measured, variants))
+    return Bench(bundle, variants, tuple(measured), choices)
 
 
 def _opened(
     bundle: Bundle, backends: Sequence[str] | None, sets: Sequence[str] | None, say: Say
-) -> dict[Choice, OpenSet]:
-    opened: dict[Choice, OpenSet] = {}
+) -> dict[Variant, OpenSet]:
+    opened: dict[Variant, OpenSet] = {}
     for backend in backends or BACKENDS:
         reason = why_unavailable(backend)
         if reason is not None:
@@ -118,21 +104,13 @@ def _opened(
             say(f"not {backend}: {reason}")
             continue
         for name in SETS[backend]:
-            variant = Choice(backend, name)
+            variant = Variant(backend, name)
             if name not in (sets or bundle.graph_sets):
                 continue
             try:
-                opened[variant] = _checked(bundle, open_set(backend, bundle, name))
+                opened[variant] = open_checked(bundle, variant)
             except RnnserveError as error:
                 say(f"not {variant}: {error}")
-    return opened
-
-
-def _checked(bundle: Bundle, opened: OpenSet) -> OpenSet:
-    """The set, if it answers here as where it was built. Raises RunnerError."""
-    golden = opened.graph_set.manifest.golden
-    found = answer_of_set(opened, bundle.task, golden.ids, bundle.record.state_width)
-    check_golden(opened.graph_set.name, golden, found)
     return opened
 
 
@@ -140,7 +118,3 @@ def _check_names(what: str, names: Sequence[str] | None, allowed: Sequence[str])
     wrong = [name for name in names or () if name not in allowed]
     if wrong:
         raise ExportError(f"There is no {what} {ascii(wrong[0])[:80]}. There are: {', '.join(allowed)}.")
-
-
-def _num_rounds(measured: Sequence[Measured]) -> int:
-    return max(len(rounds) for item in measured for rounds in item.seconds.values())

@@ -58,7 +58,12 @@ def forbidden_operators(set_name: str, graph: str) -> dict[str, str]:
         if graph in CHOOSING:
             del forbidden["ReduceSum"]
         return forbidden
-    return FORBIDDEN | FORBIDDEN_ON_GPU | (FORBIDDEN_IN_GPU_STEP if graph == STEP else {})
+    return FORBIDDEN | gpu_restrictions(graph)
+
+
+def gpu_restrictions(graph: str) -> dict[str, str]:
+    """Which operators no GPU backend runs in a graph, each with the reason."""
+    return FORBIDDEN_ON_GPU | (FORBIDDEN_IN_GPU_STEP if graph == STEP else {})
 
 
 def check_census(name: str, model: onnx.ModelProto, set_name: str = "fp32") -> Counter[str]:

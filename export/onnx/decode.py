@@ -130,6 +130,24 @@ def greedy_decode(step: onnx.ModelProto) -> onnx.ModelProto:
     return _looped(graph, step, scanned, choose, names)
 
 
+def forced_decode(step: onnx.ModelProto) -> onnx.ModelProto:
+    """The loop of `decode` without a choice: what the choice costs is measured beside it. Not part of a graph set.
+
+    Args:
+        step: token, state and whatever else -> logits, new_state and whatever else.
+
+    Returns:
+        The step's inputs, forced int64 [K, B] (every one >= 0) -> tokens int64 [K, B], new_state, logits of the step.
+    """
+    graph = _outer(step)
+    scanned = [graph.input("forced", np.int64, ["steps", "batch"])]
+
+    def choose(body: OnnxGraph, values: dict[str, str], _: list[str]) -> tuple[str, list[str]]:
+        return body.constant(np.int64(0)), [values["logits"]]
+
+    return _looped(graph, step, scanned, choose, [("logits", np.float32, ["steps", "batch", _width(step, "logits")])])
+
+
 def choose_graph(vocab_size: int, end_id: int | None) -> onnx.ModelProto:
     """`choose`: logits float32 [B, V], uniforms float64 [B] and the options of `decode` -> tokens int64 [B]."""
     graph = OnnxGraph(CHOOSE)

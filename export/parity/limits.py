@@ -1,6 +1,7 @@
 """How far a graph set may be from PyTorch, by what it is for. Figures are named where they are measured."""
 
 from export.report import Limit
+from runtime.golden import TOLERANCE as GOLDEN_TOLERANCE
 
 FP32_TOLERANCE = 1e-5  # worst difference, relative to the largest magnitude or 1, whichever is larger
 GPU_FP32_TOLERANCE = 1e-4  # the same where a GPU computes (TF32 off): other kernels add in another order
@@ -52,12 +53,14 @@ def limits_of(set_name: str, backend: str) -> dict[str, Limit]:
             "mean_error": Limit(FP16_TOLERANCE),
             "mean_step_against_whole": Limit(FP16_TOLERANCE),
             "argmax_agreement": Limit(FP16_AGREEMENT, is_least=True),
+            "golden_error": Limit(FP16_TOLERANCE),
         }
     worst = FP32_TOLERANCE if backend == CPU_BACKEND else GPU_FP32_TOLERANCE
     return (exact if set_name == "fp32" else {}) | {
         "worst_error": Limit(worst),
         "worst_step_against_whole": Limit(worst),
         "greedy_decodes_changed": Limit(0),
+        "golden_error": Limit(GOLDEN_TOLERANCE["fp32"]),
         **{name: Limit(worst) for name in _OF_WRAPPED},
     }
 

@@ -125,6 +125,7 @@ class BeamSearch:
         self._last: list[_Node | None] = [None]  # of each live row
         self._coverage = np.zeros((1, source_length)) if options.coverage_penalty else None  # float64 [k, S]
         self._finished: list[_Finished] = []  # best first
+        self._num_taken = 0
         self.tokens = np.array([end_id], np.int64)
         self.num_tokens = 0
 
@@ -180,10 +181,18 @@ class BeamSearch:
                 chosen.append((token, log_p[place]))
         return self._live_on(parents, chosen, attention)
 
-    def last_attention(self) -> NDArray[np.float32] | None:
-        """Of the first live row's last token, float32 [1, source_length]; None when the search keeps none."""
-        node = self._last[0]
-        return None if node is None or node.attention is None else node.attention[None]
+    def take(self) -> tuple[list[int], NDArray[np.float32] | None]:
+        """With a beam of 1: what GreedySearch.take gives."""
+        node, num_new = self._last[0] if self._last else self._finished[0].last, self.num_tokens - self._num_taken
+        if node is not None and node.token == self._end_id:
+            node, num_new = node.before, num_new - 1
+        nodes: list[_Node] = []
+        while node is not None and len(nodes) < num_new:
+            nodes.append(node)
+            node = node.before
+        nodes.reverse()
+        self._num_taken += num_new
+        return [node.token for node in nodes], self._attention_of(nodes) if self._keep_attention else None
 
     def results(self) -> list[Hypothesis]:
         """The 1 + alternatives best that are finished, best first; fewer when fewer were found."""
@@ -232,10 +241,13 @@ class BeamSearch:
             nodes.append(node)
             node = node.before
         nodes.reverse()
-        rows = [node.attention for node in nodes if node.attention is not None]
-        attention = np.stack(rows) if rows else np.zeros((0, self._source_length), np.float32)
         ids = [node.token for node in nodes[: len(nodes) - finished.is_ended]]
-        return Hypothesis(ids, finished.score, "stop" if finished.is_ended else "length", attention)
+        reason: Literal["stop", "length"] = "stop" if finished.is_ended else "length"
+        return Hypothesis(ids, finished.score, reason, self._attention_of(nodes))
+
+    def _attention_of(self, nodes: list[_Node]) -> NDArray[np.float32]:
+        rows = [node.attention for node in nodes if node.attention is not None]
+        return np.stack(rows) if rows else np.zeros((0, self._source_length), np.float32)
 
 
 class GreedySearch:
@@ -303,10 +315,10 @@ class GreedySearch:
         start, self._num_taken = self._num_taken, len(self.ids)
         return self.ids[start:], self._all_attention()[start : len(self.ids)] if self._keep_attention else None
 
-    def result(self) -> Hypothesis:
-        """What was found, once it is over."""
+    def results(self) -> list[Hypothesis]:
+        """What was found, once it is over: one hypothesis."""
         score = score_of(self._log_p, self.num_tokens, self._options, self._coverage)
-        return Hypothesis(self.ids, score, "stop" if self._is_ended else "length", self._all_attention())
+        return [Hypothesis(self.ids, score, "stop" if self._is_ended else "length", self._all_attention())]
 
     def _all_attention(self) -> NDArray[np.float32]:
         return np.concatenate([np.zeros((0, self._source_length), np.float32), *self._attention])

@@ -76,6 +76,10 @@ class TensorrtGraphs:
         """Whether an engine was found for a graph."""
         return graph in self.engines
 
+    def close(self, graph: str) -> None:
+        """Forget a graph's engine."""
+        self.engines.pop(graph, None)
+
     def _step_graph(self, capacity: int, max_length: int = 0) -> "StepGraph":
         from runtime.tensorrt.step_graph import StepGraph
 

@@ -166,7 +166,7 @@ class _Answering:
             ended: list[TextOutput] = []
             while len(ended) < len(generation.items) * self._asked.n:
                 ended += await generation.outputs.get()
-            ended.sort(key=lambda update: update.choice)
+            ended.sort(key=lambda update: update.choice_index)
             await self._keep(generation)
             return self._answer(generation, ended) | {"usage": self._usage(generation, ended)}
 
@@ -219,32 +219,32 @@ class _Answering:
                 self._use.check_room(len(ids) + asked.max_tokens)
                 point = self._use.point
                 tokens = np.concatenate([point.tokens.astype(np.int64), np.array(ids, np.int64)])
-                generation.resume(tokens, rows[0], point.row, point.num_read)
+                generation.add_resumed_prompt(tokens, rows[0], point.row, point.num_read)
         return generation
 
     def _events_of(self, updates: list[TextOutput]) -> Iterator[list[TextOutput]]:
         """Updates that came together, as few events: one update of each choice in an event, of not too many tokens."""
         event: dict[int, TextOutput] = {}
         for update in updates:
-            before = event.get(update.choice)
+            before = event.get(update.choice_index)
             if before is not None:
-                if update.num_tokens - self._num_sent.get(update.choice, 0) > self._service.settings.window_steps:
+                if update.num_tokens - self._num_sent.get(update.choice_index, 0) > self._service.settings.window_steps:
                     yield self._sent(event)
                     event = {}
                 else:
-                    update = update.after(before)
-            event[update.choice] = update
+                    update = update.merged_with_previous(before)
+            event[update.choice_index] = update
         yield self._sent(event)
 
     def _sent(self, event: dict[int, TextOutput]) -> list[TextOutput]:
         updates = [event[index] for index in sorted(event)]
-        self._num_sent.update((update.choice, update.num_tokens) for update in updates)
+        self._num_sent.update((update.choice_index, update.num_tokens) for update in updates)
         return updates
 
     def _answer(self, generation: Generation, updates: list[TextOutput]) -> dict[str, Any]:
         choices = [
             {
-                "index": update.choice,
+                "index": update.choice_index,
                 "text": update.text,
                 "finish_reason": update.finish_reason,
                 "stop_reason": update.stop_reason,

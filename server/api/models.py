@@ -32,7 +32,8 @@ class ModelCard(BaseModel):
     task: TaskName
     languages: Annotated[LanguagePair | None, Field(description="Of a translation model; others have none.")] = None
     labels: Annotated[list[str] | None, Field(description="Of a sentiment model; others have none.")] = None
-    precision: Annotated[str, Field(description="The graph set in use.")]
+    precision: Annotated[str, Field(description='The graph set in use; of several, their names joined by "+".')]
+    graph_sets: Annotated[dict[str, str], Field(description="Of each graph, the set that it runs from.")]
     backend: Annotated[str, Field(description="What runs it.")]
     metrics: Annotated[dict[str, float], Field(description="As measured after training.")]
 
@@ -63,6 +64,7 @@ def models_router(service: Service) -> APIRouter:
                 languages=_languages(item),
                 labels=list(item.info.labels) or None,
                 precision=item.info.precision,
+                graph_sets=item.info.graph_sets,
                 backend=item.info.backend,
                 metrics=item.info.metrics,
             )

@@ -14,7 +14,7 @@ from server.admission import working
 from server.api.description import PlainRoute, described
 from server.api.texts import read_texts
 from server.api.validation import request_from, texts_from, texts_schema
-from server.engine.batch.request import TextBatch, TextResult
+from server.engine.classification.request import TextBatch, TextResult
 from server.http.access import JsonAnswer, new_id, record_of
 from server.http.body import read_body
 from server.service import Service

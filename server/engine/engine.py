@@ -5,36 +5,22 @@ Belongs to the event loop. Token ids in, outputs in queues out; knows no HTTP.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from server.engine.lane import Lane
-from server.engine.outputs import OutputQueue, OutputSender, Times
-from server.errors import ApiError
-
-
-class EngineRequest(Protocol):
-    """What an engine works on."""
-
-    @property
-    def items(self) -> Sequence[Any]:
-        """Its prompts, sources or texts: EngineItem, each with an attribute `lane` that is the engine's."""
-
-    @property
-    def outputs(self) -> OutputQueue[Any]:
-        """Where its outputs and errors go."""
-
-    @property
-    def times(self) -> Times:
-        """When things happened to it."""
+from server.engine.generation.prefix_cache import PrefixCache
+from server.engine.lane import STOPPED_MESSAGE, Lane
+from server.engine.outputs import OutputSender
+from server.engine.request import EngineRequest
+from server.errors import ApiError, UnavailableError
 
 
 class Gauges(NamedTuple):
     """How an engine is.
 
     Attributes:
-        num_running: rows that are computed together now, of all lanes.
-        num_waiting: rows that wait for their turn.
+        num_running: slots of rows that are computed together now, of all lanes.
+        num_waiting: slots of rows that wait for their turn.
         cache_bytes: bytes that the prefix cache takes.
         cache_evictions: states that it has evicted.
     """
@@ -45,7 +31,7 @@ class Gauges(NamedTuple):
     cache_evictions: int = 0
 
 
-Request = TypeVar("Request", bound=EngineRequest)
+Request = TypeVar("Request", bound=EngineRequest[Any, Any])
 
 
 class AnyEngine(Protocol):
@@ -72,13 +58,6 @@ class AnyEngine(Protocol):
         """End it; whether it has ended."""
 
 
-class Cache(Protocol):
-    """What the gauges show of a prefix cache."""
-
-    num_bytes: int
-    num_evicted: int
-
-
 class Engine(Generic[Request]):
     """Runs one model.
 
@@ -88,11 +67,14 @@ class Engine(Generic[Request]):
         cache: the lanes' prefix cache, for the gauges.
     """
 
-    def __init__(self, make_lane: Callable[[int], Lane[Any]], max_lanes: int, cache: Cache | None = None) -> None:
+    def __init__(
+        self, make_lane: Callable[[int], Lane[Any, Any]], max_lanes: int, cache: PrefixCache | None = None
+    ) -> None:
         self._make_lane = make_lane
         self._max_lanes = max_lanes
         self._cache = cache
-        self._lanes: list[Lane[Any]] = []
+        self._lanes: list[Lane[Any, Any]] = []
+        self._is_stopped = False
         self._loop: asyncio.AbstractEventLoop
 
     @property
@@ -121,9 +103,11 @@ class Engine(Generic[Request]):
             UnavailableError: the engine has been stopped.
             EngineError: a lane has ended by itself.
         """
+        if self._is_stopped:
+            raise UnavailableError(STOPPED_MESSAGE, code="draining")
         try:
             for item in request.items:
-                lane = min(self._lanes, key=_load)
+                lane = min(self._lanes, key=lambda lane: lane.load)
                 if lane.load and len(self._lanes) < self._max_lanes:
                     lane = self._add_lane()
                 lane.submit(item)
@@ -139,23 +123,20 @@ class Engine(Generic[Request]):
                 item.lane.cancel(item)
 
     def stop(self, seconds: float) -> bool:
-        """End all lanes, waiting so long at most; requests that are not over fail with UnavailableError.
+        """End all lanes, waiting at most `seconds`; requests that are not over fail with UnavailableError.
 
         Returns:
             Whether all lanes have ended.
         """
+        self._is_stopped = True
         deadline = time.monotonic() + seconds
         for lane in self._lanes:
             lane.stop()
         have_ended = [lane.join(max(0.0, deadline - time.monotonic())) for lane in self._lanes]  # all are joined
         return all(have_ended)
 
-    def _add_lane(self) -> Lane[Any]:
+    def _add_lane(self) -> Lane[Any, Any]:
         lane = self._make_lane(len(self._lanes))
         lane.start(OutputSender(self._loop))
         self._lanes.append(lane)
         return lane
-
-
-def _load(lane: Lane[Any]) -> int:
-    return lane.load

@@ -1,81 +1,76 @@
-"""A lane: a thread that computes for one model, with runners and rows of its own, until it is stopped.
+"""A lane: a worker thread that decodes for one model, with runners, a scheduler and batches of its own.
 
-A model has one lane per core. Between two runtime calls a lane takes the commands that have arrived, schedules the next
-call, runs it and sends what came of it. A call computes outside Python's lock, so lanes run beside each other and
-beside the event loop. Lanes share nothing but a model's prefix cache.
+Between two runtime calls a lane takes the commands that have arrived. Then it makes a prefill call if one is due, lets
+rows join, runs one window of decode steps and sends what came of it. A call computes outside Python's lock, so lanes
+run in parallel with each other and with the event loop.
 
-A call that fails fails the items in it and no others, and nobody waits forever when the thread ends. The thread is a
-daemon: a call that never returns cannot be stopped, and must not keep the process alive.
+A call that fails fails the items in it and no others. When the thread ends, all its items fail. The thread is a daemon:
+a call that never returns cannot be stopped, and must not keep the process alive.
 """
 
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol
 
 import structlog
 
-from server.engine.outputs import OutputQueue, OutputSender, Times
+from server.engine.batch import BatchT
+from server.engine.outputs import OutputSender
+from server.engine.scheduler import Chunk, Item, Row, Scheduler
+from server.engine.window import WindowLength
 from server.errors import ApiError, EngineError, UnavailableError
 
 log = structlog.get_logger()
 
 
-FAILED = "The model failed while it ran; other requests are not affected. Send it again."
-NOT_FINITE = "The model gave numbers that are not finite for this text; its weights may be damaged."
-ENDED = "The engine has ended because of a bug; restart the server."
-STOPPED = "The server is shutting down; send the request again."
-
-
-class EngineItem(Protocol):
-    """What a lane works on: one prompt, source or text of a request. Compared by identity."""
-
-    @property
-    def outputs(self) -> OutputQueue[Any]:
-        """The request's, where its outputs and errors go."""
-
-    @property
-    def times(self) -> Times:
-        """The request's."""
-
-    @property
-    def num_rows(self) -> int:
-        """Rows that it takes, for the choice of the lane."""
+FAILED_MESSAGE = "The model failed while it ran; other requests are not affected. Send it again."
+NOT_FINITE_MESSAGE = "The model gave numbers that are not finite for this text; its weights may be damaged."
+ENDED_MESSAGE = "The engine has ended because of a bug; restart the server."
+STOPPED_MESSAGE = "The server is shutting down; send the request again."
 
 
 class Observer(Protocol):
     """Counts what lanes do. Called in lane threads."""
 
     def prefilled(self, num_tokens: int, num_padded: int, seconds: float) -> None:
-        """A prefill or encode call read so many tokens, or with the padding between them so many."""
+        """A prefill or encode call has read `num_tokens` tokens, `num_padded` with the padding between them."""
 
     def looked_up(self, num_known: int, num_tokens: int) -> None:
-        """Of a prompt's tokens that are to be read, so many were in the prefix cache."""
+        """Of a prompt's `num_tokens` tokens that are to be read, `num_known` were in the prefix cache."""
 
     def decoded(self, num_rows: int, num_steps: int, seconds: float) -> None:
-        """A window made so many steps for so many rows; the choice of the tokens is in the time."""
+        """A window has made `num_steps` steps for `num_rows` rows; the choice of the tokens is in the time."""
 
     def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
-        """A call read so many whole texts; tokens as of `prefilled`."""
+        """A call has read `num_rows` whole texts; tokens as of `prefilled`."""
 
 
-Item = TypeVar("Item", bound=EngineItem)
-
-
-class Lane(ABC, Generic[Item]):
+class Lane(ABC, Generic[Item, BatchT]):
     """Base of the tasks' lanes.
 
     Args:
         name: the thread's, and the log's.
+        scheduler: of this lane alone.
+        batches: one for each path of the runtime.
+        window: of this lane alone.
+        observer: counts.
 
     Attributes:
-        num_submitted: rows of items that were submitted; written by the event loop alone.
-        num_closed: rows of items that are over; written by the lane alone.
+        num_submitted: slots of items that were submitted; written by the event loop alone.
+        num_closed: slots of items that are over; written by the lane alone.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, scheduler: Scheduler[Item], batches: list[BatchT], window: WindowLength, observer: Observer
+    ) -> None:
         self._name = name
+        self._scheduler = scheduler
+        self._batches = batches
+        self._window = window
+        self._observer = observer
         self._commands: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._open: dict[Item, None] = {}  # items that have neither finished nor failed
         self._lock = threading.Lock()  # of the next, so that what is put before it is set is seen after
@@ -87,18 +82,18 @@ class Lane(ABC, Generic[Item]):
 
     @property
     def load(self) -> int:
-        """Rows of items that are not over."""
+        """Slots of items that are not over."""
         return self.num_submitted - self.num_closed
 
     @property
-    @abstractmethod
     def num_running(self) -> int:
-        """Rows that are computed together now."""
+        """Slots that are taken."""
+        return self._scheduler.num_running
 
     @property
-    @abstractmethod
     def num_waiting(self) -> int:
-        """Rows that wait for their turn."""
+        """Slots that rows which do not run yet will take."""
+        return self._scheduler.num_waiting
 
     @property
     def is_alive(self) -> bool:
@@ -120,7 +115,7 @@ class Lane(ABC, Generic[Item]):
         with self._lock:
             if self._end is not None:
                 raise self._end.with_traceback(None)
-            self.num_submitted += item.num_rows
+            self.num_submitted += item.num_slots
             self._commands.put(("add", item))
 
     def cancel(self, item: Item) -> None:
@@ -132,36 +127,33 @@ class Lane(ABC, Generic[Item]):
         self._commands.put(("stop", None))
 
     def join(self, seconds: float) -> bool:
-        """Wait so long at most until the thread has ended; whether it has. If not, its items fail all the same."""
+        """Wait at most `seconds` until the thread has ended; whether it has. If not, its items fail all the same."""
         self._thread.join(seconds)
         if not self._thread.is_alive():
             return True
-        error = UnavailableError(STOPPED, code="draining")
-        for item in list(self._open):
-            self._sender.post(item.outputs, error)
-        self._sender.flush()
+        self._post_error(UnavailableError(STOPPED_MESSAGE, code="draining"))
         return False
 
     @abstractmethod
-    def _begin(self, item: Item) -> None:
-        """Hand a new item to the scheduler."""
+    def _batch_of(self, item: Item) -> BatchT:
+        """The batch of an item's rows; its options alone decide."""
 
     @abstractmethod
-    def _drop(self, item: Item) -> None:
-        """Take an item from the scheduler and the batch, wherever it is."""
+    def _prefill(self, chunks: list[Chunk[Item]]) -> int:
+        """Make a prefill call and keep what it found; the tokens that it read, padding counted."""
 
     @abstractmethod
-    def _run_once(self) -> bool:
-        """Schedule, run, send; False when there was nothing to run."""
+    def _decode(self, batch: BatchT, num_steps: int) -> int:
+        """Run a window of a batch and handle what came of it; the steps made. Raises RunnerError."""
 
     def _run(self) -> None:
-        error: ApiError = EngineError(ENDED)
+        error: ApiError = EngineError(ENDED_MESSAGE)
         try:
             is_idle = True
             while self._take_commands(is_idle):
                 is_idle = not self._run_once()
                 self._sender.flush()
-            error = UnavailableError(STOPPED, code="draining")
+            error = UnavailableError(STOPPED_MESSAGE, code="draining")
         except Exception as bug:
             log.critical("lane ended", lane=self._name, exc_info=bug)
         finally:
@@ -171,10 +163,14 @@ class Lane(ABC, Generic[Item]):
                 verb, item = self._commands.get()
                 if verb == "add":
                     self._open[item] = None
+            self._post_error(error)
             for item in list(self._open):
                 self._close(item)
-                self._sender.post(item.outputs, error)
-            self._sender.flush()
+
+    def _post_error(self, error: ApiError) -> None:
+        for item in list(self._open):
+            self._sender.post(item.request.outputs, error)
+        self._sender.flush()
 
     def _take_commands(self, is_idle: bool) -> bool:
         """Do what the event loop asked for; waits for it when idle. False: stop."""
@@ -184,33 +180,89 @@ class Lane(ABC, Generic[Item]):
                 return False
             if verb == "add":
                 self._open[item] = None
-                self._begin(item)
+                self._add(item)
             else:
                 self._cancel(item)
             is_idle = False
         return True
 
+    def _run_once(self) -> bool:
+        """Schedule, run, send; False when there was nothing to run."""
+        chunks = self._scheduler.next_prefill()
+        if chunks:
+            self._run_prefill(chunks)
+        for row in self._scheduler.join():
+            self._batch_of(row.item).add(row)
+        batches = [batch for batch in self._batches if batch.rows]
+        if batches:
+            self._run_window(batches)
+        return bool(chunks or batches)
+
+    def _run_prefill(self, chunks: list[Chunk[Item]]) -> None:
+        for chunk in chunks:
+            chunk.item.request.times.note_began()
+        started = time.perf_counter()
+        num_padded = 0
+        try:
+            num_padded = self._prefill(chunks)
+        except Exception as error:
+            self._fail_call((chunk.item for chunk in chunks), error)
+        seconds = time.perf_counter() - started
+        self._scheduler.prefilled(chunks, seconds)
+        if num_padded:
+            self._observer.prefilled(sum(chunk.stop - chunk.start for chunk in chunks), num_padded, seconds)
+
+    def _run_window(self, batches: list[BatchT]) -> None:
+        num_rows = self._scheduler.num_running
+        num_wanted = max(batch.num_wanted(self._window.max_steps) for batch in batches)
+        num_steps = self._window.choose(num_rows, num_wanted)
+        num_made, has_failed = 0, False
+        started = time.perf_counter()
+        for batch in batches:
+            rows = batch.rows.copy()
+            try:
+                num_made = max(num_made, self._decode(batch, num_steps))
+            except Exception as error:
+                has_failed = True
+                batch.clear()
+                self._fail_call((row.item for row in rows), error)
+        seconds = time.perf_counter() - started
+        self._scheduler.decoded(seconds)
+        if not has_failed:  # the time of a failed call says nothing about steps
+            self._window.record(num_rows, num_made, seconds)
+            self._observer.decoded(num_rows, num_made, seconds)
+
+    def _add(self, item: Item) -> None:
+        """Hand a new item to the scheduler."""
+        self._scheduler.add(item)
+
+    def _finish(self, row: Row[Item]) -> None:
+        """A row has ended, and its item with the last of its rows."""
+        self._batch_of(row.item).remove(row)
+        self._scheduler.finish(row)
+        if row.item.is_over:
+            self._close(row.item)
+
     def _cancel(self, item: Item) -> None:
+        """Take an item from the scheduler and the batch, wherever it is; a no-op if it is over."""
         if item in self._open:
-            self._drop(item)
+            for row in self._scheduler.cancel(item):
+                self._batch_of(item).remove(row)
             self._close(item)
 
     def _close(self, item: Item) -> None:
         """An item is over."""
         del self._open[item]
-        self.num_closed += item.num_rows
+        self.num_closed += item.num_slots
 
     def _fail_call(self, items: Iterable[Item], error: BaseException) -> None:
         """A call failed: so do the items in it, and no others."""
         log.error("engine call failed", lane=self._name, exc_info=error)
         for item in set(items):
-            self._fail(item, EngineError(FAILED))
+            self._fail(item, FAILED_MESSAGE)
 
-    def _fail_not_finite(self, item: Item) -> None:
-        self._fail(item, EngineError(NOT_FINITE))
-
-    def _fail(self, item: Item, error: ApiError) -> None:
+    def _fail(self, item: Item, message: str) -> None:
         """Drop an item and send the error; a no-op if it is over."""
         if item in self._open:
-            self._sender.post(item.outputs, error)
+            self._sender.post(item.request.outputs, EngineError(message))
             self._cancel(item)

@@ -1,23 +1,26 @@
-"""Length bucketing: which of the waiting texts are read in one call, so that little of it is padding. Pure."""
+"""Length bucketing: which of the waiting texts are read in one call. Pure.
+
+A call costs about T x (STEP_ROWS + n): T is the padded length of its longest text, n the number of its texts, and a
+step of the recurrence costs STEP_ROWS rows' worth even without rows. So few texts are read together although much of
+the call is padding, and many are read in calls of like length.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from runtime.padding import padded_length
 
 Item = TypeVar("Item")
+STEP_ROWS = 6  # measured for classifiers of 2 x 128 to 2 x 512, int8
 
 
-def similar_lengths(
-    items: Sequence[Item], length: Callable[[Item], int], max_tokens: int, max_items: int
-) -> list[Item]:
-    """The first item and those that are read with it in one call.
-
-    Only texts whose padded length has as many binary digits as the first's, so that less than half of what is read is
-    padding; of these the ones nearest in length to the first.
+def length_bucket(items: Sequence[Item], length: Callable[[Item], int], max_tokens: int, max_items: int) -> list[Item]:
+    """The first item and those read with it: of all calls that have the first, the cheapest for each token.
 
     Args:
-        items: the texts in the order of their turns, at least one.
+        items: the texts in round-robin order, at least one. Time grows with the square of their number.
         length: tokens of a text.
         max_tokens: padded tokens of the call; the first is taken whatever its length.
         max_items: texts of the call, at least 1.
@@ -25,22 +28,15 @@ def similar_lengths(
     Returns:
         The first and those that go with it, shortest first.
     """
-    first = items[0]
-    digits = padded_length(length(first)).bit_length()
-    similar = [item for item in items if padded_length(length(item)).bit_length() == digits]
-    similar.sort(key=length)  # stable: of equally long ones the earlier comes first
-    low = high = next(i for i, item in enumerate(similar) if item is first)
-    while high - low + 1 < max_items:
-        shorter = length(first) - length(similar[low - 1]) if low else None
-        longer = length(similar[high + 1]) - length(first) if high + 1 < len(similar) else None
-        if shorter is None and longer is None:
-            break
-        takes_longer = shorter is None or (longer is not None and longer <= shorter)
-        longest = similar[high + 1 if takes_longer else high]
-        if (high - low + 2) * padded_length(length(longest)) > max_tokens:
-            break
-        if takes_longer:
-            high += 1
-        else:
-            low -= 1
-    return similar[low : high + 1]
+    order = sorted(range(len(items)), key=lambda i: length(items[i]))  # stable: of equals the earlier comes first
+    first = order.index(0)
+    lengths = np.array([padded_length(length(items[i])) for i in order])
+    totals = np.concatenate([[0], lengths.cumsum()])
+    lows, highs = np.arange(first + 1), np.arange(first, len(items))[:, None]
+    longest = lengths[first:, None]
+    num_items = highs - lows + 1
+    is_allowed = (num_items <= max_items) & (num_items * longest <= max_tokens)
+    is_allowed[0, first] = True
+    costs = longest * (STEP_ROWS + num_items) / (totals[highs + 1] - totals[lows])
+    high, low = np.unravel_index(np.where(is_allowed, costs, np.inf).argmin(), costs.shape)
+    return [items[i] for i in order[int(low) : first + int(high) + 1]]

@@ -76,7 +76,10 @@ class OutputQueue(Generic[Output]):
 
 
 class OutputSender:
-    """Carries one lane's outputs into the queues of an event loop. `post` and `flush` are for the lane's thread.
+    """Carries a lane's outputs into the queues of an event loop.
+
+    Any thread may post and flush: appending to a deque is atomic, and two threads that flush at once wake the loop
+    twice at most, which is harmless. The outputs of one thread keep their order.
 
     Args:
         loop: the loop that the queues belong to.
@@ -102,9 +105,9 @@ class OutputSender:
         while self._posted:
             queue, output = self._posted.popleft()
             queue.put(output)
-        self._loop.call_soon(self._rest)  # after the coroutines that were just woken have run
+        self._loop.call_soon(self._end_delivery)  # after the coroutines that were just woken have run
 
-    def _rest(self) -> None:
+    def _end_delivery(self) -> None:
         self._is_waking = False  # first, so that what is posted from here on wakes the loop itself
         if self._posted:
             self._is_waking = True

@@ -1,130 +1,150 @@
 """Which rows of a lane run next, for models that decode. Pure: no clock, no arrays, no threads, no asyncio.
 
-A sequence is one prompt or source; its rows are its samples, or one beam. It waits, begins (its text is prefilled, as
-far as its task's scheduler wants it), and then its rows join the batch as slots become free. A row takes `width` slots
-from then to its end: 1, or a beam's size.
+An item (one prompt or source) waits and starts. Where its task's scheduler wants it, prefill calls read its tokens.
+Then its rows join the batch as slots become free. A row takes `width` slots until it ends: 1, or a beam's size.
 
 Requests share the slots: free ones go to the request that holds the fewest, of several to the one that has waited
-longest; if its row does not fit yet, no other passes it, so that wide rows are not starved by narrow ones. Some slots
-are reserved for small requests (server.engine.slots); a row that is wider than the common slots waits for the whole
-batch. Sequences begin and are prefilled in round-robin order of their requests, ahead of the slots by one batch at
-most; a request that has nothing prefilled and nothing running may always begin one sequence, so that it never waits
-for another's whole request.
+longest; if its row does not fit yet, no other passes it, so that wide rows are not starved by narrow ones. Rows are
+never preempted. Of eight slots or more an eighth is reserved for small requests, so that these do not wait for a large
+one to end, however many large ones run. A row that is wider than the common slots waits for the whole batch.
 
-Prefill calls are throttled: after one, windows of decoding steps run for as long as the prefill share says.
+Items start and are prefilled in round-robin order of their requests, until the rows that have started and do not run
+could fill the batch. Beyond that, a request that has none of these starts one item if it has running rows, or if fewer
+requests without running rows have started one than there are slots. So it does not wait for another's whole request.
+
+Prefill calls are throttled: after one, windows of decode steps run for as long as the prefill share says.
 """
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from server.engine.slots import SlotAllocator, SlotQuota
+from server.engine.request import EngineRequest, ScheduledItem
 
-Owner = TypeVar("Owner")
-
-
-@dataclass(eq=False, slots=True)
-class Sequence(Generic[Owner]):
-    """One prompt or source and how far it has come.
-
-    Attributes:
-        owner: whatever the caller wants to find again; the scheduler does not look at it.
-        num_tokens: its tokens, at least 1.
-        group: the request that it belongs to, any key that identifies requests.
-        num_rows: rows that it has.
-        width: slots that each of them takes.
-        num_prefilled: tokens that its state has read.
-        needs_prefill: whether its rows join only when all that can be prefilled is.
-        num_joined: rows that have joined the batch.
-        num_ended: rows that have had their last token.
-        is_over: cancelled, or all its rows have ended.
-    """
-
-    owner: Owner
-    num_tokens: int
-    group: Hashable
-    num_rows: int = 1
-    width: int = 1
-    num_prefilled: int = 0
-    needs_prefill: bool = True
-    num_joined: int = 0
-    num_ended: int = 0
-    is_over: bool = False
+Item = TypeVar("Item", bound=ScheduledItem)
 
 
 @dataclass(eq=False, slots=True)
-class Row(Generic[Owner]):
-    """One row of the batch: the choice-th of its sequence.
+class Row(Generic[Item]):
+    """One row of the batch: the choice-th of its item.
 
     Attributes:
-        slot: where its batch keeps it.
+        index: where its batch keeps it; -1 while it is in none.
         is_reserved: whether it runs in reserved slots.
     """
 
-    sequence: Sequence[Owner]
+    item: Item
     choice: int = 0
-    slot: int = -1
+    index: int = -1
     is_reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk(Generic[Owner]):
-    """Tokens start .. stop-1 of a sequence, to be read by one prefill call."""
+class Chunk(Generic[Item]):
+    """Tokens start .. stop-1 of an item, to be read by one prefill call."""
 
-    sequence: Sequence[Owner]
+    item: Item
     start: int
     stop: int
 
 
+@dataclass(slots=True)
+class SlotQuota:
+    """What one request holds.
+
+    Attributes:
+        num_slots: its slots.
+        num_reserved: those of them that are reserved ones.
+    """
+
+    num_slots: int = 0
+    num_reserved: int = 0
+
+
+class SlotAllocator:
+    """Counts which slots are held. Most are common; a request is given reserved ones only if all that it needs fits.
+
+    Args:
+        num_slots: of the lane, at least 1.
+
+    Attributes:
+        num_common: slots for all requests.
+        num_taken: slots that are held.
+    """
+
+    def __init__(self, num_slots: int) -> None:
+        self.num_common = num_slots - (max(1, num_slots // 8) if num_slots >= 8 else 0)
+        self.num_taken = 0
+        self._num_slots = num_slots
+        self._num_reserved = 0  # reserved slots that are held
+
+    def is_common_free(self, width: int) -> bool:
+        """Whether `width` common slots are free."""
+        return self.num_taken - self._num_reserved + width <= self.num_common
+
+    def is_reserve_free(self, quota: SlotQuota, num_wanted: int) -> bool:
+        """Whether a request holds no common slot, and the `num_wanted` that it still needs are free reserved ones."""
+        holds_common = quota.num_slots > quota.num_reserved
+        num_free = self._num_slots - self.num_common - self._num_reserved
+        return not holds_common and num_wanted <= num_free and self.num_taken + num_wanted <= self._num_slots
+
+    def take(self, quota: SlotQuota, width: int, *, is_reserved: bool) -> None:
+        """Give a request `width` slots; a negative number takes them back."""
+        self.num_taken += width
+        quota.num_slots += width
+        if is_reserved:
+            self._num_reserved += width
+            quota.num_reserved += width
+
+
 @dataclass(eq=False, slots=True)
-class _Group(Generic[Owner]):
+class _Group(Generic[Item]):
     """What a request holds.
 
     Attributes:
-        waiting: sequences that have not begun.
-        prefilling: sequences that are to be prefilled further.
+        waiting: items that have not started.
+        prefilling: items that are to be prefilled further.
         ready: rows without slots.
         running: rows with slots.
         quota: the slots of its running rows.
         num_slots: of all its rows that have not ended.
-        num_begun: slots of rows that have begun and do not run.
+        num_started: slots of rows that have started and do not run.
     """
 
-    waiting: deque[Sequence[Owner]] = field(default_factory=deque)
-    prefilling: deque[Sequence[Owner]] = field(default_factory=deque)
-    ready: deque[Row[Owner]] = field(default_factory=deque)
-    running: dict[Row[Owner], None] = field(default_factory=dict)
+    waiting: deque[Item] = field(default_factory=deque)
+    prefilling: deque[Item] = field(default_factory=deque)
+    ready: deque[Row[Item]] = field(default_factory=deque)
+    running: dict[Row[Item], None] = field(default_factory=dict)
     quota: SlotQuota = field(default_factory=SlotQuota)
     num_slots: int = 0
-    num_begun: int = 0
+    num_started: int = 0
 
 
-class Scheduler(ABC, Generic[Owner]):
+class Scheduler(ABC, Generic[Item]):
     """Decides call by call.
 
     Args:
-        max_rows: slots; no row is wider.
+        num_slots: of the lane; no row is wider.
         prefill_share: share of the time for prefill calls while rows are decoded, above 0, below 1.
 
     Attributes:
         num_waiting: slots of rows that do not run.
     """
 
-    def __init__(self, *, max_rows: int, prefill_share: float) -> None:
-        if max_rows < 1 or not 0 < prefill_share < 1:
-            raise ValueError(f"max_rows {max_rows} must be >= 1, prefill_share {prefill_share} between 0 and 1")
-        self._max_rows = max_rows
-        self._slots = SlotAllocator(max_rows)
-        self._groups: dict[Hashable, _Group[Owner]] = {}  # those with rows that have not ended
-        self._waiting: deque[_Group[Owner]] = deque()  # with sequences that have not begun, in round-robin order
-        self._prefilling: deque[_Group[Owner]] = deque()  # the same, with sequences to be prefilled
-        self._ready: dict[_Group[Owner], None] = {}  # with ready rows, the longest without a new slot first
-        self._num_begun = 0  # slots of rows that have begun and do not run
-        self._can_begin = False  # whether something has changed since no more sequences could begin
-        self._rest_per_prefill = (1 - prefill_share) / prefill_share  # seconds for a second
-        self._seconds_of_rest = 0.0  # of decoding before the next prefill call
+    def __init__(self, *, num_slots: int, prefill_share: float) -> None:
+        if num_slots < 1 or not 0 < prefill_share < 1:
+            raise ValueError(f"num_slots {num_slots} must be >= 1, prefill_share {prefill_share} between 0 and 1")
+        self._num_slots = num_slots
+        self._slots = SlotAllocator(num_slots)
+        self._groups: dict[EngineRequest[Any, Any], _Group[Item]] = {}  # of requests with rows that have not ended
+        self._waiting: deque[_Group[Item]] = deque()  # with items that have not started, in round-robin order
+        self._prefilling: deque[_Group[Item]] = deque()  # the same, with items to be prefilled
+        self._ready: dict[_Group[Item], None] = {}  # with ready rows, the longest without a new slot first
+        self._num_started = 0  # slots of rows that have started and do not run
+        self._may_start = False  # whether something has changed since no more items could start
+        self._decode_per_prefill = (1 - prefill_share) / prefill_share  # seconds for a second
+        self._throttle_seconds = 0.0  # of decoding before the next prefill call
         self.num_waiting = 0
 
     @property
@@ -133,147 +153,146 @@ class Scheduler(ABC, Generic[Owner]):
         return self._slots.num_taken
 
     @abstractmethod
-    def _is_prefilled(self, sequence: Sequence[Owner]) -> bool:
-        """Whether the rows of a sequence may join as it is."""
+    def _next_chunks(self) -> list[Chunk[Item]]:
+        """What one prefill call reads; `self._prefilling` is not empty. Those items are taken from it."""
 
-    @abstractmethod
-    def _next_chunks(self) -> list[Chunk[Owner]]:
-        """What one prefill call reads; `self._prefilling` is not empty. Those sequences are taken from it."""
+    def _prefers_prefill(self, item: Item) -> bool:  # noqa: ARG002
+        """Whether an item that starts, and need not be prefilled, is; its prompt is fed to the windows otherwise."""
+        return True
 
-    def add(self, sequence: Sequence[Owner]) -> None:
-        """Let a sequence wait for its turn. Raises ValueError when it is wider than the batch."""
-        if not 1 <= sequence.width <= self._max_rows:
-            raise ValueError(f"a row of width {sequence.width} does not fit into {self._max_rows} slots")
-        group = self._groups.setdefault(sequence.group, _Group())
+    def add(self, item: Item) -> None:
+        """Let an item wait for its turn. Raises ValueError when its rows are wider than the batch."""
+        if not 1 <= item.width <= self._num_slots:
+            raise ValueError(f"a row of width {item.width} does not fit into {self._num_slots} slots")
+        group = self._groups.setdefault(item.request, _Group())
         if not group.waiting:
             self._waiting.append(group)
-        group.waiting.append(sequence)
-        num_slots = sequence.num_rows * sequence.width
-        group.num_slots += num_slots
-        self.num_waiting += num_slots
-        self._can_begin = True
+        group.waiting.append(item)
+        group.num_slots += item.num_slots
+        self.num_waiting += item.num_slots
+        self._may_start = True
 
-    def next_prefill(self) -> list[Chunk[Owner]]:
+    def next_prefill(self) -> list[Chunk[Item]]:
         """The next prefill call; empty when there is none to be made now. The caller makes it and calls `prefilled`."""
-        self._begin_waiting()
-        is_throttled = self._seconds_of_rest > 0 and (self.num_running or self._ready)
+        self._start_waiting()
+        is_throttled = self._throttle_seconds > 0 and (self.num_running or self._ready)
         return [] if is_throttled or not self._prefilling else self._next_chunks()
 
-    def prefilled(self, chunks: list[Chunk[Owner]], seconds: float) -> None:
-        """A prefill call has been made, in so much time, or has failed and all that was in it is cancelled."""
-        self._seconds_of_rest = seconds * self._rest_per_prefill
+    def prefilled(self, chunks: list[Chunk[Item]], seconds: float) -> None:
+        """A prefill call has been made, in `seconds`, or has failed and all that was in it is cancelled."""
+        self._throttle_seconds = seconds * self._decode_per_prefill
         for chunk in chunks:
-            chunk.sequence.num_prefilled = chunk.stop
-            if not chunk.sequence.is_over:
-                self._continue(self._groups[chunk.sequence.group], chunk.sequence)
+            chunk.item.num_read = chunk.stop
+            if not chunk.item.is_over:
+                self._continue(self._groups[chunk.item.request], chunk.item)
 
     def decoded(self, seconds: float) -> None:
-        """A window of decoding steps has taken so long."""
-        self._seconds_of_rest -= seconds
+        """A window of decode steps has taken `seconds`."""
+        self._throttle_seconds -= seconds
 
-    def join(self) -> list[Row[Owner]]:
+    def join(self) -> list[Row[Item]]:
         """The rows that join the batch now."""
-        self._begin_waiting()
+        self._start_waiting()
         joining = []
         while self._ready and (row := self._next_to_join()) is not None:
             joining.append(row)
-        self._can_begin |= bool(joining)
+        self._may_start |= bool(joining)
         return joining
 
-    def finish(self, row: Row[Owner]) -> None:
+    def finish(self, row: Row[Item]) -> None:
         """A running row has had its last token: its slots are free."""
-        group = self._groups[row.sequence.group]
+        item = row.item
+        group = self._groups[item.request]
         self._leave(group, row)
-        sequence = row.sequence
-        sequence.num_ended += 1
-        sequence.is_over = sequence.num_ended == sequence.num_rows
-        self._end_slots(sequence.group, group, sequence.width)
+        item.num_ended += 1
+        item.is_over = item.num_ended == item.num_rows
+        self._end_slots(item, group, item.width)
 
-    def cancel(self, sequence: Sequence[Owner]) -> list[Row[Owner]]:
-        """Forget a sequence and all its rows; a no-op when it is over.
+    def cancel(self, item: Item) -> list[Row[Item]]:
+        """Forget an item and all its rows; a no-op when it is over.
 
         Returns:
             Those of its rows that were running.
         """
-        group = self._groups.get(sequence.group)
-        if sequence.is_over or group is None:
+        group = self._groups.get(item.request)
+        if item.is_over or group is None:
             return []
-        sequence.is_over = True
-        num_waiting = (sequence.num_rows - sequence.num_joined) * sequence.width
+        item.is_over = True
+        num_waiting = (item.num_rows - item.num_joined) * item.width
         self.num_waiting -= num_waiting
-        if sequence in group.waiting:
-            group.waiting.remove(sequence)
+        if item in group.waiting:
+            group.waiting.remove(item)
             if not group.waiting:
                 self._waiting.remove(group)
         else:
-            group.num_begun -= num_waiting
-            self._num_begun -= num_waiting
-        if sequence in group.prefilling:
-            group.prefilling.remove(sequence)
+            group.num_started -= num_waiting
+            self._num_started -= num_waiting
+        if item in group.prefilling:
+            group.prefilling.remove(item)
             if not group.prefilling:
                 self._prefilling.remove(group)
-        group.ready = deque(row for row in group.ready if row.sequence is not sequence)
+        group.ready = deque(row for row in group.ready if row.item is not item)
         if not group.ready:
             self._ready.pop(group, None)
-        leaving = [row for row in group.running if row.sequence is sequence]
+        leaving = [row for row in group.running if row.item is item]
         for row in leaving:
             self._leave(group, row)
-        self._end_slots(sequence.group, group, num_waiting + len(leaving) * sequence.width)
+        self._end_slots(item, group, num_waiting + len(leaving) * item.width)
         return leaving
 
-    def _leave(self, group: _Group[Owner], row: Row[Owner]) -> None:
+    def _leave(self, group: _Group[Item], row: Row[Item]) -> None:
         del group.running[row]
-        self._slots.free(group.quota, row.sequence.width, is_reserved=row.is_reserved)
+        self._slots.take(group.quota, -row.item.width, is_reserved=row.is_reserved)
 
-    def _end_slots(self, key: Hashable, group: _Group[Owner], num_slots: int) -> None:
-        """So many slots' rows of a group have ended, and the group with its last."""
+    def _end_slots(self, item: Item, group: _Group[Item], num_slots: int) -> None:
+        """Rows of an item have ended that took `num_slots`; with its last row, the group ends."""
         group.num_slots -= num_slots
         if not group.num_slots:
-            del self._groups[key]
-        self._can_begin = True
+            del self._groups[item.request]
+        self._may_start = True
 
-    def _begin_waiting(self) -> None:
-        """Begin as many sequences as could fill the batch anew: states of more would only take memory."""
-        if not self._can_begin:
+    def _start_waiting(self) -> None:
+        """Start as many items as could fill the batch anew: states of more would only take memory."""
+        if not self._may_start:
             return
-        self._can_begin = False
+        self._may_start = False
         if not self._waiting:
             return
-        num_new = sum(1 for group in self._groups.values() if group.num_begun and not group.quota.num_slots)
+        num_new = sum(1 for group in self._groups.values() if group.num_started and not group.quota.num_slots)
         for group in list(self._waiting):
-            if not group.num_begun and (group.quota.num_slots or num_new < self._max_rows):
+            if not group.num_started and (group.quota.num_slots or num_new < self._num_slots):
                 self._waiting.remove(group)
-                self._begin(group)
+                self._start(group)
                 num_new += not group.quota.num_slots
-        while self._waiting and self._num_begun < self._max_rows:
-            self._begin(self._waiting.popleft())
+        while self._waiting and self._num_started < self._num_slots:
+            self._start(self._waiting.popleft())
 
-    def _begin(self, group: _Group[Owner]) -> None:
-        """Begin the next sequence of a group that has been taken from the queue; the group goes to its end."""
-        sequence = group.waiting.popleft()
+    def _start(self, group: _Group[Item]) -> None:
+        """Start the next item of a group that has been taken from the queue; the group goes to its end."""
+        item = group.waiting.popleft()
         if group.waiting:
             self._waiting.append(group)
-        num_slots = sequence.num_rows * sequence.width
-        group.num_begun += num_slots
-        self._num_begun += num_slots
-        self._continue(group, sequence)
+        group.num_started += item.num_slots
+        self._num_started += item.num_slots
+        item.needs_prefill = item.needs_prefill or self._prefers_prefill(item)
+        self._continue(group, item)
 
-    def _continue(self, group: _Group[Owner], sequence: Sequence[Owner]) -> None:
-        """Let a sequence wait for its next prefill call, or its rows for slots."""
-        if self._is_prefilled(sequence):
-            group.ready.extend(Row(sequence, choice) for choice in range(sequence.num_rows))
+    def _continue(self, group: _Group[Item], item: Item) -> None:
+        """Let an item wait for its next prefill call, or its rows for slots."""
+        if not item.needs_prefill or item.num_read == item.num_prefill:
+            group.ready.extend(Row(item, choice) for choice in range(item.num_rows))
             self._ready.setdefault(group)
             return
         if not group.prefilling:
             self._prefilling.append(group)
-        group.prefilling.append(sequence)
+        group.prefilling.append(item)
 
-    def _next_to_join(self) -> Row[Owner] | None:
+    def _next_to_join(self) -> Row[Item] | None:
         """The row that is given slots next, if they are free."""
         allowed = [group for group in self._ready if self._may_have_more(group)]
         if allowed:
             group = min(allowed, key=lambda group: group.quota.num_slots)
-            width = group.ready[0].sequence.width
+            width = group.ready[0].item.width
             if self._slots.is_common_free(width) or not self._slots.num_taken:
                 return self._joined(group, is_reserved=False)
             if width > self._slots.num_common:  # no row joins until it has the whole batch
@@ -283,22 +302,22 @@ class Scheduler(ABC, Generic[Owner]):
                 return self._joined(group, is_reserved=True)
         return None
 
-    def _may_have_more(self, group: _Group[Owner]) -> bool:
+    def _may_have_more(self, group: _Group[Item]) -> bool:
         """Whether a request's next row could ever join beside its others."""
         num_slots = group.quota.num_slots
-        return not num_slots or num_slots + group.ready[0].sequence.width <= self._slots.num_common
+        return not num_slots or num_slots + group.ready[0].item.width <= self._slots.num_common
 
-    def _joined(self, group: _Group[Owner], *, is_reserved: bool) -> Row[Owner]:
+    def _joined(self, group: _Group[Item], *, is_reserved: bool) -> Row[Item]:
         del self._ready[group]
         row = group.ready.popleft()
         if group.ready:
             self._ready[group] = None
-        width = row.sequence.width
+        width = row.item.width
         row.is_reserved = is_reserved
-        row.sequence.num_joined += 1
+        row.item.num_joined += 1
         group.running[row] = None
-        group.num_begun -= width
+        group.num_started -= width
         self._slots.take(group.quota, width, is_reserved=is_reserved)
-        self._num_begun -= width
+        self._num_started -= width
         self.num_waiting -= width
         return row

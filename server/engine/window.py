@@ -1,8 +1,8 @@
-"""How many decoding steps one runtime call makes. Pure: the caller gives what calls cost.
+"""How many decode steps run between two scheduling points (multi-step decoding). Pure: the caller measures the calls.
 
 Between two calls Python needs a fraction of a millisecond, whatever their length, and rows join and leave only there.
-So a window is as long as it may be: max_steps, unless a step is so slow that a new request would wait too long for the
-window's end. What a row computes does not depend on it.
+So a window has max_steps steps, unless a step is so slow that a new request would wait too long for the window's end.
+What a row computes does not depend on it.
 """
 
 LENGTHS = (1, 2, 4, 8)
@@ -39,8 +39,8 @@ class WindowLength:
             chosen = length
         return chosen
 
-    def ran(self, num_rows: int, num_steps: int, seconds: float) -> None:
-        """A window of so many rows and steps has taken so long."""
+    def record(self, num_rows: int, num_steps: int, seconds: float) -> None:
+        """A window of `num_steps` steps for `num_rows` rows has taken `seconds`."""
         key, found = num_rows.bit_length(), seconds / num_steps
         known = self._step_seconds.get(key, found)
         self._step_seconds[key] = known + _SHARE_OF_LAST * (found - known)

@@ -35,7 +35,7 @@ def reading(
     """
     generation = Generation(_OPTIONS, 0, is_streamed=False)
     continuation = Continuation(endpoint.token_texts, _OPTIONS, None, None)
-    generation.resume(tokens.astype(np.int64), continuation, state, num_read, keeps_last_state=False)
+    generation.add_resumed_prompt(tokens.astype(np.int64), continuation, state, num_read, keeps_last_state=False)
     return generation
 
 
@@ -49,7 +49,7 @@ def point_after(generation: Generation, before: Point) -> Point:
     """Where a session stands after a call that has ended, its answer whole.
 
     Args:
-        generation: of one prompt by `Generation.resume`; its last output has been taken from its queue.
+        generation: of one prompt by `Generation.add_resumed_prompt`; its last output has been taken from its queue.
         before: where the session stood.
     """
     (prompt,) = generation.items

@@ -4,7 +4,10 @@ import numpy as np
 import orjson
 import pytest
 
-from benchmarks.generation_workload import (
+from benchmarks.serving.client import connector
+from benchmarks.serving.loops import all_at_once, run
+from benchmarks.serving.server import Server
+from benchmarks.serving.w1 import (
     MODEL,
     Workload,
     characters_of,
@@ -13,9 +16,6 @@ from benchmarks.generation_workload import (
     streamed,
     w1,
 )
-from benchmarks.serving.client import connector
-from benchmarks.serving.loops import all_at_once, run
-from benchmarks.serving.server import Server
 from models.bundle import Bundle
 from models.store import Store
 from models.tokenizer import Tokenizer

@@ -7,9 +7,9 @@ from itertools import cycle
 
 import pytest
 
-from benchmarks import overload_load
-from benchmarks.overload_load import Outcomes, Overload, rss_of
-from benchmarks.overload_requests import NO_ANSWER, Ask, asks
+from benchmarks.operation import overload_load
+from benchmarks.operation.overload_load import Outcomes, Overload, rss_of
+from benchmarks.operation.overload_requests import NO_ANSWER, Ask, asks
 from benchmarks.serving.client import connector
 from benchmarks.serving.loops import run
 from tests.server.running import running

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.serving.cpu import family_of
+from runtime.device import VARIABLE
 
 
 @dataclass
@@ -49,7 +50,7 @@ def real_server(
     """Start a server over a store, wait until it is ready, and stop it with SIGTERM at the end."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("RNNSERVE_")}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RNNSERVE_") or name == VARIABLE}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--store", str(store), "--port", str(port), *arguments],

@@ -10,3 +10,9 @@ def server() -> Iterator[Running]:
     """One server with one fake character model, for tests that leave it as it was."""
     with running() as instance:
         yield instance
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are loaded as on a machine where nothing was measured: int8 before fp32."""
+    monkeypatch.setattr("server.backends.cpu_choice", lambda *_: None)

@@ -1,12 +1,15 @@
 """x-request-timeout-ms and the times in answers, over a real socket."""
 
+import gc
 import json
 import socket
 import threading
+import weakref
 from typing import Any
 
 import pytest
 
+from server.engine.engine import AnyEngine
 from server.model import LoadedModel
 from tests.server.running import Running, fake_classifier, fake_model, fake_set, fake_translator, running
 
@@ -15,6 +18,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "/v1/translate": {"text": "to be", "max_tokens": 1024},
     "/v1/sentiment": {"text": "to be"},
 }
+SHORT = {"/v1/generate": {"max_tokens": 2, "min_tokens": 0}, "/v1/translate": {"max_tokens": 2}}
 TASKS = list(ASKED)
 
 
@@ -54,6 +58,32 @@ def test_a_request_that_takes_too_long_is_504_and_its_work_stops(path: str, all_
     all_tasks.until(lambda: not any(item.engine.gauges.num_running for item in all_tasks.service.registry.models))
     assert all(item.limiter.num_taken == 0 for item in all_tasks.service.registry.models)
     assert 'reason="deadline"} 1.0' in all_tasks.client.get("/metrics").text
+
+
+@pytest.mark.parametrize("path", TASKS)
+def test_a_request_that_is_over_is_freed_at_once(
+    path: str, all_tasks: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references: list[weakref.ref[Any]] = []
+
+    def watch(engine: AnyEngine) -> None:
+        submit = engine.submit
+
+        def watched_submit(request: Any) -> None:
+            references.append(weakref.ref(request.outputs))
+            submit(request)
+
+        monkeypatch.setattr(engine, "submit", watched_submit)
+
+    for endpoint in all_tasks.service.registry.models:
+        watch(endpoint.engine)
+    gc.disable()
+    try:
+        for _ in range(2):  # the second, so that the lane has let go of the first
+            assert all_tasks.client.post(path, json=ASKED[path] | SHORT.get(path, {})).status_code == 200
+        all_tasks.until(lambda: references[0]() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_body_that_stops_arriving_is_504(all_tasks: Running) -> None:

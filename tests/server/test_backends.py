@@ -10,7 +10,7 @@ from export.build import build_sets
 from export.tensorrt.command import build_for_tensorrt
 from models.bundle import Bundle
 from models.errors import BackendMissingError, ConfigError, RnnserveError
-from runtime.choice import Choice, write_choice
+from runtime.choice import whole_set, write_choices
 from runtime.device import VARIABLE
 from runtime.opening import CPU, CUDA, TENSORRT, why_unavailable
 from server.loading import load_models
@@ -22,6 +22,7 @@ from tests.server.running import running
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 
 ROWS = 4
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +96,28 @@ def test_a_set_that_the_backend_does_not_run_is_refused(store: Path, backend: st
         loaded(store, backend=backend, set=graph_set)
 
 
-def test_what_was_measured_on_this_machine_is_taken_by_auto_alone(store: Path) -> None:
-    sha = Bundle(store / "writer" / "1").record.sha256
-    write_choice(sha, Choice(CPU, "fp32"), [], {})
+COMPARED = {CPU: ["int8", "fp32"], TENSORRT: ["gpu-fp32"], CUDA: ["gpu-fp32"]}
+
+
+def test_what_was_measured_on_this_machine_is_taken_unless_a_set_is_asked_for(store: Path) -> None:
+    bundle = Bundle(store / "writer" / "1")
+    write_choices(bundle, [whole_set(CPU, "fp32", bundle.task)], COMPARED, [], {})
     assert loaded(store) == [(CPU, "fp32")]
     assert loaded(store, "judge") == [(CPU, "int8")]  # which was not measured
-    assert loaded(store, backend=CPU) == [(CPU, "int8")]
+    assert loaded(store, backend=CPU) == [(CPU, "fp32")]
     assert loaded(store, set="int8") == [(CPU, "int8")]
-    write_choice(sha, Choice(CUDA, "gpu-fp16"), [], {})  # a set that the bundle has no more
-    assert loaded(store) == [(CPU, "int8")]
+    write_choices(bundle, [whole_set(CUDA, "gpu-fp16", bundle.task)], {CUDA: ["gpu-fp16"]}, [], {})
+    assert loaded(store) == [(CPU, "int8")]  # a set that the bundle has no more
+
+
+def test_backends_that_were_compared_come_as_they_were_measured_and_else_as_wanted(store: Path, gpu: FakeGpu) -> None:
+    bundle = Bundle(store / "writer" / "1")
+    cpu, tensorrt = whole_set(CPU, "fp32", bundle.task), whole_set(TENSORRT, "gpu-fp32", bundle.task)
+    write_choices(bundle, [cpu, tensorrt], COMPARED, [], {})
+    assert loaded(store) == [(CPU, "fp32")]
+    assert loaded(store, backend="tensorrt") == [(TENSORRT, "gpu-fp32")]
+    write_choices(bundle, [cpu], COMPARED, [], {})  # measured by a server without the GPU's libraries
+    assert loaded(store) == [(TENSORRT, "gpu-fp32")]
 
 
 def test_on_a_gpu_auto_takes_tensorrt_and_answers_over_http_as_the_cpu(store: Path, gpu: FakeGpu) -> None:

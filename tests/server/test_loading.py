@@ -21,6 +21,7 @@ from server.settings import Settings
 from server.tasks import BY_NAME
 from tests.server.running import running
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
 BuiltBundle = Callable[[CellKind], Bundle]
 
 

@@ -25,6 +25,7 @@ from server.tasks import BY_NAME
 from tests.server.running import running
 
 SETS = ["fp32", "int8"]
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 @pytest.fixture

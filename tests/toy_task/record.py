@@ -13,7 +13,6 @@ TAGGING = register(
                 outputs=(Tensor("logits", "BTC"),),
                 padding_multiple=PADDING_MULTIPLE,
                 bench=((1, 32), (16, 32)),
-                is_decisive=True,
             ),
         ),
         engine="batch",

@@ -13,12 +13,12 @@ from server.api.description import PlainRoute, described
 from server.api.texts import read_texts
 from server.api.validation import request_from
 from server.endpoint import Endpoint
-from server.engine.batch.request import TextBatch
+from server.engine.classification.request import TextBatch
 from server.http.access import JsonAnswer, record_of
 from server.http.body import read_body
 from server.service import Service
 from server.task import Limit, ServerTask
-from server.tasks import batch_engine
+from server.tasks import classification_engine
 from tests.toy_task.record import TAGGING
 
 
@@ -61,4 +61,4 @@ def _prepared(text: str, endpoint: Endpoint) -> Callable[[], Awaitable[TextBatch
     return prepare
 
 
-TOY = ServerTask(TAGGING.name, toy_router, partial(batch_engine, "tag"))
+TOY = ServerTask(TAGGING.name, toy_router, partial(classification_engine, "tag"))

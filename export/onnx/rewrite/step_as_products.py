@@ -1,7 +1,7 @@
 """One-step LSTM, GRU and RNN nodes rewritten as products and activations, for a GPU.
 
 A recurrent operator of one time step is still a loop inside TensorRT, and ONNX Runtime prepares it on the host at every
-call; neither fits a CUDA graph. Gemm, Sigmoid and Tanh do. Nodes over more than one step, or with lengths, stay.
+call; neither fits a CUDA graph. Gemm, Sigmoid and Tanh do. Nodes over more than one step stay.
 Equations: ONNX operators LSTM-14, GRU-14 (linear_before_reset = 1), RNN-14.
 """
 
@@ -20,6 +20,8 @@ Floats = NDArray[np.float32]
 
 def step_as_products(model: onnx.ModelProto) -> onnx.ModelProto:
     """Rewrite every recurrent node of one time step and one direction in the main graph.
+
+    Lengths of one step are all 1, because a length is at least 1, and go.
 
     Args:
         model: as export.trace made it: W, R and B constants, initial states given. Changed in place.
@@ -48,8 +50,7 @@ def step_as_products(model: onnx.ModelProto) -> onnx.ModelProto:
 def _is_one_step(node: onnx.NodeProto, shapes: "dict[str, Iterable[onnx.TensorShapeProto.Dimension]]") -> bool:
     axes = list(shapes.get(node.input[0], ()))
     direction = {attribute.name: attribute.s for attribute in node.attribute}.get("direction", b"forward")
-    has_lengths = len(node.input) > 4 and bool(node.input[4])
-    return bool(axes) and axes[0].dim_value == 1 and not has_lengths and direction == b"forward"
+    return bool(axes) and axes[0].dim_value == 1 and direction == b"forward"
 
 
 def _rewritten(node: onnx.NodeProto, arrays: list[Floats], prefix: str) -> onnx.GraphProto:

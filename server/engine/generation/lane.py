@@ -5,9 +5,6 @@ A continuation without stop strings is given its tokens when it is due: at its e
 (server.engine.generation.token_log).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,42 +12,26 @@ from models.decoding.logprobs import TokenLogprob
 from models.decoding.sampler import NOT_FINITE
 from models.errors import RunnerError
 from runtime.runner import Array, DecodeRunner, SequenceRunner, StepRunner
-from server.engine.decoding_lane import DecodingLane
 from server.engine.generation.batch import DecodeBatch, GenerationBatch, StepBatch, continuation_of, runs_in_decode
 from server.engine.generation.prefix_cache import CHUNK, Node, PrefixCache
 from server.engine.generation.request import Prompt, TextOutput
 from server.engine.generation.scheduler import GenerationScheduler
-from server.engine.lane import Observer
+from server.engine.lane import NOT_FINITE_MESSAGE, Lane, Observer
 from server.engine.scheduler import Chunk, Row
-from server.engine.scheduler import Sequence as ScheduledSequence
 from server.engine.window import WindowLength
 
 
-@dataclass(frozen=True, kw_only=True)
-class GenerationRunners:
-    """What runs a model's graphs for one lane.
-
-    Attributes:
-        steps: runs `step`; its capacity is at least twice the lane's rows.
-        sequences: runs `advance`, and `choose` where the set has it.
-        decoder: runs `decode`; None where the set has none.
-        has_choose: whether the set has `choose`.
-    """
-
-    steps: StepRunner
-    sequences: SequenceRunner
-    decoder: DecodeRunner | None
-    has_choose: bool
-
-
-class GenerationLane(DecodingLane[Prompt]):
+class GenerationLane(Lane[Prompt, GenerationBatch]):
     """Generates text for many requests at once.
 
     Args:
         name: the thread's, and the log's.
-        runners: used by this lane alone, unless they say otherwise.
         scheduler: of this lane alone.
         window: of this lane alone.
+        steps: runs `step`; its capacity is at least twice the lane's rows.
+        sequences: runs `advance`.
+        decoder: runs `decode`; None where the set has none.
+        chooser: runs `choose`; None where the set has none.
         state_width: D.
         vocab_size: V.
         end_id: the end token's id, or None.
@@ -61,59 +42,46 @@ class GenerationLane(DecodingLane[Prompt]):
     def __init__(
         self,
         name: str,
-        runners: GenerationRunners,
         scheduler: GenerationScheduler[Prompt],
         window: WindowLength,
         *,
+        steps: StepRunner,
+        sequences: SequenceRunner,
+        decoder: DecodeRunner | None,
+        chooser: SequenceRunner | None,
         state_width: int,
         vocab_size: int,
         end_id: int | None,
         cache: PrefixCache,
         observer: Observer,
     ) -> None:
-        super().__init__(name, scheduler, window, observer)
-        self._sequence_runner = runners.sequences
+        self._sequence_runner = sequences
         self._vocab_size = vocab_size
         self._cache = cache
         self._nodes: dict[Prompt, tuple[int, Node]] = {}  # where the cache goes on with prompts that are being read
         self._initial_state = np.zeros(state_width, np.float32)
-        chooser = runners.sequences if runners.has_choose else None
-        self._step_batch = StepBatch(
-            runners.steps, chooser, self._initial_state, vocab_size, end_id, self._handle, self._fail_row
-        )
+        self._step_batch = StepBatch(steps, chooser, self._initial_state, vocab_size, end_id)
         self._decode_batch: DecodeBatch | None = None
-        if runners.decoder is not None:
-            self._decode_batch = DecodeBatch(
-                runners.decoder, self._initial_state, end_id, self._handle, self._fail_row, self._handle_read
-            )
-        self._batches: Sequence[GenerationBatch] = [
-            batch for batch in (self._decode_batch, self._step_batch) if batch is not None
-        ]
+        batches: list[GenerationBatch] = [self._step_batch]
+        if decoder is not None:
+            self._decode_batch = DecodeBatch(decoder, self._initial_state, end_id)
+            batches.insert(0, self._decode_batch)
+        super().__init__(name, scheduler, batches, window, observer)
 
     def _batch_of(self, item: Prompt) -> GenerationBatch:
-        if self._decode_batch is not None and runs_in_decode(item.options, self._vocab_size):
+        if self._decode_batch is not None and runs_in_decode(item.request.options, self._vocab_size):
             return self._decode_batch
         return self._step_batch
 
-    def _begin(self, item: Prompt) -> None:
-        num_wanted = len(item.tokens) - 1 - item.num_read
-        if num_wanted and not item.num_read:
+    def _add(self, item: Prompt) -> None:
+        if item.num_prefill and not item.num_read:
             prefix = self._cache.find(item.tokens[:-1])
             item.num_read = item.num_cached = prefix.num_tokens
             item.state = prefix.state
             self._nodes[item] = prefix.num_tokens, prefix.node
-            self._observer.looked_up(prefix.num_tokens, num_wanted)
-        needs_prefill = item.num_rows > 1 or item.keeps_state or self._batch_of(item) is self._step_batch
-        self._schedule(
-            ScheduledSequence(
-                item,
-                len(item.tokens),
-                item.outputs,
-                num_rows=item.num_rows,
-                num_prefilled=item.num_read,
-                needs_prefill=needs_prefill,
-            )
-        )
+            self._observer.looked_up(prefix.num_tokens, item.num_prefill)
+        item.needs_prefill = item.num_rows > 1 or item.keeps_state or self._batch_of(item) is self._step_batch
+        super()._add(item)
 
     def _close(self, item: Prompt) -> None:
         super()._close(item)
@@ -127,14 +95,13 @@ class GenerationLane(DecodingLane[Prompt]):
         ids = np.zeros((len(chunks), lengths.max()), np.int64)
         states = np.empty((len(chunks), len(self._initial_state)), np.float32)
         for i, chunk in enumerate(chunks):
-            prompt = chunk.sequence.owner
+            prompt = chunk.item
             ids[i, : lengths[i]] = prompt.tokens[chunk.start : chunk.stop]
             states[i] = self._initial_state if prompt.state is None else prompt.state
         new_states = self._advance(ids, lengths, states)
         for chunk, state in zip(chunks, new_states, strict=True):
-            prompt = chunk.sequence.owner
+            prompt = chunk.item
             prompt.state = state.copy()
-            prompt.num_read = chunk.stop
             self._keep(prompt, chunk.stop, prompt.state)
         return ids.size
 
@@ -156,9 +123,19 @@ class GenerationLane(DecodingLane[Prompt]):
         else:
             del self._nodes[prompt]
 
-    def _handle_read(self, row: Row[Prompt], num_read: int, state: NDArray[np.float32]) -> None:
-        """A window has ended at the end of a chunk of a row's prompt."""
-        self._keep(row.sequence.owner, num_read, state)
+    def _decode(self, batch: GenerationBatch, num_steps: int) -> int:
+        window = batch.run(num_steps)
+        for prompt, num_read, state in window.chunk_states:
+            self._keep(prompt, num_read, state)
+        broken = []
+        for row, tokens, logprobs in window.due:
+            if self._handle(row, tokens, logprobs):
+                broken.append(row)
+            elif row.index >= 0:
+                batch.set_due(row)
+        for row in broken:  # last, because all rows of their prompts leave
+            self._fail(row.item, NOT_FINITE_MESSAGE)
+        return num_steps
 
     def _handle(self, row: Row[Prompt], tokens: list[int], logprobs: list[TokenLogprob]) -> bool:
         """Give a row's continuation its tokens, and emit what is new if it has ended or is a stream.
@@ -166,13 +143,13 @@ class GenerationLane(DecodingLane[Prompt]):
         Returns:
             Whether the row must fail: its logits were not finite before it ended.
         """
-        prompt = row.sequence.owner
+        request = row.item.request
         continuation = continuation_of(row)
         is_broken = NOT_FINITE in tokens
         if is_broken:
             tokens = tokens[: tokens.index(NOT_FINITE)]
         has_ended = False
-        if prompt.options.logprobs is None:
+        if request.options.logprobs is None:
             has_ended = bool(tokens) and continuation.extend(tokens)
         else:
             for token, found in zip(tokens, logprobs, strict=False):
@@ -180,16 +157,13 @@ class GenerationLane(DecodingLane[Prompt]):
                 has_ended = continuation.extend([token])
                 if has_ended:
                     break
-        if has_ended or (prompt.is_streamed and tokens and not is_broken):
+        if has_ended or (request.is_streamed and tokens and not is_broken):
             self._emit(row)
         return is_broken and not has_ended
 
-    def _fail_row(self, row: Row[Prompt]) -> None:
-        self._fail_not_finite(row.sequence.owner)
-
     def _emit(self, row: Row[Prompt]) -> None:
         """Send what is new of a row, and free its slot if it has ended."""
-        prompt = row.sequence.owner
+        prompt = row.item
         continuation = continuation_of(row)
         text = continuation.take()
         finish_reason = continuation.finish_reason
@@ -215,17 +189,20 @@ class GenerationLane(DecodingLane[Prompt]):
             continuation.num_tokens,
             continuation.take_placed(),
         )
-        self._sender.post(prompt.outputs, output)
+        self._sender.post(prompt.request.outputs, output)
 
     def _last_state(self, row: Row[Prompt]) -> NDArray[np.float32] | None:
         """The state after a row's prompt and the whole tokens of its answer but the last one."""
-        prompt = row.sequence.owner
+        prompt = row.item
         answer = np.array(continuation_of(row).whole_tokens(), np.int64)
+        if not len(answer):
+            return prompt.state
         batch = self._batch_of(prompt)
         tokens = np.concatenate([prompt.tokens, answer])
-        state = batch.state_after(row, tokens) if isinstance(batch, DecodeBatch) else None
-        if state is not None or not len(answer):
-            return prompt.state if state is None else state
+        if isinstance(batch, DecodeBatch):
+            state = batch.state_after(row, tokens)
+            if state is not None:
+                return state
         start = self._initial_state if prompt.state is None else prompt.state
         ids = tokens[prompt.num_read : -1][None]
         last: NDArray[np.float32] = self._advance(ids, np.array([ids.shape[1]], np.int32), start[None])[0]

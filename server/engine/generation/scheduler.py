@@ -1,58 +1,53 @@
 """Which prompts are prefilled by calls of their own, and which chunks one such call reads. Pure.
 
 A prompt is read in one of two ways, with the same bits. A prefill call reads chunks of several prompts by `advance`;
-chunks end at multiples of CHUNK, where states are cached. Or the prompt's row joins at once and its tokens are forced
-rows of the decoding windows. Prefill calls stop the lane's other rows and are dear when small, so they are made while
-few rows run, for long prompts, and where the state after the prompt is needed by itself: for several samples of one
-prompt, and for sessions.
+chunks end at multiples of CHUNK, where states are cached. Or the prompt's row joins at once and its tokens are fed
+(teacher-forced) inside the decode windows. Prefill calls stop the lane's other rows and are slow for few tokens, so
+they are made while few rows run, for long prompts, and where the state after the prompt is needed by itself: for
+several samples of one prompt, and for sessions.
 """
 
 from server.engine.generation.prefix_cache import CHUNK
-from server.engine.scheduler import Chunk, Owner, Scheduler, Sequence
+from server.engine.scheduler import Chunk, Item, Scheduler
 
 LEAST_PREFILL = 8  # tokens: fewer are read by the row's first window
 
 
-class GenerationScheduler(Scheduler[Owner]):
+class GenerationScheduler(Scheduler[Item]):
     """See Scheduler.
 
     Args:
-        max_rows: slots.
+        num_slots: of the lane.
         prefill_tokens: tokens of one prefill call, at least CHUNK.
         prefill_share: share of the time for prefill calls while rows are decoded.
-        light_rows: up to so many rows that run or have begun, prompts are prefilled.
-        forced_tokens: longest prompt whose tokens are forced rows of the decoding windows.
+        prefill_max_rows: while at most this many rows run or have started, prompts are prefilled.
+        forced_tokens: longest prompt whose tokens are fed inside the decode windows.
     """
 
     def __init__(
-        self, *, max_rows: int, prefill_tokens: int, prefill_share: float, light_rows: int, forced_tokens: int
+        self, *, num_slots: int, prefill_tokens: int, prefill_share: float, prefill_max_rows: int, forced_tokens: int
     ) -> None:
-        super().__init__(max_rows=max_rows, prefill_share=prefill_share)
+        super().__init__(num_slots=num_slots, prefill_share=prefill_share)
         if prefill_tokens < CHUNK:
             raise ValueError(f"prefill_tokens {prefill_tokens} must be >= {CHUNK}")
         self._prefill_tokens = prefill_tokens
-        self._light_rows = light_rows
+        self._prefill_max_rows = prefill_max_rows
         self._forced_tokens = forced_tokens
 
-    def _is_prefilled(self, sequence: Sequence[Owner]) -> bool:
-        num_left = sequence.num_tokens - 1 - sequence.num_prefilled
-        if not num_left:
-            return True
-        if sequence.needs_prefill:
-            return False
-        is_light = self.num_running + self._num_begun <= self._light_rows
-        sequence.needs_prefill = num_left > self._forced_tokens or (is_light and num_left >= LEAST_PREFILL)
-        return not sequence.needs_prefill
+    def _prefers_prefill(self, item: Item) -> bool:
+        num_left = item.num_prefill - item.num_read
+        has_few_rows = self.num_running + self._num_started <= self._prefill_max_rows
+        return num_left > self._forced_tokens or (has_few_rows and num_left >= LEAST_PREFILL)
 
-    def _next_chunks(self) -> list[Chunk[Owner]]:
-        """A chunk of each request in turn, and again, until the call is full or has one of every sequence."""
-        chunks: list[Chunk[Owner]] = []
+    def _next_chunks(self) -> list[Chunk[Item]]:
+        """A chunk of each request in turn, and again, until the call is full or has one of every item."""
+        chunks: list[Chunk[Item]] = []
         num_free = self._prefill_tokens
         while self._prefilling:
             group = self._prefilling[0]
-            sequence = group.prefilling[0]
-            start = sequence.num_prefilled
-            stop = min((start // CHUNK + 1) * CHUNK, sequence.num_tokens - 1)
+            item = group.prefilling[0]
+            start = item.num_read
+            stop = min((start // CHUNK + 1) * CHUNK, item.num_prefill)
             if stop - start > num_free:
                 break
             num_free -= stop - start
@@ -60,5 +55,5 @@ class GenerationScheduler(Scheduler[Owner]):
             group.prefilling.popleft()
             if group.prefilling:
                 self._prefilling.append(group)
-            chunks.append(Chunk(sequence, start, stop))
+            chunks.append(Chunk(item, start, stop))
         return chunks

@@ -3,7 +3,8 @@
 Which path a source takes depends on its own options alone (`runs_in_decode`).
 """
 
-from collections.abc import Callable
+from abc import abstractmethod
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,11 @@ from models.decoding.candidates import Candidates, top_candidates
 from models.decoding.options import TranslationOptions
 from models.decoding.sampler import Sampler, sampling_row
 from runtime.runner import AttentionStepRunner, DecodeRunner
+from server.engine.batch import Batch
 from server.engine.scheduler import Row
 from server.engine.translation.request import Source
 
-Handler = Callable[[Row[Source]], None]
+Search = TypeVar("Search", GreedySearch, BeamSearch)
 
 
 def runs_in_decode(options: TranslationOptions) -> bool:
@@ -24,153 +26,150 @@ def runs_in_decode(options: TranslationOptions) -> bool:
     return options.beam_size == 1 and options.sampling is None
 
 
-class GreedyBatch:
+class Window(NamedTuple):
+    """What came of a window.
+
+    Attributes:
+        num_steps: steps made: fewer than asked for when all searches were over before.
+        broken: rows whose logits were not finite before their search was over.
+    """
+
+    num_steps: int
+    broken: list[Row[Source]]
+
+
+class TranslationBatch(Batch[Source], Generic[Search]):
+    """What both paths share: a search for each row.
+
+    Args:
+        kind: of the searches.
+
+    Attributes:
+        searches: by row.
+    """
+
+    def __init__(self, kind: type[Search]) -> None:
+        super().__init__()
+        self._kind: type[Search] = kind
+        self.searches: dict[Row[Source], Search] = {}
+
+    @abstractmethod
+    def run(self, num_steps: int) -> Window:
+        """Extend each search by a window.
+
+        Raises:
+            RunnerError: the runtime failed.
+        """
+
+    def num_wanted(self, most: int) -> int:
+        """See Batch."""
+        return min(most, max(search.max_tokens - search.num_tokens for search in self.searches.values()))
+
+    def _put(self, row: Row[Source]) -> None:
+        source = row.item
+        self.searches[row] = self._kind(
+            source.request.options,
+            end_id=source.end_id,
+            source_length=len(source.tokens),
+            keep_attention=source.request.keeps_attention,
+        )
+
+    def _forget(self, row: Row[Source]) -> None:
+        del self.searches[row]
+
+
+class GreedyBatch(TranslationBatch[GreedySearch]):
     """Rows that take the likeliest token, several steps in one call.
 
     Args:
         runner: holds the states and memories.
-        handle: called with each row after each window, in falling order of slots, so that it may remove the row.
-        fail: called instead where the logits were not finite.
     """
 
-    def __init__(self, runner: DecodeRunner, handle: Handler, fail: Handler) -> None:
-        self.rows: list[Row[Source]] = []
-        self.searches: dict[Row[Source], GreedySearch] = {}
+    def __init__(self, runner: DecodeRunner) -> None:
+        super().__init__(GreedySearch)
         self._runner = runner
-        self._handle = handle
-        self._fail = fail
         self._token = np.zeros(runner.capacity, np.int64)
 
-    def add(self, row: Row[Source]) -> None:
-        """A row joins."""
-        source = row.sequence.owner
-        assert source.encoded is not None, "a row joins once its source is encoded"
-        slot = row.slot = len(self.rows)
-        self.rows.append(row)
-        self._runner.put(slot, source.encoded.state, source.encoded.memory)
-        source.encoded = None
-        self._token[slot] = source.end_id
-        self.searches[row] = GreedySearch(
-            source.options,
-            end_id=source.end_id,
-            source_length=len(source.tokens),
-            keep_attention=source.keeps_attention,
-        )
-
-    def remove(self, row: Row[Source]) -> None:
-        """A row leaves; a no-op if it has left. The last row takes its slot."""
-        slot = row.slot
-        if slot < 0:
-            return
-        row.slot = -1
-        del self.searches[row]
-        last = self.rows.pop()
-        if last is not row:
-            self.rows[slot] = last
-            last.slot = slot
-            self._runner.move(slot, len(self.rows))
-            self._token[slot] = self._token[len(self.rows)]
-
-    def clear(self) -> None:
-        """All rows leave: a call has failed."""
-        while self.rows:
-            self.remove(self.rows[-1])
-
-    def num_wanted(self, most: int) -> int:
-        """See RowBatch."""
-        return min(most, max(search.max_tokens - search.num_tokens for search in self.searches.values()))
-
-    def run(self, num_steps: int) -> None:
-        """See RowBatch."""
+    def run(self, num_steps: int) -> Window:
+        """See TranslationBatch."""
         num_rows = len(self.rows)
         inputs = {"token": self._token[:num_rows], "forced": np.full((num_steps, num_rows), -1, np.int64)}
         wanted = ("tokens", "log_probability", "attention")
         tokens, log_probabilities, attention = self._runner.decode(num_rows, inputs, wanted)
         self._token[:num_rows] = tokens[-1]
         columns, log_columns = tokens.T.tolist(), log_probabilities.T.tolist()
-        for row in reversed(self.rows.copy()):
-            if row.slot < 0:
-                continue
-            slot = row.slot
-            column = columns[slot]
+        broken = []
+        for index, row in enumerate(self.rows):
+            column = columns[index]
             is_broken = min(column) < 0
             if is_broken:
                 column = column[: [token < 0 for token in column].index(True)]
             search = self.searches[row]
-            row.sequence.owner.times.note_first_token()
-            search.extend(column, log_columns[slot], attention[:, slot])
+            search.extend(column, log_columns[index], attention[:, index])
             if is_broken and not search.is_over:
-                self._fail(row)
-            else:
-                self._handle(row)
+                broken.append(row)
+        return Window(num_steps, broken)
+
+    def _put(self, row: Row[Source]) -> None:
+        super()._put(row)
+        encoded = row.item.take_encoded()
+        self._runner.put(row.index, encoded.state, encoded.memory)
+        self._token[row.index] = row.item.end_id
+
+    def _move(self, index: int, source: int) -> None:
+        self._runner.move(index, source)
+        self._token[index] = self._token[source]
 
 
-class BeamBatch:
-    """Searches whose rows are stepped together; a search has as many rows as live hypotheses.
+class BeamBatch(TranslationBatch[BeamSearch]):
+    """Searches whose hypotheses are stepped together; a search has as many of the runner's slots as live hypotheses.
 
     Args:
-        runner: holds the states and memories; its capacity is at least twice the rows stepped together.
-        handle: called with each search after each step; it may remove it.
-        fail: called instead where the logits were not finite.
+        runner: holds the states and memories; its capacity is at least twice the hypotheses stepped together.
     """
 
-    def __init__(self, runner: AttentionStepRunner, handle: Handler, fail: Handler) -> None:
-        self.rows: list[Row[Source]] = []
-        self.searches: dict[Row[Source], BeamSearch] = {}
+    def __init__(self, runner: AttentionStepRunner) -> None:
+        super().__init__(BeamSearch)
         self._runner = runner
-        self._handle = handle
-        self._fail = fail
         self._sampler = Sampler(None)
         self._parents: dict[Row[Source], NDArray[np.int64]] = {}  # the slots that each search's rows continue from
         self._sampling: dict[Row[Source], NDArray[np.void]] = {}  # of searches whose tokens are sampled, dtype ROW [1]
         self._num_used = 0  # slots of the last step: those from here on are free
 
-    def add(self, row: Row[Source]) -> None:
-        """A search joins; its source is put into the runner by its first step."""
-        source = row.sequence.owner
-        row.slot = 0
-        self.rows.append(row)
-        self.searches[row] = BeamSearch(
-            source.options,
-            end_id=source.end_id,
-            source_length=len(source.tokens),
-            keep_attention=source.keeps_attention,
-        )
-        sampled = source.options.sampling
-        if sampled is not None:
-            # The same numbers for every source, so that a text among others is translated as it is alone.
-            self._sampling[row] = sampling_row(sampled, seed=source.seed, choice=0, position=0)
+    def clear(self) -> None:
+        """See Batch."""
+        super().clear()
+        self._num_used = 0
 
-    def remove(self, row: Row[Source]) -> None:
-        """A search leaves; a no-op if it has left."""
-        if row.slot < 0:
-            return
-        row.slot = -1
-        self.rows.remove(row)
-        del self.searches[row]
+    def run(self, num_steps: int) -> Window:
+        """See TranslationBatch."""
+        live = self.rows
+        broken: list[Row[Source]] = []
+        for num_made in range(num_steps):
+            if not live:
+                return Window(num_made, broken)
+            broken += self._step(live)
+            live = [row for row in live if row in self._parents]
+        return Window(num_steps, broken)
+
+    def _put(self, row: Row[Source]) -> None:
+        """Its source is put into the runner by its first step."""
+        super()._put(row)
+        request = row.item.request
+        if request.options.sampling is not None:
+            # The same numbers for every source, so that a text among others is translated as it is alone.
+            self._sampling[row] = sampling_row(request.options.sampling, seed=request.seed, choice=0, position=0)
+
+    def _move(self, index: int, source: int) -> None:
+        """Searches keep their slots."""
+
+    def _forget(self, row: Row[Source]) -> None:
+        super()._forget(row)
         self._parents.pop(row, None)
         self._sampling.pop(row, None)
 
-    def clear(self) -> None:
-        """All searches leave: a call has failed."""
-        while self.rows:
-            self.remove(self.rows[-1])
-        self._num_used = 0  # sources that were put for a step that failed would keep their slots
-
-    def num_wanted(self, most: int) -> int:
-        """See RowBatch."""
-        return min(most, max(search.max_tokens - search.num_tokens for search in self.searches.values()))
-
-    def run(self, num_steps: int) -> None:
-        """See RowBatch."""
-        for _ in range(num_steps):
-            if not self.rows:
-                return
-            self._step()
-
-    def _step(self) -> None:
-        """Feed every search its next tokens."""
-        rows = self.rows.copy()
+    def _step(self, rows: list[Row[Source]]) -> list[Row[Source]]:
+        """Feed the searches that are live their next tokens; those whose logits are not finite."""
         searches = [self.searches[row] for row in rows]
         parents = self._all_parents(rows)
         counts = [len(slots) for slots in parents]
@@ -182,17 +181,17 @@ class BeamBatch:
         candidates = self._sampled(candidates, logits, rows, starts)
         attention = self._runner.attention
         self._parents.clear()
+        broken = []
         for row, search, start, count in zip(rows, searches, starts.tolist(), counts, strict=False):
             stop = start + count
-            if row.slot < 0:  # its request has failed by another of its sources
-                continue
-            row.sequence.owner.times.note_first_token()
             if not is_finite[start:stop].all():
-                self._fail(row)
+                broken.append(row)
                 continue
             found = candidates.of_rows(start, stop, search.num_candidates)
-            self._parents[row] = start + search.extend(found, attention[start:stop])
-            self._handle(row)
+            slots = start + search.extend(found, attention[start:stop])
+            if not search.is_over:
+                self._parents[row] = slots
+        return broken
 
     def _all_parents(self, rows: list[Row[Source]]) -> list[NDArray[np.int64]]:
         """The slots that each search's rows continue from; a new search's source is put into a free one."""
@@ -200,10 +199,8 @@ class BeamBatch:
         for row in rows:
             slots = self._parents.get(row)
             if slots is None:
-                source = row.sequence.owner
-                assert source.encoded is not None, "a row joins once its source is encoded"
-                self._runner.put(self._num_used, source.encoded.state, source.encoded.memory)
-                source.encoded = None
+                encoded = row.item.take_encoded()
+                self._runner.put(self._num_used, encoded.state, encoded.memory)
                 slots = np.array([self._num_used], np.int64)
                 self._num_used += 1
             parents.append(slots)

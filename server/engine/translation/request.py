@@ -1,8 +1,8 @@
 """One request for translations as the engine sees it: sources as token ids."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.decoding.beam_search import Hypothesis
 from models.decoding.options import TranslationOptions
 from runtime.runner import Array
-from server.engine.outputs import OutputQueue, Times
+from server.engine.request import EngineRequest, ScheduledItem
 
 
 class TranslationOutput(NamedTuple):
@@ -42,62 +42,20 @@ class Encoded(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class Source:
-    """One source of a request; see EngineItem.
-
-    Attributes:
-        options: the request's.
-        seed: of what is sampled, given or made.
-        is_streamed: whether tokens are sent as they come; for beams of 1.
-        keeps_attention: whether results and streamed tokens carry their attention.
-        outputs: the request's.
-        times: the request's.
-        tokens: its ids, the end token last.
-        end_id: the end token's id.
-        number: its index in the request.
-        encoded: from the encode call until it joins; the engine's.
-        lane: the engine's.
-    """
-
-    options: TranslationOptions
-    seed: int
-    is_streamed: bool
-    keeps_attention: bool
-    outputs: OutputQueue[TranslationOutput]
-    times: Times
-    tokens: list[int]
-    end_id: int
-    number: int
-    encoded: Encoded | None = None
-    lane: Any = None
-
-    @property
-    def num_rows(self) -> int:
-        """Rows that it takes."""
-        return self.options.beam_size
-
-
-@dataclass(eq=False, slots=True)
-class Translation:
-    """One request; see EngineRequest.
+class Translation(EngineRequest["Source", TranslationOutput]):
+    """One request.
 
     Attributes:
         options: its options.
-        seed: see Source.
-        is_streamed: see Source.
-        keeps_attention: see Source.
-        items: its sources, filled in once.
-        outputs: where its outputs go.
-        times: when things happened to it.
+        seed: of what is sampled, given or made.
+        is_streamed: whether tokens are sent as they come; for beams of 1.
+        keeps_attention: whether results and streamed tokens carry their attention.
     """
 
     options: TranslationOptions
     seed: int
     is_streamed: bool
     keeps_attention: bool
-    items: list[Source] = field(default_factory=list)
-    outputs: OutputQueue[TranslationOutput] = field(default_factory=OutputQueue)
-    times: Times = field(default_factory=Times)
 
     def add_source(self, tokens: list[int], end_id: int) -> None:
         """Add a source.
@@ -108,14 +66,35 @@ class Translation:
         """
         self.items.append(
             Source(
-                self.options,
-                self.seed,
-                self.is_streamed,
-                self.keeps_attention,
-                self.outputs,
-                self.times,
-                tokens,
-                end_id,
-                len(self.items),
+                request=self,
+                num_prefill=len(tokens),
+                width=self.options.beam_size,
+                tokens=tokens,
+                end_id=end_id,
+                number=len(self.items),
             )
         )
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Source(ScheduledItem):
+    """One source of a request.
+
+    Attributes:
+        tokens: its ids, the end token last.
+        end_id: the end token's id.
+        number: its index in the request.
+        encoded: from the encode call until it joins; the engine's.
+    """
+
+    request: Translation
+    tokens: list[int]
+    end_id: int
+    number: int
+    encoded: Encoded | None = None
+
+    def take_encoded(self) -> Encoded:
+        """What the encoder made of it; it is not kept here any longer."""
+        assert self.encoded is not None, "a row joins once its source is encoded"
+        encoded, self.encoded = self.encoded, None
+        return encoded

@@ -5,7 +5,7 @@ from benchmarks.comparison.picture import picture
 from benchmarks.comparison.server_settings import ServerSettings
 from benchmarks.comparison.servers import OTHERS, RNNSERVE
 from benchmarks.comparison.workload import Dialect, requests
-from benchmarks.generation_workload import Workload
+from benchmarks.serving.w1 import Workload
 
 WORKLOAD = Workload(("a", "b", "c"), seed=1)
 PLAIN = Dialect("/", lambda asked: asked, lambda answer: int(answer["completion_tokens"]))

@@ -1,77 +1,35 @@
-"""The bench: rounds are paired, the choice follows from the figures, and the server takes what was recorded."""
+"""The bench: what it times and records, and that the server takes what was recorded."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from export.__main__ import bench as command
-from export.bench.cases import Case, cases_of, prepared
 from export.bench.command import bench
-from export.bench.measured import Measured, chosen
 from export.bench.picture import draw
-from export.bench.timing import median_ratio, paired_seconds
+from export.inspection import bundle_tables
 from models.bundle import Bundle
 from models.errors import BackendMissingError, ExportError
-from runtime.choice import Choice, read_choice
+from runtime.choice import read_choices
 from runtime.device import VARIABLE
-from runtime.opening import CPU, CUDA, open_set, why_unavailable
+from runtime.measuring import Variant, cases_of
+from runtime.opening import CPU, CUDA, why_unavailable
 from server.loading import load_models
 from server.settings import Settings
 from server.tasks import BY_NAME
 from tests.tiny_models import tiny_bundle
 
 Built = Callable[..., Bundle]
-INT8, FP32 = Choice(CPU, "int8"), Choice(CPU, "fp32")
+INT8, FP32 = Variant(CPU, "int8"), Variant(CPU, "fp32")
 
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-
-
-def test_variants_take_turns_and_each_is_first_as_often_as_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    monkeypatch.setattr("export.bench.timing._block", lambda _: 1)
-    seconds = paired_seconds({name: partial(order.append, name) for name in "abc"}, rounds=6)
-    assert ["".join(order[i : i + 3]) for i in range(0, 18, 3)] == ["abc", "bca", "cab"] * 2
-    assert {name: len(rounds) for name, rounds in seconds.items()} == {"a": 6, "b": 6, "c": 6}
-
-
-def test_a_ratio_is_taken_round_by_round() -> None:
-    # a slow minute in which both were slow does not count for either
-    assert median_ratio([1, 10, 1.2], [2, 20, 2.4]) == 0.5
-
-
-def measured(graph: str, batch: int, **times: float) -> Measured:
-    names = {"int8": INT8, "fp32": FP32}
-    return Measured(
-        Case(graph, batch, is_decisive=graph == "step"), {names[name]: [time] * 3 for name, time in times.items()}, {}
-    )
-
-
-def test_the_choice_is_the_least_geometric_mean_over_decisive_cases() -> None:
-    both = (INT8, FP32)
-    assert chosen([measured("step", 1, int8=1, fp32=3), measured("step", 64, int8=2, fp32=1)], both) == INT8
-    assert chosen([measured("step", 1, int8=1, fp32=2), measured("step", 64, int8=3, fp32=1)], both) == FP32
-    # reading prompts does not decide
-    assert chosen([measured("step", 1, int8=1, fp32=2), measured("advance", 1, int8=99, fp32=1)], both) == INT8
-    # a variant that failed in a decisive case is out
-    assert chosen([measured("step", 1, int8=1, fp32=2), measured("step", 64, fp32=1)], both) == FP32
-
-
-@pytest.mark.parametrize("task", ["generation", "translation", "sentiment"])
-def test_every_case_of_every_task_runs(built_bundle: Built, task: str) -> None:
-    bundle = built_bundle("gru", task)
-    opened = open_set(CPU, bundle, "int8")
-    cases = cases_of(bundle)
-    assert any(case.is_decisive for case in cases)
-    for case in cases:
-        prepared(case, bundle, opened)()
 
 
 def test_what_was_measured_is_recorded_and_the_server_takes_it(built_bundle: Built) -> None:
@@ -83,15 +41,16 @@ def test_what_was_measured_is_recorded_and_the_server_takes_it(built_bundle: Bui
         case: set(found.variants) for case in cases_of(bundle)
     }
     path = found.record()
-    assert read_choice(bundle.record.sha256) == found.choice
-    assert f'"set": "{found.choice.set}"' in path.read_text()
+    assert read_choices(bundle) == found.choices
+    assert path.is_file()
+    assert any(table.title == "measured on this machine, fastest first" for table in bundle_tables(bundle))
     (model,) = load_models(
         Settings(
             store=bundle.path.parent.parent, models=(bundle.path.parent.name + "/" + bundle.path.name,), max_rows=4
         ),
         BY_NAME,
     )
-    assert (model.info.backend, model.info.precision) == (found.choice.backend, found.choice.set)
+    assert (model.info.backend, model.info.precision) == (found.choice.backend, found.choice.precision)
 
 
 def test_a_picture_is_drawn(built_bundle: Built, tmp_path: Path) -> None:

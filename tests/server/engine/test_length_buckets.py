@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.padding import padded_length
-from server.engine.length_buckets import similar_lengths
+from server.engine.length_buckets import STEP_ROWS, length_bucket
 
 
 class Item:
@@ -10,21 +10,30 @@ class Item:
         self.length = length
 
 
-@given(st.lists(st.integers(1, 9000), min_size=1, max_size=80), st.integers(16, 9000), st.integers(1, 64))
-def test_the_first_goes_with_others_of_similar_length_within_the_budget(
-    lengths: list[int], budget: int, most: int
-) -> None:
+def cost(found: list[Item]) -> float:
+    longest = padded_length(max(item.length for item in found))
+    return longest * (STEP_ROWS + len(found)) / sum(padded_length(item.length) for item in found)
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=20), st.integers(16, 9000), st.integers(1, 64))
+def test_the_first_goes_in_the_cheapest_call_within_the_budget(lengths: list[int], budget: int, most: int) -> None:
     items = [Item(length) for length in lengths]
-    found = similar_lengths(items, lambda item: item.length, budget, most)
+    found = length_bucket(items, lambda item: item.length, budget, most)
     assert items[0] in found
     assert len(set(found)) == len(found) <= most
-    padded = [padded_length(item.length) for item in found]
-    assert padded == sorted(padded)
-    assert len(found) == 1 or len(found) * max(padded) <= budget
-    assert max(padded) < 2 * min(padded)
+    assert [item.length for item in found] == sorted(item.length for item in found)
+    assert len(found) == 1 or len(found) * padded_length(found[-1].length) <= budget
+    ordered = sorted(items, key=lambda item: item.length)
+    for low in range(len(ordered)):
+        for high in range(low, len(ordered)):
+            other = ordered[low : high + 1]
+            fits = len(other) == 1 or len(other) * padded_length(other[-1].length) <= budget
+            if items[0] in other and len(other) <= most and fits:
+                assert cost(found) <= cost(other) * (1 + 1e-9)
 
 
-def test_the_nearest_in_length_go_first() -> None:
-    items = [Item(length) for length in (100, 64, 127, 96, 104, 70)]
-    found = similar_lengths(items, lambda item: item.length, 3 * 112, 64)
-    assert [item.length for item in found] == [96, 100, 104]
+def test_a_few_texts_go_together_and_many_with_their_like() -> None:
+    few = [Item(length) for length in (100, 40, 60)]
+    assert len(length_bucket(few, lambda item: item.length, 9000, 64)) == 3
+    many = [Item(length) for length in [100] * 20 + [10] * 20]
+    assert [item.length for item in length_bucket(many, lambda item: item.length, 9000, 64)] == [100] * 20

@@ -7,23 +7,25 @@ from server.engine.outputs import OutputQueue, OutputSender
 from server.errors import ClientGoneError, EngineError
 
 
-def test_outputs_come_in_order_whatever_the_thread_and_the_loop_do() -> None:
+def test_each_threads_outputs_come_in_order() -> None:
     async def main() -> None:
         sender = OutputSender(asyncio.get_running_loop())
-        queue: OutputQueue[int] = OutputQueue()
+        queue: OutputQueue[tuple[int, int]] = OutputQueue()
 
-        def send() -> None:
-            for number in range(5000):
-                sender.post(queue, number)
+        def send(thread: int) -> None:
+            for number in range(2000):
+                sender.post(queue, (thread, number))
                 sender.flush()
 
-        thread = threading.Thread(target=send)
-        thread.start()
-        found: list[int] = []
-        while len(found) < 5000:
+        threads = [threading.Thread(target=send, args=[i]) for i in range(3)]
+        for thread in threads:
+            thread.start()
+        found: list[tuple[int, int]] = []
+        while len(found) < 6000:
             found += await asyncio.wait_for(queue.get(), 30)
-        thread.join()
-        assert found == list(range(5000))
+        for i, thread in enumerate(threads):
+            thread.join()
+            assert [number for sender_of, number in found if sender_of == i] == list(range(2000))
 
     asyncio.run(main())
 

@@ -1,17 +1,19 @@
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.engine.generation.scheduler import GenerationScheduler
-from server.engine.scheduler import Row, Scheduler, Sequence
+from server.engine.request import EngineRequest, ScheduledItem
+from server.engine.scheduler import Row, Scheduler, SlotAllocator, SlotQuota
 from server.engine.translation.scheduler import TranslationScheduler
 
 
-@dataclass(eq=False)
-class Life:
-    """What happened to one sequence."""
+@dataclass(eq=False, kw_only=True)
+class Life(ScheduledItem):
+    """An item and what happened to it."""
 
     chunks: list[tuple[int, int]] = field(default_factory=list)
     choices: list[int] = field(default_factory=list)
@@ -20,8 +22,10 @@ class Life:
 
 def scheduler_of(kind: str, max_rows: int) -> Scheduler[Life]:
     if kind == "translation":
-        return TranslationScheduler(max_rows=max_rows, encode_tokens=64, encode_share=0.5)
-    return GenerationScheduler(max_rows=max_rows, prefill_tokens=64, prefill_share=0.5, light_rows=2, forced_tokens=20)
+        return TranslationScheduler(num_slots=max_rows, encode_tokens=64, encode_share=0.5)
+    return GenerationScheduler(
+        num_slots=max_rows, prefill_tokens=64, prefill_share=0.5, prefill_max_rows=2, forced_tokens=20
+    )
 
 
 @settings(deadline=None)
@@ -44,20 +48,21 @@ def test_every_row_joins_once_within_the_slots_and_nothing_is_left(
     kind: str, max_rows: int, events: list[tuple[int, int, int, int, int, bool]]
 ) -> None:
     scheduler = scheduler_of(kind, max_rows)
-    sequences: list[Sequence[Life]] = []
+    requests: list[EngineRequest[Any, Any]] = [EngineRequest() for _ in range(5)]
+    items: list[Life] = []
     running: list[Row[Life]] = []
 
     def turn() -> bool:
         chunks = scheduler.next_prefill()
         for chunk in chunks:
-            chunk.sequence.owner.chunks.append((chunk.start, chunk.stop))
+            chunk.item.chunks.append((chunk.start, chunk.stop))
         if chunks:
             scheduler.prefilled(chunks, 1.0)
         joining = scheduler.join()
         for row in joining:
-            row.sequence.owner.choices.append(row.choice)
+            row.item.choices.append(row.choice)
         running.extend(joining)
-        assert scheduler.num_running == sum(row.sequence.width for row in running) <= max_rows
+        assert scheduler.num_running == sum(row.item.width for row in running) <= max_rows
         scheduler.decoded(0.7)
         is_done = not chunks and not running
         if running:
@@ -66,21 +71,20 @@ def test_every_row_joins_once_within_the_slots_and_nothing_is_left(
 
     for num_tokens, num_rows, width, group, num_turns, is_cancelled in events:
         is_wide = kind == "translation"
-        sequence = Sequence(
-            Life(),
-            num_tokens,
-            group,
+        item = Life(
+            request=requests[group],
+            num_prefill=num_tokens,
             num_rows=1 if is_wide else num_rows,
             width=min(width, max_rows) if is_wide else 1,
             needs_prefill=is_wide or num_rows > 1,
         )
-        sequences.append(sequence)
-        scheduler.add(sequence)
+        items.append(item)
+        scheduler.add(item)
         for _ in range(num_turns):
             turn()
         if is_cancelled:
-            victim = sequences[len(sequences) // 2]
-            victim.owner.is_cancelled |= not victim.is_over
+            victim = items[len(items) // 2]
+            victim.is_cancelled |= not victim.is_over
             for row in scheduler.cancel(victim):
                 running.remove(row)
             assert scheduler.cancel(victim) == []
@@ -88,23 +92,51 @@ def test_every_row_joins_once_within_the_slots_and_nothing_is_left(
         pass
     assert (scheduler.num_running, scheduler.num_waiting) == (0, 0)
     assert not scheduler._groups
-    for sequence in sequences:
-        life = sequence.owner
-        assert sequence.is_over
-        assert life.is_cancelled or life.choices == list(range(sequence.num_rows))
-        assert all(stop == start for (_, stop), (start, _) in zip(life.chunks, life.chunks[1:], strict=False))
+    for item in items:
+        assert item.is_over
+        assert item.is_cancelled or item.choices == list(range(item.num_rows))
+        assert all(stop == start for (_, stop), (start, _) in zip(item.chunks, item.chunks[1:], strict=False))
 
 
 def test_a_small_request_joins_at_once_beside_a_giant_one() -> None:
     scheduler = scheduler_of("generation", 64)
+    giant: EngineRequest[Any, Any] = EngineRequest()
     for _ in range(100):
-        scheduler.add(Sequence(Life(), 1, "giant"))
+        scheduler.add(Life(request=giant, num_prefill=0))
     assert len(scheduler.join()) == 56
-    small = Sequence(Life(), 1, "small")
+    small = Life(request=EngineRequest(), num_prefill=0)
     scheduler.add(small)
-    assert [row.sequence for row in scheduler.join()] == [small]
+    assert [row.item for row in scheduler.join()] == [small]
 
 
 def test_a_row_that_is_wider_than_the_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="width 9"):
-        scheduler_of("translation", 8).add(Sequence(Life(), 1, 1, width=9))
+        scheduler_of("translation", 8).add(Life(request=EngineRequest(), num_prefill=1, width=9))
+
+
+@given(st.integers(1, 80), st.lists(st.tuples(st.integers(0, 5), st.integers(1, 8), st.booleans()), max_size=80))
+def test_no_more_slots_are_held_than_there_are_and_reserved_ones_by_small_requests_alone(
+    num_slots: int, events: list[tuple[int, int, bool]]
+) -> None:
+    slots = SlotAllocator(num_slots)
+    quotas = [SlotQuota() for _ in range(6)]
+    held: list[tuple[SlotQuota, int, bool]] = []
+    for number, width, is_ending in events:
+        quota = quotas[number]
+        if is_ending and held:
+            owner, given_width, is_reserved = held.pop(0)
+            slots.take(owner, -given_width, is_reserved=is_reserved)
+        elif slots.is_common_free(width):
+            slots.take(quota, width, is_reserved=False)
+            held.append((quota, width, False))
+        elif slots.is_reserve_free(quota, width):
+            assert quota.num_slots == quota.num_reserved
+            slots.take(quota, width, is_reserved=True)
+            held.append((quota, width, True))
+        assert slots.num_taken == sum(width for _, width, _ in held) == sum(quota.num_slots for quota in quotas)
+        assert slots.num_taken <= num_slots
+        assert sum(width for _, width, is_reserved in held if is_reserved) <= num_slots - slots.num_common
+
+
+def test_an_eighth_of_eight_or_more_is_reserved() -> None:
+    assert [SlotAllocator(number).num_common for number in (1, 7, 8, 64)] == [1, 7, 7, 56]

@@ -15,15 +15,15 @@ def test_a_window_is_the_shortest_that_holds_what_is_wanted_or_the_longest(max_s
 def test_a_window_of_slow_steps_is_short_and_the_first_is_one_step() -> None:
     window = WindowLength(8, 0.025)
     assert window.choose(4, 100) == 1
-    window.ran(4, 1, 0.001)
+    window.record(4, 1, 0.001)
     assert window.choose(5, 100) == 8  # as many binary digits
     window = WindowLength(8, 0.025)
-    window.ran(64, 1, 0.01)
+    window.record(64, 1, 0.01)
     assert window.choose(64, 100) == 2
     assert window.choose(1, 100) == 1  # not known yet
 
 
 def test_a_limit_between_two_lengths_gives_the_shorter() -> None:
     window = WindowLength(3)
-    window.ran(1, 1, 0.0001)
+    window.record(1, 1, 0.0001)
     assert window.choose(1, 100) == 2

@@ -257,7 +257,7 @@ class SessionsMachine(RuleBasedStateMachine):
     # What must come of it.
 
     def check_idle(self) -> None:
-        """Nobody waits: the engine comes to rest, after the call that it may have begun before that."""
+        """Nobody waits: the engine comes to rest, after the window that it may have begun before that."""
         (served,) = self.service.registry.models
         late = time.monotonic() + TIMEOUT
         while served.engine.gauges.num_running or served.engine.gauges.num_waiting:
@@ -266,7 +266,7 @@ class SessionsMachine(RuleBasedStateMachine):
                 call.verdict = "works"
                 call.go.set()
             self.gate.held.clear()
-            time.sleep(0.0002)
+            self.loop.run_until_complete(asyncio.sleep(0.0002))  # the calls of a window come to wait one by one
         self.settle()
         assert not self.gate.held
 

@@ -93,7 +93,7 @@ def test_no_session_sees_anothers_tokens_and_each_row_is_that_of_its_tokens() ->
 
         asyncio.run(main())
         assert set(statuses) <= {0, 200, 404, 409, 422, 429, 500, 504}, statuses
-        assert min(statuses[status] for status in (0, 200, 409, 500, 504)) > 0, statuses
+        assert min(statuses[status] for status in (0, 200, 500, 504)) > 0, statuses
         server.until(lambda: server.service.num_requests == 0)
         sessions = server.service.sessions.all()
         assert len(sessions) > 3

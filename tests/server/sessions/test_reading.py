@@ -47,7 +47,7 @@ def text_of(tokens: NDArray[Any]) -> str:
 def call(rig: Rig, point: Point, prompt: list[int], options: GenerationOptions, seed: int) -> Generation:
     generation = Generation(options, seed, is_streamed=False)
     tokens = np.concatenate([point.tokens.astype(np.int64), np.array(prompt, np.int64)])
-    generation.resume(tokens, continuation_of(options), point.row, point.num_read)
+    generation.add_resumed_prompt(tokens, continuation_of(options), point.row, point.num_read)
     rig.engine.submit(generation)
     return generation
 

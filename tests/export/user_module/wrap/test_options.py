@@ -24,7 +24,7 @@ TRANSLATION = {"task": "translation", "source": "en", "target": "zh"}
         ({"task": "sentiment"}, "--labels is missing"),
         ({"task": "sentiment", "labels": ("a", "a")}, "names a class twice"),
         ({"task": "sentiment", "labels": ("a", "b"), "end_token": "</s>"}, "--end-token goes with generation"),
-        ({"labels": ("a", "b")}, "--labels goes with --task sentiment, not generation"),
+        ({"labels": ("a", "b")}, "--labels goes with --task sentiment.*, not generation"),
         ({"source": "en"}, "--source goes with --task translation"),
         ({"start_token": "<s>"}, "--start-token goes with --task translation"),
         (TRANSLATION | {"target": "Chinese"}, "--target Chinese is not a language as two letters"),

@@ -19,7 +19,7 @@ from models.decoding.penalties import penalty_row
 from models.decoding.sampler import Sampler, sampling_row
 from models.decoding.stop_strings import StopStrings
 from server.engine.engine import Engine
-from server.engine.generation.lane import GenerationLane, GenerationRunners
+from server.engine.generation.lane import GenerationLane
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation, Prompt, TextOutput
 from server.engine.generation.scheduler import GenerationScheduler
@@ -72,7 +72,7 @@ async def rig(
     num_lanes: int = 1,
     prefill_tokens: int = 64,
     prefill_share: float = 0.5,
-    light_rows: int = 4,
+    prefill_max_rows: int = 4,
     forced_tokens: int = 16,
     cache_bytes: int = 1 << 20,
     max_steps: int = 8,
@@ -87,20 +87,18 @@ async def rig(
         opened = sets[number]
         return GenerationLane(
             f"fake {number}",
-            GenerationRunners(
-                steps=opened.steps(2 * max_rows),
-                sequences=opened.sequences(),
-                decoder=opened.decoder(max_rows),
-                has_choose=opened.has("choose"),
-            ),
             GenerationScheduler(
-                max_rows=max_rows,
+                num_slots=max_rows,
                 prefill_tokens=prefill_tokens,
                 prefill_share=prefill_share,
-                light_rows=light_rows,
+                prefill_max_rows=prefill_max_rows,
                 forced_tokens=forced_tokens,
             ),
             WindowLength(max_steps, math.inf),
+            steps=opened.steps(2 * max_rows),
+            sequences=opened.sequences(),
+            decoder=opened.decoder(max_rows),
+            chooser=opened.sequences() if opened.has("choose") else None,
             state_width=STATE_WIDTH,
             vocab_size=vocab_size,
             end_id=END,
@@ -145,7 +143,7 @@ def session_of(
     generation = Generation(options, seed, is_streamed)
     state = state_after(prompt[:num_read])
     tokens = np.array(prompt, np.int64)
-    return generation, generation.resume(tokens, continuation_of(options, texts), state, num_read)
+    return generation, generation.add_resumed_prompt(tokens, continuation_of(options, texts), state, num_read)
 
 
 def continuation_of(options: GenerationOptions, texts: TokenTexts = TEXTS, end_id: int = END) -> Continuation:
@@ -158,9 +156,9 @@ async def answer(generation: Generation) -> list[TextOutput]:
     whole: dict[int, TextOutput] = {}
     while sum(output.finish_reason is not None for output in whole.values()) < total:
         for output in await generation.outputs.get():
-            before = whole.get(output.choice)
+            before = whole.get(output.choice_index)
             assert before is None or before.finish_reason is None
-            whole[output.choice] = output if before is None else output.after(before)
+            whole[output.choice_index] = output if before is None else output.merged_with_previous(before)
     return [whole[index] for index in range(total)]
 
 

@@ -67,7 +67,7 @@ def expected(
 ) -> list[TextOutput]:
     checked = GenerationOptions(**options)
     return [
-        plainly(prompt, checked, seed, k, texts)._replace(choice=p * checked.n + k)
+        plainly(prompt, checked, seed, k, texts)._replace(choice_index=p * checked.n + k)
         for p, prompt in enumerate(prompts)
         for k in range(checked.n)
     ]
@@ -88,9 +88,9 @@ def same(found: list[TextOutput], wanted: list[TextOutput]) -> None:
     "setting",
     [
         {"max_rows": 1, "prefill_tokens": 32, "max_steps": 1},
-        {"max_rows": 8, "light_rows": 0, "forced_tokens": 4096},
+        {"max_rows": 8, "prefill_max_rows": 0, "forced_tokens": 4096},
         {"max_rows": 8, "num_lanes": 2, "max_steps": 4, "cache_bytes": 0},
-        {"max_rows": 64, "prefill_tokens": 256, "light_rows": 64, "forced_tokens": 0, "max_steps": 2},
+        {"max_rows": 64, "prefill_tokens": 256, "prefill_max_rows": 64, "forced_tokens": 0, "max_steps": 2},
         {"max_rows": 8, "has_decoder": False},
         {"max_rows": 8, "num_lanes": 2, "texts": WIDE, "cache_bytes": 4000},
         {"max_rows": 8, "has_decoder": False, "texts": WIDE, "max_steps": 1},
@@ -168,6 +168,25 @@ def test_no_window_is_made_for_nobody(max_steps: int, windows: list[tuple[int, i
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("prompt", "options", "windows"),
+    [
+        ([1], {"max_tokens": 10, "min_tokens": 10}, [(1, 8), (1, 2)]),
+        ([1] * 10, {"max_tokens": 3, "min_tokens": 3}, [(1, 8), (1, 4)]),  # 9 tokens of the prompt are fed
+        ([1] * 10, {"max_tokens": 3, "min_tokens": 3, "is_streamed": True}, [(1, 8), (1, 4)]),
+    ],
+)
+def test_the_last_window_makes_only_the_steps_that_are_left(
+    prompt: list[int], options: dict[str, Any], windows: list[tuple[int, int]]
+) -> None:
+    async def main() -> None:
+        async with rig(prefill_max_rows=0) as running:
+            await answer(running.submit(prompt, **options))
+            assert running.counts.windows == windows
+
+    asyncio.run(main())
+
+
 def test_a_prompt_is_read_once_for_all_its_samples_in_aligned_chunks() -> None:
     async def main() -> None:
         async with rig(max_rows=3) as running:
@@ -188,8 +207,8 @@ def test_chunks_of_several_prompts_are_read_in_one_call() -> None:
 
 
 def test_what_a_window_or_a_call_has_read_is_not_read_again() -> None:
-    async def main(light_rows: int) -> None:
-        async with rig(light_rows=light_rows, forced_tokens=4096) as running:
+    async def main(prefill_max_rows: int) -> None:
+        async with rig(prefill_max_rows=prefill_max_rows, forced_tokens=4096) as running:
             prompt = list(range(1, 21)) * 5
             first = running.submit(prompt, max_tokens=2)
             same(await answer(first), expected([prompt], {"max_tokens": 2}, 1))
@@ -197,10 +216,10 @@ def test_what_a_window_or_a_call_has_read_is_not_read_again() -> None:
             same(await answer(again), expected([[*prompt, 7]], {"max_tokens": 2}, 1))
             assert (first.num_cached, again.num_cached) == (0, 96)
             assert running.counts.known_tokens == 96
-            assert bool(running.opened.sequence_runner.calls) == bool(light_rows)
+            assert bool(running.opened.sequence_runner.calls) == bool(prefill_max_rows)
 
-    for light_rows in (0, 8):
-        asyncio.run(main(light_rows))
+    for prefill_max_rows in (0, 8):
+        asyncio.run(main(prefill_max_rows))
 
 
 def test_only_a_row_that_no_window_can_serve_is_stepped_outside() -> None:
@@ -279,7 +298,7 @@ def test_numbers_that_are_not_finite_fail_their_own_request_alone(has_decoder: b
 
 def test_numbers_that_are_not_finite_in_the_middle_of_a_prompt_read_by_a_window_fail_nobody() -> None:
     async def main() -> None:
-        async with rig(light_rows=0) as running:
+        async with rig(prefill_max_rows=0) as running:
             running.opened.break_at(7)
             options: dict[str, Any] = {"max_tokens": 4, "logit_bias": {}, "temperature": 0}
             wanted = expected([[7, 3, 4]], options, 1)
@@ -310,6 +329,7 @@ def test_a_bug_in_a_call_is_a_failed_call() -> None:
             good = running.opened.decode_runner.decode
             running.opened.decode_runner.decode = None  # type: ignore[method-assign,assignment]
             await fails(running, 1)
+            assert not running.counts.windows  # its time says nothing about steps
             running.opened.decode_runner.decode = good  # type: ignore[method-assign]
             assert (await answer(running.submit([1], max_tokens=2)))[0].finish_reason
 
@@ -348,13 +368,27 @@ def test_stopping_waits_no_longer_than_told_for_a_call_that_never_returns() -> N
     asyncio.run(main())
 
 
+def test_an_engine_that_is_stopped_makes_no_lane() -> None:
+    async def main() -> None:
+        async with rig(num_lanes=2) as running:
+            running.opened.hold()
+            running.submit([1])
+            await running.until_running(1)
+            assert not await asyncio.to_thread(running.engine.stop, 0.01)
+            with pytest.raises(UnavailableError, match="shutting down"):
+                running.submit([2])
+            assert len(running.engine._lanes) == 1
+
+    asyncio.run(main())
+
+
 def test_an_engine_that_ended_by_a_bug_says_so_and_fails_what_it_had() -> None:
     async def main() -> None:
         async with rig(max_rows=1) as running:
             running.opened.hold()
             generations = [running.submit([number], max_tokens=40) for number in range(1, 4)]
             await running.until_running(1)
-            running.engine._lanes[0]._scheduler.join = None  # type: ignore[attr-defined]
+            running.engine._lanes[0]._scheduler.join = None  # type: ignore[method-assign,assignment]
             running.opened.release()
             for generation in generations[1:]:
                 with pytest.raises(EngineError):
@@ -373,7 +407,7 @@ def test_nothing_goes_on_of_a_request_that_was_refused_because_one_of_two_lanes_
             running.opened.hold()
             steady = running.submit([1], max_tokens=2)
             await answer(running.submit([2], max_tokens=2))
-            running.engine._lanes[1]._scheduler.join = None  # type: ignore[attr-defined]
+            running.engine._lanes[1]._scheduler.join = None  # type: ignore[method-assign,assignment]
             with pytest.raises(EngineError):
                 await answer(running.submit([2], max_tokens=2))
             running.opened.release()
@@ -463,16 +497,17 @@ def test_requests_are_told_apart_by_identity() -> None:
 @pytest.mark.parametrize(
     ("options", "is_cancelled"), [({}, False), ({"presence_penalty": 1.0}, False), ({"stop": ["a"]}, False), ({}, True)]
 )
-def test_nothing_of_a_request_that_is_over_is_kept_and_it_is_in_no_cycle(
-    options: dict[str, Any], is_cancelled: bool
-) -> None:
+def test_nothing_of_a_request_that_is_over_is_kept(options: dict[str, Any], is_cancelled: bool) -> None:
     async def submitted(running: Rig) -> list[weakref.ref[Any]]:
         generation = running.submit([1] * 40, [2], n=2, is_streamed=True, max_tokens=20, **options)
         if is_cancelled:
             running.engine.cancel(generation)
         else:
             await answer(generation)
-        return [weakref.ref(generation.outputs), *(weakref.ref(item.tokens) for item in generation.items)]
+        references: list[weakref.ref[Any]] = [weakref.ref(generation.outputs)]
+        references += [weakref.ref(item.tokens) for item in generation.items]
+        generation.items.clear()  # as server.admission does
+        return references
 
     async def main() -> None:
         async with rig() as running:

@@ -27,8 +27,8 @@ def test_each_row_is_due_in_time_and_has_all_its_tokens(events: list[tuple[int, 
         slot = what % max(1, len(rows))
         if what < 3 and len(rows) < NUM_SLOTS:
             skipped.append(num_windows)
-            log.begin(len(rows), num_windows)
-            log.schedule(len(rows), num_tokens)
+            log.reset(len(rows), num_windows)
+            log.set_due(len(rows), num_tokens)
             rows.append([])
             wanted.append(min(num_tokens, NUM_STEPS // 2))
         elif rows:
@@ -52,7 +52,7 @@ def test_each_row_is_due_in_time_and_has_all_its_tokens(events: list[tuple[int, 
             assert log.append(tokens) == due
             for i in due:
                 assert log.take(i) == rows[i]
-                log.schedule(i, num_tokens)
+                log.set_due(i, num_tokens)
                 rows[i], wanted[i] = [], min(num_tokens, NUM_STEPS // 2)
 
 
@@ -60,6 +60,6 @@ def test_each_row_is_due_in_time_and_has_all_its_tokens(events: list[tuple[int, 
 def test_only_an_end_token_or_a_negative_one_makes_a_row_due_before_its_time(end_id: int | None) -> None:
     log = TokenLog(3, end_id)
     for slot in range(3):
-        log.begin(slot, 0)
-        log.schedule(slot, 9)
+        log.reset(slot, 0)
+        log.set_due(slot, 9)
     assert log.append(np.array([[1, END, -1]])) == ([2] if end_id is None else [1, 2])

@@ -15,7 +15,7 @@ from models.decoding.candidates import Candidates
 from models.decoding.options import TranslationOptions
 from models.decoding.sampler import Sampler, sampling_row
 from server.engine.engine import Engine
-from server.engine.translation.lane import TranslationLane, TranslationRunners
+from server.engine.translation.lane import TranslationLane
 from server.engine.translation.request import Translation, TranslationOutput
 from server.engine.translation.scheduler import TranslationScheduler
 from server.engine.window import WindowLength
@@ -69,13 +69,11 @@ async def rig(
         opened = sets[number]
         return TranslationLane(
             f"fake {number}",
-            TranslationRunners(
-                steps=opened.attention_steps(2 * max_rows),
-                sequences=opened.sequences(),
-                decoder=opened.decoder(max_rows),
-            ),
-            TranslationScheduler(max_rows=max_rows, encode_tokens=encode_tokens, encode_share=0.5),
+            TranslationScheduler(num_slots=max_rows, encode_tokens=encode_tokens, encode_share=0.5),
             WindowLength(max_steps, math.inf),
+            steps=opened.attention_steps(2 * max_rows),
+            sequences=opened.sequences(),
+            decoder=opened.decoder(max_rows),
             observer=counts,
         )
 

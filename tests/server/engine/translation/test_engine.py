@@ -110,11 +110,11 @@ def test_a_cancelled_request_takes_part_in_no_step_after_the_one_that_runs() -> 
     asyncio.run(main())
 
 
-def test_sources_of_like_length_that_wait_are_encoded_in_one_call() -> None:
+def test_a_few_sources_that_wait_are_encoded_in_one_call() -> None:
     async def main() -> None:
         async with rig(max_rows=64, encode_tokens=1024) as running:
             await answer(running.submit([1] * 3, [1] * 40, [1] * 9, [1] * 33, beam_size=1, max_tokens=1))
-            assert running.opened.sequence_runner.calls == [(4, 10), (34, 41)]
+            assert running.opened.sequence_runner.calls == [(4, 10, 34, 41)]
             assert running.counts.prefilled_tokens == 4 + 10 + 34 + 41
 
     asyncio.run(main())
@@ -158,6 +158,31 @@ def test_a_failed_step_fails_the_requests_in_it_and_no_others() -> None:
                     await answer(translation)
             same(await answer(later), [[3] * 20, [4]], TranslationOptions(beam_size=4, max_tokens=9))
             await running.until_idle()
+
+    asyncio.run(main())
+
+
+def test_failed_steps_take_no_slots_from_later_requests() -> None:
+    async def main() -> None:
+        async with rig(max_rows=2) as running:
+            running.opened.fail_at(FAILING)
+            for _ in range(5):  # of four slots
+                with pytest.raises(EngineError):
+                    await answer(running.submit([1] * (FAILING - 1), beam_size=2))
+            same(await answer(running.submit([3], beam_size=2)), [[3]], TranslationOptions(beam_size=2))
+
+    asyncio.run(main())
+
+
+def test_windows_count_hypotheses_and_the_steps_that_were_made() -> None:
+    async def main() -> None:
+        async with rig() as running:
+            await answer(running.submit([1], beam_size=4, max_tokens=30))
+            await running.until_idle()
+            num_steps = len(running.opened.attention_step_runner.num_rows)
+            assert {num_rows for num_rows, _ in running.counts.windows} == {4}
+            assert sum(steps for _, steps in running.counts.windows) == num_steps
+            assert num_steps % 8, "the search is over inside a window"
 
     asyncio.run(main())
 
@@ -258,13 +283,14 @@ def test_only_greedy_decoding_runs_in_windows() -> None:
 
 @pytest.mark.parametrize("beam_size", [1, 3])
 @pytest.mark.parametrize("is_cancelled", [False, True])
-def test_nothing_of_a_request_that_is_over_is_kept_and_it_is_in_no_cycle(beam_size: int, is_cancelled: bool) -> None:
+def test_nothing_of_a_request_that_is_over_is_kept(beam_size: int, is_cancelled: bool) -> None:
     async def submitted(running: Rig) -> weakref.ref[Any]:
         translation = running.submit([1] * 9, [2], beam_size=beam_size, max_tokens=9)
         if is_cancelled:
             running.engine.cancel(translation)
         else:
             await answer(translation)
+        translation.items.clear()  # as server.admission does
         return weakref.ref(translation.outputs)
 
     async def main() -> None:

@@ -1,0 +1,1 @@
+"""Single graphs, without a server."""

@@ -1,0 +1,1 @@
+"""Latencies: of first tokens, of tokens, of the event loop."""
