@@ -16,9 +16,10 @@ import pytest
 from export.build import build_sets
 from models.bundle import Bundle
 from models.cells import CELL_KINDS
-from tests.end_to_end.broken_models import HALF, INFINITE, NAN, NOTHING, STATE, broken_copy
+from tests.end_to_end.broken_models import HALF, INFINITE, NAN, NOTHING, STATE, break_bundle
 from tests.end_to_end.mixed_requests import Exchange, Models, all_at_once, is_error, mixed_exchanges, one_by_one
 from tests.end_to_end.real_server import RealServer, real_server
+from tests.tiny_models import tiny_bundle
 
 SHIPPED = Models(["shakespeare-char"], ["translate-en-zh"], ["sentiment-en", "sentiment-zh"])
 BROKEN = NAN + INFINITE + NOTHING + HALF + STATE
@@ -129,25 +130,41 @@ def same(expected: list[list[Any]], found: list[list[Any]], exchanges: Sequence[
         assert one == other, (setting, exchange)
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A model whose vocabulary is so wide that tokens are chosen in two levels."""
+    bundle = tiny_bundle(tmp_path_factory.mktemp("wide"), "gru", "wide", is_wide=True)
+    build_sets(bundle)
+    return bundle
+
+
+def copied(bundle: Bundle, store: Path) -> Path:
+    """A copy of a bundle in another store."""
+    return shutil.copytree(bundle.path, store / bundle.path.parent.name / bundle.path.name)
+
+
 def test_mixed_requests_are_answered_the_same_alone_and_all_at_once(
-    built_bundle: Callable[..., Bundle], tmp_path: Path
+    built_bundle: Callable[..., Bundle], wide: Bundle, tmp_path: Path
 ) -> None:
-    """Every cell kind, and a vocabulary in which tokens are chosen in two levels."""
-    generation = [built_bundle(kind) for kind in CELL_KINDS] + [built_bundle("gru", is_wide=True)]
+    """Every cell kind, and a wide vocabulary."""
+    generation = [*map(built_bundle, CELL_KINDS), wide]
     others = built_bundle("lstm", "translation"), built_bundle("gru", "sentiment", pooling="attention")
+    for bundle in (*generation, *others):
+        copied(bundle, tmp_path / "store")
     models = Models([bundle.id for bundle in generation], [others[0].id], [others[1].id])
-    answers = compare(generation[0].path.parent.parent, models, SOME_SETTINGS, (120, 30), tmp_path)
+    answers = compare(tmp_path / "store", models, SOME_SETTINGS, (120, 30), tmp_path)
     assert not any(map(is_error, itertools.chain(*answers)))
 
 
 @pytest.fixture(scope="module")
-def broken_store(built_bundle: Callable[..., Bundle], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Models]:
+def broken_store(
+    built_bundle: Callable[..., Bundle], wide: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Models]:
     """Models some of whose tokens make numbers that are not finite."""
     store = tmp_path_factory.mktemp("broken")
-    generation = [built_bundle("lstm"), built_bundle("gru", is_wide=True)]
-    translation = [built_bundle("gru", "translation")]
+    generation, translation = [built_bundle("lstm"), wide], [built_bundle("lstm", "translation")]
     for bundle in (*generation, *translation):
-        broken_copy(bundle, store, ["fp32", "int8"])
+        break_bundle(Bundle(copied(bundle, store)), ["fp32", "int8"])
     return store, Models([item.id for item in generation], [item.id for item in translation], [], BROKEN)
 
 
