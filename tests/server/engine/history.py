@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from structlog.testing import capture_logs
 
@@ -20,6 +20,14 @@ from server.errors import EngineError, UnavailableError
 from tests.server.engine.lockstep import Gate, HeldCall
 
 Key = Hashable
+
+
+class Earlier(NamedTuple):
+    """A row of an earlier call of the same window: if it has ended since, it fails with the window all the same."""
+
+    key: Key
+
+
 MOST_OPEN = 7
 TIMEOUT = 30  # seconds until a stop counts as lost
 
@@ -278,10 +286,10 @@ class _Run(Generic[KnownRequest]):
     def _fail(self, call: HeldCall) -> None:
         call.verdict = "fails"
         for key in call.rows:
-            owners = self._owners(key)
+            owners = self._owners(key.key if isinstance(key, Earlier) else key)
             for item in owners or self._open:  # nobody's: it has ended inside the window
                 item.may_fail = True
-            if len(owners) == 1:
+            if len(owners) == 1 and not isinstance(key, Earlier):
                 owners[0].must_fail = True
 
     async def _finish(self) -> None:
