@@ -15,7 +15,11 @@ from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translat
 torch.set_num_threads(1)  # small models; a second thread only waits when the machine is busy
 
 
-MAKERS = {"generation": tiny_bundle, "translation": tiny_translator_bundle, "sentiment": tiny_classifier_bundle}
+MAKERS: dict[str, Callable[..., Bundle]] = {
+    "generation": tiny_bundle,
+    "translation": tiny_translator_bundle,
+    "sentiment": tiny_classifier_bundle,
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,8 +44,7 @@ def built_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ca
         store.mkdir(parents=True, exist_ok=True)
         with FileLock(store / f"{name}.lock"):
             if not (store / name / "built").exists():
-                make: Callable[..., Bundle] = MAKERS[task]
-                build_sets(make(store, name=name, kind=kind, **options))
+                build_sets(MAKERS[task](store, name=name, kind=kind, **options))
                 (store / name / "built").touch()
         return Bundle(store / name / "1")
 
