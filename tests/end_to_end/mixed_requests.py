@@ -68,7 +68,7 @@ def _prompt(draw: random.Random, broken: str) -> str:
         return prompt
     prompt = "".join(character for character in prompt if character not in broken) or "a"
     place = draw.choice([len(prompt), len(prompt), draw.randrange(len(prompt))])
-    return prompt[:place] + (draw.choice(broken) if draw.random() < 0.3 else "") + prompt[place:]
+    return prompt[:place] + (draw.choice(broken) if draw.random() < 0.5 else "") + prompt[place:]
 
 
 def _generation_body(draw: random.Random, model: str, prompts: list[str]) -> dict[str, Any]:

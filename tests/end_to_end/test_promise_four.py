@@ -174,7 +174,7 @@ def test_rows_beside_others_whose_numbers_are_not_finite_are_answered_as_alone(
     """And those others fail, alone and together."""
     answers = compare(*broken_store, SOME_SETTINGS[:2], (90, 20), tmp_path)
     num_errors = sum(any(map(is_error, essences)) for essences in answers)
-    assert len(answers) // 5 < num_errors < len(answers) * 4 // 5
+    assert len(answers) // 10 < num_errors < len(answers) * 4 // 5
 
 
 READING = ({"RNNSERVE_LIGHT_ROWS": "0"}, {"RNNSERVE_LIGHT_ROWS": "64", "RNNSERVE_FORCED_TOKENS": "0"})

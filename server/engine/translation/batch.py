@@ -143,14 +143,11 @@ class BeamBatch(TranslationBatch[BeamSearch]):
 
     def run(self, num_steps: int) -> Window:
         """See TranslationBatch."""
-        live = self.rows
-        broken: list[Row[Source]] = []
-        for num_made in range(num_steps):
-            if not live:
+        for num_made in range(1, num_steps + 1):
+            broken = self._step(self.rows)
+            if len(self._parents) < len(self.rows):  # a search is over: a later call must not fail it
                 return Window(num_made, broken)
-            broken += self._step(live)
-            live = [row for row in live if row in self._parents]
-        return Window(num_steps, broken)
+        return Window(num_steps, [])
 
     def _put(self, row: Row[Source]) -> None:
         """Its source is put into the runner by its first step."""
@@ -169,7 +166,7 @@ class BeamBatch(TranslationBatch[BeamSearch]):
         self._sampling.pop(row, None)
 
     def _step(self, rows: list[Row[Source]]) -> list[Row[Source]]:
-        """Feed the searches that are live their next tokens; those whose logits are not finite."""
+        """Feed all searches their next tokens; those whose logits are not finite."""
         searches = [self.searches[row] for row in rows]
         parents = self._all_parents(rows)
         counts = [len(slots) for slots in parents]
