@@ -15,7 +15,11 @@ from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translat
 torch.set_num_threads(1)  # small models; a second thread only waits when the machine is busy
 
 
-MAKERS = {"generation": tiny_bundle, "translation": tiny_translator_bundle, "sentiment": tiny_classifier_bundle}
+MAKERS: dict[str, Callable[..., Bundle]] = {
+    "generation": tiny_bundle,
+    "translation": tiny_translator_bundle,
+    "sentiment": tiny_classifier_bundle,
+}
 
 
 @pytest.fixture(scope="session", autouse=True)

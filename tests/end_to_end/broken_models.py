@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -96,7 +97,7 @@ def _break_state(model: onnx.ModelProto, token: int) -> None:
     nodes.append(("Where", ["is_bad", "nan", "plain_state"], "new_state"))
     types = {"long_lengths": 7, "num_read": 6, "is_bad": 9}  # int64, int32, bool
     for operator, inputs, output in nodes:
-        attributes = {"to": types[output]} if operator == "Cast" else {}
+        attributes: dict[str, Any] = {"to": types[output]} if operator == "Cast" else {}
         model.graph.node.append(helper.make_node(operator, inputs, [output], **attributes))
     for name, value in constants.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))

@@ -176,7 +176,7 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
                     return
             kept = (prompt.state, prompt.last_state) if prompt.keeps_state else ()
             if any(state is not None and not np.isfinite(state).all() for state in kept):
-                self._fail_not_finite(prompt)  # no session goes on from it
+                self._fail(prompt, NOT_FINITE_MESSAGE)  # no session goes on from it
                 return
             self._finish(row)
         elif not text:

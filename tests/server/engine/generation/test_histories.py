@@ -77,9 +77,9 @@ class KnownText:
     def check(self, outputs: Sequence[TextOutput]) -> bool:
         found: dict[int, TextOutput] = {}
         for output in outputs:
-            before = found.get(output.choice)
+            before = found.get(output.choice_index)
             assert before is None or (before.finish_reason is None and self.is_streamed)
-            found[output.choice] = output if before is None else output.after(before)
+            found[output.choice_index] = output if before is None else output.merged_with_previous(before)
         for choice, output in found.items():
             wanted = self.rows[choice].output
             if output.finish_reason is None:
@@ -150,7 +150,7 @@ def known_text(number: int, texts: TokenTexts, broken: int) -> KnownText:
     rows = [
         known_row(prompt, checked, number, choice, texts, broken) for prompt in prompts for choice in range(checked.n)
     ]
-    rows = [KnownRow(row.output._replace(choice=i), row.whole_tokens, row.keys) for i, row in enumerate(rows)]
+    rows = [KnownRow(row.output._replace(choice_index=i), row.whole_tokens, row.keys) for i, row in enumerate(rows)]
     keys = frozenset().union(*(row.keys for row in rows))
     return KnownText(prompts, checked, number, draw.random() < 0.5, num_read, rows, keys)
 
@@ -200,7 +200,7 @@ class GenerationKind(Kind[KnownText]):
             draw.choice([1, 4, 8, 64]),
             num_lanes=draw.choice([1, 1, 2, 3]),
             prefill_tokens=draw.choice([32, 64, 256]),
-            light_rows=draw.choice([0, 4, 64]),
+            prefill_max_rows=draw.choice([0, 4, 64]),
             forced_tokens=draw.choice([0, 16, 4096]),
             cache_bytes=draw.choice([0, 2000, 5000, 1 << 20]),
             max_steps=self.max_steps,
