@@ -11,12 +11,12 @@ from server.api.docs import docs_router
 from server.api.models import models_router
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
+from server.endpoint import ServerTask
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
 from server.http.access import Access, JsonAnswer, answer_error
 from server.loading import load_models
 from server.service import Loader, Service
 from server.settings import Settings
-from server.task import ServerTask
 from server.tasks import TASKS
 
 
@@ -72,7 +72,7 @@ async def _answer_http_error(request: Request, error: Exception) -> JsonAnswer:
         return await answer_error(request, MethodNotAllowedError(message, headers={"allow": allowed}))
     if error.status_code < 500:
         return await answer_error(request, FieldError(shown(error.detail)))
-    return await answer_error(request, InternalError("Something went wrong in the server; its log says what."))
+    return await answer_error(request, InternalError())
 
 
 def _version() -> str:

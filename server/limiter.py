@@ -30,11 +30,7 @@ class Limiter:
         self.num_taken = 0
 
     def take(self) -> None:
-        """Take one; give it back with `give_back`.
-
-        Raises:
-            OverloadedError: all are taken.
-        """
+        """Take one; give it back with `give_back`. Raises OverloadedError: all are taken."""
         if self.num_taken >= self.limit:
             self._num_refused += 1
             seconds = self._retry_after()

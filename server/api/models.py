@@ -1,14 +1,14 @@
 """GET /v1/models."""
 
 import time
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from models.tasks import TaskName
-from server.api.description import ErrorAnswer
+from server.api.description import responses
 from server.endpoint import Endpoint
 from server.http.access import JsonAnswer
 from server.service import Service
@@ -24,17 +24,17 @@ class LanguagePair(BaseModel):
 class ModelCard(BaseModel):
     """One model name."""
 
-    id: Annotated[str, Field(description="The bare name, as in the store.")]
+    id: str = Field(description="The bare name, as in the store.")
     object: Literal["model"] = "model"
-    created: Annotated[int, Field(description="When it was loaded, seconds since 1970.")]
+    created: int = Field(description="When it was loaded, seconds since 1970.")
     owned_by: str = "rnnserve"
-    version: Annotated[int, Field(description="The version that the name means.")]
+    version: int = Field(description="The version that the name means.")
     task: TaskName
-    languages: Annotated[LanguagePair | None, Field(description="Of a translation model; others have none.")] = None
-    labels: Annotated[list[str] | None, Field(description="Of a sentiment model; others have none.")] = None
-    precision: Annotated[str, Field(description="The graph set in use.")]
-    backend: Annotated[str, Field(description="What runs it.")]
-    metrics: Annotated[dict[str, float], Field(description="As measured after training.")]
+    languages: LanguagePair | None = Field(None, description="Of a translation model; others have none.")
+    labels: list[str] | None = Field(None, description="Of a sentiment model; others have none.")
+    precision: str = Field(description="The graph set in use.")
+    backend: str = Field(description="What runs it.")
+    metrics: dict[str, float] = Field(description="As measured after training.")
 
 
 class ModelList(BaseModel):
@@ -49,22 +49,20 @@ def models_router(service: Service) -> APIRouter:
     router = APIRouter(tags=["models"])
     created = int(time.time())
 
-    @router.get(
-        "/v1/models", summary="List the models", responses={200: {"model": ModelList}, 503: {"model": ErrorAnswer}}
-    )
+    @router.get("/v1/models", summary="List the models", responses=responses(ModelList, 503))
     async def models() -> Response:
         """The models in the order of their names: what each is for, at which precision, and its measured figures."""
         cards = [
             ModelCard(
-                id=item.info.name,
+                id=item.model.name,
                 created=created,
-                version=item.info.version,
-                task=item.info.task,
+                version=item.model.version,
+                task=item.model.task,
                 languages=_languages(item),
-                labels=list(item.info.labels) or None,
-                precision=item.info.precision,
-                backend=item.info.backend,
-                metrics=item.info.metrics,
+                labels=list(item.model.labels) or None,
+                precision=item.model.precision,
+                backend=item.model.backend,
+                metrics=item.model.metrics,
             )
             for item in service.registry.by_name
         ]
@@ -74,5 +72,5 @@ def models_router(service: Service) -> APIRouter:
 
 
 def _languages(item: Endpoint) -> LanguagePair | None:
-    languages = item.info.languages
+    languages = item.model.languages
     return None if languages is None else LanguagePair(source=languages.source, target=languages.target)

@@ -16,9 +16,9 @@ import structlog
 from pydantic import Field, ValidationError
 
 from models.config import FrozenModel
+from models.digest import write_durably
 from server.errors import ApiError
-from server.sessions.signing import signed, verified
-from server.sessions.state import FORMAT, msgpack_map
+from server.sessions.state import FORMAT, signed, signed_map
 
 log = structlog.get_logger()
 
@@ -28,32 +28,20 @@ _PURPOSE = "session file"
 
 
 class SavedSession(FrozenModel):
-    """A session as a file holds it.
-
-    Attributes:
-        id: what requests call it.
-        ttl_seconds: how long it is kept unused.
-        used: when it was used last, seconds since 1970.
-        state: as server.sessions.state.
-    """
+    """A session as a file holds it; see Session."""
 
     id: Annotated[str, Field(pattern=ID_PATTERN)]
     ttl_seconds: Annotated[float, Field(gt=0)]
     used: float
-    state: bytes
+    state: bytes  # as server.sessions.state
 
 
 @dataclass(frozen=True)
 class SessionFolder:
-    """Where sessions wait for the next process.
-
-    Attributes:
-        path: the folder.
-        key: signs the files.
-    """
+    """Where sessions wait for the next process."""
 
     path: Path
-    key: bytes
+    key: bytes  # signs the files
 
     def prepare(self) -> None:
         """Make the folder, for its owner alone, and see that it can be written to. Raises OSError."""
@@ -65,11 +53,9 @@ class SessionFolder:
         """Write one, whole or not at all, readable by its owner alone. Raises OSError."""
         content = signed(msgpack.packb({"format": FORMAT, **saved.model_dump()}), self.key, _PURPOSE)
         descriptor, name = tempfile.mkstemp(dir=self.path)
+        os.close(descriptor)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_durably(Path(name), content)
             Path(name).rename(self.path / f"{saved.id}{SUFFIX}")
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -79,14 +65,11 @@ class SessionFolder:
         """All that can be read, with their files; of the others the log says why. Raises OSError for the folder."""
         for path in sorted(self.path.glob(f"*{SUFFIX}")):
             try:
-                yield path, self._read(path)
+                content = signed_map(path.read_bytes(), self.key, _PURPOSE)
+                content.pop("format", None)  # that of the state inside is looked at
+                yield path, SavedSession.model_validate(content)
             except (ApiError, OSError) as error:
                 log.warning("session not read", file=str(path), reason=str(error))
             except ValidationError as error:
                 reason = "; ".join(item["msg"] for item in error.errors(include_url=False, include_input=False))
                 log.warning("session not read", file=str(path), reason=reason)
-
-    def _read(self, path: Path) -> SavedSession:
-        content = msgpack_map(verified(path.read_bytes(), self.key, _PURPOSE))
-        content.pop("format", None)  # that of the state inside is looked at
-        return SavedSession.model_validate(content)
