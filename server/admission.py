@@ -21,18 +21,10 @@ Work = TypeVar("Work", bound=EngineRequest)
 
 
 async def asked_of(service: Service, request: Request, kind: type[Asked], task: str, no_body: bytes = b"") -> Asked:
-    """A request's body, read and checked.
+    """A request's body as an object of the class `kind`; `no_body` is what an empty one means.
 
-    Args:
-        service: must be ready once the body is here.
-        request: what it asks for is noted in its record.
-        kind: the body's class.
-        task: what it asks for.
-        no_body: what an empty body means.
-
-    Raises:
-        ApiError: as `read_body` and `request_from`, or the service is not ready.
-        ClientDisconnect: the client left.
+    The task is noted in the request's record. Raises as `read_body` and `request_from`, and UnavailableError where the
+    service is not ready once the body is here.
     """
     record_of(request).task = task
     body = await read_body(request, service.settings)

@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from models.tasks import TaskName
 from server.api.description import responses
-from server.endpoint import Endpoint
 from server.http.access import JsonAnswer
 from server.service import Service
 
@@ -38,7 +37,7 @@ class ModelCard(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The models that are endpoint."""
+    """The models that are served."""
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
@@ -52,25 +51,21 @@ def models_router(service: Service) -> APIRouter:
     @router.get("/v1/models", summary="List the models", responses=responses(ModelList, 503))
     async def models() -> Response:
         """The models in the order of their names: what each is for, at which precision, and its measured figures."""
-        cards = [
-            ModelCard(
-                id=item.model.name,
+        cards = []
+        for model in (item.model for item in service.registry.by_name):
+            languages = model.languages
+            card = ModelCard(
+                id=model.name,
                 created=created,
-                version=item.model.version,
-                task=item.model.task,
-                languages=_languages(item),
-                labels=list(item.model.labels) or None,
-                precision=item.model.precision,
-                backend=item.model.backend,
-                metrics=item.model.metrics,
+                version=model.version,
+                task=model.task,
+                languages=languages and LanguagePair(source=languages.source, target=languages.target),
+                labels=list(model.labels) or None,
+                precision=model.precision,
+                backend=model.backend,
+                metrics=model.metrics,
             )
-            for item in service.registry.by_name
-        ]
+            cards.append(card)
         return JsonAnswer(ModelList(data=cards).model_dump(exclude_none=True))
 
     return router
-
-
-def _languages(item: Endpoint) -> LanguagePair | None:
-    languages = item.model.languages
-    return None if languages is None else LanguagePair(source=languages.source, target=languages.target)

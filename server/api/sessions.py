@@ -18,8 +18,8 @@ from server.errors import FieldError, ForbiddenError, RouteNotFoundError, shown
 from server.http.access import JsonAnswer, Record, record_of
 from server.http.body import Asked, read_body
 from server.service import Service
-from server.sessions.files import ID_PATTERN
 from server.sessions.point import Point, reading, state_of
+from server.sessions.state import ID_PATTERN
 from server.sessions.store import Session
 from server.settings import MOST_TTL_SECONDS
 

@@ -15,15 +15,7 @@ _LONG = 4096  # characters; tokenizing more at once would hold up the event loop
 
 
 def _texts_from(most: int, value: Any) -> tuple[str, ...]:
-    """One string or a list of strings, none empty, as a tuple.
-
-    Args:
-        most: strings allowed.
-        value: what the request holds.
-
-    Raises:
-        ValueError: it is something else; a plain sentence.
-    """
+    """One string or a list of strings, none empty, as a tuple. Raises ValueError with a plain sentence."""
     texts = (value,) if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise ValueError("must be a string or a list of strings")
@@ -51,13 +43,8 @@ ShortTexts = Annotated[
 async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -> list[list[int]]:
     """Tokenize texts.
 
-    Args:
-        texts: not empty strings.
-        tokenizer: the model's.
-        limit: on each text.
-
     Returns:
-        Each text's ids, at least one.
+        The ids of each text, at least one.
 
     Raises:
         FieldError: a text is too long, or nothing of it is left for the model to read.
@@ -81,12 +68,7 @@ async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -
 
 
 def num_unknown_of(prompts: Sequence[str], all_ids: Sequence[Sequence[int]], tokenizer: Tokenizer) -> int:
-    """How many characters of the prompts the tokenizer does not know.
-
-    Args:
-        prompts: the texts.
-        all_ids: their tokens.
-        tokenizer: made them.
+    """How many characters of the prompts the tokenizer, which made their ids, does not know.
 
     Raises:
         FieldError: a prompt holds no character that the model knows.

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from server.errors import BadJsonError, BodyTooLargeError, DeadlineError, FieldError, shown
-from server.http.access import discard_body
+from server.http.access import discard_body, header_of
 from server.settings import Settings
 
 HEADER = "x-request-timeout-ms"
@@ -36,7 +36,9 @@ def timeout_seconds(request: Request, default_ms: int) -> float:
     Raises:
         FieldError: the header is no whole number from 1 to MOST_MS.
     """
-    text = request.headers.get(HEADER, str(default_ms)).strip()
+    text = header_of(request.scope, HEADER.encode())
+    if text is None:
+        return default_ms / 1000
     if not (text.isascii() and text.isdigit() and len(text) <= 7 and 1 <= int(text) <= MOST_MS):
         raise FieldError(
             f"{HEADER}: must be a whole number of milliseconds from 1 to {MOST_MS} (got {shown(text)}).", param=HEADER
@@ -71,10 +73,10 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 
 async def _whole(request: Request, limit: int) -> bytes:
     """The whole body, of at most so many bytes. Raises BodyTooLargeError, ClientDisconnect."""
-    announced = request.headers.get("content-length", "")[:20]
+    announced = (header_of(request.scope, b"content-length") or "")[:20]
     if announced.isascii() and announced.isdigit() and int(announced) > limit:
         closing = {}
-        if request.headers.get("expect", "").lower() == "100-continue":
+        if (header_of(request.scope, b"expect") or "").lower() == "100-continue":
             closing = {"connection": "close"}  # the body may come or not: where the next request begins is unknown
         else:
             await discard_body(request)

@@ -14,9 +14,8 @@ import structlog
 from server.endpoint import LoadedModel
 from server.errors import ApiError, FieldError, SessionConflictError, UnavailableError
 from server.metrics import Metrics
-from server.sessions.files import SavedSession, SessionFolder
 from server.sessions.point import Point
-from server.sessions.state import bytes_from_point, point_from_bytes
+from server.sessions.state import SavedSession, SessionFolder, bytes_from_point, point_from_bytes
 from server.sessions.store import REASONS, Session, SessionStore
 from server.settings import Settings
 

@@ -1,26 +1,41 @@
-"""A session's state as bytes that travel between servers, and everything that may be wrong with such bytes.
+"""A session as bytes: its state, which travels between servers, and its file, <id>.session, from one server process to
+the next; and everything that may be wrong with such bytes.
 
     msgpack {"format": 1, "bundle", "set", "row", "tokens", "position"}, then its HMAC-SHA256 (RFC 2104)
 
 `row` is float32 [D] and `tokens` int32 [length], little-endian; `position` is the absolute position of the next token,
 the length. Signed, not secret: only a holder of the key can have made the bytes, and who has them can read the tokens,
 and so the text.
+
+A file is read once: what was read lives in the server from then on, and is written again at its end. So no session is
+taken up by two servers, and none that was changed or removed since comes back.
 """
 
 import hmac
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgpack
 import numpy as np
+import structlog
 from pydantic import Field, ValidationError
 
 from models.config import FrozenModel
+from models.digest import write_durably
 from server.endpoint import LoadedModel
-from server.errors import SessionConflictError, SessionStateError, shown
+from server.errors import ApiError, SessionConflictError, SessionStateError, shown
 from server.sessions.point import Point
 
+log = structlog.get_logger()
+
 FORMAT: Literal[1] = 1
-_PURPOSE = "session state"
+SUFFIX = ".session"
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"  # safe in a path of a URL and as a file name
+_STATE, _FILE = "session state", "session file"  # what bytes are signed as
 _CODE_BYTES = 32
 
 
@@ -76,7 +91,7 @@ def bytes_from_point(point: Point, model: LoadedModel, key: bytes) -> bytes:
         tokens=point.tokens.astype("<i4").tobytes(),
         position=len(point.tokens),
     )
-    return signed(msgpack.packb(state.model_dump()), key, _PURPOSE)
+    return signed(msgpack.packb(state.model_dump()), key, _STATE)
 
 
 def point_from_bytes(
@@ -94,7 +109,7 @@ def point_from_bytes(
         SessionStateError: it was changed, signed with another key, of an unknown format, or does not fit the model.
         SessionConflictError: it belongs to another bundle or another graph set.
     """
-    state = _state_from(signed_map(content, key, _PURPOSE))
+    state = _state_from(signed_map(content, key, _STATE))
     model = _model_of(state, models)
     if len(state.row) != 4 * model.state_width:
         raise _wrong(f"row: {len(state.row)} bytes; {model.id} has {model.state_width} float32 numbers.")
@@ -149,3 +164,51 @@ def _model_of(state: _State, models: list[LoadedModel]) -> LoadedModel:
 
 def _wrong(sentence: str, code: str | None = None) -> SessionStateError:
     return SessionStateError(f"The state cannot be read: {sentence}", code=code)
+
+
+class SavedSession(FrozenModel):
+    """A session as a file holds it; see Session."""
+
+    id: Annotated[str, Field(pattern=ID_PATTERN)]
+    ttl_seconds: Annotated[float, Field(gt=0)]
+    used: float
+    state: bytes  # as server.sessions.state
+
+
+@dataclass(frozen=True)
+class SessionFolder:
+    """Where sessions wait for the next process."""
+
+    path: Path
+    key: bytes  # signs the files
+
+    def prepare(self) -> None:
+        """Make the folder, for its owner alone, and see that it can be written to. Raises OSError."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.path):
+            pass
+
+    def write(self, saved: SavedSession) -> None:
+        """Write one, whole or not at all, readable by its owner alone. Raises OSError."""
+        content = signed(msgpack.packb({"format": FORMAT, **saved.model_dump()}), self.key, _FILE)
+        descriptor, name = tempfile.mkstemp(dir=self.path)
+        os.close(descriptor)
+        try:
+            write_durably(Path(name), content)
+            Path(name).rename(self.path / f"{saved.id}{SUFFIX}")
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def read(self) -> Iterator[tuple[Path, SavedSession]]:
+        """All that can be read, with their files; of the others the log says why. Raises OSError for the folder."""
+        for path in sorted(self.path.glob(f"*{SUFFIX}")):
+            try:
+                content = signed_map(path.read_bytes(), self.key, _FILE)
+                content.pop("format", None)  # that of the state inside is looked at
+                yield path, SavedSession.model_validate(content)
+            except (ApiError, OSError) as error:
+                log.warning("session not read", file=str(path), reason=str(error))
+            except ValidationError as error:
+                reason = "; ".join(item["msg"] for item in error.errors(include_url=False, include_input=False))
+                log.warning("session not read", file=str(path), reason=reason)

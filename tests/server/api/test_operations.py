@@ -156,6 +156,18 @@ def test_models_of_every_task_are_listed_with_what_belongs_to_it() -> None:
     assert "labels" not in cards["translator"]
 
 
+def test_evictions_of_the_prefix_cache_are_counted() -> None:
+    with running(prefix_cache_bytes=3000) as server:
+        for letter in "abcdefgh":
+            server.generate(prompt=letter * 100, max_tokens=1)
+        value = metrics_of(server)
+        gauges = server.service.registry.models[0].engine.gauges
+        assert 0 < value("rnnserve_state_cache_bytes", model="fake/1") == gauges.cache_bytes <= 3000
+        assert 0 < value("rnnserve_state_cache_evictions_total", model="fake/1") == gauges.cache_evictions
+        assert value("rnnserve_state_cache_queries_total", model="fake/1") == 8 * 99
+        assert value("rnnserve_state_cache_hits_total", model="fake/1") == 0
+
+
 def test_two_apps_in_one_process_count_apart() -> None:
     with running() as one, running() as two:
         one.generate(prompt="a", max_tokens=1)
