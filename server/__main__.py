@@ -38,10 +38,7 @@ class _Server(uvicorn.Server):
 
 def configure_logs() -> None:
     """A line per event on stderr, as JSON, or for people when it is a terminal; warnings of libraries come through."""
-    processors: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    processors: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     if sys.stderr.isatty():
         processors.append(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
     else:

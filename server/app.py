@@ -6,8 +6,9 @@ from importlib import metadata
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 
-from server.api.docs import docs_router
+from server.api.docs import page
 from server.api.models import models_router
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
@@ -56,7 +57,11 @@ def create_app(
     for router in (sessions_router, models_router, operations_router):
         app.router.routes.extend(router(service).routes)
     app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter)
-    app.include_router(docs_router(app))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(page(app.openapi()))
+
     return app
 
 

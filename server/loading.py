@@ -74,9 +74,8 @@ class Backends:
             return [Choice(name, self._set) for name in runs]
         found = [Choice(name, it) for name in here for it in SETS[name] if it in bundle.graph_sets]
         if not found:
-            sets = list(dict.fromkeys(it for name in here for it in SETS[name]))
             raise BundleNotFoundError(
-                f"{bundle.path} has no graph set that this machine runs ({', '.join(sets)}). "
+                f"{bundle.path} has no graph set that this machine runs ({', '.join(self._runs)}). "
                 f"Build them: python -m export build {bundle.path}"
             )
         recorded = read_choice(bundle.record.sha256) if self._wanted == AUTO else None
@@ -85,6 +84,10 @@ class Backends:
     @property
     def _here(self) -> list[str]:
         return [name for name in _TRIED[self._wanted] if name not in self._missing]
+
+    @property
+    def _runs(self) -> list[str]:
+        return list(dict.fromkeys(it for name in self._here for it in SETS[name]))
 
     @cached_property
     def _missing(self) -> dict[str, str]:
@@ -99,10 +102,9 @@ class Backends:
         return missing
 
     def _sentence(self, bundle: Bundle) -> str:
-        runs = list(dict.fromkeys(it for name in self._here for it in SETS[name]))
         return (
             f"RNNSERVE_SET (--set) is {self._set}, which is for GPUs; this server computes on "
-            f"{' and '.join(self._here)}, which runs {' and '.join(runs)}. {bundle.path} has: "
+            f"{' and '.join(self._here)}, which runs {' and '.join(self._runs)}. {bundle.path} has: "
             f"{', '.join(bundle.graph_sets) or 'no graph set'}. {' '.join(self._missing.values())}"
         )
 

@@ -25,16 +25,11 @@ _REASONS = {ClientGoneError: "client_gone", DeadlineError: "deadline", Generator
 
 
 class Metrics(Collector):
-    """All metrics of one app.
-
-    Attributes:
-        registry: theirs.
-        endpoints: the models whose state is shown.
-    """
+    """All metrics of one app."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.endpoints: list[Endpoint] = []
+        self.endpoints: list[Endpoint] = []  # whose state is shown
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry, labelnames=["model"])
         duration = partial(histogram, buckets=DURATION_BUCKETS)
@@ -119,11 +114,7 @@ class Metrics(Collector):
 
 
 class EngineMetrics:
-    """One model's metrics, found once; see server.engine.lane.Observer.
-
-    Attributes:
-        prompt_tokens: counts those of requests taken on.
-    """
+    """One model's metrics, found once; see server.engine.lane.Observer."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.prompt_tokens = metrics.prompt_tokens.labels(model)
@@ -142,13 +133,7 @@ class EngineMetrics:
         }
 
     def ended(self, started: float, times: Times, num_tokens: int) -> None:
-        """A request was answered.
-
-        Args:
-            started: its arrival, by time.perf_counter.
-            times: what the engine has noted.
-            num_tokens: tokens of its answer, all texts together.
-        """
+        """A request that arrived at `started` (time.perf_counter) was answered; all its texts have so many tokens."""
         self._queue_duration.observe(times.began - started)
         if times.first_token:
             self._first_token.observe(times.first_token - started)

@@ -34,26 +34,18 @@ class Service:
         settings: the app's.
         load: gives the models; runs in a thread of its own, so that the app answers meanwhile.
         tasks: that are served.
-
-    Attributes:
-        phase: loading -> ready -> draining, or loading -> failed.
-        failure: why loading failed, a sentence.
-        failed: set when it has.
-        is_stuck: whether a runtime call, or loading, did not end when the server stopped.
-        sessions: the conversations that are kept.
-        limiter: of the requests of all models together.
     """
 
     def __init__(self, settings: Settings, load: Loader, tasks: Iterable[ServerTask]) -> None:
         self.settings = settings
         self.tasks: Tasks = {task.name: task for task in tasks}
-        self.limiter = Limiter("The server", settings.max_requests)
+        self.limiter = Limiter("The server", settings.max_requests)  # of the requests of all models together
         self.metrics = Metrics()
         self.sessions = Sessions(settings, self.metrics)
-        self.phase: Phase = "loading"
-        self.failure: str | None = None
-        self.failed = asyncio.Event()
-        self.is_stuck = False
+        self.phase: Phase = "loading"  # then ready and draining, or failed
+        self.failure: str | None = None  # why loading failed, a sentence
+        self.failed = asyncio.Event()  # set when it has
+        self.is_stuck = False  # whether a runtime call, or loading, did not end when the server stopped
         self._has_ended = False
         self._load = load
         self._registry = Registry([], {})
@@ -119,22 +111,18 @@ class Service:
             if not self._loading.done():
                 self.is_stuck = True
                 log.error("loading does not end", seconds=_STOP_SECONDS)
-        await self._stop_engines()
+        models = self._registry.models  # a lane that a call keeps is left behind, for a thread cannot be stopped
+        ended = await asyncio.gather(*(asyncio.to_thread(item.engine.stop, _STOP_SECONDS) for item in models))
+        stuck = [item.id for item, has_ended in zip(models, ended, strict=True) if not has_ended]
+        if stuck:
+            self.is_stuck = True
+            log.error("engine does not stop", models=stuck, seconds=_STOP_SECONDS)
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await self.sessions.close()
         except TimeoutError:
             self.is_stuck = True
             log.error("sessions not written in time", seconds=_WRITE_SECONDS)
-
-    async def _stop_engines(self) -> None:
-        """End all lanes; one that a call keeps is left behind, for a thread cannot be stopped."""
-        models = self._registry.models
-        ended = await asyncio.gather(*(asyncio.to_thread(item.engine.stop, _STOP_SECONDS) for item in models))
-        stuck = [item.id for item, has_ended in zip(models, ended, strict=True) if not has_ended]
-        if stuck:
-            self.is_stuck = True
-            log.error("engine does not stop", models=stuck, seconds=_STOP_SECONDS)
 
     async def _begin(self) -> None:
         """Load, and be ready or failed."""

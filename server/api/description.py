@@ -58,7 +58,7 @@ def described(
         request: the body.
         answer: the body of status 200.
         example: a request worth trying.
-        statuses: of errors that other tasks' routes do not have.
+        statuses: of errors that other routes do not have.
         is_timed: whether a client may say how long it takes, and gets what it took.
     """
     found = responses(answer, 400, 404, 413, 422, 429, 500, 503, *statuses)

@@ -5,9 +5,6 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from starlette.responses import HTMLResponse
-
 _BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
 _COUNTS = (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "items"))
 _STYLE = (
@@ -15,17 +12,6 @@ _STYLE = (
     "table{border-collapse:collapse;width:100%}td,th{border:1px solid #8886;padding:.3rem .6rem;text-align:left}"
     "code{font-size:90%}h2{margin-top:2rem}:root{color-scheme:light dark}"
 )
-
-
-def docs_router(app: FastAPI) -> APIRouter:
-    """The page's route; the app that it describes is complete when it is asked for."""
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/docs")
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(page(app.openapi()))
-
-    return router
 
 
 def page(description: dict[str, Any]) -> str:

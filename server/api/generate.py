@@ -185,12 +185,10 @@ class _Answering:
             message = f"logit_bias: the model has no token {last}; its ids are 0 to {tokenizer.vocab_size - 1}."
             raise FieldError(message, param="logit_bias")
         generation = Generation(asked, new_seed() if asked.seed is None else asked.seed, asked.stream)
-        stops = StopStrings(asked.stop) if asked.stop else None
+        stops, token_texts = StopStrings(asked.stop) if asked.stop else None, self.endpoint.token_texts
         for text, ids in zip(asked.prompt, prompts, strict=True):
             echo = text if asked.echo else ""
-            rows = [
-                Continuation(self.endpoint.token_texts, asked, stops, tokenizer.end_id, echo) for _ in range(asked.n)
-            ]
+            rows = [Continuation(token_texts, asked, stops, tokenizer.end_id, echo) for _ in range(asked.n)]
             if self.session is None:
                 generation.add_prompt(ids, rows)
             else:
@@ -205,13 +203,11 @@ class _Answering:
         event: dict[int, TextOutput] = {}
         for update in updates:
             before = event.get(update.choice)
-            if before is not None:
-                if update.num_tokens - self.num_sent.get(update.choice, 0) > self.service.settings.window_steps:
-                    yield self._sent(event)
-                    event = {}
-                else:
-                    update = update.after(before)
-            event[update.choice] = update
+            num_tokens = update.num_tokens - self.num_sent.get(update.choice, 0)
+            if before is not None and num_tokens > self.service.settings.window_steps:
+                yield self._sent(event)
+                event, before = {}, None
+            event[update.choice] = update if before is None else update.after(before)
         yield self._sent(event)
 
     def _sent(self, event: dict[int, TextOutput]) -> list[TextOutput]:

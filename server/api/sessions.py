@@ -88,11 +88,7 @@ def sessions_router(service: Service) -> APIRouter:
         noted(request)
         return await asked_of(service, request, kind, "session", no_body=b"{}")
 
-    @router.post(
-        "",
-        summary="Begin a session",
-        **described(CreateSessionRequest, SessionAnswer, {"ttl_seconds": 600}),
-    )
+    @router.post("", summary="Begin a session", **described(CreateSessionRequest, SessionAnswer, {"ttl_seconds": 600}))
     async def create(request: Request) -> Response:
         """Name it in `session` of /v1/generate: each call goes on where the one before has ended."""
         asked = await body_of(request, CreateSessionRequest)

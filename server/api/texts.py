@@ -34,9 +34,7 @@ def _schema(most: int) -> dict[str, Any]:
 MAX_TEXTS, MAX_SHORT_TEXTS = 64, 256
 Texts = Annotated[tuple[str, ...], BeforeValidator(partial(_texts_from, MAX_TEXTS)), WithJsonSchema(_schema(MAX_TEXTS))]
 ShortTexts = Annotated[
-    tuple[str, ...],
-    BeforeValidator(partial(_texts_from, MAX_SHORT_TEXTS)),
-    WithJsonSchema(_schema(MAX_SHORT_TEXTS)),
+    tuple[str, ...], BeforeValidator(partial(_texts_from, MAX_SHORT_TEXTS)), WithJsonSchema(_schema(MAX_SHORT_TEXTS))
 ]
 
 

@@ -183,10 +183,10 @@ class _Answering:
             ended: list[TranslationOutput] = []
             while len(ended) < len(translation.items):
                 ended += await translation.outputs.get()
-        ended.sort(key=lambda progress: progress.number)
-        results = [progress.results or [] for progress in ended]
-        entries = [self._entry(number, found) for number, found in enumerate(results)]
-        return self._answer(entries) | {"usage": self._usage(results)}
+            ended.sort(key=lambda progress: progress.number)
+            results = [progress.results or [] for progress in ended]
+            entries = [self._entry(number, found) for number, found in enumerate(results)]
+            return self._answer(entries) | {"usage": self._usage(results)}
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """The events of a stream. Raises ApiError."""

@@ -192,10 +192,6 @@ def _request_id(scope: Scope) -> str:
 
 
 async def discard_body(request: Request) -> None:
-    """Read a body to its end and throw it away: a client that is still sending when the connection closes sees a reset.
-
-    Raises:
-        ClientDisconnect: the client left.
-    """
+    """Read a body to its end: a client that is still sending when the connection closes sees a reset."""
     async for _ in request.stream():
         pass

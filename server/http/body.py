@@ -27,11 +27,7 @@ Asked = TypeVar("Asked", bound=BaseModel)
 
 
 def timeout_seconds(request: Request, default_ms: int) -> float:
-    """The time that a request may take, from its arrival.
-
-    Args:
-        request: whose header says so.
-        default_ms: when the header is absent.
+    """The time that a request may take, from its arrival: as its header says, or the default.
 
     Raises:
         FieldError: the header is no whole number from 1 to MOST_MS.
@@ -96,11 +92,9 @@ def _too_large(found: str, limit: int, headers: dict[str, str] | None = None) ->
 
 
 def request_from(kind: type[Asked], body: bytes) -> Asked:
-    """Parse and check a body. Of a key given twice the last counts; the content type is not looked at.
+    """Parse and check a body: JSON in UTF-8, without a byte order mark, whose object becomes one of class `kind`.
 
-    Args:
-        kind: the request's class.
-        body: JSON in UTF-8, without a byte order mark.
+    Of a key given twice the last counts; the content type is not looked at.
 
     Raises:
         BadJsonError: it is not JSON in UTF-8. NaN, Infinity, numbers beyond float64 and lone surrogates are not.

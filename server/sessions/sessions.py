@@ -64,8 +64,7 @@ class Sessions(SessionStore):
     def finish(self, session: Session, point: Point) -> None:
         """The request that uses a session has succeeded: the session stands here now, and others may use it.
 
-        Raises:
-            UnavailableError: too late: sessions have been written for the next process.
+        Raises UnavailableError where sessions have been written for the next process.
         """
         if self._is_closed:
             raise UnavailableError("The server is shutting down; the session is as it was.", code="draining")
@@ -95,15 +94,7 @@ class Sessions(SessionStore):
         return self.add(session_id, model.id, point, self._settings.session_ttl_seconds)
 
     def check_length(self, num_tokens: int, point: Point) -> None:
-        """Refuse a session that is too long to be kept.
-
-        Args:
-            num_tokens: that it would have.
-            point: of the same width.
-
-        Raises:
-            FieldError: with both numbers.
-        """
+        """Raises FieldError, with both numbers, for a session at `point` that would have too many tokens to be kept."""
         most, found, setting = self._settings.max_session_tokens, num_tokens, "RNNSERVE_MAX_SESSION_TOKENS"
         unit = "tokens"
         if found <= most:
@@ -119,11 +110,7 @@ class Sessions(SessionStore):
             )
 
     async def open(self, models: Sequence[LoadedModel]) -> None:
-        """Take up the models, and the sessions that the last process wrote.
-
-        Raises:
-            OSError: the folder cannot be used.
-        """
+        """Take up the models, and the sessions that the last process wrote. Raises OSError for the folder."""
         self._models = {model.id: model for model in models}
         folder = self._folder
         if folder is None:

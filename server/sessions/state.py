@@ -77,13 +77,7 @@ class _State(FrozenModel):
 
 
 def bytes_from_point(point: Point, model: LoadedModel, key: bytes) -> bytes:
-    """The state as bytes.
-
-    Args:
-        point: where the session stands.
-        model: that it was made with.
-        key: signs it.
-    """
+    """The state of a session that stands at `point` and was made with `model`, signed."""
     state = _State(
         bundle=model.bundle_sha256,
         set=model.precision,
@@ -97,13 +91,7 @@ def bytes_from_point(point: Point, model: LoadedModel, key: bytes) -> bytes:
 def point_from_bytes(
     content: bytes, models: list[LoadedModel], max_tokens: int, key: bytes
 ) -> tuple[LoadedModel, Point]:
-    """The model that can continue a state, and where it stands.
-
-    Args:
-        content: what `bytes_from_point` gave, on this server or another.
-        models: those that are loaded.
-        max_tokens: longest session.
-        key: it must have signed it.
+    """The loaded model that can continue what `bytes_from_point` gave, on this server or another, and where it stands.
 
     Raises:
         SessionStateError: it was changed, signed with another key, of an unknown format, or does not fit the model.
@@ -113,12 +101,11 @@ def point_from_bytes(
     model = _model_of(state, models)
     if len(state.row) != 4 * model.state_width:
         raise _wrong(f"row: {len(state.row)} bytes; {model.id} has {model.state_width} float32 numbers.")
-    if len(state.tokens) != 4 * state.position:
-        raise _wrong(
-            f"tokens: {len(state.tokens)} bytes; position {state.position} means that there are 4 times as many."
-        )
-    if state.position > max_tokens:
-        raise _wrong(f"{state.position} tokens; at most {max_tokens} are allowed (RNNSERVE_MAX_SESSION_TOKENS).")
+    size, position = len(state.tokens), state.position
+    if size != 4 * position:
+        raise _wrong(f"tokens: {size} bytes; position {position} means that there are 4 times as many.")
+    if position > max_tokens:
+        raise _wrong(f"{position} tokens; at most {max_tokens} are allowed (RNNSERVE_MAX_SESSION_TOKENS).")
     tokens, row = np.frombuffer(state.tokens, "<i4"), np.frombuffer(state.row, "<f4")
     if not np.isfinite(row).all():
         raise _wrong("row: holds numbers that are not finite.")

@@ -45,15 +45,12 @@ class SessionStore:
         max_bytes: that all may take.
         evicted: called with the reason for each session that is evicted or expires.
         clock: gives the time, seconds since 1970.
-
-    Attributes:
-        num_bytes: taken now.
     """
 
     def __init__(
         self, max_sessions: int, max_bytes: int, evicted: Callable[[Reason], None], clock: Callable[[], float]
     ) -> None:
-        self.num_bytes = 0
+        self.num_bytes = 0  # taken now
         self._max_sessions = max_sessions
         self._max_bytes = max_bytes
         self._evicted = evicted
@@ -68,11 +65,7 @@ class SessionStore:
         return list(reversed(self._sessions.values()))
 
     def find(self, session_id: str) -> Session:
-        """The session of that id; this is no use of it.
-
-        Raises:
-            SessionNotFoundError: there is none; the message says why. It never names other sessions.
-        """
+        """The session of that id; this is no use. Raises SessionNotFoundError, which never names other sessions."""
         self._expire()
         if session_id in self._sessions:
             return self._sessions[session_id]
@@ -81,14 +74,7 @@ class SessionStore:
         raise SessionNotFoundError(sentence, param="session", code=code)
 
     def add(self, session_id: str, model: str, point: Point, ttl_seconds: float, used: float | None = None) -> Session:
-        """Keep a session; one of that id is replaced. Others may go to make room.
-
-        Args:
-            session_id: see Session, as all.
-            model: its id.
-            point: where the session stands.
-            ttl_seconds: how long it is kept unused.
-            used: when it was used last; by default now.
+        """Keep a session, see Session; one of that id is replaced. Others may go to make room.
 
         Raises:
             SessionBusyError: the one of that id is being used.
@@ -97,7 +83,7 @@ class SessionStore:
         self._expire()
         old = self._sessions.get(session_id)
         if old is not None:
-            _check_free(old)
+            _free(old)
         num_bytes = point.num_bytes
         busy = [item.point.num_bytes for item in self._sessions.values() if item.is_busy]
         if len(busy) >= self._max_sessions or sum(busy) + num_bytes > self._max_bytes:
@@ -121,8 +107,7 @@ class SessionStore:
 
     def take(self, session_id: str) -> Session:
         """Begin to use a session; end with `give_back`. Raises as `find`, and SessionBusyError: it is being used."""
-        session = self.find(session_id)
-        _check_free(session)
+        session = _free(self.find(session_id))
         session.is_busy = True
         session.num_uses += 1
         self._touch(session)
@@ -142,9 +127,7 @@ class SessionStore:
 
     def remove(self, session_id: str) -> None:
         """Forget a session. Raises as `take`."""
-        session = self.find(session_id)
-        _check_free(session)
-        self._drop(session)
+        self._drop(_free(self.find(session_id)))
 
     def _idle(self) -> list[Session]:
         return [item for item in self._sessions.values() if not item.is_busy]
@@ -191,10 +174,12 @@ class SessionStore:
         self.num_bytes -= session.point.num_bytes
 
 
-def _check_free(session: Session) -> None:
+def _free(session: Session) -> Session:
+    """The session. Raises SessionBusyError where a request is using it."""
     if session.is_busy:
         raise SessionBusyError(
             f"Session {shown(session.id)} is being used by another request. Wait for its answer, or fork the session "
             "before both.",
             param="session",
         )
+    return session
