@@ -7,17 +7,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from models.bundle import Languages
 from models.tasks import TaskName
 from server.api.description import responses
 from server.http.access import JsonAnswer
 from server.service import Service
-
-
-class LanguagePair(BaseModel):
-    """What a translation model translates, as ISO 639-1 codes."""
-
-    source: str
-    target: str
 
 
 class ModelCard(BaseModel):
@@ -29,7 +23,7 @@ class ModelCard(BaseModel):
     owned_by: str = "rnnserve"
     version: int = Field(description="The version that the name means.")
     task: TaskName
-    languages: LanguagePair | None = Field(None, description="Of a translation model; others have none.")
+    languages: Languages | None = Field(None, description="Of a translation model; others have none.")
     labels: list[str] | None = Field(None, description="Of a sentiment model; others have none.")
     precision: str = Field(description="The graph set in use.")
     backend: str = Field(description="What runs it.")
@@ -51,21 +45,20 @@ def models_router(service: Service) -> APIRouter:
     @router.get("/v1/models", summary="List the models", responses=responses(ModelList, 503))
     async def models() -> Response:
         """The models in the order of their names: what each is for, at which precision, and its measured figures."""
-        cards = []
-        for model in (item.model for item in service.registry.by_name):
-            languages = model.languages
-            card = ModelCard(
+        cards = [
+            ModelCard(
                 id=model.name,
                 created=created,
                 version=model.version,
                 task=model.task,
-                languages=languages and LanguagePair(source=languages.source, target=languages.target),
+                languages=model.languages,
                 labels=list(model.labels) or None,
                 precision=model.precision,
                 backend=model.backend,
                 metrics=model.metrics,
             )
-            cards.append(card)
+            for model in (item.model for item in service.registry.by_name)
+        ]
         return JsonAnswer(ModelList(data=cards).model_dump(exclude_none=True))
 
     return router

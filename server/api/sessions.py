@@ -15,7 +15,7 @@ from server.api.description import described, responses
 from server.api.generate import TASK as GENERATION
 from server.engine.generation.request import Generation
 from server.errors import FieldError, ForbiddenError, RouteNotFoundError, shown
-from server.http.access import JsonAnswer, Record, record_of
+from server.http.access import JsonAnswer, record_of
 from server.http.body import Asked, read_body
 from server.service import Service
 from server.sessions.point import Point, reading, state_of
@@ -77,11 +77,9 @@ def sessions_router(service: Service) -> APIRouter:
     router = APIRouter(tags=["sessions"], prefix="/v1/sessions")
     sessions = service.sessions
 
-    def noted(request: Request) -> Record:
-        record = record_of(request)
-        record.task = "session"
+    def noted(request: Request) -> None:
+        record_of(request).task = "session"
         service.check_ready()
-        return record
 
     async def body_of(request: Request, kind: type[Asked]) -> Asked:
         """The body, which may be left out where nothing is required."""

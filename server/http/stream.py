@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import ApiError, ClientGoneError, InternalError
 from server.http.access import json_of
@@ -40,16 +40,19 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Send the stream. Raises ClientGoneError when the client has left or takes nothing."""
 
-        async def send_event(data: bytes, *, is_last: bool = False) -> None:
-            body = b"data: " + data + b"\n\n"
+        async def send_in_time(message: Message) -> None:
             try:
                 async with asyncio.timeout(self._send_timeout):
-                    await send({"type": "http.response.body", "body": body, "more_body": not is_last})
+                    await send(message)
             except TimeoutError:
                 raise ClientGoneError(f"The client took nothing for {self._send_timeout:g} s.") from None
 
+        async def send_event(data: bytes, *, is_last: bool = False) -> None:
+            body = b"data: " + data + b"\n\n"
+            await send_in_time({"type": "http.response.body", "body": body, "more_body": not is_last})
+
         async with contextlib.aclosing(self._rest) as rest:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send_in_time({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
                 await send_event(json_of(self._first))
                 async for event in rest:
