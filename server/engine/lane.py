@@ -143,7 +143,7 @@ class Lane(ABC, Generic[Item, BatchT]):
         """Make a prefill call and keep what it found; the tokens that it read, padding counted."""
 
     @abstractmethod
-    def _decode(self, batch: BatchT, num_steps: int) -> int:
+    def _run_batch(self, batch: BatchT, num_steps: int) -> int:
         """Run a window of a batch and handle what came of it; the steps made. Raises RunnerError."""
 
     def _run(self) -> None:
@@ -221,7 +221,7 @@ class Lane(ABC, Generic[Item, BatchT]):
         for batch in batches:
             rows = batch.rows.copy()
             try:
-                num_made = max(num_made, self._decode(batch, num_steps))
+                num_made = max(num_made, self._run_batch(batch, num_steps))
             except Exception as error:
                 has_failed = True
                 batch.clear()
