@@ -1,8 +1,6 @@
 """Models some of whose tokens make numbers that are not finite: the built graphs with a few nodes more."""
 
-import shutil
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,12 +106,3 @@ def _rename_output(model: onnx.ModelProto, name: str, other: str) -> None:
     for node in model.graph.node:
         node.input[:] = [other if item == name else item for item in node.input]
         node.output[:] = [other if item == name else item for item in node.output]
-
-
-def broken_copy(bundle: Bundle, store: Path, sets: Iterable[str]) -> Bundle:
-    """A copy of a bundle in another store, with broken graph sets."""
-    target = store / bundle.path.parent.name / bundle.path.name
-    shutil.copytree(bundle.path, target)
-    copy = Bundle(target)
-    break_bundle(copy, sets)
-    return copy

@@ -16,9 +16,10 @@ import pytest
 from export.build import build_sets
 from models.bundle import Bundle
 from models.cells import CELL_KINDS
-from tests.end_to_end.broken_models import HALF, INFINITE, NAN, NOTHING, STATE, broken_copy
+from tests.end_to_end.broken_models import HALF, INFINITE, NAN, NOTHING, STATE, break_bundle
 from tests.end_to_end.mixed_requests import Exchange, Models, all_at_once, is_error, mixed_exchanges, one_by_one
 from tests.end_to_end.real_server import RealServer, real_server
+from tests.tiny_models import tiny_bundle
 
 SHIPPED = Models(["shakespeare-char"], ["translate-en-zh"], ["sentiment-en", "sentiment-zh"])
 BROKEN = NAN + INFINITE + NOTHING + HALF + STATE
@@ -129,25 +130,41 @@ def same(expected: list[list[Any]], found: list[list[Any]], exchanges: Sequence[
         assert one == other, (setting, exchange)
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A model whose vocabulary is so wide that tokens are chosen in two levels."""
+    bundle = tiny_bundle(tmp_path_factory.mktemp("wide"), "gru", "wide", is_wide=True)
+    build_sets(bundle)
+    return bundle
+
+
+def copied(bundle: Bundle, store: Path) -> Path:
+    """A copy of a bundle in another store."""
+    return shutil.copytree(bundle.path, store / bundle.path.parent.name / bundle.path.name)
+
+
 def test_mixed_requests_are_answered_the_same_alone_and_all_at_once(
-    built_bundle: Callable[..., Bundle], tmp_path: Path
+    built_bundle: Callable[..., Bundle], wide: Bundle, tmp_path: Path
 ) -> None:
-    """Every cell kind, and a vocabulary in which tokens are chosen in two levels."""
-    generation = [built_bundle(kind) for kind in CELL_KINDS] + [built_bundle("gru", is_wide=True)]
+    """Every cell kind, and a wide vocabulary."""
+    generation = [*map(built_bundle, CELL_KINDS), wide]
     others = built_bundle("lstm", "translation"), built_bundle("gru", "sentiment", pooling="attention")
+    for bundle in (*generation, *others):
+        copied(bundle, tmp_path / "store")
     models = Models([bundle.id for bundle in generation], [others[0].id], [others[1].id])
-    answers = compare(generation[0].path.parent.parent, models, SOME_SETTINGS, (120, 30), tmp_path)
+    answers = compare(tmp_path / "store", models, SOME_SETTINGS, (120, 30), tmp_path)
     assert not any(map(is_error, itertools.chain(*answers)))
 
 
 @pytest.fixture(scope="module")
-def broken_store(built_bundle: Callable[..., Bundle], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Models]:
+def broken_store(
+    built_bundle: Callable[..., Bundle], wide: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Models]:
     """Models some of whose tokens make numbers that are not finite."""
     store = tmp_path_factory.mktemp("broken")
-    generation = [built_bundle("lstm"), built_bundle("gru", is_wide=True)]
-    translation = [built_bundle("gru", "translation")]
+    generation, translation = [built_bundle("lstm"), wide], [built_bundle("lstm", "translation")]
     for bundle in (*generation, *translation):
-        broken_copy(bundle, store, ["fp32", "int8"])
+        break_bundle(Bundle(copied(bundle, store)), ["fp32", "int8"])
     return store, Models([item.id for item in generation], [item.id for item in translation], [], BROKEN)
 
 
@@ -158,6 +175,54 @@ def test_rows_beside_others_whose_numbers_are_not_finite_are_answered_as_alone(
     answers = compare(*broken_store, SOME_SETTINGS[:2], (90, 20), tmp_path)
     num_errors = sum(any(map(is_error, essences)) for essences in answers)
     assert len(answers) // 5 < num_errors < len(answers) * 4 // 5
+
+
+READING = ({"RNNSERVE_LIGHT_ROWS": "0"}, {"RNNSERVE_LIGHT_ROWS": "64", "RNNSERVE_FORCED_TOKENS": "0"})
+
+
+@pytest.mark.parametrize("environment", READING, ids=["by windows", "by calls"])
+def test_only_logits_that_a_token_is_chosen_from_count_and_no_state_that_is_not_finite_is_kept(
+    broken_store: tuple[Path, Models], environment: dict[str, str], tmp_path: Path
+) -> None:
+    """In fp32: a quantized network makes finite numbers of a state that is not."""
+    store, models = broken_store
+    arguments = ("--models", models.generation[0], "--set", "fp32")
+    with real_server(store, *arguments, log=tmp_path / "log", environment=environment) as server:
+
+        def ask(prompt: str, status: int = 200, **fields: Any) -> dict[str, Any]:
+            options = {"temperature": 0, "max_tokens": 1, **fields}
+            answer = server.client.post("/v1/generate", json={"prompt": prompt, **options})
+            assert answer.status_code == status, answer.text
+            content: dict[str, Any] = answer.json()
+            assert status == 200 or "not finite" in content["error"]["message"]
+            return content
+
+        for character in (NAN, INFINITE, NOTHING):
+            ask(f"ab{character}cd")
+            ask(f"abcd{character}", 500)
+            for options in ({"logprobs": 2}, {"presence_penalty": 1}, {"top_k": 3, "temperature": 1}, {"n": 3}):
+                ask(f"ab{character}cd", **options)
+                ask(f"abcd{character}", 500, **options)
+        ask(f"abcd{HALF}")
+        ask(f"abcd{STATE}")  # a token is chosen from these logits: those after it are not finite
+        ask(f"abcd{STATE}e", 500)
+
+        prompt = "a" * 30 + STATE + "b" * 40
+        assert ask("a" * 71)["usage"]["cached_tokens"] == 0
+        for _ in range(2):
+            ask(prompt, 500)
+        assert ask("a" * 71)["usage"]["cached_tokens"] > 0
+        counts = [ask(prompt[:length])["usage"]["cached_tokens"] for length in (31, 31)]
+        assert counts[1] in (0, 30), "the state after 30 tokens at most"
+
+        session = server.client.post("/v1/sessions", json={}).json()["id"]
+        ask("ab", session=session)
+        ask(f"cd{STATE}", 500, session=session)
+        assert server.client.get(f"/v1/sessions/{session}").json()["tokens"] == 3
+        other = server.client.post("/v1/sessions", json={}).json()["id"]
+        ask("ab", session=other)
+        fields = {"max_tokens": 5, "min_tokens": 5}
+        assert ask("c", session=session, **fields)["choices"] == ask("c", session=other, **fields)["choices"]
 
 
 @pytest.mark.slow

@@ -167,6 +167,7 @@ class _Run(Generic[KnownRequest]):
         self._draw = kind.draw
         self._gate = _WatchedGate(asyncio.get_running_loop(), self._came)
         self._all: list[Watched[KnownRequest]] = []
+        self._wrong: AssertionError | None = None
         self._num_failures = self._draw.choice([0, 0, 1, 3])  # that may still come
 
     @property
@@ -182,20 +183,27 @@ class _Run(Generic[KnownRequest]):
                 is_stopped = await self._live()
                 if not is_stopped:
                     await self._finish()
-                    while any(world.engine.gauges[:2]):  # of requests that were cancelled
-                        await asyncio.sleep(0)
+                    for _ in range(1000):
+                        if not any(world.engine.gauges[:2]):
+                            break
+                        await asyncio.sleep(0.001)  # cancelled requests leave
                     self._kind.check_empty(world)
             finally:
                 self._gate.open()
             assert self._engine.is_alive != is_stopped
         await asyncio.sleep(0)
+        if self._wrong is not None:
+            raise self._wrong
         return Counter(self._end_of(item) for item in self._all)
 
     def _hold(self, runner: Any, name: str, keys: Callable[..., Iterable[Key]]) -> None:
         call = getattr(runner, name)
 
         def held(*arguments: Any) -> Any:
-            self._gate.hold(list(keys(*arguments)))
+            rows = list(keys(*arguments))
+            if name == "decode" and not all(any(key in item.known.keys for item in self._all.copy()) for key in rows):
+                self._wrong = self._wrong or AssertionError("a window with a row that has ended, or of nobody")
+            self._gate.hold(rows)
             return call(*arguments)
 
         setattr(runner, name, held)
