@@ -43,8 +43,14 @@ class Metrics(Collector):
         self.prompt_tokens = counter(
             "rnnserve_prompt_tokens", "Tokens of the prompts and texts of requests taken on.", ["model"]
         )
-        self.generated_tokens = counter(
-            "rnnserve_generated_tokens", "Tokens generated, in a beam those of every hypothesis.", ["model"]
+        self.generated_tokens = counter("rnnserve_generated_tokens", "Tokens of the answers given.", ["model"])
+        self.prefilled_tokens = counter(
+            "rnnserve_prefilled_tokens", "Tokens read by prefill calls, or encoded.", ["model"]
+        )
+        self.row_steps = counter(
+            "rnnserve_row_steps",
+            "Decoding steps, times their rows: tokens generated, prompt tokens read in windows, steps after an end.",
+            ["model"],
         )
         self.batch_size = histogram(
             "rnnserve_batch_size",
@@ -119,6 +125,8 @@ class EngineMetrics:
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.prompt_tokens = metrics.prompt_tokens.labels(model)
         self._generated_tokens = metrics.generated_tokens.labels(model)
+        self._prefilled_tokens = metrics.prefilled_tokens.labels(model)
+        self._row_steps = metrics.row_steps.labels(model)
         self._batch_size = metrics.batch_size.labels(model)
         self._step_duration = metrics.step_duration.labels(model)
         self._prefill_duration = metrics.prefill_duration.labels(model)
@@ -135,6 +143,7 @@ class EngineMetrics:
     def ended(self, started: float, times: Times, num_tokens: int) -> None:
         """A request that arrived at `started` (time.perf_counter) was answered; all its texts have so many tokens."""
         self._queue_duration.observe(times.began - started)
+        self._generated_tokens.inc(num_tokens)
         if times.first_token:
             self._first_token.observe(times.first_token - started)
             if num_tokens > 1:
@@ -147,6 +156,7 @@ class EngineMetrics:
     def prefilled(self, num_tokens: int, num_padded: int, seconds: float) -> None:
         """See Observer."""
         self._prefill_duration.observe(seconds)
+        self._prefilled_tokens.inc(num_tokens)
         self._padding.observe(1 - num_tokens / num_padded)
 
     def looked_up(self, num_known: int, num_tokens: int) -> None:
@@ -156,7 +166,7 @@ class EngineMetrics:
 
     def decoded(self, num_rows: int, num_steps: int, seconds: float) -> None:
         """See Observer."""
-        self._generated_tokens.inc(num_rows * num_steps)
+        self._row_steps.inc(num_rows * num_steps)
         self._batch_size.observe(num_rows)
         self._step_duration.observe(seconds / num_steps)
 

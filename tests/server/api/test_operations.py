@@ -114,6 +114,8 @@ def test_metrics_count_what_happened() -> None:
         assert value("rnnserve_rows_waiting", model="fake/1") == 0
         assert value("rnnserve_prompt_tokens_total", model="fake/1") == 6
         assert value("rnnserve_generated_tokens_total", model="fake/1") == 8
+        assert value("rnnserve_prefilled_tokens_total", model="fake/1") > 0
+        assert value("rnnserve_row_steps_total", model="fake/1") == 8
         assert value("rnnserve_batch_size_count", model="fake/1") == 4
         assert value("rnnserve_batch_size_sum", model="fake/1") == 8
         assert value("rnnserve_step_duration_seconds_bucket", model="fake/1", le="+Inf") == 4
@@ -130,7 +132,7 @@ def test_all_tasks_are_counted_in_the_same_families() -> None:
         assert value("rnnserve_requests_total", model="classifier/1", status="200") == 1
         assert value("rnnserve_prompt_tokens_total", model="translator/1") == 6
         assert value("rnnserve_prompt_tokens_total", model="classifier/1") == 6
-        assert value("rnnserve_generated_tokens_total", model="translator/1") == value(
+        assert value("rnnserve_row_steps_total", model="translator/1") == value(
             "rnnserve_batch_size_sum", model="translator/1"
         )
         assert value("rnnserve_prefill_duration_seconds_count", model="translator/1") >= 1
