@@ -44,8 +44,7 @@ def built_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ca
         store.mkdir(parents=True, exist_ok=True)
         with FileLock(store / f"{name}.lock"):
             if not (store / name / "built").exists():
-                make: Callable[..., Bundle] = MAKERS[task]
-                build_sets(make(store, name=name, kind=kind, **options))
+                build_sets(MAKERS[task](store, name=name, kind=kind, **options))
                 (store / name / "built").touch()
         return Bundle(store / name / "1")
 

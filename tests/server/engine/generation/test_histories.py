@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from tests.server.engine.generation.harness import (
     session_of,
     state_after,
 )
-from tests.server.engine.history import Key, Kind, Watched, run_histories
+from tests.server.engine.history import Earlier, Key, Kind, Watched, run_histories
 from tests.server.fake_runner import fake_logits, fake_next_state
 
 NUM_KNOWN = 250  # requests of each vocabulary
@@ -212,18 +213,18 @@ class GenerationKind(Kind[KnownText]):
     def calls(self, world: Rig) -> Iterable[tuple[Any, str, Callable[..., Iterable[Key]]]]:
         for opened in world.sets:
             opened.break_at(self._broken)
-            stepped: list[Key] = []
+            stepped: deque[list[Key]] = deque(maxlen=self.max_steps)  # rows of the last steps
 
             def of_step(
-                tokens: Array, parents: Array, runner: Any = opened.step_runner, stepped: list[Key] = stepped
+                tokens: Array, parents: Array, runner: Any = opened.step_runner, stepped: deque[list[Key]] = stepped
             ) -> list[Key]:
-                states = [runner.get(parent) for parent in parents.tolist()]
-                stepped[:] = [(state.tobytes(), token) for state, token in zip(states, tokens.tolist(), strict=True)]
-                return stepped
+                states = [runner.get(parent).tobytes() for parent in parents.tolist()]
+                stepped.append(list(zip(states, tokens.tolist(), strict=True)))
+                return of_steps(stepped)
 
-            def of_run(graph: str, inputs: Mapping[str, Array], stepped: list[Key] = stepped) -> list[Key]:
-                if graph == "choose":  # of rows of the last step
-                    return stepped
+            def of_run(graph: str, inputs: Mapping[str, Array], stepped: deque[list[Key]] = stepped) -> list[Key]:
+                if graph == "choose":
+                    return of_steps(stepped)
                 rows = zip(inputs["state"], inputs["ids"][:, 0].tolist(), strict=True)
                 return [(state.tobytes(), token) for state, token in rows]
 
@@ -269,6 +270,12 @@ class GenerationKind(Kind[KnownText]):
             assert (state is None) == (not read) or not state.any()
             if state is not None:
                 assert state.tobytes() == state_after(read).tobytes()
+
+
+def of_steps(stepped: deque[list[Key]]) -> list[Key]:
+    """The rows of the last step, and those of the steps before it."""
+    *before, last = stepped
+    return [*last, *(Earlier(key) for keys in before for key in keys)]
 
 
 def run(seeds: Iterable[int], least: int) -> None:
