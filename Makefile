@@ -58,7 +58,7 @@ demo-train: $(VENV)/.train ## the whole way, small: train on text that ships wit
 	@bash training/demo.sh $(BIN)/python
 
 test: $(VENV)/.dev ## all tests but the slow ones, TEST_WORKERS=2 files at a time
-	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
 
 check: $(VENV)/.dev ## format, lint, types, import directions, words
 	$(BIN)/ruff format --check .
@@ -71,7 +71,7 @@ format: $(VENV)/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev ## measure, half an hour; RNNSERVE_DATA=FOLDER is needed for translation, sentiment and quality
+bench: $(VENV)/.dev ## measure, an hour (one: python -m benchmarks NAME, to keep it: --write); RNNSERVE_DATA=FOLDER is needed for translation, sentiment and quality
 	$(BIN)/python -m benchmarks
 
 $(OTHERS)/.installed: benchmarks/comparison/requirements.txt
@@ -80,7 +80,7 @@ $(OTHERS)/.installed: benchmarks/comparison/requirements.txt
 	@touch $@
 
 bench-comparison: $(VENV)/.dev $(OTHERS)/.installed ## LitServe, BentoML and Ray Serve (in an environment of their own, 640 MB) beside rnnserve
-	$(BIN)/python -m benchmarks.comparison
+	$(BIN)/python -m benchmarks comparison
 
 load: $(VENV)/.dev ## load on a running server, every answer checked (USERS=16 DURATION=60s LOAD_HOST=http://127.0.0.1:8000)
 	$(BIN)/python -m locust --locustfile loadtest/locustfile.py --headless --only-summary --host $(LOAD_HOST) \

@@ -6,6 +6,7 @@ does not wait.
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -13,13 +14,13 @@ import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
+import orjson
 import structlog
 import uvicorn
 
 from models.errors import ConfigError
 from server.app import create_app
 from server.loading import load_models
-from server.logs import configure_logs
 from server.service import Loader, Service
 from server.settings import settings_from
 
@@ -33,6 +34,26 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `_serve`."""
         yield
+
+
+def configure_logs() -> None:
+    """A line per event on stderr, as JSON, or for people when it is a terminal; warnings of libraries come through."""
+    processors: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    if sys.stderr.isatty():
+        processors.append(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
+    else:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+
+
+def _json(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()
 
 
 def main(arguments: Sequence[str], load: Loader = load_models) -> int:

@@ -6,17 +6,18 @@ from importlib import metadata
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 
-from server.api.docs import docs_router
+from server.api.docs import page
 from server.api.models import models_router
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
+from server.endpoint import ServerTask
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
 from server.http.access import Access, JsonAnswer, answer_error
 from server.loading import load_models
 from server.service import Loader, Service
 from server.settings import Settings
-from server.task import ServerTask
 from server.tasks import TASKS
 
 
@@ -56,7 +57,11 @@ def create_app(
     for router in (sessions_router, models_router, operations_router):
         app.router.routes.extend(router(service).routes)
     app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter)
-    app.include_router(docs_router(app))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(page(app.openapi()))
+
     return app
 
 
@@ -72,7 +77,7 @@ async def _answer_http_error(request: Request, error: Exception) -> JsonAnswer:
         return await answer_error(request, MethodNotAllowedError(message, headers={"allow": allowed}))
     if error.status_code < 500:
         return await answer_error(request, FieldError(shown(error.detail)))
-    return await answer_error(request, InternalError("Something went wrong in the server; its log says what."))
+    return await answer_error(request, InternalError())
 
 
 def _version() -> str:

@@ -1,26 +1,10 @@
 """Every error that a client can be answered with, its HTTP status, and its body.
 
 RequestError (models.errors)
-├── ClientGoneError                 nobody is there to be answered
-└── ApiError
-    ├── BadJsonError           400  the body is not JSON in UTF-8
-    ├── ForbiddenError         403  only an operator may do that
-    ├── ModelNotFoundError     404  no such model is loaded
-    ├── SessionNotFoundError   404  no such session, or no longer
-    ├── RouteNotFoundError     404  no such path
-    ├── MethodNotAllowedError  405  the path does not take that method
-    ├── SessionBusyError       409  another request uses the session
-    ├── SessionConflictError   409  the server cannot continue or sign that session
-    ├── BodyTooLargeError      413  the body is over the limit
-    ├── FieldError             422  the JSON is not an object, or a field is wrong
-    ├── SessionStateError      422  the bytes are not a session's state that this server has signed
-    ├── OverloadedError        429  every permit of the model is taken, or every session
-    ├── InternalError          500  a bug of ours
-    ├── EngineError            500  the model failed while it ran
-    ├── UnavailableError       503  loading or draining
-    └── DeadlineError          504  the request took longer than it may
+├── ClientGoneError   nobody is there to be answered
+└── ApiError          all others; the line of each names its status and its usual code
 
-The status is in one table below. A message gives the name, the value, what is allowed, and what to do.
+A message gives the name, the value, what is allowed, and what to do.
 """
 
 import json
@@ -42,19 +26,18 @@ class ApiError(RequestError):
     Args:
         message: what the client reads.
         param: the field at fault, if it is one.
-        code: which case of the class this is; each class has a usual one.
+        code: which case of the class this is, if not the usual one.
         headers: to be sent with the answer.
     """
 
-    usual_code = "internal_error"
+    status: int
+    usual_code: str
+
+    def __init_subclass__(cls, status: int, code: str) -> None:
+        cls.status, cls.usual_code = status, code
 
     def __init__(
-        self,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-        headers: dict[str, str] | None = None,
+        self, message: str, *, param: str | None = None, code: str | None = None, headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -63,129 +46,77 @@ class ApiError(RequestError):
         self.headers = headers or {}
 
     @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return STATUS[type(self)]
-
-    @property
     def body(self) -> dict[str, Any]:
         """The answer's body; `type` is the class's name in lower case, with underscores."""
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
-class BadJsonError(ApiError):
+class BadJsonError(ApiError, status=400, code="json_invalid"):
     """The body is not JSON in UTF-8."""
 
-    usual_code = "json_invalid"
 
-
-class ForbiddenError(ApiError):
+class ForbiddenError(ApiError, status=403, code="forbidden"):
     """Only an operator may do that."""
 
-    usual_code = "forbidden"
 
-
-class ModelNotFoundError(ApiError):
+class ModelNotFoundError(ApiError, status=404, code="model_not_found"):
     """No such model is loaded."""
 
-    usual_code = "model_not_found"
 
-
-class SessionNotFoundError(ApiError):
+class SessionNotFoundError(ApiError, status=404, code="session_not_found"):
     """No such session, or no longer."""
 
-    usual_code = "session_not_found"
 
-
-class RouteNotFoundError(ApiError):
+class RouteNotFoundError(ApiError, status=404, code="route_not_found"):
     """No such path."""
 
-    usual_code = "route_not_found"
 
-
-class MethodNotAllowedError(ApiError):
+class MethodNotAllowedError(ApiError, status=405, code="method_not_allowed"):
     """The path does not take that method."""
 
-    usual_code = "method_not_allowed"
 
-
-class SessionBusyError(ApiError):
+class SessionBusyError(ApiError, status=409, code="session_busy"):
     """Another request uses the session."""
 
-    usual_code = "session_busy"
 
-
-class SessionConflictError(ApiError):
+class SessionConflictError(ApiError, status=409, code="session_conflict"):
     """The server cannot continue or sign that session."""
 
-    usual_code = "session_conflict"
 
-
-class BodyTooLargeError(ApiError):
+class BodyTooLargeError(ApiError, status=413, code="body_too_large"):
     """The body is over the limit."""
 
-    usual_code = "body_too_large"
 
-
-class FieldError(ApiError):
+class FieldError(ApiError, status=422, code="field_invalid"):
     """The JSON is not an object, or a field is wrong."""
 
-    usual_code = "field_invalid"
 
-
-class SessionStateError(ApiError):
+class SessionStateError(ApiError, status=422, code="session_state_invalid"):
     """The bytes are not a session's state that this server has signed."""
 
-    usual_code = "session_state_invalid"
 
-
-class OverloadedError(ApiError):
+class OverloadedError(ApiError, status=429, code="overloaded"):
     """Every permit of the model is taken, or every session."""
 
-    usual_code = "overloaded"
 
-
-class InternalError(ApiError):
+class InternalError(ApiError, status=500, code="internal_error"):
     """A bug of ours."""
 
+    def __init__(self) -> None:
+        super().__init__("Something went wrong in the server; its log says what.")
 
-class EngineError(ApiError):
+
+class EngineError(ApiError, status=500, code="engine_failed"):
     """The model failed while it ran."""
 
-    usual_code = "engine_failed"
 
-
-class UnavailableError(ApiError):
+class UnavailableError(ApiError, status=503, code="unavailable"):
     """Loading or draining."""
 
-    usual_code = "unavailable"
 
-
-class DeadlineError(ApiError):
+class DeadlineError(ApiError, status=504, code="deadline_exceeded"):
     """The request took longer than it may."""
-
-    usual_code = "deadline_exceeded"
-
-
-STATUS: dict[type[ApiError], int] = {
-    BadJsonError: 400,
-    ForbiddenError: 403,
-    ModelNotFoundError: 404,
-    SessionNotFoundError: 404,
-    RouteNotFoundError: 404,
-    MethodNotAllowedError: 405,
-    SessionBusyError: 409,
-    SessionConflictError: 409,
-    BodyTooLargeError: 413,
-    FieldError: 422,
-    SessionStateError: 422,
-    OverloadedError: 429,
-    InternalError: 500,
-    EngineError: 500,
-    UnavailableError: 503,
-    DeadlineError: 504,
-}
 
 
 def shown(value: object) -> str:

@@ -17,9 +17,6 @@ class Limiter:
     Args:
         name: what is limited, for the message.
         limit: how many permits there are; may be changed.
-
-    Attributes:
-        num_taken: how many are taken.
     """
 
     def __init__(self, name: str, limit: int) -> None:
@@ -27,17 +24,14 @@ class Limiter:
         self.limit = limit
         self._mean_seconds = 0.0  # that a permit is held
         self._num_refused = 0  # and not yet made room for
-        self.num_taken = 0
+        self.num_taken = 0  # permits
 
     def take(self) -> None:
-        """Take one; give it back with `give_back`.
-
-        Raises:
-            OverloadedError: all are taken.
-        """
+        """Take one; give it back with `give_back`. Raises OverloadedError: all are taken."""
         if self.num_taken >= self.limit:
             self._num_refused += 1
-            seconds = self._retry_after()
+            expected = self._num_refused * self._mean_seconds / self.limit
+            seconds = min(max(1, math.ceil(expected)), _MOST_RETRY_AFTER)  # HTTP knows no fractions
             raise OverloadedError(
                 f"{self._name} is full: {self.limit} requests are running or waiting. "
                 f"Try again in {seconds} s, or raise RNNSERVE_MAX_REQUESTS.",
@@ -51,8 +45,3 @@ class Limiter:
         self._num_refused = max(0, self._num_refused - 1)
         share = _SHARE_OF_LAST if self._mean_seconds else 1.0
         self._mean_seconds += share * (seconds - self._mean_seconds)
-
-    def _retry_after(self) -> int:
-        """Whole seconds, at least 1: HTTP knows no fractions."""
-        expected = self._num_refused * self._mean_seconds / self.limit
-        return min(max(1, math.ceil(expected)), _MOST_RETRY_AFTER)

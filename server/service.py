@@ -2,31 +2,29 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Literal
 
 import structlog
 
-from models.errors import RnnserveError
+from models.errors import ConfigError, RnnserveError
 from models.tasks import task_of
-from server.endpoint import started_endpoint
+from server.endpoint import Endpoint, LoadedModel, ServerTask
 from server.errors import UnavailableError
 from server.limiter import Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
-from server.model import LoadedModel
 from server.registry import Registry
 from server.sessions.sessions import Sessions
 from server.settings import Settings
-from server.task import ServerTask
 
 log = structlog.get_logger()
 
 Loader = Callable[[Settings, Tasks], Sequence[LoadedModel]]
+Phase = Literal["loading", "ready", "draining", "failed"]
 _STOP_SECONDS = 5.0  # that a runtime call, or loading, is given to end when the server stops
 _WRITE_SECONDS = 30.0  # that sessions are given to be written
-
-Phase = Literal["loading", "ready", "draining", "failed"]
+_POLL_SECONDS = 0.01
 
 
 class Service:
@@ -36,41 +34,26 @@ class Service:
         settings: the app's.
         load: gives the models; runs in a thread of its own, so that the app answers meanwhile.
         tasks: that are served.
-
-    Attributes:
-        phase: loading -> ready -> draining, or loading -> failed.
-        failure: why loading failed, a sentence.
-        failed: set when it has.
-        is_stuck: whether a runtime call, or loading, did not end when the server stopped.
-        num_requests: requests of a task that have begun and are not answered.
-        sessions: the conversations that are kept.
-        limiter: of the requests of all models together.
     """
 
     def __init__(self, settings: Settings, load: Loader, tasks: Iterable[ServerTask]) -> None:
         self.settings = settings
         self.tasks: Tasks = {task.name: task for task in tasks}
-        self.limiter = Limiter("The server", settings.max_requests)
+        self.limiter = Limiter("The server", settings.max_requests)  # of the requests of all models together
         self.metrics = Metrics()
         self.sessions = Sessions(settings, self.metrics)
-        self.phase: Phase = "loading"
-        self.failure: str | None = None
-        self.failed = asyncio.Event()
-        self.num_requests = 0
-        self.is_stuck = False
+        self.phase: Phase = "loading"  # then ready and draining, or failed
+        self.failure: str | None = None  # why loading failed, a sentence
+        self.failed = asyncio.Event()  # set when it has
+        self.is_stuck = False  # whether a runtime call, or loading, did not end when the server stopped
         self._has_ended = False
         self._load = load
         self._registry = Registry([], {})
         self._loading: asyncio.Task[None] | None = None
-        self._idle = asyncio.Event()
 
     @property
     def registry(self) -> Registry:
-        """The models.
-
-        Raises:
-            UnavailableError: they are not ready, or the server is going down.
-        """
+        """The models. Raises UnavailableError: they are not ready, or the server is going down."""
         self.check_ready()
         return self._registry
 
@@ -79,12 +62,13 @@ class Service:
         """Whether no engine has ended by itself."""
         return self.phase == "draining" or all(item.engine.is_alive for item in self._registry.models)
 
-    def check_ready(self) -> None:
-        """Refuse work unless ready.
+    @property
+    def num_requests(self) -> int:
+        """Requests of a task that have begun and are not answered."""
+        return sum(item.limiter.num_taken for item in self._registry.models)
 
-        Raises:
-            UnavailableError: loading, failed or draining.
-        """
+    def check_ready(self) -> None:
+        """Refuse work unless ready. Raises UnavailableError: loading, failed or draining."""
         if self.phase == "loading":
             raise UnavailableError(
                 "The models are being loaded; try again in a moment.", code="loading", headers={"retry-after": "1"}
@@ -94,27 +78,14 @@ class Service:
         if self.phase == "draining":
             raise UnavailableError("The server is shutting down; send the request to another one.", code="draining")
 
-    @contextlib.contextmanager
-    def request(self) -> Iterator[None]:
-        """Count a request while it is inside; draining waits for it."""
-        self.num_requests += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self.num_requests -= 1
-            if not self.num_requests:
-                self._idle.set()
-
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load when entered (in the background), stop the engines when left."""
-        self._loading = asyncio.create_task(self._load_all())
+        self._loading = asyncio.create_task(self._begin())
         try:
             yield
         finally:
-            self.phase = "draining"
-            await self._end()
+            await self.drain(grace_seconds=0)
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new requests, and wait for the running ones for so long at most; then end those that remain.
@@ -122,9 +93,10 @@ class Service:
         When it returns every request has been given its last word, and sessions are written.
         """
         self.phase = "draining"
-        if self.num_requests and grace_seconds:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), grace_seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                while self.num_requests:
+                    await asyncio.sleep(_POLL_SECONDS)
         if self.num_requests:
             log.warning("grace period over", requests=self.num_requests)
         await self._end()
@@ -139,7 +111,12 @@ class Service:
             if not self._loading.done():
                 self.is_stuck = True
                 log.error("loading does not end", seconds=_STOP_SECONDS)
-        await self._stop_engines()
+        models = self._registry.models  # a lane that a call keeps is left behind, for a thread cannot be stopped
+        ended = await asyncio.gather(*(asyncio.to_thread(item.engine.stop, _STOP_SECONDS) for item in models))
+        stuck = [item.id for item, has_ended in zip(models, ended, strict=True) if not has_ended]
+        if stuck:
+            self.is_stuck = True
+            log.error("engine does not stop", models=stuck, seconds=_STOP_SECONDS)
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await self.sessions.close()
@@ -147,47 +124,39 @@ class Service:
             self.is_stuck = True
             log.error("sessions not written in time", seconds=_WRITE_SECONDS)
 
-    async def _load_all(self) -> None:
+    async def _begin(self) -> None:
+        """Load, and be ready or failed."""
+        failure = None
         try:
-            models = await asyncio.to_thread(self._load, self.settings, self.tasks)
+            await self._load_all()
         except RnnserveError as error:
-            self._fail(str(error))
-            return
+            failure = str(error)
         except Exception as error:
             log.exception("loading failed")
-            self._fail(f"{type(error).__name__}: {error}")
+            failure = f"{type(error).__name__}: {error}"
+        if self.phase != "loading":  # it was stopped meanwhile
             return
-        served = [started_endpoint(model, self.tasks[model.info.task], self.settings, self.metrics) for model in models]
+        if failure is None:
+            self.phase = "ready"
+            log.info("ready", models=[item.id for item in self._registry.models])
+        else:
+            self.failure, self.phase = failure, "failed"
+            self.failed.set()
+
+    async def _load_all(self) -> None:
+        """Load the models, start their engines, and take up the sessions. Raises RnnserveError."""
+        models = await asyncio.to_thread(self._load, self.settings, self.tasks)
+        served = [Endpoint(model, self.tasks[model.task], self.settings, self.metrics) for model in models]
         self.limiter.limit = 2 * self.settings.max_requests * len(served)  # so that each model's own fills first
-        named = {task.name: task.default_model(self.settings) for task in self.tasks.values()}
+        named = {task: getattr(self.settings, f"default_{task}", None) for task in self.tasks}
         defaults = {task: model for task, model in named.items() if model is not None}
         self._registry = Registry(served, defaults)
         for task, model in defaults.items():
             try:
                 self._registry.find(task, model)
             except RnnserveError as error:
-                self._fail(f"RNNSERVE_DEFAULT_{task.upper()}: {error}")
-                return
+                raise ConfigError(f"RNNSERVE_DEFAULT_{task.upper()}: {error}") from None
         try:
-            await self.sessions.open([item for item in served if task_of(item.info.task).session == "tokens"])
+            await self.sessions.open([model for model in models if task_of(model.task).session == "tokens"])
         except OSError as error:
-            self._fail(f"RNNSERVE_SESSION_DIR: {error}. Give a folder that can be written to.")
-            return
-        if self.phase != "loading":  # it was stopped meanwhile
-            return
-        self.phase = "ready"
-        log.info("ready", models=[item.id for item in served])
-
-    def _fail(self, sentence: str) -> None:
-        self.failure = sentence
-        self.phase = "failed"
-        self.failed.set()
-
-    async def _stop_engines(self) -> None:
-        """End all lanes; one that a call keeps is left behind, for a thread cannot be stopped."""
-        models = self._registry.models
-        ended = await asyncio.gather(*(asyncio.to_thread(item.engine.stop, _STOP_SECONDS) for item in models))
-        stuck = [item.id for item, has_ended in zip(models, ended, strict=True) if not has_ended]
-        self.is_stuck |= bool(stuck)
-        if stuck:
-            log.error("engine does not stop", models=stuck, seconds=_STOP_SECONDS)
+            raise ConfigError(f"RNNSERVE_SESSION_DIR: {error}. Give a folder that can be written to.") from None

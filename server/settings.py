@@ -1,7 +1,7 @@
 """Every setting of the server, in one place: a frozen object made from flags and RNNSERVE_* variables.
 
-Limits of single fields (how many prompts, how long a stop string) belong to the contract and stand in
-server.contract and models.decoding.options; they are not settings.
+Limits of single fields (how many prompts, how long a stop string) belong to the contract and stand in server.api and
+models.decoding.options; they are not settings.
 """
 
 import difflib
@@ -21,6 +21,11 @@ MOST_TTL_SECONDS = 30 * 24 * 3600
 _OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API", "RNNSERVE_CONTAINER_ENGINE"}
 
 
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Secret = Annotated[SecretStr, Field(min_length=16)]
+
+
 def _split(value: Any) -> Any:
     """The names in a text such as "a, b"; other values as they are."""
     if isinstance(value, str):
@@ -31,151 +36,95 @@ def _split(value: Any) -> Any:
 class Settings(BaseSettings):
     """The settings of `python -m server`. A flag wins over its variable: --max-rows over RNNSERVE_MAX_ROWS."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
-    store: Path = Field(default=Path("artifacts"), description="Folder of the models, <store>/<name>/<version>.")
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
-        default=(), description='Models to load: "name" (highest version) or "name/2", commas between. Default: all.'
-    )
-    set: Literal["fp32", "int8", "gpu-fp32", "gpu-fp16"] | None = Field(
-        default=None,
-        description="Graph set to run. Default: the fastest that a model has, for each group of its graphs, as "
-        "measured on this machine; on a CPU it is measured at the first load.",
-    )
-    backend: Literal["auto", "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt"] = Field(
-        default="auto",
-        description="What computes. auto: what `python -m export bench` recorded on this machine for a model, else a "
-        "GPU's where they are here, else onnxruntime-cpu. tensorrt gives way to ONNX Runtime where it is missing.",
-    )
-    default_generation: str | None = Field(
-        default=None, description="Model of generation requests that name none, when several are loaded."
-    )
-    default_translation: str | None = Field(
-        default=None, description="Model of translation requests that name none, when several fit."
-    )
-    default_sentiment: str | None = Field(
-        default=None, description="Model of sentiment requests that name none, when several are loaded."
-    )
-    max_requests: int = Field(
-        default=76,
-        ge=1,
-        description="Requests inside the server at once, per model; one more is answered 429. A few more than rows "
-        "keep these filled while prompts are read; of still more each one only waits longer.",
-    )
-    request_timeout_ms: int = Field(
-        default=60_000,
-        ge=1,
-        le=600_000,
-        description="How long a request may take that does not say so (x-request-timeout-ms); then it is answered 504.",
-    )
-    max_rows: int = Field(
-        default=48,
-        ge=1,
-        le=4096,
-        description="Rows decoded together in one lane (a beam is beam_size rows; for sentiment, texts of a call); "
-        "more wait, and requests take free slots in turn. From 8 on, an eighth is reserved for small requests.",
-    )
-    prefill_tokens: int = Field(default=512, ge=32, description="Prompt tokens read in one call.")
-    prefix_cache_bytes: int = Field(
-        default=64 << 20,
-        ge=0,
-        description="Bytes that the states of prompts read may take, per model, so that the same beginning is not read "
-        "again; 0 keeps none.",
-    )
-    prefill_share: float = Field(
-        default=0.5,
-        gt=0,
-        lt=1,
-        description="Share of a lane's time for calls that read prompts while rows are being decoded.",
-    )
-    light_rows: int = Field(
-        default=4,
-        ge=0,
-        description="Up to so many rows of a lane, prompts are read by calls of their own; with more, their tokens are "
-        "read in the windows of decoding steps.",
-    )
-    forced_tokens: int = Field(
-        default=512,
-        ge=0,
-        description="Longest prompt, in tokens, that is read in the windows of decoding steps.",
-    )
-    encode_tokens: int = Field(
-        default=1024, ge=16, description="Source tokens, padding counted, that are encoded in one call."
-    )
-    encode_share: float = Field(
-        default=0.5,
-        gt=0,
-        lt=1,
-        description="Share of a lane's time for calls that encode sources while rows are being decoded.",
-    )
-    classify_tokens: int = Field(
-        default=16384, ge=16, description="Tokens, padding counted, that are classified in one call."
-    )
-    long_tokens: int = Field(
-        default=2048,
-        ge=16,
-        description="Tokens, padding counted, from which a call that classifies is long: while all lanes make such "
-        "calls, one more makes short ones.",
-    )
-    max_prompt_tokens: int = Field(default=32_768, ge=1, description="Longest prompt, in tokens; over it 422.")
-    max_source_tokens: int = Field(default=1024, ge=1, description="Longest text to translate, in tokens; over it 422.")
-    max_sentiment_tokens: int = Field(
-        default=8192, ge=1, description="Longest text to classify, in tokens; over it 422."
-    )
-    max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Longest request body, in bytes; over it 413.")
-    max_sessions: int = Field(
-        default=1000, ge=1, description="Sessions kept; for one more, the one unused longest goes."
-    )
-    session_bytes: int = Field(
-        default=256 << 20, ge=1 << 16, description="Bytes that sessions may take; over it, those unused longest go."
-    )
-    session_ttl_seconds: int = Field(
-        default=3600, ge=1, le=MOST_TTL_SECONDS, description="How long a session is kept unused, where it does not say."
-    )
-    max_session_tokens: int = Field(
-        default=131_072,
-        ge=1,
-        description="Longest session, in tokens, the answer's max_tokens counted; over it 422. To be moved between "
-        "servers its state, 4 bytes a token, must fit RNNSERVE_MAX_BODY_BYTES.",
-    )
-    session_key: SecretStr | None = Field(
-        default=None,
-        min_length=16,
-        description="Secret of at least 16 characters that signs the states of sessions, the same on all servers that "
-        "they move between. Give it as a variable: flags can be seen by others.",
-    )
-    admin_key: SecretStr | None = Field(
-        default=None,
-        min_length=16,
-        description="Secret of at least 16 characters of operators, for GET /v1/sessions (authorization: Bearer KEY); "
-        "without it sessions are not listed.",
-    )
-    session_dir: Path | None = Field(
-        default=None,
-        description="Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY.",
-    )
-    lanes: int = Field(
-        default=0,
-        ge=0,
-        le=256,
-        description="Threads that compute for one model, each with rows of its own; 0: one per core. On a GPU one.",
-    )
-    threads: int = Field(default=1, ge=1, le=64, description="Threads inside one operator of the runtime.")
-    window_steps: int = Field(
-        default=8,
-        ge=1,
-        le=8,
-        description="Most decoding steps in one runtime call, and most tokens in one event of a stream. Rows join and "
-        "leave the batch between calls.",
-    )
-    send_timeout_seconds: float = Field(
-        default=30.0, gt=0, description="How long the reader of a stream may take nothing before it is dropped."
-    )
-    grace_seconds: float = Field(
-        default=30.0, ge=0, description="How long running requests may take to finish after SIGTERM."
-    )
+    store: Path = Path("artifacts")
+    """Folder of the models, <store>/<name>/<version>."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes a free one."""
+    models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Models to load: "name" (highest version) or "name/2", commas between. Default: all."""
+    set: Literal["fp32", "int8", "gpu-fp32", "gpu-fp16"] | None = None
+    """Graph set to run. Default: the fastest that a model has, for each group of its graphs, as measured on this
+    machine; on a CPU it is measured at the first load."""
+    backend: Literal["auto", "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt"] = "auto"
+    """What computes. auto: what `python -m export bench` recorded on this machine for a model, else a GPU's where they
+    are here, else onnxruntime-cpu. tensorrt gives way to ONNX Runtime where it is missing."""
+    default_generation: str | None = None
+    """Model of generation requests that name none, when several are loaded."""
+    default_translation: str | None = None
+    """Model of translation requests that name none, when several fit."""
+    default_sentiment: str | None = None
+    """Model of sentiment requests that name none, when several are loaded."""
+    max_requests: Positive = 76
+    """Requests inside the server at once, per model; one more is answered 429. A few more than rows keep these filled
+    while prompts are read; of still more each one only waits longer."""
+    request_timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 60_000
+    """How long a request may take that does not say so (x-request-timeout-ms); then it is answered 504."""
+    max_rows: Annotated[int, Field(ge=1, le=4096)] = 48
+    """Rows decoded together in one lane (a beam is beam_size rows; for sentiment, texts of a call); more wait, and
+    requests take free slots in turn. From 8 on, an eighth is reserved for small requests."""
+    prefill_tokens: Annotated[int, Field(ge=32)] = 512
+    """Prompt tokens read in one call."""
+    prefix_cache_bytes: Annotated[int, Field(ge=0)] = 64 << 20
+    """Bytes that the states of prompts read may take, per model, so that the same beginning is not read again; 0 keeps
+    none."""
+    prefill_share: Share = 0.5
+    """Share of a lane's time for calls that read prompts while rows are being decoded."""
+    light_rows: Annotated[int, Field(ge=0)] = 4
+    """Up to so many rows of a lane, prompts are read by calls of their own; with more, their tokens are read in the
+    windows of decoding steps."""
+    forced_tokens: Annotated[int, Field(ge=0)] = 512
+    """Longest prompt, in tokens, that is read in the windows of decoding steps."""
+    encode_tokens: Annotated[int, Field(ge=16)] = 1024
+    """Source tokens, padding counted, that are encoded in one call."""
+    encode_share: Share = 0.5
+    """Share of a lane's time for calls that encode sources while rows are being decoded."""
+    classify_tokens: Annotated[int, Field(ge=16)] = 16384
+    """Tokens, padding counted, that are classified in one call."""
+    long_tokens: Annotated[int, Field(ge=16)] = 2048
+    """Tokens, padding counted, from which a call that classifies is long: while all lanes make such calls, one more
+    makes short ones."""
+    max_prompt_tokens: Positive = 32_768
+    """Longest prompt, in tokens; over it 422."""
+    max_source_tokens: Positive = 1024
+    """Longest text to translate, in tokens; over it 422."""
+    max_sentiment_tokens: Positive = 8192
+    """Longest text to classify, in tokens; over it 422."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
+    """Longest request body, in bytes; over it 413."""
+    max_sessions: Positive = 1000
+    """Sessions kept; for one more, the one unused longest goes."""
+    session_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
+    """Bytes that sessions may take; over it, those unused longest go."""
+    session_ttl_seconds: Annotated[int, Field(ge=1, le=MOST_TTL_SECONDS)] = 3600
+    """How long a session is kept unused, where it does not say."""
+    max_session_tokens: Positive = 131_072
+    """Longest session, in tokens, the answer's max_tokens counted; over it 422. To be moved between servers its state,
+    4 bytes a token, must fit RNNSERVE_MAX_BODY_BYTES."""
+    session_key: Secret | None = None
+    """Secret of at least 16 characters that signs the states of sessions, the same on all servers that they move
+    between. Give it as a variable: flags can be seen by others."""
+    admin_key: Secret | None = None
+    """Secret of at least 16 characters of operators, for GET /v1/sessions (authorization: Bearer KEY); without it
+    sessions are not listed."""
+    session_dir: Path | None = None
+    """Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY."""
+    lanes: Annotated[int, Field(ge=0, le=256)] = 0
+    """Threads that compute for one model, each with rows of its own; 0: one per core. On a GPU one."""
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads inside one operator of the runtime."""
+    window_steps: Annotated[int, Field(ge=1, le=8)] = 8
+    """Most decoding steps in one runtime call, and most tokens in one event of a stream. Rows join and leave the batch
+    between calls."""
+    send_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How long the reader of a stream may take nothing before it is dropped."""
+    grace_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """How long running requests may take to finish after SIGTERM."""
 
     @model_validator(mode="after")
     def _written_sessions_are_signed(self) -> Self:

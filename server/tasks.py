@@ -8,6 +8,7 @@ from runtime.opening import CPU
 from server.api.generate import generate_router
 from server.api.sentiment import sentiment_router
 from server.api.translate import translate_router
+from server.endpoint import Limit, LoadedModel, ServerTask
 from server.engine.classification.engine import ClassificationEngine
 from server.engine.classification.scheduler import ClassificationScheduler
 from server.engine.engine import AnyEngine, Engine
@@ -18,14 +19,12 @@ from server.engine.lane import Observer
 from server.engine.translation.lane import TranslationLane
 from server.engine.translation.scheduler import TranslationScheduler
 from server.engine.window import WindowLength
-from server.model import LoadedModel
 from server.settings import Settings
-from server.task import Limit, ServerTask
 
 
 def num_lanes(model: LoadedModel, settings: Settings) -> int:
     """Lanes of a model: as set, else one per core; one on a GPU, which computes one call at a time."""
-    if model.info.backend != CPU:
+    if model.backend != CPU:
         return 1
     return settings.lanes or len(os.sched_getaffinity(0))
 
@@ -50,9 +49,9 @@ def generation_engine(model: LoadedModel, settings: Settings, observer: Observer
             sequences=sequences,
             decoder=model.opened.decoder(settings.max_rows),
             chooser=sequences if model.opened.has("choose") else None,
-            state_width=model.info.state_width,
-            vocab_size=model.info.tokenizer.vocab_size,
-            end_id=model.info.tokenizer.end_id,
+            state_width=model.state_width,
+            vocab_size=model.tokenizer.vocab_size,
+            end_id=model.tokenizer.end_id,
             cache=cache,
             observer=observer,
         )
@@ -91,21 +90,22 @@ def classification_engine(graph: str, model: LoadedModel, settings: Settings, ob
 
 
 GENERATION = ServerTask(
-    "generation", generate_router, generation_engine, default_model=lambda settings: settings.default_generation
+    "generation",
+    generate_router,
+    generation_engine,
+    lambda settings: Limit("prompt", settings.max_prompt_tokens, "RNNSERVE_MAX_PROMPT_TOKENS"),
 )
 TRANSLATION = ServerTask(
     "translation",
     translate_router,
     translation_engine,
-    max_length=lambda settings: Limit("text", settings.max_source_tokens, "RNNSERVE_MAX_SOURCE_TOKENS"),
-    default_model=lambda settings: settings.default_translation,
+    lambda settings: Limit("text", settings.max_source_tokens, "RNNSERVE_MAX_SOURCE_TOKENS"),
 )
 SENTIMENT = ServerTask(
     "sentiment",
     sentiment_router,
     partial(classification_engine, "classify"),
-    max_length=lambda settings: Limit("text", settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS"),
-    default_model=lambda settings: settings.default_sentiment,
+    lambda settings: Limit("text", settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS"),
 )
 TASKS = (GENERATION, TRANSLATION, SENTIMENT)
 BY_NAME = {task.name: task for task in TASKS}

@@ -90,7 +90,7 @@ def _round(
     step = graphs.step_seconds(max(1, round(live)), BARE_SECONDS)
     chunk = graphs.prompt_seconds(CHUNK, BARE_SECONDS / 2)
     num_prompt_tokens = sum(record.prompt_tokens for record in records)
-    name = f"rnnserve_prefill_tokens_total{{{label}}}"
+    name = f"rnnserve_prefilled_tokens_total{{{label}}}"
     share = (after[name] - before[name]) / num_prompt_tokens
     window = Settings.model_fields["window_steps"].default * step
     answered = [record for record in records if record.ttft is not None]

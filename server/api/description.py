@@ -1,13 +1,13 @@
 """How a task's route describes itself for /docs and /openapi.json."""
 
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import request_response
+from starlette.types import Receive, Scope, Send
 
 from server.http.body import HEADER, MOST_MS
 
@@ -16,9 +16,9 @@ class ErrorDetail(BaseModel):
     """What went wrong."""
 
     message: str
-    type: Annotated[str, Field(description="The error's class.")]
-    param: Annotated[str | None, Field(description="The field at fault, if it is one.")]
-    code: Annotated[str, Field(description="Which case of the class it is.")]
+    type: str = Field(description="The error's class.")
+    param: str | None = Field(description="The field at fault, if it is one.")
+    code: str = Field(description="Which case of the class it is.")
 
 
 class ErrorAnswer(BaseModel):
@@ -26,10 +26,6 @@ class ErrorAnswer(BaseModel):
 
     error: ErrorDetail
 
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (400, 404, 413, 422, 429, 500, 503)
-}
 
 _TIMEOUT = {
     "name": HEADER,
@@ -43,10 +39,15 @@ _TIMES = {
 }
 
 
+def responses(answer: type[BaseModel] | None, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """A route's answer of status 200, and the errors that it has."""
+    return {**({200: {"model": answer}} if answer else {}), **{status: {"model": ErrorAnswer} for status in statuses}}
+
+
 def described(
-    request: type[BaseModel] | None,
+    request: type[BaseModel],
     answer: type[BaseModel],
-    example: dict[str, Any] | None = None,
+    example: dict[str, Any],
     *,
     statuses: Iterable[int] = (),
     is_timed: bool = False,
@@ -54,24 +55,20 @@ def described(
     """Arguments for a route whose body the framework does not read.
 
     Args:
-        request: the body; None where there is none.
+        request: the body.
         answer: the body of status 200.
         example: a request worth trying.
-        statuses: of errors that other tasks' routes do not have.
+        statuses: of errors that other routes do not have.
         is_timed: whether a client may say how long it takes, and gets what it took.
     """
-    errors = dict(_ERRORS)
-    errors.update({status: {"model": ErrorAnswer} for status in statuses})
+    found = responses(answer, 400, 404, 413, 422, 429, 500, 503, *statuses)
+    content = {"application/json": {"schema": request.model_json_schema(), "example": example}}
+    extra: dict[str, Any] = {"requestBody": {"required": True, "content": content}}
     if is_timed:
-        errors[504] = {"model": ErrorAnswer}
-    timed = {"headers": _TIMES} if is_timed else {}
-    arguments: dict[str, Any] = {"responses": {200: {"model": answer, **timed}, **errors}}
-    if request is not None:
-        content = {"application/json": {"schema": request.model_json_schema(), "example": example}}
-        arguments["openapi_extra"] = {"requestBody": {"required": True, "content": content}}
-        if is_timed:
-            arguments["openapi_extra"]["parameters"] = [_TIMEOUT]
-    return arguments
+        found[200]["headers"] = _TIMES
+        found[504] = {"model": ErrorAnswer}
+        extra["parameters"] = [_TIMEOUT]
+    return {"responses": found, "openapi_extra": extra}
 
 
 class PlainRoute(APIRoute):
@@ -81,11 +78,10 @@ class PlainRoute(APIRoute):
     the endpoint, so it is left out.
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **arguments: Any) -> None:
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **arguments: Any) -> None:
         super().__init__(path, endpoint, **arguments)
-        self.app = request_response(endpoint)
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint."""
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await (await endpoint(Request(scope, receive)))(scope, receive, send)
+
+        self.app = app

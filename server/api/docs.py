@@ -5,9 +5,6 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from starlette.responses import HTMLResponse
-
 _BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
 _COUNTS = (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "items"))
 _STYLE = (
@@ -17,27 +14,8 @@ _STYLE = (
 )
 
 
-def docs_router(app: FastAPI) -> APIRouter:
-    """The page's route.
-
-    Args:
-        app: what it describes, complete when the page is asked for.
-    """
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/docs")
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(page(app.openapi()))
-
-    return router
-
-
 def page(description: dict[str, Any]) -> str:
-    """The page's HTML.
-
-    Args:
-        description: an OpenAPI description.
-    """
+    """The page's HTML, of an OpenAPI description."""
     info = description["info"]
     sections = [
         section
@@ -65,12 +43,9 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
         yield "<table><tr><th>field</th><th>type and range</th><th>default</th><th>what it does</th></tr>"
         for name, field in schema["properties"].items():
             default = "required" if name in required else _shown(field.get("default"))
-            cells = (f"<code>{escape(name)}</code>", escape(_kind(field)), escape(default))
-            yield (
-                "<tr>"
-                + "".join(f"<td>{cell}</td>" for cell in (*cells, escape(field.get("description", ""))))
-                + "</tr>"
-            )
+            texts = (_kind(field), default, field.get("description", ""))
+            cells = (f"<code>{escape(name)}</code>", *map(escape, texts))
+            yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
         yield f"</table><p>Example: <code>{escape(json.dumps(media['example'], ensure_ascii=False))}</code></p>"
     for header in operation.get("parameters", []):
         if header["in"] == "header":

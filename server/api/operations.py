@@ -1,12 +1,10 @@
 """What an orchestrator and a dashboard ask for."""
 
-from typing import Any
-
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from server.api.description import ErrorAnswer
+from server.api.description import responses
 from server.errors import EngineError, UnavailableError
 from server.http.access import JsonAnswer
 from server.service import Service
@@ -15,28 +13,27 @@ from server.service import Service
 def operations_router(service: Service) -> APIRouter:
     """Liveness, readiness, health and metrics."""
     router = APIRouter(tags=["operations"])
-    not_now: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer}}
 
-    @router.get("/livez", summary="Whether the process should go on", responses={500: {"model": ErrorAnswer}})
+    @router.get("/livez", summary="Whether the process should go on", responses=responses(None, 500))
     async def livez() -> Response:
         if not service.is_alive:
             raise EngineError(_ended(service))
         return JsonAnswer({"status": "alive"})
 
-    @router.get("/readyz", summary="Whether requests are taken", responses=not_now)
+    @router.get("/readyz", summary="Whether requests are taken", responses=responses(None, 503))
     async def readyz() -> Response:
         service.check_ready()
         if not service.is_alive:
             raise UnavailableError(_ended(service), code="engine_failed")
         return JsonAnswer({"status": "ready"})
 
-    @router.get("/health", summary="Readiness, and the models served", responses=not_now)
+    @router.get("/health", summary="Readiness, and the models served", responses=responses(None, 503))
     async def health() -> Response:
         return JsonAnswer({"status": "ready", "models": [item.id for item in service.registry.models]})
 
     @router.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

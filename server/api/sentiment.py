@@ -1,51 +1,39 @@
 """POST /v1/sentiment: from a checked request to an answer."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from models.config import FrozenModel
-from server.admission import working
+from server.admission import asked_of, working
 from server.api.description import PlainRoute, described
-from server.api.texts import read_texts
-from server.api.validation import request_from, texts_from, texts_schema
+from server.api.texts import ShortTexts, read_texts
 from server.engine.classification.request import TextBatch, TextResult
 from server.http.access import JsonAnswer, new_id, record_of
-from server.http.body import read_body
 from server.service import Service
-from server.task import Limit
 
-MAX_TEXTS = 256
-
-
-def _texts_from(value: Any) -> tuple[str, ...]:
-    return texts_from(value, MAX_TEXTS)
+TASK = "sentiment"
 
 
 class SentimentRequest(FrozenModel):
     """Classify one or several texts."""
 
-    model: Annotated[str | None, Field(description='"name" (highest version) or "name/2".')] = None
-    text: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_texts_from),
-        WithJsonSchema(texts_schema(MAX_TEXTS)),
-        Field(description="The text to classify, or several."),
-    ]
-    all_scores: Annotated[bool, Field(description="Return the score of every label.")] = False
+    model: str | None = Field(None, description='"name" (highest version) or "name/2".')
+    text: ShortTexts = Field(description="The text to classify, or several.")
+    all_scores: bool = Field(False, description="Return the score of every label.")
 
 
 class SentimentResult(BaseModel):
     """One text's label."""
 
-    label: Annotated[str, Field(description="The likeliest.")]
-    score: Annotated[float, Field(description="Its probability.")]
-    scores: Annotated[dict[str, float] | None, Field(description="The probability of each label, if asked for.")] = None
+    label: str = Field(description="The likeliest.")
+    score: float = Field(description="Its probability.")
+    scores: dict[str, float] | None = Field(None, description="The probability of each label, if asked for.")
 
 
 class SentimentUsage(BaseModel):
@@ -58,8 +46,8 @@ class SentimentAnswer(BaseModel):
     """The answer."""
 
     id: str
-    model: Annotated[str, Field(description="name/version of the model that answered.")]
-    results: Annotated[list[SentimentResult], Field(description="In the order of the texts.")]
+    model: str = Field(description="name/version of the model that answered.")
+    results: list[SentimentResult] = Field(description="In the order of the texts.")
     usage: SentimentUsage
 
 
@@ -77,17 +65,12 @@ def sentiment_router(service: Service) -> APIRouter:
     )
     async def sentiment(request: Request) -> Response:
         """The likeliest label of each text and its probability; with `all_scores`, every label's."""
+        asked = await asked_of(service, request, SentimentRequest, TASK)
+        endpoint = service.registry.find(TASK, asked.model)
         record = record_of(request)
-        record.task = "sentiment"
-        body = await read_body(request.scope["headers"], request.receive, service.settings)
-        registry = service.registry
-        asked = request_from(SentimentRequest, body)
-        endpoint = registry.find("sentiment", asked.model)
-        record.model = endpoint.id
 
         async def classification() -> TextBatch:
-            limit = Limit("text", service.settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS")
-            texts = await read_texts(asked.text, endpoint.info.tokenizer, limit)
+            texts = await read_texts(asked.text, endpoint.model.tokenizer, endpoint.limit)
             record.prompt_tokens = sum(map(len, texts))
             batch = TextBatch()
             for tokens in texts:
@@ -103,7 +86,7 @@ def sentiment_router(service: Service) -> APIRouter:
             {
                 "id": f"sen-{new_id()}",
                 "model": endpoint.id,
-                "results": [_result(softmax(item.logits), endpoint.info.labels, asked.all_scores) for item in found],
+                "results": [_result(softmax(item.logits), endpoint.model.labels, asked.all_scores) for item in found],
                 "usage": {"tokens": record.prompt_tokens},
             }
         )

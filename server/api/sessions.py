@@ -3,25 +3,23 @@
 import hmac
 import math
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from models.config import FrozenModel
-from server.admission import working
-from server.api.description import ErrorAnswer, described
-from server.api.validation import request_from
+from server.admission import asked_of, working
+from server.api.description import described, responses
+from server.api.generate import TASK as GENERATION
 from server.engine.generation.request import Generation
 from server.errors import FieldError, ForbiddenError, RouteNotFoundError, shown
-from server.http.access import JsonAnswer, Record, record_of
-from server.http.body import read_body
+from server.http.access import JsonAnswer, record_of
+from server.http.body import Asked, read_body
 from server.service import Service
-from server.sessions.files import ID_PATTERN
-from server.sessions.point import Point
-from server.sessions.reading import reading, state_of
-from server.sessions.sessions import SessionUse
+from server.sessions.point import Point, reading, state_of
+from server.sessions.state import ID_PATTERN
 from server.sessions.store import Session
 from server.settings import MOST_TTL_SECONDS
 
@@ -29,11 +27,10 @@ from server.settings import MOST_TTL_SECONDS
 class CreateSessionRequest(FrozenModel):
     """Begin a session."""
 
-    model: Annotated[str | None, Field(description='"name" (highest version) or "name/2".')] = None
-    ttl_seconds: Annotated[
-        int | None,
-        Field(ge=1, le=MOST_TTL_SECONDS, description="How long it is kept unused; RNNSERVE_SESSION_TTL_SECONDS."),
-    ] = None
+    model: str | None = Field(None, description='"name" (highest version) or "name/2".')
+    ttl_seconds: int | None = Field(
+        None, ge=1, le=MOST_TTL_SECONDS, description="How long it is kept unused; RNNSERVE_SESSION_TTL_SECONDS."
+    )
 
 
 class ForkSessionRequest(FrozenModel):
@@ -43,16 +40,16 @@ class ForkSessionRequest(FrozenModel):
 class RewindSessionRequest(FrozenModel):
     """Go back."""
 
-    to: Annotated[int, Field(ge=0, description="Tokens to keep, from the first.")]
+    to: int = Field(ge=0, description="Tokens to keep, from the first.")
 
 
 class SessionAnswer(BaseModel):
     """One session."""
 
     id: str
-    model: Annotated[str, Field(description="name/version of the model that it belongs to.")]
-    tokens: Annotated[int, Field(description="Tokens so far, of prompts and answers.")]
-    expires: Annotated[int, Field(description="When it goes if it is not used, seconds since 1970.")]
+    model: str = Field(description="name/version of the model that it belongs to.")
+    tokens: int = Field(description="Tokens so far, of prompts and answers.")
+    expires: int = Field(description="When it goes if it is not used, seconds since 1970.")
 
 
 class SessionList(BaseModel):
@@ -71,10 +68,8 @@ class DeletedSession(BaseModel):
 
 _ID = re.compile(ID_PATTERN)
 _BYTES = "application/octet-stream"
-_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorAnswer} for status in (404, 409, 503)}
 _BINARY = {"content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}}
-
-Asked = TypeVar("Asked", bound=BaseModel)
+_STATUSES = (404, 409, 503)
 
 
 def sessions_router(service: Service) -> APIRouter:
@@ -82,32 +77,24 @@ def sessions_router(service: Service) -> APIRouter:
     router = APIRouter(tags=["sessions"], prefix="/v1/sessions")
     sessions = service.sessions
 
-    async def asked_of(kind: type[Asked], request: Request) -> Asked:
-        """The body; none is as {}. While it came the server may have begun to drain: then 503."""
-        body = await read_body(request.scope["headers"], request.receive, service.settings)
+    def noted(request: Request) -> None:
+        record_of(request).task = "session"
         service.check_ready()
-        return request_from(kind, body or b"{}")
 
-    def noted(request: Request) -> Record:
-        record = record_of(request)
-        record.task = "session"
-        service.check_ready()
-        return record
+    async def body_of(request: Request, kind: type[Asked]) -> Asked:
+        """The body, which may be left out where nothing is required."""
+        noted(request)
+        return await asked_of(service, request, kind, "session", no_body=b"{}")
 
-    @router.post(
-        "",
-        summary="Begin a session",
-        **described(CreateSessionRequest, SessionAnswer, {"ttl_seconds": 600}),
-    )
+    @router.post("", summary="Begin a session", **described(CreateSessionRequest, SessionAnswer, {"ttl_seconds": 600}))
     async def create(request: Request) -> Response:
         """Name it in `session` of /v1/generate: each call goes on where the one before has ended."""
-        record = noted(request)
-        asked = await asked_of(CreateSessionRequest, request)
-        endpoint = service.registry.find("generation", asked.model)
-        record.model = endpoint.id
-        return _answer(sessions.create(endpoint, asked.ttl_seconds))
+        asked = await body_of(request, CreateSessionRequest)
+        model = service.registry.find(GENERATION, asked.model).model
+        record_of(request).model = model.id
+        return _answer(sessions.create(model, asked.ttl_seconds))
 
-    @router.get("", summary="List the sessions", responses={200: {"model": SessionList}, 503: {"model": ErrorAnswer}})
+    @router.get("", summary="List the sessions", responses=responses(SessionList, 503))
     async def all_sessions(request: Request) -> Response:
         """For operators: with `authorization: Bearer` and RNNSERVE_ADMIN_KEY; without that setting 404."""
         service.check_ready()
@@ -115,27 +102,26 @@ def sessions_router(service: Service) -> APIRouter:
         answer = SessionList(data=[_described(session) for session in sessions.all()])
         return JsonAnswer(answer.model_dump())
 
-    @router.get("/{session_id}", summary="Look at a session", responses={200: {"model": SessionAnswer}, **_ERRORS})
+    @router.get("/{session_id}", summary="Look at a session", responses=responses(SessionAnswer, *_STATUSES))
     async def look(session_id: str) -> Response:
         """Looking is no use of it: it expires as before."""
         service.check_ready()
         return _answer(sessions.find(session_id))
 
-    @router.delete("/{session_id}", summary="Remove a session", responses={200: {"model": DeletedSession}, **_ERRORS})
+    @router.delete("/{session_id}", summary="Remove a session", responses=responses(DeletedSession, *_STATUSES))
     async def delete(request: Request, session_id: str) -> Response:
         noted(request)
-        sessions.delete(session_id)
+        sessions.remove(session_id)
         return JsonAnswer(DeletedSession(id=session_id).model_dump())
 
     @router.post(
         "/{session_id}/fork",
         summary="Begin a session where another stands",
-        responses={200: {"model": SessionAnswer}, **_ERRORS},
+        responses=responses(SessionAnswer, *_STATUSES),
     )
     async def fork(request: Request, session_id: str) -> Response:
         """Both go on from here, each for itself."""
-        noted(request)
-        await asked_of(ForkSessionRequest, request)
+        await body_of(request, ForkSessionRequest)
         return _answer(sessions.fork(session_id))
 
     @router.post(
@@ -145,18 +131,17 @@ def sessions_router(service: Service) -> APIRouter:
     )
     async def rewind(request: Request, session_id: str) -> Response:
         """The session is as it was after its first `to` tokens; what is kept may be read again for that."""
-        record = noted(request)
-        asked = await asked_of(RewindSessionRequest, request)
-        with sessions.using(session_id) as use:
-            record.model = use.session.model
-            use.finish(await _rewound(service, request, use, asked.to))
-            return _answer(use.session)
+        asked = await body_of(request, RewindSessionRequest)
+        with sessions.using(session_id) as session:
+            record_of(request).model = session.model
+            sessions.finish(session, await _rewound(service, request, session, asked.to))
+            return _answer(session)
 
     @router.get(
         "/{session_id}/state",
         summary="Take a session's state away",
         response_class=Response,
-        responses={200: _BINARY, **_ERRORS},
+        responses={200: _BINARY, **responses(None, *_STATUSES)},
     )
     async def state(request: Request, session_id: str) -> Response:
         """Bytes that a server with the same model and key can continue. Signed, not secret: they hold the text."""
@@ -166,13 +151,13 @@ def sessions_router(service: Service) -> APIRouter:
     @router.put(
         "/{session_id}/state",
         summary="Go on with a session's state",
-        responses={200: {"model": SessionAnswer}, **_ERRORS, 413: {"model": ErrorAnswer}, 422: {"model": ErrorAnswer}},
+        responses=responses(SessionAnswer, *_STATUSES, 413, 422),
         openapi_extra={"requestBody": {"required": True, **_BINARY}},
     )
     async def put_state(request: Request, session_id: str) -> Response:
         """The body is what GET gave, here or on another server. A session of that id is replaced."""
         noted(request)
-        content = await read_body(request.scope["headers"], request.receive, service.settings)
+        content = await read_body(request, service.settings)
         if not _ID.fullmatch(session_id):
             raise FieldError(
                 f"session: an id has 1 to 64 letters, digits, - or _ (got {shown(session_id)}).", param="session"
@@ -183,9 +168,9 @@ def sessions_router(service: Service) -> APIRouter:
     return router
 
 
-async def _rewound(service: Service, request: Request, use: SessionUse, to: int) -> Point:
+async def _rewound(service: Service, request: Request, session: Session, to: int) -> Point:
     """The point after the first tokens of a session. Raises ApiError."""
-    point = use.point
+    point = session.point
     if to > len(point.tokens):
         raise FieldError(f"to: the session has {len(point.tokens)} tokens, fewer than {to}.", param="to")
     if to == len(point.tokens):
@@ -193,14 +178,14 @@ async def _rewound(service: Service, request: Request, use: SessionUse, to: int)
     known = point.nearest(max(to - 1, 0))
     if known.num_read >= to - 1:
         return point.rewound(to, known.row)
-    endpoint = service.registry.find("generation", use.session.model)
+    endpoint = service.registry.find(GENERATION, session.model)
 
     async def prepare() -> Generation:
-        return reading(endpoint, point.tokens[:to], known.row, known.num_read)
+        return reading(endpoint.token_texts, point.tokens[:to], known)
 
     async with working(service, endpoint, request, prepare) as generation:
         await generation.outputs.get()
-        return point.rewound(to, state_of(endpoint, generation))
+        return point.rewound(to, state_of(generation, point))
 
 
 def _check_admin(service: Service, request: Request) -> None:
@@ -215,11 +200,11 @@ def _check_admin(service: Service, request: Request) -> None:
         raise ForbiddenError("Listing sessions needs the header authorization: Bearer, and RNNSERVE_ADMIN_KEY.")
 
 
-def _described(session: Session[Point]) -> SessionAnswer:
+def _described(session: Session) -> SessionAnswer:
     return SessionAnswer(
-        id=session.id, model=session.model, tokens=len(session.held.tokens), expires=math.ceil(session.expires)
+        id=session.id, model=session.model, tokens=len(session.point.tokens), expires=math.ceil(session.expires)
     )
 
 
-def _answer(session: Session[Point]) -> JsonAnswer:
+def _answer(session: Session) -> JsonAnswer:
     return JsonAnswer(_described(session).model_dump())

@@ -1,25 +1,48 @@
-"""From a request's texts to token ids, within the limits, long texts in another thread."""
+"""A request's texts: one string or several, and their token ids, within the limits, long texts in another thread."""
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
 
 from models.tokenizer import Tokenizer
+from server.endpoint import Limit
 from server.errors import FieldError
-from server.task import Limit
 
 _LONG = 4096  # characters; tokenizing more at once would hold up the event loop
+
+
+def _texts_from(most: int, value: Any) -> tuple[str, ...]:
+    """One string or a list of strings, none empty, as a tuple. Raises ValueError with a plain sentence."""
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("must be a string or a list of strings")
+    if not 1 <= len(texts) <= most:
+        raise ValueError(f"{len(texts)} strings; 1 to {most} are allowed")
+    if "" in texts:
+        raise ValueError(f"string {texts.index('')} is empty; each needs at least one character")
+    return tuple(texts)
+
+
+def _schema(most: int) -> dict[str, Any]:
+    text = {"type": "string", "minLength": 1}
+    return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": most}]}
+
+
+MAX_TEXTS, MAX_SHORT_TEXTS = 64, 256
+Texts = Annotated[tuple[str, ...], BeforeValidator(partial(_texts_from, MAX_TEXTS)), WithJsonSchema(_schema(MAX_TEXTS))]
+ShortTexts = Annotated[
+    tuple[str, ...], BeforeValidator(partial(_texts_from, MAX_SHORT_TEXTS)), WithJsonSchema(_schema(MAX_SHORT_TEXTS))
+]
 
 
 async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -> list[list[int]]:
     """Tokenize texts.
 
-    Args:
-        texts: not empty strings.
-        tokenizer: the model's.
-        limit: on each text.
-
     Returns:
-        Each text's ids, at least one.
+        The ids of each text, at least one.
 
     Raises:
         FieldError: a text is too long, or nothing of it is left for the model to read.
@@ -43,12 +66,7 @@ async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -
 
 
 def num_unknown_of(prompts: Sequence[str], all_ids: Sequence[Sequence[int]], tokenizer: Tokenizer) -> int:
-    """How many characters of the prompts the tokenizer does not know.
-
-    Args:
-        prompts: the texts.
-        all_ids: their tokens.
-        tokenizer: made them.
+    """How many characters of the prompts the tokenizer, which made their ids, does not know.
 
     Raises:
         FieldError: a prompt holds no character that the model knows.

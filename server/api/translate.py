@@ -1,57 +1,46 @@
 """POST /v1/translate: from a checked request to an answer or a stream of events."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from starlette.responses import Response
 
-from models.bundle import LanguageCode
+from models.bundle import LanguageCode, Languages
 from models.decoding.beam_search import Hypothesis
 from models.decoding.options import TranslationOptions
 from models.decoding.translated_text import TranslatedText, source_pieces
 from models.tokenizer import END_TOKEN
-from server.admission import working
+from server.admission import asked_of, working
 from server.api.description import PlainRoute, described
-from server.api.texts import read_texts
-from server.api.validation import request_from, texts_from, texts_schema
+from server.api.texts import Texts, read_texts
 from server.endpoint import Endpoint
 from server.engine.translation.request import Translation, TranslationOutput
 from server.errors import FieldError
-from server.http.access import JsonAnswer, Record, new_id, new_seed, record_of
-from server.http.body import read_body
+from server.http.access import JsonAnswer, new_id, new_seed, record_of
 from server.http.stream import EventStream
+from server.registry import Registry
 from server.service import Service
-from server.task import Limit
 
-MAX_TEXTS = 64
-
-
-def _texts_from(value: Any) -> tuple[str, ...]:
-    return texts_from(value, MAX_TEXTS)
+TASK = "translation"
 
 
 class TranslateRequest(TranslationOptions):
     """Translate one or several texts."""
 
-    model: Annotated[str | None, Field(description='"name" (highest version) or "name/2".')] = None
-    text: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_texts_from),
-        WithJsonSchema(texts_schema(MAX_TEXTS)),
-        Field(description="The text to translate, or several."),
-    ]
-    source: Annotated[
-        LanguageCode | None, Field(description="Language to translate from (ISO 639-1); the model's if left out.")
-    ] = None
-    target: Annotated[
-        LanguageCode | None, Field(description="Language to translate to (ISO 639-1); the model's if left out.")
-    ] = None
-    stream: Annotated[
-        bool, Field(description="Send text as it is translated, as server-sent events; one text and beam_size 1.")
-    ] = False
+    model: str | None = Field(None, description='"name" (highest version) or "name/2".')
+    text: Texts = Field(description="The text to translate, or several.")
+    source: LanguageCode | None = Field(
+        None, description="Language to translate from (ISO 639-1); the model's if left out."
+    )
+    target: LanguageCode | None = Field(
+        None, description="Language to translate to (ISO 639-1); the model's if left out."
+    )
+    stream: bool = Field(
+        False, description="Send text as it is translated, as server-sent events; one text and beam_size 1."
+    )
 
     @field_validator("stream")
     @classmethod
@@ -68,42 +57,42 @@ class Alternative(BaseModel):
     """A further translation."""
 
     text: str
-    score: Annotated[float, Field(description="The higher the better, at most 0.")]
+    score: float = Field(description="The higher the better, at most 0.")
 
 
 class Alignment(BaseModel):
     """How much each target token attends to each source token."""
 
-    source_tokens: Annotated[list[str], Field(description='What each source token stands for; "<eos>" at the end.')]
-    target_tokens: Annotated[list[str], Field(description='What each target token stands for; "<eos>" at the end.')]
-    weights: Annotated[list[list[float]], Field(description="A row for each target token; its sum is 1.")]
+    source_tokens: list[str] = Field(description='What each source token stands for; "<eos>" at the end.')
+    target_tokens: list[str] = Field(description='What each target token stands for; "<eos>" at the end.')
+    weights: list[list[float]] = Field(description="A row for each target token; its sum is 1.")
 
 
 class TranslationAnswer(BaseModel):
     """One text's translation; in a stream, what is new of it."""
 
     text: str
-    score: Annotated[float | None, Field(description="The higher the better, at most 0; null while a stream goes on.")]
-    alternatives: Annotated[list[Alternative] | None, Field(description="If asked for, the best first.")] = None
-    alignment: Annotated[Alignment | None, Field(description="If asked for; in a stream's last event.")] = None
+    score: float | None = Field(description="The higher the better, at most 0; null while a stream goes on.")
+    alternatives: list[Alternative] | None = Field(None, description="If asked for, the best first.")
+    alignment: Alignment | None = Field(None, description="If asked for; in a stream's last event.")
 
 
 class TranslateUsage(BaseModel):
     """What was counted."""
 
     source_tokens: int
-    target_tokens: Annotated[int, Field(description="Tokens of the best translations, end tokens counted.")]
+    target_tokens: int = Field(description="Tokens of the best translations, end tokens counted.")
 
 
 class TranslateAnswer(BaseModel):
     """The answer; a stream's events have this shape, and its last one alone has `usage` and `timings`."""
 
     id: str
-    model: Annotated[str, Field(description="name/version of the model that answered.")]
-    source: Annotated[str, Field(description="Language translated from.")]
-    target: Annotated[str, Field(description="Language translated to.")]
-    seed: Annotated[int | None, Field(description="Where tokens were drawn: with it they can be had again.")] = None
-    translations: Annotated[list[TranslationAnswer], Field(description="In the order of the texts.")]
+    model: str = Field(description="name/version of the model that answered.")
+    source: str = Field(description="Language translated from.")
+    target: str = Field(description="Language translated to.")
+    seed: int | None = Field(None, description="Where tokens were drawn: with it they can be had again.")
+    translations: list[TranslationAnswer] = Field(description="In the order of the texts.")
     usage: TranslateUsage
 
 
@@ -121,14 +110,8 @@ def translate_router(service: Service) -> APIRouter:
     )
     async def translate(request: Request) -> Response:
         """Translations by greedy or beam search, with other answers and the attention on request, or a stream."""
-        record = record_of(request)
-        record.task = "translation"
-        body = await read_body(request.scope["headers"], request.receive, service.settings)
-        registry = service.registry
-        asked = request_from(TranslateRequest, body)
-        endpoint = registry.find_translation(asked.model, asked.source, asked.target)
-        record.model = endpoint.id
-        answering = _Answering(service, endpoint, request, record, asked)
+        asked = await asked_of(service, request, TranslateRequest, TASK)
+        answering = _Answering(service, _endpoint_of(service.registry, asked), request, asked)
         if asked.stream:
             events = answering.events()
             return EventStream(await anext(events), events, service.settings.send_timeout_seconds)
@@ -137,36 +120,77 @@ def translate_router(service: Service) -> APIRouter:
     return router
 
 
+def _endpoint_of(registry: Registry, asked: TranslateRequest) -> Endpoint:
+    """The model that a request means: the one it names, or the one that has its languages.
+
+    Raises:
+        ModelNotFoundError: no model of that name is loaded.
+        FieldError: the model has other languages, or no model has these; the message lists the pairs there are. Or
+            several have them, and none is named and none is the default.
+    """
+    source, target = asked.source, asked.target
+
+    def fits(item: Endpoint) -> bool:
+        languages = _languages_of(item)
+        return source in (None, languages.source) and target in (None, languages.target)
+
+    if asked.model is not None or (source is None and target is None):
+        choices = [registry.find(TASK, asked.model)]
+        who = f"Model {choices[0].id} translates"
+    else:
+        choices = [item for item in registry.by_name if item.model.task == TASK]
+        who = "The loaded models translate"
+    fitting = [item for item in choices if fits(item)]
+    if fitting:
+        several = f"{len(fitting)} translation models have these languages"
+        return registry.only_or_default(TASK, fitting, several, fits)
+    pairs = sorted({(pair.source, pair.target) for pair in map(_languages_of, choices)})
+    is_source_wrong = source is not None and source not in {first for first, _ in pairs}
+    wanted = f"{source or 'any language'} to {target or 'any language'}"
+    listed = ", ".join(f"{first} to {second}" for first, second in pairs) or "nothing"
+    raise FieldError(
+        f"{who} {listed}, not {wanted}. Send a pair that is there, or load a model that has it.",
+        param="source" if is_source_wrong or target is None else "target",
+        code="languages_not_served",
+    )
+
+
+def _languages_of(endpoint: Endpoint) -> Languages:
+    languages = endpoint.model.languages
+    assert languages is not None, "a bundle of this task has languages"
+    return languages
+
+
+@dataclass
 class _Answering:
     """One request on its way to its answer."""
 
-    def __init__(
-        self, service: Service, endpoint: Endpoint, request: Request, record: Record, asked: TranslateRequest
-    ) -> None:
-        self._service = service
-        self._endpoint = endpoint
-        self._request = request
-        self._record = record
-        self._asked = asked
-        self._id = f"tra-{new_id()}"
-        self._unknown_id = endpoint.info.tokenizer.unknown_id if asked.replace_unknown else None
-        self._seed: dict[str, int] = {}  # where tokens are drawn
-        self._sources: list[list[str]] = []  # what each text's tokens stand for
+    service: Service
+    endpoint: Endpoint
+    request: Request
+    asked: TranslateRequest
+    seed: dict[str, int] = field(default_factory=dict)  # where tokens are drawn
+    sources: list[list[str]] = field(default_factory=list)  # what each text's tokens stand for
+
+    def __post_init__(self) -> None:
+        self.id = f"tra-{new_id()}"
+        self.record = record_of(self.request)
+        self.unknown_id = self.endpoint.model.tokenizer.unknown_id if self.asked.replace_unknown else None
 
     async def whole(self) -> dict[str, Any]:
         """The whole answer. Raises ApiError."""
-        async with self._working() as translation:
+        async with working(self.service, self.endpoint, self.request, self._translation) as translation:
             ended: list[TranslationOutput] = []
             while len(ended) < len(translation.items):
                 ended += await translation.outputs.get()
-        ended.sort(key=lambda progress: progress.number)
-        results = [progress.results or [] for progress in ended]
-        entries = [self._entry(number, found) for number, found in enumerate(results)]
-        return self._answer(entries) | {"usage": self._usage(results)}
+            ended.sort(key=lambda progress: progress.number)
+            results = [progress.results or [] for progress in ended]
+            entries = [self._entry(number, found) for number, found in enumerate(results)]
+            return self._answer(entries) | {"usage": self._usage(results)}
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """The events of a stream. Raises ApiError."""
-        async with self._working() as translation:
+        async with working(self.service, self.endpoint, self.request, self._translation) as translation:
             text = self._text_of(0)
             is_over = False
             while not is_over:
@@ -182,54 +206,50 @@ class _Answering:
                         entry = self._entry(0, progress.results)
                         usage = {
                             "usage": self._usage([progress.results]),
-                            "timings": self._record.timings(translation.times),
+                            "timings": self.record.timings(translation.times),
                         }
                 if is_over or any(pieces):
                     yield self._answer([entry | {"text": "".join(pieces)}]) | usage
 
-    def _working(self) -> AbstractAsyncContextManager[Translation]:
-        return working(self._service, self._endpoint, self._request, self._translation)
-
     async def _translation(self) -> Translation:
         """What the engine works on. Raises FieldError."""
-        asked, model, settings = self._asked, self._endpoint.info, self._service.settings
-        if asked.beam_size > settings.max_rows:
+        asked, tokenizer, limit = self.asked, self.endpoint.model.tokenizer, self.endpoint.limit
+        max_rows = self.service.settings.max_rows
+        if asked.beam_size > max_rows:
             raise FieldError(
-                f"beam_size {asked.beam_size} is more than the {settings.max_rows} rows that are stepped together "
+                f"beam_size {asked.beam_size} is more than the {max_rows} rows that are stepped together "
                 "(RNNSERVE_MAX_ROWS).",
                 param="beam_size",
             )
-        limit = Limit("text", settings.max_source_tokens, "RNNSERVE_MAX_SOURCE_TOKENS")
-        texts = await read_texts(asked.text, model.tokenizer, limit)
-        self._record.prompt_tokens = sum(map(len, texts))
-        if asked.alignment and self._record.prompt_tokens > limit.tokens:
+        texts = await read_texts(asked.text, tokenizer, limit)
+        self.record.prompt_tokens = sum(map(len, texts))
+        if asked.alignment and self.record.prompt_tokens > limit.tokens:
             raise FieldError(
-                f"alignment: the texts have {self._record.prompt_tokens} tokens together; with alignment at most "
+                f"alignment: the texts have {self.record.prompt_tokens} tokens together; with alignment at most "
                 f"{limit.tokens} are allowed ({limit.setting}). Send fewer texts.",
                 param="alignment",
             )
         seed = new_seed() if asked.seed is None else asked.seed
-        self._seed = {} if asked.sampling is None else {"seed": seed}
-        translation = Translation(asked, seed, asked.stream, asked.alignment or self._unknown_id is not None)
+        self.seed = {} if asked.sampling is None else {"seed": seed}
+        needs_attention = asked.alignment or self.unknown_id is not None
+        translation = Translation(asked, seed, asked.stream, needs_attention)
+        assert tokenizer.end_id is not None, "loading has checked it"
         for text, ids in zip(asked.text, texts, strict=True):
-            needs_pieces = asked.alignment or self._unknown_id is not None
-            self._sources.append(source_pieces(text, ids, model.tokenizer) if needs_pieces else [])
-            assert model.end_id is not None, "loading has checked it"
-            translation.add_source([*ids, model.end_id], model.end_id)
+            self.sources.append(source_pieces(text, ids, tokenizer) if needs_attention else [])
+            translation.add_source([*ids, tokenizer.end_id], tokenizer.end_id)
         return translation
 
     def _text_of(self, number: int) -> TranslatedText:
-        return TranslatedText(self._endpoint.token_texts, self._unknown_id, self._sources[number])
+        return TranslatedText(self.endpoint.token_texts, self.unknown_id, self.sources[number])
 
     def _answer(self, entries: list[dict[str, Any]]) -> dict[str, Any]:
-        languages = self._endpoint.info.languages
-        assert languages is not None, "a bundle of this task has languages"
+        languages = _languages_of(self.endpoint)
         return {
-            "id": self._id,
-            "model": self._endpoint.id,
+            "id": self.id,
+            "model": self.endpoint.id,
             "source": languages.source,
             "target": languages.target,
-            **self._seed,
+            **self.seed,
             "translations": entries,
         }
 
@@ -241,14 +261,14 @@ class _Answering:
             by_text.setdefault(self._text_of(number).whole(found.ids, found.attention), found.score)
         (text, score), *others = by_text.items()
         entry: dict[str, Any] = {"text": text, "score": score}
-        if self._asked.alternatives:
+        if self.asked.alternatives:
             entry["alternatives"] = [{"text": text, "score": score} for text, score in others]
-        if self._asked.alignment:
+        if self.asked.alignment:
             pieces = [
                 self._text_of(number).whole([i], row[None]) for i, row in zip(best.ids, best.attention, strict=False)
             ]
             entry["alignment"] = {
-                "source_tokens": [*self._sources[number], END_TOKEN],
+                "source_tokens": [*self.sources[number], END_TOKEN],
                 "target_tokens": pieces + [END_TOKEN] * (best.finish_reason == "stop"),
                 "weights": best.attention,
             }
@@ -256,5 +276,5 @@ class _Answering:
 
     def _usage(self, results: list[list[Hypothesis]]) -> dict[str, int]:
         best = [found[0] for found in results]
-        self._record.completion_tokens = sum(len(found.ids) + (found.finish_reason == "stop") for found in best)
-        return {"source_tokens": self._record.prompt_tokens, "target_tokens": self._record.completion_tokens}
+        self.record.completion_tokens = sum(len(found.ids) + (found.finish_reason == "stop") for found in best)
+        return {"source_tokens": self.record.prompt_tokens, "target_tokens": self.record.completion_tokens}

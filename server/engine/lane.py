@@ -131,7 +131,7 @@ class Lane(ABC, Generic[Item, BatchT]):
         self._thread.join(seconds)
         if not self._thread.is_alive():
             return True
-        self._post_error(UnavailableError(STOPPED_MESSAGE, code="draining"))
+        self._post_error(list(self._open), UnavailableError(STOPPED_MESSAGE, code="draining"))
         return False
 
     @abstractmethod
@@ -143,7 +143,7 @@ class Lane(ABC, Generic[Item, BatchT]):
         """Make a prefill call and keep what it found; the tokens that it read, padding counted."""
 
     @abstractmethod
-    def _decode(self, batch: BatchT, num_steps: int) -> int:
+    def _run_batch(self, batch: BatchT, num_steps: int) -> int:
         """Run a window of a batch and handle what came of it; the steps made. Raises RunnerError."""
 
     def _run(self) -> None:
@@ -163,12 +163,13 @@ class Lane(ABC, Generic[Item, BatchT]):
                 verb, item = self._commands.get()
                 if verb == "add":
                     self._open[item] = None
-            self._post_error(error)
-            for item in list(self._open):
+            failing = list(self._open)
+            for item in failing:
                 self._close(item)
+            self._post_error(failing, error)
 
-    def _post_error(self, error: ApiError) -> None:
-        for item in list(self._open):
+    def _post_error(self, items: list[Item], error: ApiError) -> None:
+        for item in items:
             self._sender.post(item.request.outputs, error)
         self._sender.flush()
 
@@ -221,7 +222,7 @@ class Lane(ABC, Generic[Item, BatchT]):
         for batch in batches:
             rows = batch.rows.copy()
             try:
-                num_made = max(num_made, self._decode(batch, num_steps))
+                num_made = max(num_made, self._run_batch(batch, num_steps))
             except Exception as error:
                 has_failed = True
                 batch.clear()

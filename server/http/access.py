@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +19,14 @@ from server.errors import ApiError, ClientGoneError, InternalError, OverloadedEr
 from server.limiter import Limiter
 from server.metrics import Metrics
 
+log = structlog.get_logger()
+
+REQUEST_ID = b"x-request-id"
+_TIME_HEADERS = (b"x-queue-time", b"x-inference-time", b"x-total-time")  # as Record.timings has them
+MAX_REQUEST_ID = 128
+CLIENT_GONE = 499  # nginx's word for it, in the log and the metrics; nobody is sent it
+_DISCARD_SECONDS = 5.0  # that a body on its way is given when its request is refused
+_ALLOWED_ID = re.compile(r"[\x21-\x7e]+")
 _random = random.Random()  # seeded by the system
 
 
@@ -32,53 +40,34 @@ def new_seed() -> int:
     return _random.getrandbits(53)
 
 
+def json_of(content: Any) -> bytes:
+    """JSON in UTF-8; arrays are lists, float32 with the fewest digits that give it again."""
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 class JsonAnswer(Response):
-    """A body written by orjson."""
+    """A body written by `json_of`."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """The content as JSON in UTF-8; arrays are lists, float32 with the fewest digits that give it again."""
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def error_answer(error: ApiError) -> JsonAnswer:
-    """The answer to a request that failed."""
-    return JsonAnswer(error.body, status_code=error.status, headers=error.headers)
-
-
-log = structlog.get_logger()
-
-REQUEST_ID = "x-request-id"
-MAX_REQUEST_ID = 128
-CLIENT_GONE = 499  # nginx's word for it, in the log and the metrics; nobody is sent it
-_DISCARD_SECONDS = 5.0  # that a body on its way is given when its request is refused
-_ALLOWED_ID = re.compile(r"[\x21-\x7e]+")
+        """The body."""
+        return json_of(content)
 
 
 @dataclass
 class Record:
-    """What is known of a request by its end. Routes fill it in.
+    """What is known of a request by its end. Routes fill it in."""
 
-    Attributes:
-        request_id: given by the client or made.
-        task: what was asked for; empty for paths that do no work.
-        model: the loaded model's id, or empty.
-        error: the code of the error it was answered with, or empty.
-        prompt_tokens: tokens read.
-        completion_tokens: tokens made.
-        started: its arrival, by time.perf_counter.
-        times: what the engine has noted, once a whole answer is there.
-    """
-
-    request_id: str
-    task: str = ""
-    model: str = ""
-    error: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    started: float = field(default_factory=time.perf_counter)
-    times: Times | None = None
+    request_id: str  # given by the client or made
+    task: str = ""  # what was asked for; empty for paths that do no work
+    model: str = ""  # the loaded model's id, or empty
+    error: str = ""  # the code of the error it was answered with, or empty
+    status: int = 0  # of its answer; 0 while there is none
+    prompt_tokens: int = 0  # tokens read
+    completion_tokens: int = 0  # tokens made
+    started: float = field(default_factory=time.perf_counter)  # its arrival
+    times: Times | None = None  # what the engine has noted, once a whole answer is there
 
     def timings(self, times: Times) -> dict[str, float]:
         """Milliseconds since the request's arrival: before its first call, from there to now, and both."""
@@ -95,6 +84,13 @@ def record_of(request: Request) -> Record:
     """The request's record."""
     record: Record = request.scope["state"]["record"]
     return record
+
+
+async def answer_error(request: Request, error: Exception) -> JsonAnswer:
+    """The answer to an ApiError, noted in the record."""
+    assert isinstance(error, ApiError)
+    record_of(request).error = error.code
+    return JsonAnswer(error.body, status_code=error.status, headers=error.headers)
 
 
 class Access:
@@ -119,57 +115,55 @@ class Access:
             return
         record = Record(_request_id(scope))
         scope.setdefault("state", {})["record"] = record
-        header = (REQUEST_ID.encode(), record.request_id.encode())
-        status = 0
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], header, *_timing_headers(record)]
+                record.status = message["status"]
+                message["headers"] = [*message["headers"], *_headers(record)]
             await send(message)
 
         has_work = scope["method"] in ("POST", "PUT") and scope["path"].startswith("/v1/")
-        has_permit = False
         try:
             if has_work:
                 self._limiter.take()
-                has_permit = True
-            await self._app(scope, receive, send_with_id)
+            try:
+                await self._app(scope, receive, send_with_id)
+            finally:
+                if has_work:
+                    self._limiter.give_back(time.perf_counter() - record.started)
         except OverloadedError as error:
-            record.error, record.task = error.code, "refused"
-            with contextlib.suppress(ClientGoneError, TimeoutError):
+            record.task = "refused"
+            with contextlib.suppress(ClientDisconnect, TimeoutError):
                 async with asyncio.timeout(_DISCARD_SECONDS):
-                    await discard_body(receive)
-            await error_answer(error)(scope, receive, send_with_id)
-        except ClientGoneError:
-            record.error = "client_gone"
-            status = CLIENT_GONE
+                    await discard_body(Request(scope, receive))
+            await (await answer_error(Request(scope), error))(scope, receive, send_with_id)
+        except (ClientGoneError, ClientDisconnect):
+            record.error, record.status = "client_gone", CLIENT_GONE
         except Exception:
             log.exception("request failed", id=record.request_id)
-            failure = InternalError("Something went wrong in the server; its log says what.")
-            record.error = failure.code
-            if status:
+            answer = await answer_error(Request(scope), InternalError())
+            if record.status:
                 raise  # too late for an answer: the server closes the connection
-            await error_answer(failure)(scope, receive, send_with_id)
+            await answer(scope, receive, send_with_id)
         finally:
-            if has_permit:
-                self._limiter.give_back(time.perf_counter() - record.started)
-            self._write(scope, record, status)
+            self._note(scope["path"], record)
 
-    def _write(self, scope: Scope, record: Record, status: int) -> None:
+    def _note(self, path: str, record: Record) -> None:
+        """Count the request, and write its line in the log."""
         seconds = time.perf_counter() - record.started
         if record.task:
-            self._metrics.answered(record.model, status, seconds)
+            self._metrics.requests.labels(record.model, str(record.status)).inc()
+            if record.model:
+                self._metrics.duration.labels(record.model).observe(seconds)
         if record.error:
-            self._metrics.rejected(record.error)
+            self._metrics.rejections.labels(record.error).inc()
         if record.task or record.error:
             log.info(
                 "request",
                 id=record.request_id,
-                path=scope["path"][:80],
+                path=path[:80],
                 model=record.model or None,
-                status=status,
+                status=record.status,
                 error=record.error or None,
                 prompt_tokens=record.prompt_tokens,
                 completion_tokens=record.completion_tokens,
@@ -177,40 +171,27 @@ class Access:
             )
 
 
-def _timing_headers(record: Record) -> list[tuple[bytes, bytes]]:
-    """x-queue-time, x-inference-time and x-total-time, of a whole answer."""
-    if record.times is None:
-        return []
-    timings = record.timings(record.times)
-    return [(f"x-{name.replace('_', '-')}".encode(), str(value).encode()) for name, value in timings.items()]
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """The value of a request's first header of this name in lower case. Starlette's Headers take six times as long."""
+    return next((value.decode("latin-1").strip() for key, value in scope["headers"] if key == name), None)
+
+
+def _headers(record: Record) -> list[tuple[bytes, bytes]]:
+    """x-request-id; of a whole answer also its times."""
+    headers = [(REQUEST_ID, record.request_id.encode())]
+    if record.times is not None:
+        values = record.timings(record.times).values()
+        headers += [(name, str(value).encode()) for name, value in zip(_TIME_HEADERS, values, strict=True)]
+    return headers
 
 
 def _request_id(scope: Scope) -> str:
     """The client's id, cut, when it is printable ASCII; otherwise a new one."""
-    for name, value in scope["headers"]:
-        if name == REQUEST_ID.encode():
-            given = value.decode("latin-1").strip()[:MAX_REQUEST_ID]
-            if _ALLOWED_ID.fullmatch(given):
-                return str(given)
-    return new_id()
+    given = (header_of(scope, REQUEST_ID) or "")[:MAX_REQUEST_ID]
+    return given if _ALLOWED_ID.fullmatch(given) else new_id()
 
 
-async def answer_error(request: Request, error: Exception) -> JsonAnswer:
-    """The answer to an ApiError that a route raised, noted in the record."""
-    assert isinstance(error, ApiError)
-    record_of(request).error = error.code
-    return error_answer(error)
-
-
-async def discard_body(receive: Receive) -> None:
-    """Read a body to its end and throw it away: a client that is still sending when the connection closes sees a reset.
-
-    Raises:
-        ClientGoneError: the client left.
-    """
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError("The client left while it was sending.")
-        if not message.get("more_body", False):
-            return
+async def discard_body(request: Request) -> None:
+    """Read a body to its end: a client that is still sending when the connection closes sees a reset."""
+    async for _ in request.stream():
+        pass

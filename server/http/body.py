@@ -1,101 +1,135 @@
-"""Reading a request's body, within a limit of size and of time."""
+"""A request's body: read within a limit of size and of time, then checked, with errors that name the field, what it
+holds and what is allowed.
+
+The framework's own validation is not used: it answers 500 to NaN, to 1e400 and to lone surrogates, and sends back
+whatever it was given.
+"""
 
 import asyncio
-from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from starlette.types import Receive
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
 
-from server.errors import BodyTooLargeError, ClientGoneError, DeadlineError, FieldError, shown
-from server.http.access import discard_body
+from server.errors import BadJsonError, BodyTooLargeError, DeadlineError, FieldError, shown
+from server.http.access import discard_body, header_of
 from server.settings import Settings
 
 HEADER = "x-request-timeout-ms"
 MOST_MS = 600_000
-
-
-def timeout_seconds(headers: Iterable[tuple[bytes, bytes]], default_ms: int) -> float:
-    """The time that a request may take, from its arrival.
-
-    Args:
-        headers: names in lower case, and values, as ASGI gives them.
-        default_ms: when the header is absent.
-
-    Raises:
-        FieldError: the header is no whole number from 1 to MOST_MS.
-    """
-    for name, value in headers:
-        if name == HEADER.encode():
-            text = value.decode("latin-1").strip()
-            if not (text.isascii() and text.isdigit() and len(text) <= 7 and 1 <= int(text) <= MOST_MS):
-                raise FieldError(
-                    f"{HEADER}: must be a whole number of milliseconds from 1 to {MOST_MS} (got {shown(text)}).",
-                    param=HEADER,
-                )
-            return int(text) / 1000
-    return default_ms / 1000
-
-
+MAX_ERRORS = 5
 # Seconds that a body is given however short the request's time is: one that is on its way is let come, because a client
 # that is still sending when the connection closes sees a reset instead of the answer.
 _LEAST_SECONDS = 5.0
 
+Asked = TypeVar("Asked", bound=BaseModel)
 
-async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, settings: Settings) -> bytes:
+
+def timeout_seconds(request: Request, default_ms: int) -> float:
+    """The time that a request may take, from its arrival: as its header says, or the default.
+
+    Raises:
+        FieldError: the header is no whole number from 1 to MOST_MS.
+    """
+    text = header_of(request.scope, HEADER.encode())
+    if text is None:
+        return default_ms / 1000
+    if not (text.isascii() and text.isdigit() and len(text) <= 7 and 1 <= int(text) <= MOST_MS):
+        raise FieldError(
+            f"{HEADER}: must be a whole number of milliseconds from 1 to {MOST_MS} (got {shown(text)}).", param=HEADER
+        )
+    return int(text) / 1000
+
+
+async def read_body(request: Request, settings: Settings) -> bytes:
     """The whole body, which must come within the time that the request has.
 
     A body over the limit is read to its end and thrown away before the error is raised: a client that is still
     sending when the connection closes would see a reset instead of the answer. One that asked first
     (Expect: 100-continue) is answered at once.
 
-    Args:
-        headers: the request's.
-        receive: the ASGI channel.
-        settings: the server's.
-
     Raises:
         BodyTooLargeError: Content-Length says so, or so many bytes came.
-        ClientGoneError: the client left.
+        ClientDisconnect: the client left.
         DeadlineError: the request's time is over, and at least 5 s.
     """
     try:
-        seconds = timeout_seconds(headers, settings.request_timeout_ms)
+        seconds = timeout_seconds(request, settings.request_timeout_ms)
     except FieldError:  # is answered once the body is here
         seconds = settings.request_timeout_ms / 1000
     seconds = max(seconds, _LEAST_SECONDS)
     try:
         async with asyncio.timeout(seconds):
-            return await _whole(headers, receive, settings.max_body_bytes)
+            return await _whole(request, settings.max_body_bytes)
     except TimeoutError:
         message = f"The body was not here after {round(seconds)} s. Send it faster, or a larger {HEADER}."
         raise DeadlineError(message, headers={"connection": "close"}) from None
 
 
-async def _whole(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
-    """The whole body, of at most so many bytes. Raises BodyTooLargeError, ClientGoneError."""
-    named = dict(headers)
-    announced = named.get(b"content-length", b"")
-    if announced.isdigit() and int(announced[:20]) > limit:
+async def _whole(request: Request, limit: int) -> bytes:
+    """The whole body, of at most so many bytes. Raises BodyTooLargeError, ClientDisconnect."""
+    announced = (header_of(request.scope, b"content-length") or "")[:20]
+    if announced.isascii() and announced.isdigit() and int(announced) > limit:
         closing = {}
-        if named.get(b"expect", b"").lower() == b"100-continue":
+        if (header_of(request.scope, b"expect") or "").lower() == "100-continue":
             closing = {"connection": "close"}  # the body may come or not: where the next request begins is unknown
         else:
-            await discard_body(receive)
-        raise BodyTooLargeError(_sentence(f"{int(announced[:20])} bytes", limit), headers=closing)
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError("The client left while it was sending.")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            if message.get("more_body", False):
-                await discard_body(receive)
-            raise BodyTooLargeError(_sentence(f"over {limit} bytes", limit))
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+            await discard_body(request)
+        raise _too_large(f"{int(announced)} bytes", limit, closing)
+    body = bytearray()
+    async for chunk in request.stream():
+        if len(body) <= limit:  # the rest of a longer one is thrown away
+            body += chunk
+    if len(body) > limit:
+        raise _too_large(f"over {limit} bytes", limit)
+    return bytes(body)
 
 
-def _sentence(found: str, limit: int) -> str:
-    return f"The body is {found}; at most {limit} are allowed (RNNSERVE_MAX_BODY_BYTES)."
+def _too_large(found: str, limit: int, headers: dict[str, str] | None = None) -> BodyTooLargeError:
+    message = f"The body is {found}; at most {limit} are allowed (RNNSERVE_MAX_BODY_BYTES)."
+    return BodyTooLargeError(message, headers=headers)
+
+
+def request_from(kind: type[Asked], body: bytes) -> Asked:
+    """Parse and check a body: JSON in UTF-8, without a byte order mark, whose object becomes one of class `kind`.
+
+    Of a key given twice the last counts; the content type is not looked at.
+
+    Raises:
+        BadJsonError: it is not JSON in UTF-8. NaN, Infinity, numbers beyond float64 and lone surrogates are not.
+        FieldError: it is not an object, or a field is wrong; `param` is the first such field.
+    """
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        detail = "the body is empty" if not body else str(error)
+        raise BadJsonError(f"The body is not valid JSON in UTF-8: {detail}. Send one JSON object.") from None
+    if not isinstance(data, dict):
+        raise FieldError(f"The body must be a JSON object, not {shown(data)}.", code="body_not_object")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        sentences = [_sentence(kind, problem) for problem in problems[:MAX_ERRORS]]
+        codes = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
+        code = codes.get(problems[0]["type"], "field_invalid")
+        raise FieldError(" ".join(sentences), param=_param(problems[0]), code=code) from None
+
+
+def _param(problem: Any) -> str | None:
+    """The field at fault; what a client made up is cut and escaped."""
+    if not problem["loc"]:
+        return None
+    name = str(problem["loc"][0])
+    return shown(name)[1:-1] if problem["type"] == "extra_forbidden" else name
+
+
+def _sentence(kind: type[BaseModel], problem: Any) -> str:
+    param = _param(problem)
+    if problem["type"] == "missing":
+        return f"{param} is required."
+    if problem["type"] == "extra_forbidden":
+        return f"Unknown field {shown(problem['loc'][0])}. Fields: {', '.join(kind.model_fields)}."
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{param}: {message} (got {shown(problem['input'])})."

@@ -2,37 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
-import orjson
 import structlog
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import ApiError, ClientGoneError, InternalError
-
-
-@contextlib.asynccontextmanager
-async def watched(receive: Receive, on_gone: Callable[[], None]) -> AsyncIterator[None]:
-    """Call on_gone once if the client leaves inside the block.
-
-    Args:
-        receive: the ASGI channel; the body has been read.
-        on_gone: called in the event loop.
-    """
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        on_gone()
-
-    task = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-
+from server.http.access import json_of
 
 log = structlog.get_logger()
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # the second keeps nginx from holding events back
@@ -61,39 +39,29 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Send the stream. Raises ClientGoneError when the client has left or takes nothing."""
-        send = _impatient(send, self._send_timeout)
-        async with contextlib.aclosing(self._rest) as rest:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+        async def send_in_time(message: Message) -> None:
             try:
-                await send(_chunk(self._first))
+                async with asyncio.timeout(self._send_timeout):
+                    await send(message)
+            except TimeoutError:
+                raise ClientGoneError(f"The client took nothing for {self._send_timeout:g} s.") from None
+
+        async def send_event(data: bytes, *, is_last: bool = False) -> None:
+            body = b"data: " + data + b"\n\n"
+            await send_in_time({"type": "http.response.body", "body": body, "more_body": not is_last})
+
+        async with contextlib.aclosing(self._rest) as rest:
+            await send_in_time({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            try:
+                await send_event(json_of(self._first))
                 async for event in rest:
-                    await send(_chunk(event))
+                    await send_event(json_of(event))
             except ClientGoneError:
                 raise  # to the record of the request
             except ApiError as error:
-                await send(_chunk(error.body))
+                await send_event(json_of(error.body))
             except Exception:
                 log.exception("stream failed")
-                await send(_chunk(InternalError("Something went wrong in the server; its log says what.").body))
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
-
-
-def _impatient(send: Send, seconds: float) -> Send:
-    """The same `send`, which gives up on a client that takes nothing for so long."""
-
-    async def send_in_time(message: Message) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await send(message)
-        except TimeoutError:
-            raise ClientGoneError(f"The client took nothing for {seconds:g} s.") from None
-
-    return send_in_time
-
-
-def _chunk(event: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "http.response.body",
-        "body": b"data: " + orjson.dumps(event, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n",
-        "more_body": True,
-    }
+                await send_event(json_of(InternalError().body))
+        await send_event(b"[DONE]", is_last=True)

@@ -1,4 +1,9 @@
-"""Where a session stands: its tokens, the state after all of them but the last, and where it stood before."""
+"""Where a session stands: its tokens, the state after all of them but the last, and where it stood before; how a call's
+end becomes such a point, and how the engine that serves everybody reads tokens into a state.
+
+The engine leaves a prompt's last token to a step, so a request for one token of `tokens` gives the state after all of
+them but the last; the token itself is thrown away.
+"""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
@@ -6,43 +11,34 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.decoding.continuation import Continuation
+from models.decoding.detokenizer import TokenTexts
+from models.decoding.options import GenerationOptions
+from server.engine.generation.request import Generation
+
+_OPTIONS = GenerationOptions(max_tokens=1, temperature=0)
 _OBJECT_BYTES = 1000  # of a session besides its arrays, about
 _MOST_MARKS = 8
 
 
 class Mark(NamedTuple):
-    """A state on the way.
+    """A state on the way."""
 
-    Attributes:
-        num_read: tokens that it has read.
-        row: float32 [D], not to be changed.
-    """
-
-    num_read: int
-    row: NDArray[np.float32]
+    num_read: int  # tokens that it has read
+    row: NDArray[np.float32]  # [D], not to be changed
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Point:
-    """Immutable, arrays included; so a fork shares it.
+    """Immutable, arrays included; so a fork shares it."""
 
-    Attributes:
-        tokens: int32 [length], from the first on; the last one is pending: the next call applies it.
-        row: float32 [D], the state after tokens[:-1]; the initial one for up to one token.
-        marks: states after fewer of the tokens, at the ends of the latest calls, in order; to go back to.
-    """
-
-    tokens: NDArray[np.int32]
-    row: NDArray[np.float32]
-    marks: tuple[Mark, ...] = ()
+    tokens: NDArray[np.int32]  # [length], from the first on; the last one is pending: the next call applies it
+    row: NDArray[np.float32]  # [D], the state after tokens[:-1]; the initial one for up to one token
+    marks: tuple[Mark, ...] = ()  # after fewer of the tokens, at the ends of the latest calls, in order; to go back to
 
     @classmethod
     def beginning(cls, state_width: int) -> Self:
-        """Before the first token.
-
-        Args:
-            state_width: D.
-        """
+        """Before the first token; `state_width` is D."""
         return cls(np.zeros(0, np.int32), np.zeros(state_width, np.float32))
 
     @property
@@ -69,3 +65,42 @@ class Point:
         """The point after the first `to` tokens, whose row is given."""
         marks = tuple(mark for mark in self.marks if mark.num_read < to - 1)
         return replace(self, tokens=self.tokens[:to].copy(), row=row, marks=marks)
+
+
+def point_after(generation: Generation, before: Point) -> Point:
+    """Where a session stands after a call that has ended, its answer whole.
+
+    Args:
+        generation: of one prompt by `Generation.resume`; its last output has been taken from its queue.
+        before: where the session stood.
+    """
+    (prompt,) = generation.items
+    (continuation,) = prompt.continuations
+    tokens = np.concatenate([prompt.tokens, np.array(continuation.whole_tokens(), np.int64)])
+    row = np.zeros_like(before.row) if prompt.last_state is None else prompt.last_state
+    return before.extended(tokens.astype(np.int32), row)
+
+
+def reading(texts: TokenTexts, tokens: NDArray[np.integer], known: Mark) -> Generation:
+    """What the engine is to be given to read tokens.
+
+    Args:
+        texts: of the model's tokens.
+        tokens: [length], at least one more than `known` has read.
+        known: a state on the way, from which it goes on.
+
+    Returns:
+        A request; once its queue has its one output, `state_of` gives the state.
+    """
+    generation = Generation(_OPTIONS, 0, is_streamed=False)
+    continuation = Continuation(texts, _OPTIONS, None, None)
+    generation.add_resumed_prompt(
+        tokens.astype(np.int64), continuation, known.row, known.num_read, keeps_last_state=False
+    )
+    return generation
+
+
+def state_of(generation: Generation, before: Point) -> NDArray[np.float32]:
+    """The state after all tokens but the last of a request's prompt, float32 [D]; it has had its first step."""
+    (prompt,) = generation.items
+    return np.zeros_like(before.row) if prompt.state is None else prompt.state

@@ -14,7 +14,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.cells import CellKind
-from server.sessions.signing import signed
+from server.sessions.state import signed
 from tests.end_to_end.real_server import RealServer, real_server
 from tests.tiny_models import ALPHABET
 

@@ -106,7 +106,7 @@ def test_when_all_clients_leave_at_once_the_next_request_runs_in_the_next_step(t
         assert answer["usage"]["completion_tokens"] == NEXT_TOKENS
         wait_until(lambda: metric(server, "rows_running") == 0)
         wait_until(lambda: metric(server, "requests_cancelled_total", reason="client_gone") == ROWS)
-        after = metric(server, "generated_tokens_total") - NEXT_TOKENS - arrived
+        after = metric(server, "row_steps_total") - NEXT_TOKENS - arrived
         assert 0 <= after <= ROWS * STEPS_TO_NOTICE, "the old rows went on after their clients had left"
         assert num_steps_below_capacity(server) - below_before <= NEXT_TOKENS, "a step had room and ran without it"
         assert metric(server, "requests_running") == 0

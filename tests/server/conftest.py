@@ -15,4 +15,4 @@ def server() -> Iterator[Running]:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models are loaded as on a machine where nothing was measured: int8 before fp32."""
-    monkeypatch.setattr("server.backends.cpu_choice", lambda *_: None)
+    monkeypatch.setattr("server.loading.cpu_choice", lambda *_: None)

@@ -4,8 +4,8 @@ import sys
 import time
 
 from server.__main__ import main
+from server.endpoint import LoadedModel
 from server.loading import Tasks
-from server.model import LoadedModel
 from server.settings import Settings
 from tests.server.running import fake_model, fake_set
 

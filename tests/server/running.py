@@ -14,7 +14,7 @@ import uvicorn
 from models.bundle import Languages
 from models.tokenizer import Tokenizer
 from server.app import create_app
-from server.model import LoadedModel, ModelInfo
+from server.endpoint import LoadedModel
 from server.service import Service
 from server.settings import Settings
 from tests.server.fake_open_set import FakeOpenSet
@@ -25,7 +25,7 @@ BYTES = Tokenizer.byte_bpe(["to be or not to be, 生存还是毁灭😀 " * 20],
 
 
 def fake_model(name: str = "fake", version: int = 1, tokenizer: Tokenizer = CHARACTERS) -> LoadedModel:
-    info = ModelInfo(
+    return LoadedModel(
         name=name,
         version=version,
         task="generation",
@@ -35,8 +35,8 @@ def fake_model(name: str = "fake", version: int = 1, tokenizer: Tokenizer = CHAR
         backend="fake",
         metrics={"nats_per_token": 1.5},
         bundle_sha256=f"{name}/{version}",
+        opened=FakeOpenSet(tokenizer.vocab_size),
     )
-    return LoadedModel(info, FakeOpenSet(tokenizer.vocab_size))
 
 
 def fake_translator(
@@ -47,7 +47,7 @@ def fake_translator(
     source: str = "en",
     target: str = "zh",
 ) -> LoadedModel:
-    info = ModelInfo(
+    return LoadedModel(
         name=name,
         version=version,
         task="translation",
@@ -57,12 +57,12 @@ def fake_translator(
         backend="fake",
         metrics={"bleu": 20.5},
         bundle_sha256=f"{name}/{version}",
+        opened=FakeOpenSet(tokenizer.vocab_size),
     )
-    return LoadedModel(info, FakeOpenSet(tokenizer.vocab_size))
 
 
 def fake_classifier(name: str = "classifier", version: int = 1, tokenizer: Tokenizer = CHARACTERS) -> LoadedModel:
-    info = ModelInfo(
+    return LoadedModel(
         name=name,
         version=version,
         task="sentiment",
@@ -72,8 +72,8 @@ def fake_classifier(name: str = "classifier", version: int = 1, tokenizer: Token
         backend="fake",
         metrics={"accuracy": 0.9},
         bundle_sha256=f"{name}/{version}",
+        opened=FakeOpenSet(tokenizer.vocab_size),
     )
-    return LoadedModel(info, FakeOpenSet(tokenizer.vocab_size))
 
 
 def fake_set(model: LoadedModel) -> FakeOpenSet:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from server.endpoint import LoadedModel
 from server.engine.engine import AnyEngine
-from server.model import LoadedModel
 from tests.server.running import Running, fake_classifier, fake_model, fake_set, fake_translator, running
 
 ASKED: dict[str, dict[str, Any]] = {
@@ -26,7 +26,7 @@ def _runner(model: LoadedModel) -> Any:
     """What makes the model's calls."""
     graphs = fake_set(model)
     runners = {"generation": graphs.step_runner, "translation": graphs.attention_runner}
-    return runners.get(model.info.task, graphs.sequence_runner)
+    return runners.get(model.task, graphs.sequence_runner)
 
 
 @pytest.fixture

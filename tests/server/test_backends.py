@@ -55,7 +55,7 @@ def gpu(store: Path) -> Iterator[FakeGpu]:
 def loaded(store: Path, *models: str, **settings: Any) -> list[tuple[str, str]]:
     limits: dict[str, Any] = {"max_rows": ROWS, "max_source_tokens": 64, "max_sentiment_tokens": 64}
     found = load_models(Settings(**{"store": store, "models": models or ("writer",), **limits, **settings}), BY_NAME)
-    return [(model.info.backend, model.info.precision) for model in found]
+    return [(model.backend, model.precision) for model in found]
 
 
 def missing(name: str) -> pytest.MarkDecorator:

@@ -18,8 +18,8 @@ from runtime.device import VARIABLE, cache_folder
 from runtime.opening import CPU, open_set
 from runtime.padding import padded
 from runtime.runner import Array
+from server.endpoint import LoadedModel
 from server.loading import load_models
-from server.model import LoadedModel
 from server.settings import Settings
 from server.tasks import BY_NAME
 from tests.server.running import running
@@ -50,13 +50,13 @@ def test_a_model_is_measured_at_its_first_load_and_loaded_the_same_way_after_tha
     first = loaded(bundle)
     assert "graph sets measured" in capsys.readouterr().out
     (choice,) = read_choices(bundle)
-    assert first.info.graph_sets == choice.set_of_graphs(bundle.task)
+    assert first.graph_sets == choice.set_of_graphs(bundle.task)
     monkeypatch.setattr(measuring, "measure", lambda *_, **__: pytest.fail("measured again"))
     for _ in range(2):
-        assert loaded(bundle).info.graph_sets == first.info.graph_sets
+        assert loaded(bundle).graph_sets == first.graph_sets
     for other in MIXED:
         record(bundle, other)
-        assert loaded(bundle).info.precision == other.precision
+        assert loaded(bundle).precision == other.precision
 
 
 def test_a_damaged_record_is_replaced_and_a_set_that_is_asked_for_is_not_measured(
@@ -70,9 +70,9 @@ def test_a_damaged_record_is_replaced_and_a_set_that_is_asked_for_is_not_measure
     record(bundle, MIXED[0])
     monkeypatch.setattr(measuring, "measure", lambda *_, **__: pytest.fail("measured"))
     for name in ("int8", "fp32"):
-        assert loaded(bundle, set=name).info.precision == name
+        assert loaded(bundle, set=name).precision == name
     path.unlink()
-    assert loaded(bundle, set="int8").info.graph_sets == dict.fromkeys(("encode", "step", "decode"), "int8")
+    assert loaded(bundle, set="int8").graph_sets == dict.fromkeys(("encode", "step", "decode"), "int8")
     assert not path.exists()
 
 
@@ -81,7 +81,7 @@ def test_where_a_choice_cannot_be_kept_none_is_made(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
-    assert loaded(bundle).info.precision == "int8"
+    assert loaded(bundle).precision == "int8"
     assert "RNNSERVE_CACHE" in capsys.readouterr().out
 
 
@@ -135,5 +135,5 @@ def test_of_several_sets_one_that_computes_otherwise_here_gives_way(
     manifest = json.loads(path.read_bytes())
     manifest["golden"]["logits"] = [-x for x in manifest["golden"]["logits"]]
     path.write_bytes(as_json(sealed(manifest)))
-    assert loaded(bundle).info.precision == "int8"
+    assert loaded(bundle).precision == "int8"
     assert "golden" in capsys.readouterr().out

@@ -34,7 +34,7 @@ def store(built_bundle: BuiltBundle, tmp_path: Path) -> Path:
 
 
 def loaded(store: Path, **settings: Any) -> list[tuple[str, str]]:
-    return [(model.id, model.info.precision) for model in load_models(Settings(store=store, **settings), BY_NAME)]
+    return [(model.id, model.precision) for model in load_models(Settings(store=store, **settings), BY_NAME)]
 
 
 def damage_golden(store: Path, graph_set: str) -> None:

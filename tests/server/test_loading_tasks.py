@@ -45,14 +45,14 @@ def damage_golden(store: Path, model: str, graph_set: str) -> None:
 
 def test_models_of_all_tasks_are_loaded_with_what_belongs_to_them(store: Path) -> None:
     classifier, translator = load_models(Settings(store=store), BY_NAME)
-    assert (classifier.id, classifier.info.precision, len(classifier.info.labels)) == ("sentiment/1", "int8", 2)
-    assert (translator.id, translator.info.languages) == ("translation/1", Languages(source="en", target="zh"))
+    assert (classifier.id, classifier.precision, len(classifier.labels)) == ("sentiment/1", "int8", 2)
+    assert (translator.id, translator.languages) == ("translation/1", Languages(source="en", target="zh"))
 
 
 @pytest.mark.parametrize("model", ["translation", "sentiment"])
 def test_an_int8_set_that_computes_otherwise_here_gives_way_to_fp32(store: Path, model: str) -> None:
     damage_golden(store, model, "int8")
-    assert [item.info.precision for item in load_models(Settings(store=store, models=(model,)), BY_NAME)] == ["fp32"]
+    assert [item.precision for item in load_models(Settings(store=store, models=(model,)), BY_NAME)] == ["fp32"]
     damage_golden(store, model, "fp32")
     with pytest.raises(RunnerError, match="golden"):
         load_models(Settings(store=store, models=(model,)), BY_NAME)

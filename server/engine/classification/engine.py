@@ -111,16 +111,13 @@ class ClassificationEngine:
         """Take no more requests, and fail those that are here."""
         with self._work:
             self._end = self._end or error
+            failing = [text for texts in self._running.values() for text in texts]
             while texts := self._scheduler.next_call():
-                self._post_error(texts, error)
-            for texts in self._running.values():
-                self._post_error(texts, error)
+                failing += texts
+            for text in failing:
+                self._senders[0].post(text.request.outputs, error)
+            self._senders[0].flush()
             self._work.notify_all()
-
-    def _post_error(self, texts: list[Text], error: ApiError) -> None:
-        for text in texts:
-            self._senders[0].post(text.request.outputs, error)
-        self._senders[0].flush()
 
     def _run(self, number: int, sender: OutputSender) -> None:
         only_short = number == self._num_lanes

@@ -123,7 +123,7 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
         else:
             del self._nodes[prompt]
 
-    def _decode(self, batch: GenerationBatch, num_steps: int) -> int:
+    def _run_batch(self, batch: GenerationBatch, num_steps: int) -> int:
         window = batch.run(num_steps)
         for prompt, num_read, state in window.chunk_states:
             self._keep(prompt, num_read, state)

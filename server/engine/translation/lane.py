@@ -61,7 +61,7 @@ class TranslationLane(Lane[Source, TranslationBatch[Any]]):
             chunk.item.encoded = Encoded(memory, outputs["state"][row].copy())
         return ids.size
 
-    def _decode(self, batch: TranslationBatch[Any], num_steps: int) -> int:
+    def _run_batch(self, batch: TranslationBatch[Any], num_steps: int) -> int:
         window = batch.run(num_steps)
         for row in window.broken:
             self._fail(row.item, NOT_FINITE_MESSAGE)

@@ -50,7 +50,7 @@ def test_what_was_measured_is_recorded_and_the_server_takes_it(built_bundle: Bui
         ),
         BY_NAME,
     )
-    assert (model.info.backend, model.info.precision) == (found.choice.backend, found.choice.precision)
+    assert (model.backend, model.precision) == (found.choice.backend, found.choice.precision)
 
 
 def test_a_picture_is_drawn(built_bundle: Built, tmp_path: Path) -> None:

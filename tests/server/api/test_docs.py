@@ -5,7 +5,7 @@ from html import unescape
 from server.api.generate import GenerateRequest
 from server.api.sentiment import SentimentRequest
 from server.api.translate import TranslateRequest
-from server.api.validation import request_from
+from server.http.body import request_from
 from tests.server.running import Running, running
 
 

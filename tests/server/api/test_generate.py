@@ -321,7 +321,7 @@ def test_more_requests_than_permits_are_429_with_retry_after_and_permits_come_ba
 
 def test_an_engine_failure_before_the_first_event_is_a_status() -> None:
     with running() as server:
-        server.sequences.fails_at = server.models["fake/1"].info.tokenizer.encode("z")[0]
+        server.sequences.fails_at = server.models["fake/1"].tokenizer.encode("z")[0]
         for stream in (False, True):
             answer = server.client.post("/v1/generate", json={"prompt": "za", "stream": stream})
             assert answer.status_code == 500

@@ -8,8 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.errors import BundleCorruptError
 from server.api.generate import GenerateRequest
+from server.endpoint import LoadedModel
 from server.engine.generation.scheduler import GenerationScheduler
-from server.model import LoadedModel
 from server.settings import Settings
 from tests.server.running import Running, fake_classifier, fake_model, fake_translator, running
 
@@ -114,6 +114,8 @@ def test_metrics_count_what_happened() -> None:
         assert value("rnnserve_rows_waiting", model="fake/1") == 0
         assert value("rnnserve_prompt_tokens_total", model="fake/1") == 6
         assert value("rnnserve_generated_tokens_total", model="fake/1") == 8
+        assert value("rnnserve_prefilled_tokens_total", model="fake/1") > 0
+        assert value("rnnserve_row_steps_total", model="fake/1") == 8
         assert value("rnnserve_batch_size_count", model="fake/1") == 4
         assert value("rnnserve_batch_size_sum", model="fake/1") == 8
         assert value("rnnserve_step_duration_seconds_bucket", model="fake/1", le="+Inf") == 4
@@ -130,7 +132,7 @@ def test_all_tasks_are_counted_in_the_same_families() -> None:
         assert value("rnnserve_requests_total", model="classifier/1", status="200") == 1
         assert value("rnnserve_prompt_tokens_total", model="translator/1") == 6
         assert value("rnnserve_prompt_tokens_total", model="classifier/1") == 6
-        assert value("rnnserve_generated_tokens_total", model="translator/1") == value(
+        assert value("rnnserve_row_steps_total", model="translator/1") == value(
             "rnnserve_batch_size_sum", model="translator/1"
         )
         assert value("rnnserve_prefill_duration_seconds_count", model="translator/1") >= 1
@@ -154,6 +156,18 @@ def test_models_of_every_task_are_listed_with_what_belongs_to_it() -> None:
     assert (cards["translator"]["precision"], cards["translator"]["metrics"]) == ("int8", {"bleu": 20.5})
     assert not {"languages", "labels"} & set(cards["lm"])
     assert "labels" not in cards["translator"]
+
+
+def test_evictions_of_the_prefix_cache_are_counted() -> None:
+    with running(prefix_cache_bytes=3000) as server:
+        for letter in "abcdefgh":
+            server.generate(prompt=letter * 100, max_tokens=1)
+        value = metrics_of(server)
+        gauges = server.service.registry.models[0].engine.gauges
+        assert 0 < value("rnnserve_state_cache_bytes", model="fake/1") == gauges.cache_bytes <= 3000
+        assert 0 < value("rnnserve_state_cache_evictions_total", model="fake/1") == gauges.cache_evictions
+        assert value("rnnserve_state_cache_queries_total", model="fake/1") == 8 * 99
+        assert value("rnnserve_state_cache_hits_total", model="fake/1") == 0
 
 
 def test_two_apps_in_one_process_count_apart() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.api.sentiment import SentimentAnswer
-from server.model import LoadedModel
+from server.endpoint import LoadedModel
 from tests.server.fake_runner import FakeSequenceRunner
 from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, fake_set, running
 

@@ -55,7 +55,7 @@ def look(server: Running, session: str) -> dict[str, Any]:
 
 
 def point(server: Running, session: str) -> Point:
-    return server.service.sessions.find(session).held
+    return server.service.sessions.find(session).point
 
 
 def error(answer: httpx.Response, status: int) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def test_the_session_has_changed_and_is_free_before_the_answer_is_there(server: 
         with server.client.stream("POST", "/v1/generate", json=asked) as stream:
             next(line for line in stream.iter_lines() if "usage" in line)
             found = server.service.sessions.find(session)
-            assert (found.is_busy, len(found.held.tokens)) == (False, 5 * number)
+            assert (found.is_busy, len(found.point.tokens)) == (False, 5 * number)
 
 
 def test_a_session_takes_one_prompt_one_choice_and_its_own_model() -> None:
@@ -310,7 +310,7 @@ def test_a_call_that_fails_leaves_the_session_as_it_was(own: Running) -> None:
 
 def own_token(own: Running, text: str) -> int:
     (model,) = own.models.values()
-    (token,) = model.info.tokenizer.encode(text)
+    (token,) = model.tokenizer.encode(text)
     return token
 
 
@@ -428,7 +428,7 @@ def test_beyond_the_budget_the_one_unused_longest_goes_and_never_one_in_use() ->
         metrics = server.client.get("/metrics").text
         assert 'rnnserve_session_evictions_total{reason="number"} 1.0' in metrics
         assert "rnnserve_sessions 2.0" in metrics
-        assert f"rnnserve_session_bytes {float(server.service.sessions.store.num_bytes)}" in metrics
+        assert f"rnnserve_session_bytes {float(server.service.sessions.num_bytes)}" in metrics
 
 
 def test_sessions_are_written_at_the_end_and_read_at_the_next_start(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from tokenizers.models import WordPiece
 
 from models.tokenizer import Tokenizer
 from server.api.texts import num_unknown_of, read_texts
+from server.endpoint import Limit
 from server.errors import FieldError
-from server.task import Limit
 from tests.server.running import BYTES, CHARACTERS
 
 

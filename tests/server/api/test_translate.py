@@ -13,7 +13,7 @@ import pytest
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
 from server.api.translate import TranslateAnswer
-from server.model import LoadedModel
+from server.endpoint import LoadedModel
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, fake_translator, running
 

@@ -37,22 +37,19 @@ class History(Exception):  # noqa: N818 - it names the history in which an asser
 
 
 class Known(Protocol):
-    """What is known of a request before it is made; the same for each of its kind.
-
-    Attributes:
-        keys: of its rows in calls.
-        is_broken: whether it must fail because numbers are not finite.
-        num_items: prompts, sources or texts.
-    """
+    """What is known of a request before it is made; the same for each of its kind."""
 
     @property
-    def keys(self) -> frozenset[Key]: ...
+    def keys(self) -> frozenset[Key]:
+        """Of its rows in calls."""
 
     @property
-    def is_broken(self) -> bool: ...
+    def is_broken(self) -> bool:
+        """Whether it must fail because numbers are not finite."""
 
     @property
-    def num_items(self) -> int: ...
+    def num_items(self) -> int:
+        """Prompts, sources or texts."""
 
     def check(self, outputs: Sequence[Any]) -> bool:
         """Compare the first or all outputs, in the order in which they came, with what they must be; whether it is all.

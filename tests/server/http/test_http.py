@@ -124,10 +124,10 @@ def test_a_wrong_method_is_405_with_those_allowed(server: Running, method: str, 
 def test_a_bug_in_a_route_is_500_in_our_words_without_a_traceback(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken() -> bytes:
+    def broken(_: object) -> bytes:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(server.service.metrics, "text", broken)
+    monkeypatch.setattr("server.api.operations.generate_latest", broken)
     answer = server.client.get("/metrics")
     assert answer.status_code == 500
     assert answer.json()["error"]["type"] == "internal_error"

@@ -9,7 +9,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -25,7 +25,6 @@ from structlog.testing import capture_logs
 from models.decoding.detokenizer import TokenTexts
 from models.decoding.options import GenerationOptions
 from server.app import create_app
-from server.model import LoadedModel
 from server.settings import Settings
 from tests.server.engine.generation.harness import plain_run
 from tests.server.engine.lockstep import FAILURES, TIMEOUT, Gate, HeldSequences, HeldSteps
@@ -105,7 +104,7 @@ class SessionsMachine(RuleBasedStateMachine):
         graphs = FakeOpenSet(CHARACTERS.vocab_size)
         graphs.step_runner = HeldSteps(self.gate, 256, CHARACTERS.vocab_size)
         graphs.sequence_runner = HeldSequences(self.gate, CHARACTERS.vocab_size)
-        model = LoadedModel(fake_model().info, graphs)
+        model = replace(fake_model(), opened=graphs)
         own = Settings(
             session_key="sixteen letters!",
             admin_key=ADMIN,

@@ -73,7 +73,7 @@ async def cut_off(call: object, seconds: float) -> httpx.Response | None:
 
 
 def family_of(server: Running, session: str) -> str:
-    held = {item.id: item.held for item in server.service.sessions.all()}.get(session)
+    held = {item.id: item.point for item in server.service.sessions.all()}.get(session)
     return CHARACTERS.decode(held.tokens[:1].tolist()) if held is not None and len(held.tokens) else "a"
 
 
@@ -99,12 +99,12 @@ def test_no_session_sees_anothers_tokens_and_each_row_is_that_of_its_tokens() ->
         assert len(sessions) > 3
         for item in sessions:
             assert not item.is_busy
-            point = item.held
+            point = item.point
             (letter,) = set(CHARACTERS.decode(point.tokens[:10].tolist()))
             assert letter in FAMILIES
             for mark in (*point.marks, point.nearest(len(point.tokens))):
                 assert mark.row.tobytes() == row_after(point.tokens[: mark.num_read + 1]).tobytes()
-        assert server.service.sessions.store.num_bytes == sum(item.held.num_bytes for item in sessions)
+        assert server.service.sessions.num_bytes == sum(item.point.num_bytes for item in sessions)
         (served,) = server.service.registry.models
         server.until(lambda: served.engine.gauges.num_running == served.engine.gauges.num_waiting == 0)
         assert served.limiter.num_taken == 0

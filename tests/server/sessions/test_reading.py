@@ -1,34 +1,27 @@
 """Conversations through the engine, token by token beside the plain answers: where each call leaves the session."""
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from models.decoding.options import GenerationOptions
-from server.endpoint import Endpoint
 from server.engine.generation.request import Generation
-from server.sessions.point import Point
-from server.sessions.reading import point_after, reading, state_of
+from server.sessions.point import Mark, Point, point_after, reading, state_of
 from tests.server.engine.generation.harness import END, TEXTS, VOCAB_SIZE, Rig, answer, continuation_of, plainly, rig
 from tests.server.engine.generation.test_engine import same, some_options, some_prompt
 from tests.server.fake_runner import STATE_WIDTH, fake_next_state
 
-
-def served(rig: Rig) -> Endpoint:
-    """As much of a endpoint as reading needs."""
-    info = SimpleNamespace(state_width=STATE_WIDTH)
-    return cast("Endpoint", SimpleNamespace(engine=rig.engine, token_texts=TEXTS, info=info))
+NOTHING = Mark(0, np.zeros(STATE_WIDTH, np.float32))
 
 
 async def state_read(rig: Rig, generation: Generation) -> NDArray[np.float32]:
     """The state that the engine finds for what `reading` made."""
     rig.engine.submit(generation)
     await generation.outputs.get()
-    return state_of(served(rig), generation)
+    return state_of(generation, Point.beginning(STATE_WIDTH))
 
 
 def row_after(tokens: NDArray[Any]) -> NDArray[np.float32]:
@@ -88,7 +81,7 @@ def test_reading_gives_the_state_before_the_last_token_from_any_state_on_the_way
             for end in (1, 2, 32, 33, 34, 65, 100, 100):
                 for begin in sorted({0, end // 2, end - 1} - {end}):
                     known = row_after(tokens[: begin + 1])
-                    row = await state_read(where, reading(served(where), tokens[:end], known, begin))
+                    row = await state_read(where, reading(TEXTS, tokens[:end], Mark(begin, known)))
                     assert row.tobytes() == row_after(tokens[:end]).tobytes(), (end, begin)
 
     asyncio.run(main())
@@ -99,10 +92,10 @@ def test_what_was_read_from_the_middle_is_not_taken_for_the_beginning_of_another
         async with rig() as where:
             tokens = np.arange(1, 101) % (VOCAB_SIZE - 1) + 1
             wrong = np.ones(STATE_WIDTH, np.float32)  # not the state of these tokens: it shows who takes it
-            await state_read(where, reading(served(where), tokens, wrong, 40))
-            row = await state_read(where, reading(served(where), tokens))
+            await state_read(where, reading(TEXTS, tokens, Mark(40, wrong)))
+            row = await state_read(where, reading(TEXTS, tokens, NOTHING))
             assert row.tobytes() == row_after(tokens).tobytes()
-            again = reading(served(where), tokens, wrong, 40)
+            again = reading(TEXTS, tokens, Mark(40, wrong))
             assert (await state_read(where, again)).tobytes() != row.tobytes()
 
     asyncio.run(main())

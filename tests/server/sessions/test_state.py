@@ -9,15 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.endpoint import LoadedModel
 from server.errors import SessionConflictError, SessionStateError
 from server.sessions.point import Point
-from server.sessions.signing import signed
-from server.sessions.state import Reader, bytes_from_point, point_from_bytes
+from server.sessions.state import bytes_from_point, point_from_bytes, signed
+from tests.server.running import fake_model
 
 KEY = b"a secret of ours"
-READER = Reader(model="lm/2", bundle="ab" * 32, set="fp32", state_width=4, vocab_size=50, max_tokens=100)
-POINT = Point(np.array([3, 0, 49], np.int32), np.array([0.5, -1e-30, 3e38, -0.0], np.float32))
-CONTENT = bytes_from_point(POINT, READER, KEY)
+MODEL = replace(fake_model("lm", 2), bundle_sha256="ab" * 32, state_width=4)
+LAST = MODEL.tokenizer.vocab_size - 1
+MAX_TOKENS = 100
+POINT = Point(np.array([3, 0, LAST], np.int32), np.array([0.5, -1e-30, 3e38, -0.0], np.float32))
+CONTENT = bytes_from_point(POINT, MODEL, KEY)
 
 
 def state(**changes: Any) -> bytes:
@@ -27,22 +30,22 @@ def state(**changes: Any) -> bytes:
     return signed(msgpack.packb(payload), KEY, "session state")
 
 
-def refusal(content: bytes, *readers: Reader, key: bytes = KEY) -> str:
+def refusal(content: bytes, *models: LoadedModel, key: bytes = KEY) -> str:
     with pytest.raises(SessionStateError) as caught:
-        point_from_bytes(content, list(readers) or [READER], key)
+        point_from_bytes(content, list(models) or [MODEL], MAX_TOKENS, key)
     assert caught.value.status == 422
     return caught.value.message
 
 
 def test_it_comes_back_bit_by_bit() -> None:
-    other = replace(READER, model="other/1", bundle="cd" * 32)
-    reader, point = point_from_bytes(CONTENT, [other, READER], KEY)
-    assert reader is READER
+    other = replace(MODEL, name="other", bundle_sha256="cd" * 32)
+    model, point = point_from_bytes(CONTENT, [other, MODEL], MAX_TOKENS, KEY)
+    assert model is MODEL
     assert point.tokens.tobytes() == POINT.tokens.tobytes()
     assert point.row.tobytes() == POINT.row.tobytes()
     assert [str(array.dtype) for array in (point.tokens, point.row)] == ["int32", "float32"]
-    empty = bytes_from_point(Point.beginning(4), READER, KEY)
-    assert point_from_bytes(empty, [READER], KEY)[1].num_read == 0
+    empty = bytes_from_point(Point.beginning(4), MODEL, KEY)
+    assert point_from_bytes(empty, [MODEL], MAX_TOKENS, KEY)[1].num_read == 0
 
 
 def test_every_flipped_bit_and_every_cut_is_refused_before_anything_is_parsed() -> None:
@@ -62,10 +65,10 @@ def test_another_key_or_another_purpose_is_refused() -> None:
 
 def test_another_bundle_and_another_set_are_conflicts_that_name_both() -> None:
     with pytest.raises(SessionConflictError, match=r"bundle 'abababababab'.*lm/3 \(cdcdcdcdcdcd\)") as caught:
-        point_from_bytes(CONTENT, [replace(READER, model="lm/3", bundle="cd" * 32)], KEY)
+        point_from_bytes(CONTENT, [replace(MODEL, version=3, bundle_sha256="cd" * 32)], MAX_TOKENS, KEY)
     assert (caught.value.status, caught.value.code) == (409, "session_other_bundle")
     with pytest.raises(SessionConflictError, match=r"graph set fp32; lm/2 runs int8 .*RNNSERVE_SET=fp32") as caught:
-        point_from_bytes(CONTENT, [replace(READER, set="int8")], KEY)
+        point_from_bytes(CONTENT, [replace(MODEL, precision="int8")], MAX_TOKENS, KEY)
     assert (caught.value.status, caught.value.code) == (409, "session_other_set")
 
 
@@ -81,8 +84,8 @@ def test_another_bundle_and_another_set_are_conflicts_that_name_both() -> None:
         ({"row": np.array([0, 0, np.inf, 0], "<f4").tobytes()}, "not finite"),
         ({"row": [0.0] * 4}, "'row': Input should be a valid bytes"),
         ({"row": None}, "'row': Field required"),
-        ({"tokens": np.array([0, 50, 0], "<i4").tobytes()}, "lm/2 has the ids 0 to 49"),
-        ({"tokens": np.array([0, -1, 0], "<i4").tobytes()}, "lm/2 has the ids 0 to 49"),
+        ({"tokens": np.array([0, LAST + 1, 0], "<i4").tobytes()}, f"lm/2 has the ids 0 to {LAST}"),
+        ({"tokens": np.array([0, -1, 0], "<i4").tobytes()}, f"lm/2 has the ids 0 to {LAST}"),
         ({"tokens": b"\0" * 11}, "tokens: 11 bytes; position 3"),
         ({"position": 2}, "tokens: 12 bytes; position 2"),
         ({"position": -1}, "'position': Input should be greater than or equal to 0"),

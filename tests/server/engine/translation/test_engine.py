@@ -241,7 +241,10 @@ def test_stopping_waits_no_longer_than_told_for_a_call_that_never_returns() -> N
     async def main() -> None:
         async with rig(num_lanes=2) as running:
             running.opened.hold()
-            stuck = running.submit([1], [2], beam_size=1)
+            stuck = running.submit([1], beam_size=1)
+            running.submit([2], beam_size=1)
+            while not stuck.times.began:
+                await asyncio.sleep(0.001)
             started = time.monotonic()
             assert not await asyncio.to_thread(running.engine.stop, 0.2)
             assert time.monotonic() - started < 5
