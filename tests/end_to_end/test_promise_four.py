@@ -152,7 +152,7 @@ def test_mixed_requests_are_answered_the_same_alone_and_all_at_once(
     for bundle in (*generation, *others):
         copied(bundle, tmp_path / "store")
     models = Models([bundle.id for bundle in generation], [others[0].id], [others[1].id])
-    answers = compare(tmp_path / "store", models, SOME_SETTINGS, (120, 30), tmp_path)
+    answers = compare(tmp_path / "store", models, SOME_SETTINGS, (100, 30), tmp_path)
     assert not any(map(is_error, itertools.chain(*answers)))
 
 
@@ -172,7 +172,7 @@ def test_rows_beside_others_whose_numbers_are_not_finite_are_answered_as_alone(
     broken_store: tuple[Path, Models], tmp_path: Path
 ) -> None:
     """And those others fail, alone and together."""
-    answers = compare(*broken_store, SOME_SETTINGS[:2], (90, 20), tmp_path)
+    answers = compare(*broken_store, SOME_SETTINGS[:2], (60, 20), tmp_path)
     num_errors = sum(any(map(is_error, essences)) for essences in answers)
     assert len(answers) // 10 < num_errors < len(answers) * 4 // 5
 
