@@ -49,3 +49,15 @@ def built_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ca
         return Bundle(store / name / "1")
 
     return build
+
+
+_SLOW_FIRST = ("tests/training/test_resume", "tests/training/test_devices", "tests/end_to_end", "tests/training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first, so that no worker is left with one at the end."""
+
+    def place(item: pytest.Item) -> int:
+        return next((i for i, prefix in enumerate(_SLOW_FIRST) if item.nodeid.startswith(prefix)), len(_SLOW_FIRST))
+
+    items.sort(key=place)

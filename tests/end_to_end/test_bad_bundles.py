@@ -6,8 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from models.bundle import Bundle
 from models.cells import CellKind
+from runtime.device import VARIABLE
 from tests.end_to_end.real_server import real_server
 
 Built = Callable[[CellKind], Bundle]
@@ -45,7 +48,10 @@ def test_a_damaged_model_is_named_and_the_others_are_served(built_bundle: Built,
     assert "weights.safetensors" in (tmp_path / "log").read_text()
 
 
-def test_a_truncated_graph_is_named_and_the_other_set_is_served(built_bundle: Built, tmp_path: Path) -> None:
+def test_a_truncated_graph_is_named_and_the_other_set_is_served(
+    built_bundle: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))  # nothing was measured of the undamaged model
     store = damaged_store(built_bundle, tmp_path / "store", "onnx/int8/step.onnx", truncated)
     with real_server(store, log=tmp_path / "log") as server:
         listed = {entry["id"]: entry["precision"] for entry in server.client.get("/v1/models").json()["data"]}

@@ -1,5 +1,6 @@
 """The record of what was measured: read as written, and left out where it does not fit the bundle."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ BOTH = {CPU: ["int8", "fp32"]}
 
 
 @pytest.fixture
-def bundle(built_bundle: Built) -> Bundle:
-    return built_bundle("gru", "translation")
+def bundle(built_bundle: Built, tmp_path: Path) -> Bundle:
+    """With its sets for a CPU alone."""
+    folder = tmp_path / "store" / "translator" / "1"
+    shutil.copytree(built_bundle("gru", "translation").path, folder, ignore=shutil.ignore_patterns("gpu-*"))
+    return Bundle(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Backends by name."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from models.bundle import Bundle
 from models.errors import BundleNotFoundError, ConfigError
 from models.graph_set import SETS as ALL_SETS
 from runtime.opening import BACKENDS, CPU, CUDA, SETS, open_set, why_unavailable
+from tests.tiny_models import tiny_bundle
 
 Built = Callable[..., Bundle]
 
@@ -31,8 +33,8 @@ def test_the_cpu_opens_the_graphs_that_are_served(built_bundle: Built, task: str
         assert opened.attention_steps(4).capacity == 4
 
 
-def test_a_set_that_a_backend_does_not_run_is_refused_with_those_that_do(built_bundle: Built) -> None:
-    bundle = built_bundle("gru")
+def test_a_set_that_a_backend_does_not_run_is_refused_with_those_that_do(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
     for backend, name in ((CPU, "gpu-fp16"), (CUDA, "int8"), ("abacus", "fp32"), (CPU, "fp8")):
         with pytest.raises(
             ConfigError, match=rf"Backend '{backend}' does not run graph set '{name}'\. .* tensorrt runs"

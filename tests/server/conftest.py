@@ -1,7 +1,9 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from runtime.device import VARIABLE
 from tests.server.running import Running, running
 
 
@@ -13,6 +15,7 @@ def server() -> Iterator[Running]:
 
 
 @pytest.fixture
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+def unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Models are loaded as on a machine where nothing was measured: int8 before fp32."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr("server.loading.cpu_choice", lambda *_: None)

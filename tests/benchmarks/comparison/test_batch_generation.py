@@ -32,7 +32,8 @@ def test_a_static_batch_gives_the_texts_that_our_server_gives(
     bundle = built_bundle("lstm")
     requests = mixed_requests(24, (0.0, 1.0))
     generator = BatchGenerator.open(bundle.path.parent.parent, bundle.record.name, len(requests))
-    with real_server(bundle.path.parent.parent, "--models", bundle.record.name, log=tmp_path / "log") as server:
+    arguments = ("--models", bundle.record.name, "--set", "int8")  # the set that the generator opens
+    with real_server(bundle.path.parent.parent, *arguments, log=tmp_path / "log") as server:
         bodies = [server.client.post("/v1/generate", json=request._asdict()).json() for request in requests]
     expected = [(body["choices"][0]["text"], body["usage"]["completion_tokens"]) for body in bodies]
     assert generator.answers(requests) == expected
