@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     """Source tokens, padding counted, that are encoded in one call."""
     encode_share: Share = 0.5
     """Share of a lane's time for calls that encode sources while rows are being decoded."""
-    classify_tokens: Annotated[int, Field(ge=16)] = 16384
+    classify_tokens: Annotated[int, Field(ge=16)] = 8192
     """Tokens, padding counted, that are classified in one call."""
     long_tokens: Annotated[int, Field(ge=16)] = 2048
     """Tokens, padding counted, from which a call that classifies is long: while all lanes make such calls, one more
