@@ -31,7 +31,7 @@ def test_one_that_fails_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("RNNSERVE_DATA", raising=False)
-    assert main(["quality", "quality"]) == 1
+    assert main(["quality", "quality"]) == 1  # two, in processes of their own
     printed = capfd.readouterr().err
     assert printed.count("RNNSERVE_DATA is not set") == 2
     assert "failed: quality, quality" in printed

@@ -77,7 +77,9 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
             assert other[figure] == pytest.approx(one[figure], abs=1e-4)
 
 
-@pytest.mark.parametrize("task", ["generation", "translation", "sentiment, pre-trained"])
+@pytest.mark.parametrize(
+    "task", ["generation", "translation", pytest.param("sentiment, pre-trained", marks=pytest.mark.slow)]
+)
 def test_bfloat16_trains_and_resumes_to_the_same_bits(
     task: str, make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,9 @@ def assert_same(one: Any, other: Any, where: str = "checkpoint") -> None:
         assert one == other, where
 
 
-@pytest.mark.parametrize("task", ["generation", "translation", "sentiment", "sentiment, pre-trained"])
+@pytest.mark.parametrize(
+    "task", ["generation", "translation", pytest.param("sentiment", marks=pytest.mark.slow), "sentiment, pre-trained"]
+)
 def test_a_run_killed_anywhere_ends_in_the_same_bits(task: str, tmp_path: Path) -> None:
     write_data(tmp_path)
     whole = write_recipe(tmp_path, task, run_dir=str(tmp_path / "whole"), store=str(tmp_path / "whole-store"))
