@@ -5,10 +5,9 @@ step of the recurrence costs STEP_ROWS rows' worth even without rows. So few tex
 the call is padding, and many are read in calls of like length.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
-
-import numpy as np
 
 from runtime.padding import padded_length
 
@@ -30,13 +29,19 @@ def length_bucket(items: Sequence[Item], length: Callable[[Item], int], max_toke
     """
     order = sorted(range(len(items)), key=lambda i: length(items[i]))  # stable: of equals the earlier comes first
     first = order.index(0)
-    lengths = np.array([padded_length(length(items[i])) for i in order])
-    totals = np.concatenate([[0], lengths.cumsum()])
-    lows, highs = np.arange(first + 1), np.arange(first, len(items))[:, None]
-    longest = lengths[first:, None]
-    num_items = highs - lows + 1
-    is_allowed = (num_items <= max_items) & (num_items * longest <= max_tokens)
-    is_allowed[0, first] = True
-    costs = longest * (STEP_ROWS + num_items) / (totals[highs + 1] - totals[lows])
-    high, low = np.unravel_index(np.where(is_allowed, costs, np.inf).argmin(), costs.shape)
-    return [items[i] for i in order[int(low) : first + int(high) + 1]]
+    lengths = [padded_length(length(items[i])) for i in order]
+    best, best_cost = (first, first), math.inf
+    total_high = 0  # tokens from the first to `high`
+    for high in range(first, len(items)):
+        total_high += lengths[high]
+        total = total_high
+        for low in range(first, -1, -1):
+            num_items = high - low + 1
+            if num_items > max_items or num_items * lengths[high] > max_tokens:
+                break
+            if low < first:
+                total += lengths[low]
+            cost = lengths[high] * (STEP_ROWS + num_items) / total
+            if cost < best_cost:
+                best, best_cost = (low, high), cost
+    return [items[i] for i in order[best[0] : best[1] + 1]]

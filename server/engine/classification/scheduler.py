@@ -16,7 +16,7 @@ from server.engine.classification.request import Text, TextBatch
 from server.engine.length_buckets import length_bucket
 
 ENOUGH = 12  # texts of a call that never waits
-_MOST_COMPARED = 256  # waiting texts that are compared for their length
+_MOST_COMPARED = 64  # waiting texts that are compared for their length
 
 
 class ClassificationScheduler:
