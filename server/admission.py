@@ -53,6 +53,7 @@ async def working(
     record.model = endpoint.id
     seconds = timeout_seconds(request, service.settings.request_timeout_ms)
     endpoint.limiter.take()
+    work: Work | None = None
     try:
         work = await prepare()
         endpoint.metrics.prompt_tokens.inc(record.prompt_tokens)
@@ -83,11 +84,12 @@ async def working(
         finally:
             timer.cancel()
             watching.cancel()
-            work.items.clear()  # they refer to it: it is freed at once, not by the garbage collector
         record.times = work.times
         endpoint.metrics.ended(record.started, work.times, record.completion_tokens)
     finally:
         endpoint.limiter.give_back(time.perf_counter() - record.started)
+        if work is not None:
+            work.items.clear()  # they refer to it: it is freed at once, not by the garbage collector
 
 
 def _late(seconds: float) -> DeadlineError:

@@ -94,8 +94,7 @@ def asks(characters: Sequence[str], seed: int) -> Iterator[Ask]:
 
 
 def _malformed(name: str, body: bytes, status: int, path: str = PATH, headers: Mapping[str, str] | None = None) -> Ask:
-    allowed = {status, 429} if path == PATH else {status}  # the permit comes before the body
-    return Ask("malformed", name, body, frozenset(allowed), path, headers or {})
+    return Ask("malformed", name, body, frozenset({status, 429}), path, headers or {})  # the permit comes first
 
 
 MALFORMED = (
