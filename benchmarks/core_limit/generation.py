@@ -17,8 +17,8 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.core_limit.bare import BoundLoop, Loop, bare_window, cheapest, core_seconds
-from benchmarks.core_limit.limit import Round, as_json, limit_table
-from benchmarks.core_limit.load import events_of, load, noop_seconds
+from benchmarks.core_limit.limit import as_json, limit_table
+from benchmarks.core_limit.load import Measured, events_of, load, noop_seconds
 from benchmarks.core_limit.noop import NoopServer
 from benchmarks.report import Report
 from benchmarks.serving.server import Server
@@ -44,7 +44,7 @@ def main(num_rounds: int = ROUNDS) -> Report:
     """Measure."""
     bundle = Bundle(Store(STORE).resolve(MODEL))
     with bare_loops(bundle) as bare, Server(STORE, [MODEL], {"RNNSERVE_SET": SET}) as server:
-        rounds: dict[str, list[tuple[BareTimes, Any, float]]] = {way: [] for way in LEAST}
+        rounds: dict[str, list[Measured]] = {way: [] for way in LEAST}
         for number_of_round in range(num_rounds):
             before = bare()
             for place, way in enumerate(LEAST):
@@ -58,28 +58,23 @@ def main(num_rounds: int = ROUNDS) -> Report:
                     h = noop_seconds(noop, NUM_CLIENTS, NOOP_SECONDS, next_request)
                 after = bare()
                 times = {name: (before[name] + after[name]) / 2 for name in before}
-                rounds[way].append((times, served, h))
+                rounds[way].append(Measured(times, served, h))
                 before = after
         check_nothing_was_known(server, bundle.id)
-    all_times = [times for times, _, _ in rounds["whole"]]
+    all_times = [each.bare for each in rounds["whole"]]
     answer_way = cheapest(
         [{name: value for name, value in each.items() if "advance" not in name} for each in all_times]
     )
     prompt_way = cheapest(all_times)
     found = {
         way: [
-            Round(
-                m=mean(record.output_tokens for record in served.records) * times[answer_way]
-                + mean(record.prompt_tokens for record in served.records) * times[prompt_way],
-                h=h,
-                c=served.client,
-                served=served.served,
-                server=served.server,
-                latencies=served.latencies,
+            each.as_round(
+                mean(record.output_tokens for record in each.served.records) * each.bare[answer_way]
+                + mean(record.prompt_tokens for record in each.served.records) * each.bare[prompt_way]
             )
-            for times, served, h in each
+            for each in measured
         ]
-        for way, each in rounds.items()
+        for way, measured in rounds.items()
     }
     results = {way: as_json(each) for way, each in found.items()}
     targets = [

@@ -2,9 +2,12 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.core_limit.bare import cheapest
+from benchmarks.core_limit.limit import Round
 from benchmarks.core_limit.noop import PATH, NoopServer
 from benchmarks.serving.client import connector
 from benchmarks.serving.loops import closed_loop, run
@@ -63,6 +66,31 @@ def load(server: Server | NoopServer, num_clients: int, seconds: float, next_req
         client_cpu / num_sent,
         {name: found[key] for name, key in names.items()},
     )
+
+
+class Measured(NamedTuple):
+    """One round of one workload, before it is known which bare way is cheapest.
+
+    Attributes:
+        bare: core-seconds of the runtime for a request, by way.
+        served: the server's load.
+        h: core-seconds of the endpoint that does nothing.
+    """
+
+    bare: dict[str, float]
+    served: Load
+    h: float
+
+    def as_round(self, m: float) -> Round:
+        """With the runtime's core-seconds for a request."""
+        load = self.served
+        return Round(m=m, h=self.h, c=load.client, served=load.served, server=load.server, latencies=load.latencies)
+
+
+def rounds_from(measured: Sequence[Measured]) -> list[Round]:
+    """The rounds of a workload, the bare way being the one that is cheapest over all of them."""
+    way = cheapest([each.bare for each in measured])
+    return [each.as_round(each.bare[way]) for each in measured]
 
 
 def noop_seconds(noop: NoopServer, num_clients: int, seconds: float, next_request: NextRequest) -> float:

@@ -10,17 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
+from rich.table import Table
 
-from benchmarks.core_limit.bare import Loop, cheapest, core_seconds
-from benchmarks.core_limit.limit import Round, as_json, limit_table
-from benchmarks.core_limit.load import Load, load, noop_seconds
+from benchmarks.core_limit.bare import Loop, core_seconds
+from benchmarks.core_limit.limit import as_json, limit_table
+from benchmarks.core_limit.load import Measured, load, noop_seconds, rounds_from
 from benchmarks.core_limit.noop import NoopServer
 from benchmarks.core_limit.texts import texts_of
 from benchmarks.report import Report
+from benchmarks.rounds import medians
 from benchmarks.serving.request import Count, Request
 from benchmarks.serving.server import Server
 from benchmarks.serving.w1 import STORE
-from benchmarks.targets import Target
+from benchmarks.targets import Target, number
 from models.bundle import Bundle
 from models.store import Store
 from runtime.onnxruntime.build import open_graph_set
@@ -43,7 +45,7 @@ def main(num_rounds: int = ROUNDS) -> Report:
     ids = {kind.name: [bundle.tokenizer.encode(text) for text in kind.texts] for kind in kinds}
     shortest = min(ids, key=lambda name: sum(map(len, ids[name])))
     least = {name: SHORT if name == shortest else LONG for name in ids}
-    rounds: dict[str, list[tuple[dict[str, float], Load, float]]] = {kind.name: [] for kind in kinds}
+    rounds: dict[str, list[Measured]] = {kind.name: [] for kind in kinds}
     with Server(STORE, [MODEL], {"RNNSERVE_SET": SET}) as server, NoopServer(_an_answer(bundle)) as noop:
         for _ in range(num_rounds):
             for kind in kinds:
@@ -53,26 +55,19 @@ def main(num_rounds: int = ROUNDS) -> Report:
 
                 bare = bare_seconds(session, ids[kind.name], BARE_SECONDS)
                 served = load(server, NUM_CLIENTS, SECONDS, next_request)
-                rounds[kind.name].append((bare, served, noop_seconds(noop, NUM_CLIENTS, NOOP_SECONDS, next_request)))
-    found: dict[str, list[Round]] = {}
-    for name, each in rounds.items():
-        way = cheapest([bare for bare, _, _ in each])
-        found[name] = [
-            Round(
-                m=bare[way],
-                h=h,
-                c=served.client,
-                served=served.served,
-                server=served.server,
-                latencies=served.latencies,
-            )
-            for bare, served, h in each
-        ]
+                h = noop_seconds(noop, NUM_CLIENTS, NOOP_SECONDS, next_request)
+                rounds[kind.name].append(Measured(bare, served, h))
+    found = {name: rounds_from(each) for name, each in rounds.items()}
     results = {name: as_json(each) for name, each in found.items()}
     targets = [Target(f"{name}: share of the core limit", ">=", least[name], results[name]["share"]) for name in found]
     origins = "; ".join(dict.fromkeys(kind.origin for kind in kinds))
     title = f"{MODEL} {SET}, {NUM_CLIENTS} clients, {origins}; median of {num_rounds} rounds"
-    return Report("sentiment", [limit_table(title, found, least)], results, targets)
+    by_way = {name: medians([each.bare for each in measured]) for name, measured in rounds.items()}
+    table = Table("bare classify, us of a core a text", *by_way, title="a loop a core", title_justify="left")
+    for way in next(iter(by_way.values())):
+        table.add_row(way, *(number(each[way] * 1e6) for each in by_way.values()))
+    result = {**results, "bare_seconds": by_way}
+    return Report("sentiment", [limit_table(title, found, least), table], result, targets)
 
 
 def bare_seconds(session: Any, texts: Sequence[Sequence[int]], seconds: float) -> dict[str, float]:

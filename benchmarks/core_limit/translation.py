@@ -16,10 +16,9 @@ from typing import Any
 
 import orjson
 
-from benchmarks.core_limit.bare import cheapest
 from benchmarks.core_limit.bare_translator import BareTranslator
-from benchmarks.core_limit.limit import Round, as_json, limit_table, num_cores
-from benchmarks.core_limit.load import Load, load, noop_seconds
+from benchmarks.core_limit.limit import as_json, limit_table, num_cores
+from benchmarks.core_limit.load import Measured, load, noop_seconds, rounds_from
 from benchmarks.core_limit.noop import NoopServer
 from benchmarks.core_limit.sources import sources_of
 from benchmarks.report import Report
@@ -48,7 +47,7 @@ def main(num_rounds: int = ROUNDS) -> Report:
     """Measure."""
     bundle = Bundle(Store(STORE).resolve(MODEL))
     sources = sources_of(bundle, NUM_SOURCES)
-    rounds: dict[str, list[tuple[dict[str, float], Load, float]]] = {search: [] for search in SEARCHES}
+    rounds: dict[str, list[Measured]] = {search: [] for search in SEARCHES}
     answer = _an_answer(bundle)
     with (
         Server(STORE, [MODEL], {"RNNSERVE_SET": SET}) as server,
@@ -65,21 +64,8 @@ def main(num_rounds: int = ROUNDS) -> Report:
                 bare = {f"{rows} rows": _on_every_core(pool, sources.texts, beam_size, rows) for rows in ROWS}
                 served = load(server, NUM_CLIENTS, SECONDS, next_request)
                 h = noop_seconds(noop, NUM_CLIENTS, NOOP_SECONDS, next_request)
-                rounds[search].append((bare, served, h))
-    found: dict[str, list[Round]] = {}
-    for search, each in rounds.items():
-        way = cheapest([bare for bare, _, _ in each])
-        found[search] = [
-            Round(
-                m=bare[way],
-                h=h,
-                c=served.client,
-                served=served.served,
-                server=served.server,
-                latencies=served.latencies,
-            )
-            for bare, served, h in each
-        ]
+                rounds[search].append(Measured(bare, served, h))
+    found = {search: rounds_from(each) for search, each in rounds.items()}
     results = {search: as_json(each) for search, each in found.items()}
     targets = [
         Target(f"{search}: share of the core limit", ">=", least, results[search]["share"])

@@ -35,10 +35,10 @@ ENDED_MESSAGE = "The engine has ended because of a bug; restart the server."
 STOPPED_MESSAGE = "The server is shutting down; send the request again."
 
 
-def give_way() -> None:
-    """Let the calling thread give way to the event loop's when both want a core: a request is read, and an event sent,
-    while lanes compute. With two busy models on two cores the loop was late by 16 ms instead of 42 (p99), and the lanes
-    made as many tokens. On Linux priorities are of threads; elsewhere nothing is done.
+def lower_priority() -> None:
+    """Lower the priority of the calling thread, so that the event loop is woken at once while lanes compute.
+
+    On Linux, where priorities are of threads; elsewhere a no-op. `python -m benchmarks event-loop` has what it brings.
     """
     if sys.platform == "linux":
         niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
@@ -160,7 +160,7 @@ class Lane(ABC, Generic[Item, BatchT]):
         """Run a window of a batch and handle what came of it; the steps made. Raises RunnerError."""
 
     def _run(self) -> None:
-        give_way()
+        lower_priority()
         error: ApiError = EngineError(ENDED_MESSAGE)
         try:
             is_idle = True

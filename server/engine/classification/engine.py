@@ -17,7 +17,14 @@ from runtime.runner import SequenceRunner
 from server.engine.classification.request import Text, TextBatch, TextResult
 from server.engine.classification.scheduler import ClassificationScheduler
 from server.engine.engine import Gauges
-from server.engine.lane import ENDED_MESSAGE, FAILED_MESSAGE, NOT_FINITE_MESSAGE, STOPPED_MESSAGE, Observer, give_way
+from server.engine.lane import (
+    ENDED_MESSAGE,
+    FAILED_MESSAGE,
+    NOT_FINITE_MESSAGE,
+    STOPPED_MESSAGE,
+    Observer,
+    lower_priority,
+)
 from server.engine.outputs import OutputSender
 from server.errors import ApiError, EngineError, UnavailableError
 
@@ -120,7 +127,7 @@ class ClassificationEngine:
             self._work.notify_all()
 
     def _run(self, number: int, sender: OutputSender) -> None:
-        give_way()
+        lower_priority()
         only_short = number == self._num_lanes
         try:
             runner = self._make_runner()

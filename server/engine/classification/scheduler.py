@@ -3,9 +3,10 @@
 When a lane is free, the next text in round-robin order of the requests goes, with those that make the cheapest call
 with it, up to a budget of padded tokens.
 
-While another lane makes a call that is about as short, a call of fewer texts than that waits: a call of one text takes
-almost as long as one of ten, so lanes that each took whatever has arrived would spend the cores on small calls. It
-waits for ENOUGH texts, for as many as the other call has, or for the end of that call.
+While another lane makes a call that is about as short, a call of fewer texts than that waits: most of what a small
+call costs it costs without texts (server.engine.length_buckets), so lanes that each took whatever has arrived would
+spend the cores on small calls. It waits for ENOUGH texts, for as many as the other call has, or for the end of that
+call.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,6 @@
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ import pytest
 from server.engine.classification.engine import ClassificationEngine
 from server.engine.classification.request import TextBatch
 from server.engine.classification.scheduler import ClassificationScheduler
+from server.engine.lane import NICENESS
 from server.errors import EngineError, UnavailableError
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import FakeSequenceRunner
@@ -207,5 +210,24 @@ def test_a_lane_that_ends_by_a_bug_fails_everyone_and_says_so() -> None:
                 running.submit([1])
             while running.engine.is_alive:
                 await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities are of threads on Linux alone")
+def test_lanes_have_a_lower_priority_than_the_event_loop() -> None:
+    def niceness_by_name() -> dict[str, int]:
+        return {
+            thread.name: os.getpriority(os.PRIO_PROCESS, thread.native_id)
+            for thread in threading.enumerate()
+            if thread.native_id is not None
+        }
+
+    async def main() -> None:
+        async with rig() as running:
+            await answer(running.submit([1, 2, 3]))
+            found = niceness_by_name()
+            own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            assert found["lane fake 0"] == min(19, own + NICENESS) > own
 
     asyncio.run(main())
