@@ -6,12 +6,14 @@ does not wait.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,9 +22,10 @@ import uvicorn
 
 from models.errors import ConfigError
 from server.app import create_app
+from server.endpoint import LoadedModel, ServerTask
 from server.loading import load_models
 from server.service import Loader, Service
-from server.settings import settings_from
+from server.settings import Settings, settings_from
 
 log = structlog.get_logger()
 
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
         print(f"python -m server: {error}", file=sys.stderr)
         return 2
     configure_logs()
-    app = create_app(settings, load)
+    app = create_app(settings, partial(_load_for_good, load))
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -83,6 +86,14 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
     log.info("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve(_Server(config), app.state.service, listening))
+
+
+def _load_for_good(load: Loader, settings: Settings, tasks: Mapping[str, ServerTask]) -> Sequence[LoadedModel]:
+    """Load, and let the garbage collector pass over what is there: it lives as long as the process."""
+    models = load(settings, tasks)
+    gc.collect()
+    gc.freeze()
+    return models
 
 
 async def _serve(server: _Server, service: Service, listening: socket.socket) -> int:

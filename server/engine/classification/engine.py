@@ -59,7 +59,9 @@ class ClassificationEngine:
         self._scheduler = scheduler
         self._num_lanes = num_lanes
         self._observer = observer
-        self._work = threading.Condition()  # guards the scheduler and the next two
+        self._lock = threading.Lock()  # guards the scheduler and the next two
+        self._work = threading.Condition(self._lock)  # lanes that take any call wait here
+        self._short_work = threading.Condition(self._lock)  # and here the one that takes short calls
         self._running: dict[int, list[Text]] = {}  # by lane
         self._end: ApiError | None = None  # why no more requests are taken
         self._senders: list[OutputSender] = []
@@ -68,7 +70,7 @@ class ClassificationEngine:
     @property
     def gauges(self) -> Gauges:
         """How it is now."""
-        with self._work:
+        with self._lock:
             return Gauges(sum(map(len, self._running.values())), self._scheduler.num_waiting)
 
     @property
@@ -93,16 +95,19 @@ class ClassificationEngine:
             UnavailableError: the engine has been stopped.
             EngineError: a lane has ended by itself.
         """
-        with self._work:
+        with self._lock:
             if self._end is not None:
                 raise self._end.with_traceback(None)
             for text in request.items:
                 self._scheduler.add(text)
-            self._work.notify_all()
+            if self._are_all_long():
+                self._short_work.notify()
+            elif any(self._scheduler.may_go(text, self._running.values()) for text in request.items):
+                self._work.notify(len(request.items))
 
     def cancel(self, request: TextBatch) -> None:
         """Drop what waits of a request."""
-        with self._work:
+        with self._lock:
             for text in request.items:
                 self._scheduler.cancel(text)
 
@@ -116,7 +121,7 @@ class ClassificationEngine:
 
     def _fail_all(self, error: ApiError) -> None:
         """Take no more requests, and fail those that are here."""
-        with self._work:
+        with self._lock:
             self._end = self._end or error
             failing = [text for texts in self._running.values() for text in texts]
             while texts := self._scheduler.next_call():
@@ -125,6 +130,7 @@ class ClassificationEngine:
                 self._senders[0].post(text.request.outputs, error)
             self._senders[0].flush()
             self._work.notify_all()
+            self._short_work.notify()
 
     def _run(self, number: int, sender: OutputSender) -> None:
         lower_priority()
@@ -148,23 +154,26 @@ class ClassificationEngine:
             for text in texts:
                 sender.post(text.request.outputs, EngineError(FAILED_MESSAGE))
         finally:
-            with self._work:
+            with self._lock:
                 self._running.pop(number, None)
-                self._work.notify_all()  # a call may have waited for the end of this one
+                if only_short:
+                    self._work.notify()  # a call may have waited for the end of this one
         return bool(texts)
 
     def _next_call(self, number: int, *, only_short: bool) -> list[Text]:
         """The texts of a lane's next call; waits for them. Empty when the engine has been stopped."""
-        with self._work:
+        with self._lock:
             while self._end is None:
                 if not only_short or self._are_all_long():
                     texts = self._scheduler.next_call(self._running.values(), only_short=only_short)
                     if texts:
                         self._running[number] = texts
-                        if not only_short and self._are_all_long():
-                            self._work.notify_all()
+                        if self._are_all_long():
+                            self._short_work.notify()
+                        if self._scheduler.num_waiting:
+                            self._work.notify()  # what is left may go, now that a call has ended
                         return texts
-                self._work.wait()
+                (self._short_work if only_short else self._work).wait()
         return []
 
     def _are_all_long(self) -> bool:

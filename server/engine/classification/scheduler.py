@@ -78,6 +78,10 @@ class ClassificationScheduler:
                 self._waiting[text.request] = self._waiting.pop(text.request)
         return chosen
 
+    def may_go(self, text: Text, running: Iterable[Sequence[Text]]) -> bool:
+        """Whether enough texts wait for a call in which this text is the longest."""
+        return self.num_waiting >= self._enough(text, running)
+
     def is_long(self, texts: Sequence[Text]) -> bool:
         """Whether a call of these texts, shortest first, is long."""
         return len(texts) * padded_length(len(texts[-1].tokens)) >= self._long_tokens
