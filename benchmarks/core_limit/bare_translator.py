@@ -136,7 +136,7 @@ class BareTranslator:
             going, parents, start = [], [], 0
             for number, search in live:
                 stop = start + len(search.tokens)
-                rows = candidates.of_rows(start, stop, search.num_candidates)
+                rows = candidates.of_rows(np.arange(start, stop), search.num_candidates)
                 kept = search.extend(rows, self._runner.attention[start:stop])
                 if search.is_over:
                     found[number] = search.results()[0].ids

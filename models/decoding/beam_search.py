@@ -164,8 +164,8 @@ class BeamSearch:
         """
         self.num_tokens += 1
         totals = self._log_p[:, None] + candidates.log_probabilities
-        ranked = np.argsort(-totals.ravel(), kind="stable").tolist()  # rows and ids ascend where log p is equal
         log_p, ids, width = totals.ravel().tolist(), candidates.ids.ravel().tolist(), totals.shape[1]
+        ranked = sorted(range(len(log_p)), key=log_p.__getitem__, reverse=True)  # of equal ones the first is first
         parents: list[int] = []
         chosen: list[tuple[int, float]] = []
         for place in ranked:

@@ -4,6 +4,7 @@ Which path a source takes depends on its own options alone (`runs_in_decode`).
 """
 
 from abc import abstractmethod
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -36,6 +37,23 @@ class Window(NamedTuple):
 
     num_steps: int
     broken: list[Row[Source]]
+
+
+def arranged(before: list[list[int]], counts: list[int]) -> list[list[int]]:
+    """The slots that searches' rows take in the next step, all from 0 to their sum without gaps.
+
+    A search keeps as many of its slots as it can: what a slot asks, its memory, is written when another search takes it.
+
+    Args:
+        before: the slots of each search in the last step.
+        counts: how many rows each has now.
+    """
+    num_rows = sum(counts)
+    kept = [
+        [slot for slot in slots if slot < num_rows][:count] for slots, count in zip(before, counts, strict=True)
+    ]
+    free = iter(sorted(set(range(num_rows)).difference(*kept)))
+    return [[*slots, *islice(free, count - len(slots))] for slots, count in zip(kept, counts, strict=True)]
 
 
 class TranslationBatch(Batch[Source], Generic[Search]):
@@ -133,6 +151,7 @@ class BeamBatch(TranslationBatch[BeamSearch]):
         self._runner = runner
         self._sampler = Sampler(None)
         self._parents: dict[Row[Source], NDArray[np.int64]] = {}  # the slots that each search's rows continue from
+        self._slots: dict[Row[Source], list[int]] = {}  # the slots of each search's rows in the last step
         self._sampling: dict[Row[Source], NDArray[np.void]] = {}  # of searches whose tokens are sampled, dtype ROW [1]
         self._num_used = 0  # slots of the last step: those from here on are free
 
@@ -163,31 +182,34 @@ class BeamBatch(TranslationBatch[BeamSearch]):
     def _forget(self, row: Row[Source]) -> None:
         super()._forget(row)
         self._parents.pop(row, None)
+        self._slots.pop(row, None)
         self._sampling.pop(row, None)
 
     def _step(self, rows: list[Row[Source]]) -> list[Row[Source]]:
         """Feed all searches their next tokens; those whose logits are not finite."""
         searches = [self.searches[row] for row in rows]
         parents = self._all_parents(rows)
-        counts = [len(slots) for slots in parents]
-        logits = self._runner.step(np.concatenate([search.tokens for search in searches]), np.concatenate(parents))
+        slots = arranged([self._slots[row] for row in rows], [len(search.tokens) for search in searches])
+        order = np.empty(sum(map(len, slots)), np.int64)
+        order[np.concatenate(slots)] = np.arange(len(order))
+        tokens = np.concatenate([search.tokens for search in searches])[order]
+        logits = self._runner.step(tokens, np.concatenate(parents)[order])
         self._num_used = len(logits)
         candidates = top_candidates(logits, max(search.num_candidates for search in searches))
-        is_finite = np.isfinite(candidates.log_probabilities[:, 0])
-        starts = np.cumsum([0, *counts])
-        candidates = self._sampled(candidates, logits, rows, starts)
+        is_finite = np.isfinite(candidates.log_probabilities[:, 0]).tolist()
+        candidates = self._sampled(candidates, logits, rows, slots)
         attention = self._runner.attention
         self._parents.clear()
         broken = []
-        for row, search, start, count in zip(rows, searches, starts.tolist(), counts, strict=False):
-            stop = start + count
-            if not is_finite[start:stop].all():
+        for row, search, mine in zip(rows, searches, slots, strict=True):
+            if not all(is_finite[slot] for slot in mine):
                 broken.append(row)
                 continue
-            found = candidates.of_rows(start, stop, search.num_candidates)
-            slots = start + search.extend(found, attention[start:stop])
+            index = np.array(mine)
+            chosen = search.extend(candidates.of_rows(index, search.num_candidates), attention[index])
             if not search.is_over:
-                self._parents[row] = slots
+                self._parents[row] = index[chosen]
+                self._slots[row] = mine
         return broken
 
     def _all_parents(self, rows: list[Row[Source]]) -> list[NDArray[np.int64]]:
@@ -199,12 +221,13 @@ class BeamBatch(TranslationBatch[BeamSearch]):
                 encoded = row.item.take_encoded()
                 self._runner.put(self._num_used, encoded.state, encoded.memory)
                 slots = np.array([self._num_used], np.int64)
+                self._slots[row] = [self._num_used]
                 self._num_used += 1
             parents.append(slots)
         return parents
 
     def _sampled(
-        self, candidates: Candidates, logits: NDArray[np.float32], rows: list[Row[Source]], starts: NDArray[np.int64]
+        self, candidates: Candidates, logits: NDArray[np.float32], rows: list[Row[Source]], slots: list[list[int]]
     ) -> Candidates:
         """The candidates with the tokens of the searches that are sampled."""
         which = [i for i, row in enumerate(rows) if row in self._sampling]
@@ -212,5 +235,5 @@ class BeamBatch(TranslationBatch[BeamSearch]):
             return candidates
         table = np.concatenate([self._sampling[rows[i]] for i in which])
         table["position"] += [self.searches[rows[i]].num_tokens for i in which]
-        at = starts[which]  # one row each
+        at = np.array([slots[i][0] for i in which])  # one row each
         return candidates.with_chosen(at, self._sampler.choose(np.ascontiguousarray(logits[at]), table), logits)

@@ -50,6 +50,6 @@ def test_a_row_that_is_not_finite_is_marked_and_its_neighbours_are_not_touched(b
 
 
 def test_rows_of_one_search_are_cut_out_of_those_of_all() -> None:
-    found = top_candidates(np.arange(24, dtype=np.float32).reshape(4, 6), 5).of_rows(1, 3, 2)
+    found = top_candidates(np.arange(24, dtype=np.float32).reshape(4, 6), 5).of_rows(np.array([1, 2]), 2)
     assert found.ids.tolist() == [[5, 4], [5, 4]]
     assert found.log_probabilities.shape == (2, 2)
