@@ -26,6 +26,7 @@ from server.engine.generation.request import Prompt
 from server.engine.generation.token_log import TokenLog
 from server.engine.scheduler import Row
 
+FEW_ROWS = 4
 MAX_VOCAB_FILTERED_IN_GRAPH = NARROW  # for more ids `decode` and `choose` have no top_k, top_p and logits
 
 
@@ -98,7 +99,11 @@ class GenerationBatch(Batch[Prompt]):
         self._log.set_due(row.index, 1 if is_watched else continuation_of(row).num_until_end)
 
     def num_wanted(self, most: int) -> int:
-        """See Batch."""
+        """See Batch. While few rows run, a stream's first token is not kept waiting for the end of a long window."""
+        if len(self.rows) <= FEW_ROWS and any(
+            row.item.request.is_streamed and self._log.num_new(row.index) == 0 for row in self._unstarted
+        ):
+            return 1
         num_wanted = 1
         for row in self.rows:
             num_left = row.item.request.options.max_tokens - continuation_of(row).num_tokens
