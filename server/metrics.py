@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.engine.outputs import Times
+from server.engine.request import Times
 from server.errors import ClientGoneError, DeadlineError
 
 if TYPE_CHECKING:

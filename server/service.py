@@ -9,12 +9,11 @@ import structlog
 
 from models.errors import ConfigError, RnnserveError
 from models.tasks import task_of
-from server.endpoint import Endpoint, LoadedModel, ServerTask
+from server.endpoint import Endpoint, LoadedModel, Registry, ServerTask
 from server.errors import UnavailableError
 from server.limiter import Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
-from server.registry import Registry
 from server.sessions.sessions import Sessions
 from server.settings import Settings
 

@@ -12,13 +12,11 @@ from server.endpoint import Limit, LoadedModel, ServerTask
 from server.engine.classification.engine import ClassificationEngine
 from server.engine.classification.scheduler import ClassificationScheduler
 from server.engine.engine import AnyEngine, Engine
-from server.engine.generation.lane import GenerationLane
+from server.engine.generation.lane import GenerationLane, GenerationScheduler
 from server.engine.generation.prefix_cache import PrefixCache
-from server.engine.generation.scheduler import GenerationScheduler
 from server.engine.lane import Observer
-from server.engine.translation.lane import TranslationLane
-from server.engine.translation.scheduler import TranslationScheduler
-from server.engine.window import WindowLength
+from server.engine.scheduler import WindowLength
+from server.engine.translation.lane import TranslationLane, TranslationScheduler
 from server.settings import Settings
 
 

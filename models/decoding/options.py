@@ -106,6 +106,12 @@ class GenerationOptions(FrozenModel):
     ] = None
     echo: Annotated[bool, Field(description="Begin each text with its prompt.")] = False
 
+    @property
+    def changes_logits(self) -> bool:
+        """Whether a penalty or a bias changes what the model gives."""
+        penalties = (self.repetition_penalty, self.frequency_penalty, self.presence_penalty)
+        return penalties != (1.0, 0.0, 0.0) or bool(self.logit_bias)
+
     @field_validator("min_tokens")
     @classmethod
     def _min_is_not_above_max(cls, value: int, info: ValidationInfo) -> int:

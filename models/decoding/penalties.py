@@ -43,12 +43,6 @@ class PenaltyRow:
     bias: NDArray[np.float32]
 
 
-def changes_logits(options: GenerationOptions) -> bool:
-    """Whether a request's options change logits."""
-    values = (options.repetition_penalty, options.frequency_penalty, options.presence_penalty)
-    return values != (1.0, 0.0, 0.0) or bool(options.logit_bias)
-
-
 def penalty_row(options: GenerationOptions, prompt: NDArray[np.int64], vocab_size: int) -> PenaltyRow | None:
     """The row of a new continuation, or None when nothing changes its logits.
 
@@ -57,7 +51,7 @@ def penalty_row(options: GenerationOptions, prompt: NDArray[np.int64], vocab_siz
         prompt: int64 [length], its token ids.
         vocab_size: V; every id of options.logit_bias is below it.
     """
-    if not changes_logits(options):
+    if not options.changes_logits:
         return None
     values = (max(options.repetition_penalty, _LEAST_REPETITION), options.frequency_penalty, options.presence_penalty)
     seen = np.zeros(vocab_size, np.bool_)

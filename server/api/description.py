@@ -1,13 +1,9 @@
 """How a task's route describes itself for /docs and /openapi.json."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from server.http.body import HEADER, MOST_MS
 
@@ -69,19 +65,3 @@ def described(
         found[504] = {"model": ErrorAnswer}
         extra["parameters"] = [_TIMEOUT]
     return {"responses": found, "openapi_extra": extra}
-
-
-class PlainRoute(APIRoute):
-    """A route whose endpoint reads its request and makes its answer by itself.
-
-    The framework describes it and finds it; what it would do for arguments, dependencies and answers takes as long as
-    the endpoint, so it is left out.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **arguments: Any) -> None:
-        super().__init__(path, endpoint, **arguments)
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await (await endpoint(Request(scope, receive)))(scope, receive, send)
-
-        self.app = app

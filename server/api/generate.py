@@ -14,12 +14,12 @@ from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopStrings
 from server.admission import asked_of, working
-from server.api.description import PlainRoute, described
+from server.api.description import described
 from server.api.texts import Texts, num_unknown_of, read_texts
 from server.endpoint import Endpoint
 from server.engine.generation.request import Generation, TextOutput
 from server.errors import FieldError, shown
-from server.http.access import JsonAnswer, new_id, new_seed, record_of
+from server.http.access import JsonAnswer, PlainRoute, new_id, new_seed, record_of
 from server.http.stream import EventStream
 from server.service import Service
 from server.sessions.point import point_after

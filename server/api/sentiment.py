@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from models.config import FrozenModel
 from server.admission import asked_of, working
-from server.api.description import PlainRoute, described
+from server.api.description import described
 from server.api.texts import ShortTexts, read_texts
 from server.engine.classification.request import TextBatch, TextResult
-from server.http.access import JsonAnswer, new_id, record_of
+from server.http.access import JsonAnswer, PlainRoute, new_id, record_of
 from server.service import Service
 
 TASK = "sentiment"

@@ -14,14 +14,13 @@ from models.decoding.options import TranslationOptions
 from models.decoding.translated_text import TranslatedText, source_pieces
 from models.tokenizer import END_TOKEN
 from server.admission import asked_of, working
-from server.api.description import PlainRoute, described
+from server.api.description import described
 from server.api.texts import Texts, read_texts
-from server.endpoint import Endpoint
+from server.endpoint import Endpoint, Registry
 from server.engine.translation.request import Translation, TranslationOutput
 from server.errors import FieldError
-from server.http.access import JsonAnswer, new_id, new_seed, record_of
+from server.http.access import JsonAnswer, PlainRoute, new_id, new_seed, record_of
 from server.http.stream import EventStream
-from server.registry import Registry
 from server.service import Service
 
 TASK = "translation"

@@ -10,8 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.lane import STOPPED_MESSAGE, Lane
-from server.engine.outputs import OutputSender
-from server.engine.request import EngineRequest
+from server.engine.request import EngineRequest, OutputSender
 from server.errors import ApiError, UnavailableError
 
 

@@ -15,14 +15,12 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from server.engine.batch import BatchT
-from server.engine.outputs import OutputSender
-from server.engine.scheduler import Chunk, Item, Row, Scheduler
-from server.engine.window import WindowLength
+from server.engine.request import OutputSender
+from server.engine.scheduler import Chunk, Item, Row, Scheduler, WindowLength
 from server.errors import ApiError, EngineError, UnavailableError
 
 log = structlog.get_logger()
@@ -59,6 +57,60 @@ class Observer(Protocol):
 
     def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
         """A call has read `num_rows` whole texts; tokens as of `prefilled`."""
+
+
+class Batch(ABC, Generic[Item]):
+    """Base of the tasks' batches: a row keeps its index until it leaves; then the last row takes its index.
+
+    Attributes:
+        rows: by index.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row[Item]] = []
+
+    @abstractmethod
+    def num_wanted(self, most: int) -> int:
+        """The most steps that any row can still use, from 1 to `most`."""
+
+    @abstractmethod
+    def _put(self, row: Row[Item]) -> None:
+        """A row has joined, at row.index."""
+
+    @abstractmethod
+    def _move(self, index: int, source: int) -> None:
+        """The row of index `source` goes to `index`."""
+
+    @abstractmethod
+    def _forget(self, row: Row[Item]) -> None:
+        """A row has left."""
+
+    def add(self, row: Row[Item]) -> None:
+        """A row joins."""
+        row.index = len(self.rows)
+        self.rows.append(row)
+        self._put(row)
+
+    def remove(self, row: Row[Item]) -> None:
+        """A row leaves; a no-op if it has left."""
+        index = row.index
+        if index < 0:
+            return
+        row.index = -1
+        self._forget(row)
+        last = self.rows.pop()
+        if last is not row:
+            self.rows[index] = last
+            last.index = index
+            self._move(index, len(self.rows))
+
+    def clear(self) -> None:
+        """All rows leave: a call has failed."""
+        while self.rows:
+            self.remove(self.rows[-1])
+
+
+BatchT = TypeVar("BatchT", bound=Batch[Any])
 
 
 class Lane(ABC, Generic[Item, BatchT]):

@@ -1,4 +1,5 @@
-"""Which rows of a lane run next, for models that decode. Pure: no clock, no arrays, no threads, no asyncio.
+"""Which rows of a lane run next, and for how many steps, for models that decode. Pure: no clock, no arrays, no threads,
+no asyncio.
 
 An item (one prompt or source) waits and starts. Where its task's scheduler wants it, prefill calls read its tokens.
 Then its rows join the batch as slots become free. A row takes `width` slots until it ends: 1, or a beam's size.
@@ -23,6 +24,9 @@ from typing import Any, Generic, TypeVar
 from server.engine.request import EngineRequest, ScheduledItem
 
 Item = TypeVar("Item", bound=ScheduledItem)
+LENGTHS = (1, 2, 4, 8)
+MOST_SECONDS = 0.025
+_SHARE_OF_LAST = 0.2  # of the latest window in the running mean
 
 
 @dataclass(eq=False, slots=True)
@@ -321,3 +325,43 @@ class Scheduler(ABC, Generic[Item]):
         self._num_started -= width
         self.num_waiting -= width
         return row
+
+
+class WindowLength:
+    """Chooses how many decode steps run between two scheduling points (multi-step decoding).
+
+    Between two calls Python needs a fraction of a millisecond, whatever their length, and rows join and leave only
+    there. So a window has max_steps steps, unless a step is so slow that a new request would wait too long for the
+    window's end. What a row computes does not depend on it.
+
+    Args:
+        max_steps: at least 1; windows are the lengths of LENGTHS up to it.
+        most_seconds: a window of more than one step lasts no longer.
+    """
+
+    def __init__(self, max_steps: int = LENGTHS[-1], most_seconds: float = MOST_SECONDS) -> None:
+        self.max_steps = max_steps
+        self._lengths = [length for length in LENGTHS if length <= max_steps]
+        self._most_seconds = most_seconds
+        self._step_seconds: dict[int, float] = {}  # by binary digits of the number of rows
+
+    def choose(self, num_rows: int, num_wanted: int) -> int:
+        """The steps of the next window.
+
+        Args:
+            num_rows: rows that run, at least 1.
+            num_wanted: the most steps that any row can still use, at least 1.
+        """
+        step_seconds = self._step_seconds.get(num_rows.bit_length(), self._most_seconds)
+        chosen = self._lengths[0]
+        for length in self._lengths[1:]:
+            if chosen >= num_wanted or length * step_seconds > self._most_seconds:
+                break
+            chosen = length
+        return chosen
+
+    def record(self, num_rows: int, num_steps: int, seconds: float) -> None:
+        """A window of `num_steps` steps for `num_rows` rows has taken `seconds`."""
+        key, found = num_rows.bit_length(), seconds / num_steps
+        known = self._step_seconds.get(key, found)
+        self._step_seconds[key] = known + _SHARE_OF_LAST * (found - known)

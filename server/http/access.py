@@ -5,16 +5,18 @@ import contextlib
 import random
 import re
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import structlog
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.engine.outputs import Times
+from server.engine.request import Times
 from server.errors import ApiError, ClientGoneError, InternalError, OverloadedError
 from server.limiter import Limiter
 from server.metrics import Metrics
@@ -84,6 +86,22 @@ def record_of(request: Request) -> Record:
     """The request's record."""
     record: Record = request.scope["state"]["record"]
     return record
+
+
+class PlainRoute(APIRoute):
+    """A route whose endpoint reads its request and makes its answer by itself.
+
+    The framework describes it and finds it; what it would do for arguments, dependencies and answers takes as long as
+    the endpoint, so it is left out.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **arguments: Any) -> None:
+        super().__init__(path, endpoint, **arguments)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await (await endpoint(Request(scope, receive)))(scope, receive, send)
+
+        self.app = app
 
 
 async def answer_error(request: Request, error: Exception) -> JsonAnswer:

@@ -4,7 +4,7 @@ import random
 import sys
 
 from server.__main__ import main
-from server.engine.window import LENGTHS, WindowLength
+from server.engine.scheduler import LENGTHS, WindowLength
 
 
 def choose(self: WindowLength, num_rows: int, num_wanted: int) -> int:

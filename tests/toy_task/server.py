@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from models.config import FrozenModel
 from server.admission import asked_of, working
-from server.api.description import PlainRoute, described
+from server.api.description import described
 from server.api.texts import read_texts
 from server.endpoint import Limit, ServerTask
 from server.engine.classification.request import TextBatch
-from server.http.access import JsonAnswer
+from server.http.access import JsonAnswer, PlainRoute
 from server.service import Service
 from server.tasks import classification_engine
 from tests.toy_task.record import TAGGING

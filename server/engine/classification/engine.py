@@ -25,7 +25,7 @@ from server.engine.lane import (
     Observer,
     lower_priority,
 )
-from server.engine.outputs import OutputSender
+from server.engine.request import OutputSender
 from server.errors import ApiError, EngineError, UnavailableError
 
 log = structlog.get_logger()

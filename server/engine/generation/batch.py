@@ -16,14 +16,14 @@ from models.decoding.continuation import Continuation
 from models.decoding.inverse_cdf import NARROW
 from models.decoding.logprobs import TokenLogprob, token_logprobs
 from models.decoding.options import GenerationOptions
-from models.decoding.penalties import Penalties, PenaltyRow, changes_logits, penalty_row
+from models.decoding.penalties import Penalties, PenaltyRow, penalty_row
 from models.decoding.sampler import FILTERED, ROW, Sampler, sampling_row
 from models.decoding.uniforms import uniforms
 from runtime.runner import Array, DecodeRunner, SequenceRunner, StepRunner
-from server.engine.batch import Batch
 from server.engine.generation.prefix_cache import CHUNK
 from server.engine.generation.request import Prompt
 from server.engine.generation.token_log import TokenLog
+from server.engine.lane import Batch
 from server.engine.scheduler import Row
 
 FEW_ROWS = 4
@@ -33,7 +33,7 @@ MAX_VOCAB_FILTERED_IN_GRAPH = NARROW  # for more ids `decode` and `choose` have 
 def runs_in_decode(options: GenerationOptions, vocab_size: int) -> bool:
     """Whether a row's tokens are chosen inside the graph `decode`."""
     is_filtered = options.top_k > 0 or options.top_p < 1 or options.logprobs is not None
-    return not changes_logits(options) and (vocab_size <= MAX_VOCAB_FILTERED_IN_GRAPH or not is_filtered)
+    return not options.changes_logits and (vocab_size <= MAX_VOCAB_FILTERED_IN_GRAPH or not is_filtered)
 
 
 class Window(NamedTuple):

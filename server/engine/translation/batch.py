@@ -15,7 +15,7 @@ from models.decoding.candidates import Candidates, top_candidates
 from models.decoding.options import TranslationOptions
 from models.decoding.sampler import Sampler, sampling_row
 from runtime.runner import AttentionStepRunner, DecodeRunner
-from server.engine.batch import Batch
+from server.engine.lane import Batch
 from server.engine.scheduler import Row
 from server.engine.translation.request import Source
 
@@ -42,16 +42,14 @@ class Window(NamedTuple):
 def arranged(before: list[list[int]], counts: list[int]) -> list[list[int]]:
     """The slots that searches' rows take in the next step, all from 0 to their sum without gaps.
 
-    A search keeps as many of its slots as it can: what a slot asks, its memory, is written when another search takes it.
+    A search keeps as many of its slots as it can: a slot's memory is written anew when another search takes it.
 
     Args:
         before: the slots of each search in the last step.
         counts: how many rows each has now.
     """
     num_rows = sum(counts)
-    kept = [
-        [slot for slot in slots if slot < num_rows][:count] for slots, count in zip(before, counts, strict=True)
-    ]
+    kept = [[slot for slot in slots if slot < num_rows][:count] for slots, count in zip(before, counts, strict=True)]
     free = iter(sorted(set(range(num_rows)).difference(*kept)))
     return [[*slots, *islice(free, count - len(slots))] for slots, count in zip(kept, counts, strict=True)]
 

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.errors import BundleCorruptError
 from server.api.generate import GenerateRequest
 from server.endpoint import LoadedModel
-from server.engine.generation.scheduler import GenerationScheduler
+from server.engine.generation.lane import GenerationScheduler
 from server.settings import Settings
 from tests.server.running import Running, fake_classifier, fake_model, fake_translator, running
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from server.engine.outputs import OutputQueue, OutputSender
+from server.engine.request import OutputQueue, OutputSender
 from server.errors import ClientGoneError, EngineError
 
 

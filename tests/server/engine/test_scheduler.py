@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engine.generation.scheduler import GenerationScheduler
+from server.engine.generation.lane import GenerationScheduler
 from server.engine.request import EngineRequest, ScheduledItem
 from server.engine.scheduler import Row, Scheduler, SlotAllocator, SlotQuota
-from server.engine.translation.scheduler import TranslationScheduler
+from server.engine.translation.lane import TranslationScheduler
 
 
 @dataclass(eq=False, kw_only=True)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from server.engine.window import LENGTHS, WindowLength
+from server.engine.scheduler import LENGTHS, WindowLength
 
 
 @pytest.mark.parametrize("max_steps", LENGTHS)

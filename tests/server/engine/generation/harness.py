@@ -19,11 +19,10 @@ from models.decoding.penalties import penalty_row
 from models.decoding.sampler import Sampler, sampling_row
 from models.decoding.stop_strings import StopStrings
 from server.engine.engine import Engine
-from server.engine.generation.lane import GenerationLane
+from server.engine.generation.lane import GenerationLane, GenerationScheduler
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.generation.request import Generation, Prompt, TextOutput
-from server.engine.generation.scheduler import GenerationScheduler
-from server.engine.window import WindowLength
+from server.engine.scheduler import WindowLength
 from tests.models.decoding.plain_sampler import penalised
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import STATE_WIDTH, FakeOpenSet, fake_logits, fake_next_state

@@ -15,10 +15,9 @@ from models.decoding.candidates import Candidates
 from models.decoding.options import TranslationOptions
 from models.decoding.sampler import Sampler, sampling_row
 from server.engine.engine import Engine
-from server.engine.translation.lane import TranslationLane
+from server.engine.scheduler import WindowLength
+from server.engine.translation.lane import TranslationLane, TranslationScheduler
 from server.engine.translation.request import Translation, TranslationOutput
-from server.engine.translation.scheduler import TranslationScheduler
-from server.engine.window import WindowLength
 from tests.server.engine.counts import Counts
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeOpenSet, FakeSequenceRunner
 
