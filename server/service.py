@@ -11,7 +11,7 @@ from models.errors import ConfigError, RnnserveError
 from models.tasks import task_of
 from server.endpoint import Endpoint, LoadedModel, Registry, ServerTask
 from server.errors import UnavailableError
-from server.limiter import Limiter
+from server.http.access import Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
 from server.sessions.sessions import Sessions

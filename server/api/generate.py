@@ -13,9 +13,8 @@ from starlette.responses import Response
 from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopStrings
-from server.admission import asked_of, working
+from server.admission import Texts, asked_of, num_unknown_of, read_texts, working
 from server.api.description import described
-from server.api.texts import Texts, num_unknown_of, read_texts
 from server.endpoint import Endpoint
 from server.engine.generation.request import Generation, TextOutput
 from server.errors import FieldError, shown

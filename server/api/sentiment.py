@@ -10,9 +10,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from models.config import FrozenModel
-from server.admission import asked_of, working
+from server.admission import ShortTexts, asked_of, read_texts, working
 from server.api.description import described
-from server.api.texts import ShortTexts, read_texts
 from server.engine.classification.request import TextBatch, TextResult
 from server.http.access import JsonAnswer, PlainRoute, new_id, record_of
 from server.service import Service

@@ -13,9 +13,8 @@ from models.decoding.beam_search import Hypothesis
 from models.decoding.options import TranslationOptions
 from models.decoding.translated_text import TranslatedText, source_pieces
 from models.tokenizer import END_TOKEN
-from server.admission import asked_of, working
+from server.admission import Texts, asked_of, read_texts, working
 from server.api.description import described
-from server.api.texts import Texts, read_texts
 from server.endpoint import Endpoint, Registry
 from server.engine.translation.request import Translation, TranslationOutput
 from server.errors import FieldError

@@ -7,9 +7,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from models.config import FrozenModel
-from server.admission import asked_of, working
+from server.admission import asked_of, read_texts, working
 from server.api.description import described
-from server.api.texts import read_texts
 from server.endpoint import Limit, ServerTask
 from server.engine.classification.request import TextBatch
 from server.http.access import JsonAnswer, PlainRoute

@@ -6,7 +6,7 @@ from tokenizers import normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 
 from models.tokenizer import Tokenizer
-from server.api.texts import num_unknown_of, read_texts
+from server.admission import num_unknown_of, read_texts
 from server.endpoint import Limit
 from server.errors import FieldError
 from tests.server.running import BYTES, CHARACTERS

@@ -1,7 +1,7 @@
 import pytest
 
 from server.errors import OverloadedError
-from server.limiter import Limiter
+from server.http.access import Limiter
 
 
 def retry_after(permits: Limiter) -> int:
