@@ -1,5 +1,5 @@
-"""What every request of a task goes through: its body, the token ids of its texts, a permit, its work in the engine, and
-an end to that work in any case.
+"""What every request of a task goes through: its body, the token ids of its texts, a permit, its work in the engine,
+and an end to that work in any case.
 """
 
 import asyncio

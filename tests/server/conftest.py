@@ -18,4 +18,4 @@ def server() -> Iterator[Running]:
 def unmeasured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Models are loaded as on a machine where nothing was measured: int8 before fp32."""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr("server.loading.cpu_choice", lambda *_: None)
+    monkeypatch.setattr("runtime.backends.cpu_choice", lambda *_: None)
