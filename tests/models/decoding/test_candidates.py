@@ -23,6 +23,14 @@ def test_they_are_the_largest_in_order_and_ties_go_to_the_lower_id(
     assert (found.log_probabilities <= 0).all()
 
 
+def test_excluded_tokens_come_last_each_once() -> None:
+    logits = np.full((3, 5), -np.inf, np.float32)
+    logits[0, 3], logits[1], logits[2, [0, 4]] = 1, np.arange(5), [2, 7]
+    found = top_candidates(logits, 4)
+    assert found.ids.tolist() == [[3, 0, 1, 2], [4, 3, 2, 1], [4, 0, 1, 2]]
+    assert np.isneginf(found.log_probabilities).sum(axis=1).tolist() == [3, 0, 2]
+
+
 @pytest.mark.parametrize("width", [2, 100, 8000])
 def test_a_rows_candidates_do_not_depend_on_the_neighbours_or_on_how_many_are_asked_for(width: int) -> None:
     rng = np.random.default_rng(0)

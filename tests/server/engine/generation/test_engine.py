@@ -187,6 +187,23 @@ def test_the_last_window_makes_only_the_steps_that_are_left(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("num_streams", "windows"), [(0, [(1, 8), (1, 8)]), (1, [(1, 1), (1, 8), (1, 8)]), (5, [(5, 8), (5, 8)])]
+)
+def test_few_streams_do_not_wait_for_a_long_window_to_end_for_their_first_token(
+    num_streams: int, windows: list[tuple[int, int]]
+) -> None:
+    async def main() -> None:
+        async with rig() as running:
+            options = GenerationOptions(max_tokens=16, min_tokens=16)
+            stream = generation_of([[1]] * max(1, num_streams), options, 1, is_streamed=num_streams > 0)
+            running.engine.submit(stream)
+            await answer(stream)
+            assert running.counts.windows == windows
+
+    asyncio.run(main())
+
+
 def test_a_prompt_is_read_once_for_all_its_samples_in_aligned_chunks() -> None:
     async def main() -> None:
         async with rig(max_rows=3) as running:
