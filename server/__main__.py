@@ -9,6 +9,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,11 +24,14 @@ import uvicorn
 from models.errors import ConfigError
 from server.app import create_app
 from server.endpoint import LoadedModel, ServerTask
+from server.http.protocol import uvicorn_config
 from server.loading import load_models
 from server.service import Loader, Service
 from server.settings import Settings, settings_from
 
 log = structlog.get_logger()
+
+_OTHER_DESCRIPTORS = 100  # of a process: files, queues, models that are being loaded
 
 
 class _Server(uvicorn.Server):
@@ -68,16 +72,8 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
         return 2
     configure_logs()
     app = create_app(settings, partial(_load_for_good, load))
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_keep_alive=75,  # longer than load balancers keep idle connections, so that they close first
-        timeout_graceful_shutdown=5,
-    )
+    config = uvicorn_config(app, settings, app.state.service.metrics)
+    _raise_descriptor_limit(settings.max_connections)
     try:
         listening = config.bind_socket()
     except SystemExit:  # the reason has been logged
@@ -86,6 +82,16 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
     log.info("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve(_Server(config), app.state.service, listening))
+
+
+def _raise_descriptor_limit(max_connections: int) -> None:
+    """Let this process open as many descriptors as connections need, or say that the system does not allow it."""
+    wanted = max_connections + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    if hard < wanted:
+        log.warning("too few descriptors", allowed=hard, wanted=wanted, setting="RNNSERVE_MAX_CONNECTIONS")
 
 
 def _load_for_good(load: Loader, settings: Settings, tasks: Mapping[str, ServerTask]) -> Sequence[LoadedModel]:

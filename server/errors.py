@@ -56,6 +56,10 @@ class BadJsonError(ApiError, status=400, code="json_invalid"):
     """The body is not JSON in UTF-8."""
 
 
+class BadRequestError(ApiError, status=400, code="request_invalid"):
+    """It is not HTTP/1.1."""
+
+
 class ForbiddenError(ApiError, status=403, code="forbidden"):
     """Only an operator may do that."""
 
@@ -74,6 +78,10 @@ class RouteNotFoundError(ApiError, status=404, code="route_not_found"):
 
 class MethodNotAllowedError(ApiError, status=405, code="method_not_allowed"):
     """The path does not take that method."""
+
+
+class HeadTooSlowError(ApiError, status=408, code="head_too_slow"):
+    """The request's head did not come in time."""
 
 
 class SessionBusyError(ApiError, status=409, code="session_busy"):
@@ -96,6 +104,10 @@ class SessionStateError(ApiError, status=422, code="session_state_invalid"):
     """The bytes are not a session's state that this server has signed."""
 
 
+class HeadTooLargeError(ApiError, status=431, code="head_too_large"):
+    """The request's head is over the limit."""
+
+
 class OverloadedError(ApiError, status=429, code="overloaded"):
     """Every permit of the model is taken, or every session."""
 
@@ -113,6 +125,10 @@ class EngineError(ApiError, status=500, code="engine_failed"):
 
 class UnavailableError(ApiError, status=503, code="unavailable"):
     """Loading or draining."""
+
+
+class TooManyConnectionsError(ApiError, status=503, code="connections_full"):
+    """Every connection is in use."""
 
 
 class DeadlineError(ApiError, status=504, code="deadline_exceeded"):

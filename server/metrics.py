@@ -88,6 +88,10 @@ class Metrics(Collector):
         self.cache_hits = counter(
             "rnnserve_state_cache_hits", "Of these, tokens that need not be read again.", ["model"]
         )
+        self.connections = Gauge("rnnserve_connections", "Connections that are open.", registry=self.registry)
+        self.connections_closed = counter(
+            "rnnserve_connections_closed", "Connections that the server closed over a limit, by the limit.", ["reason"]
+        )
         self.sessions = Gauge("rnnserve_sessions", "Sessions kept.", registry=self.registry)
         self.session_bytes = Gauge("rnnserve_session_bytes", "Bytes that sessions take.", registry=self.registry)
         self.session_evictions = counter(

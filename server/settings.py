@@ -97,6 +97,13 @@ class Settings(BaseSettings):
     """Longest text to classify, in tokens; over it 422."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Longest request body, in bytes; over it 413."""
+    max_connections: Positive = 1000
+    """Connections open at once; for one more, the one that has been idle longest is closed, or, where all are in use,
+    the new one, with 503."""
+    max_head_bytes: Annotated[int, Field(ge=1024)] = 32 << 10
+    """Longest head of a request (its line and headers), in bytes; over it 431."""
+    head_seconds: Annotated[float, Field(gt=0)] = 15.0
+    """How long a request's head may take, and a new connection without one; over it 408."""
     max_sessions: Positive = 1000
     """Sessions kept; for one more, the one unused longest goes."""
     session_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
@@ -122,7 +129,7 @@ class Settings(BaseSettings):
     """Most decoding steps in one runtime call, and most tokens in one event of a stream. Rows join and leave the batch
     between calls."""
     send_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """How long the reader of a stream may take nothing before it is dropped."""
+    """How long a client may take nothing of its answer before it is dropped."""
     grace_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long running requests may take to finish after SIGTERM."""
 

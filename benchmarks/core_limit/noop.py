@@ -42,7 +42,7 @@ def noop_app(answer: dict[str, Any], num_events: int) -> FastAPI:
     @app.post(PATH)
     async def noop(request: Request) -> Response:
         await request.body()
-        return EventStream(answer, rest(), _TIMEOUT) if num_events else JsonAnswer(answer)
+        return EventStream(answer, rest()) if num_events else JsonAnswer(answer)
 
     return app
 

@@ -113,7 +113,7 @@ def generate_router(service: Service) -> APIRouter:
         answering = _Answering(service, endpoint, request, asked)
         if asked.stream:
             events = answering.events()
-            return EventStream(await anext(events), events, service.settings.send_timeout_seconds)
+            return EventStream(await anext(events), events)
         return JsonAnswer(await answering.whole())
 
     return router

@@ -112,7 +112,7 @@ def translate_router(service: Service) -> APIRouter:
         answering = _Answering(service, _endpoint_of(service.registry, asked), request, asked)
         if asked.stream:
             events = answering.events()
-            return EventStream(await anext(events), events, service.settings.send_timeout_seconds)
+            return EventStream(await anext(events), events)
         return JsonAnswer(await answering.whole())
 
     return router

@@ -1,13 +1,12 @@
 """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): each is one JSON object."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import structlog
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from server.errors import ApiError, ClientGoneError, InternalError
 from server.http.access import json_of
@@ -24,35 +23,25 @@ class EventStream(Response):
     Args:
         first: the first event: it is there before the stream begins, so that errors before it have a status.
         rest: gives the others; closed when the stream is over, however that comes.
-        send_timeout: seconds that a client may take nothing before it counts as gone, so that one that never reads
-            does not hold its permit and its rows without end.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: dict[str, Any], rest: AsyncGenerator[dict[str, Any]], send_timeout: float) -> None:
+    def __init__(self, first: dict[str, Any], rest: AsyncGenerator[dict[str, Any]]) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
         self._first = first
         self._rest = rest
-        self._send_timeout = send_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Send the stream. Raises ClientGoneError when the client has left or takes nothing."""
-
-        async def send_in_time(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._send_timeout):
-                    await send(message)
-            except TimeoutError:
-                raise ClientGoneError(f"The client took nothing for {self._send_timeout:g} s.") from None
+        """Send the stream. Raises ClientGoneError when the client has left."""
 
         async def send_event(data: bytes, *, is_last: bool = False) -> None:
             body = b"data: " + data + b"\n\n"
-            await send_in_time({"type": "http.response.body", "body": body, "more_body": not is_last})
+            await send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
         async with contextlib.aclosing(self._rest) as rest:
-            await send_in_time({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
                 await send_event(json_of(self._first))
                 async for event in rest:

@@ -15,6 +15,7 @@ from models.bundle import Languages
 from models.tokenizer import Tokenizer
 from server.app import create_app
 from server.endpoint import LoadedModel
+from server.http.protocol import uvicorn_config
 from server.service import Service
 from server.settings import Settings
 from tests.server.fake_open_set import FakeOpenSet
@@ -162,14 +163,16 @@ def running(
     """Serve the models until the block is left."""
     loaded = list(models) or [fake_model()]
     settings = {"lanes": 1, "window_steps": 1, **settings}  # one step after the other, so that each can be held
-    app = create_app(Settings(**settings), lambda own, _: load(own) if load is not None else loaded)
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    checked = Settings(**{"port": 0, **settings})
+    app = create_app(checked, lambda own, _: load(own) if load is not None else loaded)
+    service: Service = app.state.service
+    config = uvicorn_config(app, checked, service.metrics)
+    config.timeout_graceful_shutdown = 1
     server = uvicorn.Server(config)
     listening = config.bind_socket()
     port = listening.getsockname()[1]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()
-    service: Service = app.state.service
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: server.started)

@@ -1,0 +1,228 @@
+"""One connection: uvicorn's HTTP/1.1 protocol, with a bound on everything that the client decides.
+
+Bounded are the number of connections, the bytes of a request's head, the time that a head may take, requests sent ahead
+of their answers, and the time that a client may take nothing of what it is sent. A connection over a bound is closed,
+with an answer where HTTP allows one; requests that are being answered on other connections are not touched.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from server.errors import ApiError, BadRequestError, HeadTooLargeError, HeadTooSlowError, TooManyConnectionsError
+from server.http.access import json_of
+from server.metrics import Metrics
+from server.settings import Settings
+
+MOST_AHEAD = 16  # requests on a connection that wait for the answers before theirs
+_IDLE_SECONDS = 75  # longer than load balancers keep idle connections, so that they close first
+_SHUTDOWN_SECONDS = 5
+
+
+def uvicorn_config(app: ASGIApp, settings: Settings, metrics: Metrics) -> Config:
+    """How uvicorn serves an app within the settings' limits; its other defaults hold."""
+    return Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=partial(BoundedProtocol, settings=settings, metrics=metrics),  # type: ignore[arg-type]  # it is only called
+        ws="none",
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """See uvicorn.
+
+    Args:
+        config: uvicorn's.
+        server_state: uvicorn's, of all connections.
+        app_state: of the app's lifespan.
+        _loop: the event loop.
+        settings: the limits, of this and all other connections.
+        metrics: where connections are counted.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = settings
+        self._metrics = metrics
+        self._refusal: ApiError | None = None  # why the parser was stopped
+        self._is_in_head, self._is_in_message = False, False
+        self._num_heads = 0  # that have begun
+        self._head_bytes = 0  # of the head that is being read; where others come before it, its names and values alone
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0  # on the loop's clock, while no request is being answered
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.pipeline
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Keep the connection; over the limit the one that has been idle longest goes, or else this one."""
+        super().connection_made(transport)
+        self._metrics.connections.inc()
+        self._idle_since = self.loop.time()
+        self._head_timer = self.loop.call_later(self._limits.head_seconds, self._end_slow_head)
+        if len(self.connections) > self._limits.max_connections:
+            idle = [other for other in self.connections if isinstance(other, BoundedProtocol) and other.is_idle]
+            others = [other for other in idle if other is not self and not other.transport.is_closing()]
+            longest = min(others, key=lambda other: other._idle_since, default=None)
+            if longest is None:
+                most = self._limits.max_connections
+                message = f"{most} connections are open, and all are in use (RNNSERVE_MAX_CONNECTIONS). Try again."
+                self._refuse(TooManyConnectionsError(message, headers={"retry-after": "1"}))
+            else:
+                self._count(TooManyConnectionsError.usual_code)
+                longest.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing of it is left."""
+        for timer in (self._head_timer, self._send_timer, self.timeout_keep_alive_task):
+            if timer is not None:
+                timer.cancel()
+        self._metrics.connections.dec()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, and see that a head comes to its end."""
+        head_bytes = self._head_bytes if self._is_in_head else 0
+        num_heads = self._num_heads + (not self._is_in_message)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._is_in_head and self._num_heads == num_heads:  # all of the data belongs to it
+            self._head_bytes = head_bytes + len(data)
+        if self._is_in_head:
+            if self._head_bytes > self._limits.max_head_bytes:
+                self._refuse(self._head_too_large())
+            elif self._head_timer is None:
+                self._head_timer = self.loop.call_later(self._limits.head_seconds, self._end_slow_head)
+        else:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+            if self.is_idle and self.timeout_keep_alive_task is None:  # the rest of a body that nobody wanted
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._is_in_head, self._is_in_message, self._head_bytes = True, True, 0
+        self._num_heads += 1
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request's target."""
+        self._add_to_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        self._add_to_head(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A head has ended: its request is answered, or waits for those before it."""
+        self._is_in_head = False
+        if len(self.pipeline) >= MOST_AHEAD:
+            self._stop(BadRequestError(f"More than {MOST_AHEAD} requests were sent ahead.", code="requests_ahead"))
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body has ended, too."""
+        self._is_in_message = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer has been handed to the transport."""
+        super().on_response_complete()
+        self._idle_since = self.loop.time()
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        super().pause_writing()
+        self._send_timer = self.loop.call_later(self._limits.send_timeout_seconds, self._end_slow_reader)
+
+    def resume_writing(self) -> None:
+        """The client has taken what it was sent."""
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The connection was not used: it is closed, even if the last answer was never taken."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, or what the parser was stopped for, and close."""
+        self._refuse(self._refusal or BadRequestError(msg))
+
+    def _count(self, reason: str) -> None:
+        self._metrics.connections_closed.labels(reason).inc()
+
+    def _add_to_head(self, num_bytes: int) -> None:
+        self._head_bytes += num_bytes
+        if self._head_bytes > self._limits.max_head_bytes:
+            self._stop(self._head_too_large())
+
+    def _head_too_large(self) -> HeadTooLargeError:
+        most = self._limits.max_head_bytes
+        return HeadTooLargeError(f"The request's head has over {most} bytes (RNNSERVE_MAX_HEAD_BYTES).")
+
+    def _stop(self, error: ApiError) -> None:
+        """Stop the parser, which calls `send_400_response` for an exception of a callback."""
+        self._refusal = error
+        raise error
+
+    def _end_slow_head(self) -> None:
+        self._head_timer = None
+        if self._is_in_head or self.cycle is None:
+            seconds = self._limits.head_seconds
+            message = f"The request's head was not here after {seconds:g} s (RNNSERVE_HEAD_SECONDS)."
+            self._refuse(HeadTooSlowError(message))
+
+    def _end_slow_reader(self) -> None:
+        self._send_timer = None
+        self._count("client_gone")
+        self.transport.abort()
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer with an error if nothing else is being answered, and close the connection."""
+        self._count(error.code)
+        if self.transport.is_closing():
+            return
+        if not self.is_idle or (isinstance(error, HeadTooSlowError) and not self._is_in_head):
+            self.transport.abort()
+            return
+        body = json_of(error.body)
+        lines = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in (lines | error.headers).items())
+        self.transport.write(STATUS_LINE[error.status] + head.encode() + b"\r\n" + body)
+        self.transport.close()
+        self.loop.call_later(self._limits.send_timeout_seconds, self.transport.abort)  # a client that takes nothing
