@@ -55,7 +55,7 @@ async def asked_of(service: Service, request: Request, kind: type[Asked], task: 
     service is not ready once the body is here.
     """
     record_of(request).task = task
-    body = await read_body(request, service.settings)
+    body = await read_body(request, service.settings, service.bodies)
     service.check_ready()
     return request_from(kind, body or no_body)
 
@@ -137,10 +137,13 @@ async def working(
     record = record_of(request)
     record.model = endpoint.id
     seconds = timeout_seconds(request, service.settings.request_timeout_ms)
-    endpoint.limiter.take()
+    endpoint.limiter.take(record.client)
     work: Work | None = None
+    num_tokens = 0
     try:
         work = await prepare()
+        endpoint.limiter.take_tokens(work.num_tokens, endpoint.limit.field)
+        num_tokens = work.num_tokens
         endpoint.metrics.prompt_tokens.inc(record.prompt_tokens)
         remaining = record.started + seconds - time.perf_counter()
         if remaining <= 0:
@@ -172,7 +175,7 @@ async def working(
         record.times = work.times
         endpoint.metrics.ended(record.started, work.times, record.completion_tokens)
     finally:
-        endpoint.limiter.give_back(time.perf_counter() - record.started)
+        endpoint.limiter.give_back(record.client, time.perf_counter() - record.started, num_tokens)
         if work is not None:
             work.items.clear()  # they refer to it: it is freed at once, not by the garbage collector
 

@@ -56,7 +56,7 @@ def create_app(
         app.router.routes.extend(task.router(service).routes)  # included routers are searched anew for each request
     for router in (sessions_router, models_router, operations_router):
         app.router.routes.extend(router(service).routes)
-    app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter)
+    app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter, bodies=service.bodies)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -78,7 +78,7 @@ class Endpoint:
         self.id = model.id
         self.model = model
         self.limit = task.limit(settings)
-        self.limiter = Limiter(f"Model {model.id}", settings.max_requests)  # of its requests inside at once
+        self.limiter = Limiter(f"Model {model.id}", settings.max_requests, settings.max_pending_tokens)
         self.metrics = EngineMetrics(metrics, model.id)
         self.engine = task.engine(model, settings, self.metrics)
         self.engine.start(asyncio.get_running_loop())

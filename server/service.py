@@ -11,7 +11,7 @@ from models.errors import ConfigError, RnnserveError
 from models.tasks import task_of
 from server.endpoint import Endpoint, LoadedModel, Registry, ServerTask
 from server.errors import UnavailableError
-from server.http.access import Limiter
+from server.http.access import HeldBytes, Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
 from server.sessions.sessions import Sessions
@@ -39,6 +39,7 @@ class Service:
         self.settings = settings
         self.tasks: Tasks = {task.name: task for task in tasks}
         self.limiter = Limiter("The server", settings.max_requests)  # of the requests of all models together
+        self.bodies = HeldBytes(settings.max_held_bytes)
         self.metrics = Metrics()
         self.sessions = Sessions(settings, self.metrics)
         self.phase: Phase = "loading"  # then ready and draining, or failed

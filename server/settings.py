@@ -62,7 +62,11 @@ class Settings(BaseSettings):
     """Model of sentiment requests that name none, when several are loaded."""
     max_requests: Positive = 76
     """Requests inside the server at once, per model; one more is answered 429. A few more than rows keep these filled
-    while prompts are read; of still more each one only waits longer."""
+    while prompts are read; of still more each one only waits longer. The last eighth is for clients that have few."""
+    max_pending_tokens: Annotated[int, Field(ge=1024)] = 1 << 20
+    """Tokens that the requests inside may need together, per model: of their texts, and for each answer its most, times
+    1 + logprobs. A request that does not fit now is answered 429, one that never fits 422. Small ones, up to a 256th,
+    have an eighth more."""
     request_timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 60_000
     """How long a request may take that does not say so (x-request-timeout-ms); then it is answered 504."""
     max_rows: Annotated[int, Field(ge=1, le=4096)] = 48
@@ -97,6 +101,8 @@ class Settings(BaseSettings):
     """Longest text to classify, in tokens; over it 422."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Longest request body, in bytes; over it 413."""
+    max_held_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
+    """Bytes of the bodies of all requests inside; one more is answered 429."""
     max_connections: Positive = 1000
     """Connections open at once; for one more, the one that has been idle longest is closed, or, where all are in use,
     the new one, with 503."""

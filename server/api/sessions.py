@@ -157,7 +157,7 @@ def sessions_router(service: Service) -> APIRouter:
     async def put_state(request: Request, session_id: str) -> Response:
         """The body is what GET gave, here or on another server. A session of that id is replaced."""
         noted(request)
-        content = await read_body(request, service.settings)
+        content = await read_body(request, service.settings, service.bodies)
         if not _ID.fullmatch(session_id):
             raise FieldError(
                 f"session: an id has 1 to 64 letters, digits, - or _ (got {shown(session_id)}).", param="session"

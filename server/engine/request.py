@@ -11,7 +11,7 @@ import copy
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from models.errors import RequestError
 
@@ -114,8 +114,16 @@ class OutputSender:
             self._loop.call_soon(self._deliver)
 
 
-ItemT = TypeVar("ItemT")
+ItemT = TypeVar("ItemT", bound="HasTokens")
 OutputT = TypeVar("OutputT")
+
+
+class HasTokens(Protocol):
+    """A prompt, source or text."""
+
+    @property
+    def num_tokens(self) -> int:
+        """See EngineRequest."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -131,6 +139,11 @@ class EngineRequest(Generic[ItemT, OutputT]):
     items: list[ItemT] = field(default_factory=list)
     outputs: OutputQueue[OutputT] = field(default_factory=OutputQueue)
     times: Times = field(default_factory=Times)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that it may need: of its texts, and the most of each answer, more for their log-probabilities."""
+        return sum(item.num_tokens for item in self.items)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -165,3 +178,8 @@ class ScheduledItem:
     def num_slots(self) -> int:
         """Slots that all its rows take."""
         return self.num_rows * self.width
+
+    @property
+    def num_tokens(self) -> int:
+        """See EngineRequest."""
+        raise NotImplementedError

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.request import Times
-from server.errors import ApiError, ClientGoneError, InternalError, OverloadedError
+from server.errors import ApiError, ClientGoneError, FieldError, InternalError, OverloadedError
 from server.metrics import Metrics
 
 log = structlog.get_logger()
@@ -66,10 +66,12 @@ class Record:
     """What is known of a request by its end. Routes fill it in."""
 
     request_id: str  # given by the client or made
+    client: str = ""  # who shares permits: see client_of
     task: str = ""  # what was asked for; empty for paths that do no work
     model: str = ""  # the loaded model's id, or empty
     error: str = ""  # the code of the error it was answered with, or empty
     status: int = 0  # of its answer; 0 while there is none
+    held_bytes: int = 0  # of its body
     prompt_tokens: int = 0  # tokens read
     completion_tokens: int = 0  # tokens made
     started: float = field(default_factory=time.perf_counter)  # its arrival
@@ -116,7 +118,11 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
 
 
 class Limiter:
-    """How many requests are inside at once; each holds a permit until its answer is sent. Belongs to the event loop.
+    """How many requests are inside at once, and how many tokens they may need together. Belongs to the event loop.
+
+    Each request holds a permit until its answer is sent. The last eighth of the permits is for clients that hold less
+    than their share, the permits by the number of clients, so that one client cannot keep all others out. A request
+    that needs few tokens may go beyond their limit by an eighth, so that large ones do not keep small ones out.
 
     A client that is refused gets a Retry-After: as long as the requests inside take to make room for it
     and for those that were refused before it, if all go on as the latest ones did.
@@ -124,34 +130,106 @@ class Limiter:
     Args:
         name: what is limited, for the message.
         limit: how many permits there are; may be changed.
+        max_tokens: of all requests inside; None for no limit.
     """
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, max_tokens: int | None = None) -> None:
         self._name = name
-        self.limit = limit
+        self._max_tokens = max_tokens
         self._mean_seconds = 0.0  # that a permit is held
         self._num_refused = 0  # and not yet made room for
+        self._by_client: dict[str, int] = {}  # permits
+        self.limit = limit
         self.num_taken = 0  # permits
+        self.num_tokens = 0  # of all requests inside
 
-    def take(self) -> None:
-        """Take one; give it back with `give_back`. Raises OverloadedError: all are taken."""
-        if self.num_taken >= self.limit:
-            self._num_refused += 1
-            expected = self._num_refused * self._mean_seconds / self.limit
-            seconds = min(max(1, math.ceil(expected)), _MOST_RETRY_AFTER)  # HTTP knows no fractions
-            raise OverloadedError(
-                f"{self._name} is full: {self.limit} requests are running or waiting. "
-                f"Try again in {seconds} s, or raise RNNSERVE_MAX_REQUESTS.",
-                headers={"retry-after": str(seconds)},
-            )
+    def take(self, client: str) -> None:
+        """Take a permit; give it back with `give_back`. Raises OverloadedError: there is none for this client."""
+        num_held = self._by_client.get(client, 0)
+        num_free = self.limit - self.num_taken
+        share = self.limit // (len(self._by_client) + (not num_held))
+        if num_free <= 0:
+            self._refuse(f"is full: {self.limit} requests are running or waiting", "RNNSERVE_MAX_REQUESTS")
+        if num_free <= self.limit // 8 and num_held >= max(1, share - self.limit // 8):
+            held = f"is nearly full, and {num_held} of its {self.limit} requests are yours"
+            self._refuse(held, "RNNSERVE_MAX_REQUESTS")
         self.num_taken += 1
+        self._by_client[client] = num_held + 1
 
-    def give_back(self, seconds: float) -> None:
-        """Give one back that was held for so many seconds."""
+    def take_tokens(self, num_tokens: int, param: str) -> None:
+        """Add the tokens that a request may need; give them back with its permit.
+
+        Args:
+            num_tokens: at least 0.
+            param: the field that decides them, for the error.
+
+        Raises:
+            FieldError: they are more than all requests together may need.
+            OverloadedError: they are too many beside those of the requests inside.
+        """
+        most = self._max_tokens
+        if most is not None and num_tokens > most:
+            raise FieldError(
+                f"{param}: the request may need {num_tokens} tokens: those of its texts, and for each answer its most, "
+                f"times 1 + logprobs. At most {most} are allowed (RNNSERVE_MAX_PENDING_TOKENS). Send fewer texts in a "
+                "request, or ask for fewer tokens.",
+                param=param,
+                code="request_too_large",
+            )
+        is_small = most is not None and num_tokens <= most // 256
+        if most is not None and self.num_tokens + num_tokens > most + (most // 8 if is_small else 0):
+            found = f"has {self.num_tokens} tokens to work on; {num_tokens} more do not fit beside them"
+            self._refuse(found, "RNNSERVE_MAX_PENDING_TOKENS")
+        self.num_tokens += num_tokens
+
+    def give_back(self, client: str, seconds: float, num_tokens: int = 0) -> None:
+        """Give a permit back that was held for so many seconds, with the tokens that were added to it."""
         self.num_taken -= 1
+        self.num_tokens -= num_tokens
+        self._by_client[client] -= 1
+        if not self._by_client[client]:
+            del self._by_client[client]
         self._num_refused = max(0, self._num_refused - 1)
         share = _SHARE_OF_LAST if self._mean_seconds else 1.0
         self._mean_seconds += share * (seconds - self._mean_seconds)
+
+    def _refuse(self, found: str, setting: str) -> None:
+        self._num_refused += 1
+        expected = self._num_refused * self._mean_seconds / self.limit
+        seconds = min(max(1, math.ceil(expected)), _MOST_RETRY_AFTER)  # HTTP knows no fractions
+        raise OverloadedError(
+            f"{self._name} {found}. Try again in {seconds} s, or raise {setting}.",
+            headers={"retry-after": str(seconds)},
+        )
+
+
+class HeldBytes:
+    """The bytes of all bodies whose requests are inside. Belongs to the event loop.
+
+    Args:
+        limit: most bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.num_bytes = 0
+
+    def take(self, record: Record, num_bytes: int) -> None:
+        """Add bytes of a request's body; they are given back at its end. Raises OverloadedError."""
+        if self.num_bytes + num_bytes > self._limit:
+            raise OverloadedError(
+                f"The bodies of all requests inside would have over {self._limit} bytes (RNNSERVE_MAX_HELD_BYTES). "
+                "Try again in a moment, or send less at once.",
+                code="bodies_full",
+                headers={"retry-after": "1"},
+            )
+        self.num_bytes += num_bytes
+        record.held_bytes += num_bytes
+
+    def give_back(self, record: Record) -> None:
+        """A request is over."""
+        self.num_bytes -= record.held_bytes
+        record.held_bytes = 0
 
 
 class Access:
@@ -162,19 +240,21 @@ class Access:
         metrics: where requests are counted.
         limiter: of all requests that have work to do (POST and PUT below /v1): they hold a permit from before their
             body is read.
+        bodies: of these requests.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, limiter: Limiter) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, limiter: Limiter, bodies: HeldBytes) -> None:
         self._app = app
         self._metrics = metrics
         self._limiter = limiter
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = Record(_request_id(scope))
+        record = Record(_request_id(scope), client_of(scope))
         scope.setdefault("state", {})["record"] = record
 
         async def send_with_id(message: Message) -> None:
@@ -186,12 +266,13 @@ class Access:
         has_work = scope["method"] in ("POST", "PUT") and scope["path"].startswith("/v1/")
         try:
             if has_work:
-                self._limiter.take()
+                self._limiter.take(record.client)
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
                 if has_work:
-                    self._limiter.give_back(time.perf_counter() - record.started)
+                    self._bodies.give_back(record)
+                    self._limiter.give_back(record.client, time.perf_counter() - record.started)
         except OverloadedError as error:
             record.task = "refused"
             with contextlib.suppress(ClientDisconnect, TimeoutError):
@@ -230,6 +311,12 @@ class Access:
                 completion_tokens=record.completion_tokens,
                 ms=round(seconds * 1000, 2),
             )
+
+
+def client_of(scope: Scope) -> str:
+    """Who a request is from, as far as permits are shared: its address."""
+    client: tuple[str, int] | None = scope.get("client")
+    return client[0] if client else ""
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:

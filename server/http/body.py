@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from server.errors import BadJsonError, BodyTooLargeError, DeadlineError, FieldError, shown
-from server.http.access import discard_body, header_of
+from server.http.access import HeldBytes, discard_body, header_of, record_of
 from server.settings import Settings
 
 HEADER = "x-request-timeout-ms"
@@ -42,7 +42,7 @@ def timeout_seconds(request: Request, default_ms: int) -> float:
     return int(text) / 1000
 
 
-async def read_body(request: Request, settings: Settings) -> bytes:
+async def read_body(request: Request, settings: Settings, held: HeldBytes) -> bytes:
     """The whole body, which must come within the time that the request has.
 
     A body over the limit is read to its end and thrown away before the error is raised: a client that is still
@@ -53,6 +53,7 @@ async def read_body(request: Request, settings: Settings) -> bytes:
         BodyTooLargeError: Content-Length says so, or so many bytes came.
         ClientDisconnect: the client left.
         DeadlineError: the request's time is over, and at least 5 s.
+        OverloadedError: the bodies of all requests have too many bytes.
     """
     try:
         seconds = timeout_seconds(request, settings.request_timeout_ms)
@@ -61,14 +62,14 @@ async def read_body(request: Request, settings: Settings) -> bytes:
     seconds = max(seconds, _LEAST_SECONDS)
     try:
         async with asyncio.timeout(seconds):
-            return await _whole(request, settings.max_body_bytes)
+            return await _whole(request, settings.max_body_bytes, held)
     except TimeoutError:
         message = f"The body was not here after {round(seconds)} s. Send it faster, or a larger {HEADER}."
         raise DeadlineError(message, headers={"connection": "close"}) from None
 
 
-async def _whole(request: Request, limit: int) -> bytes:
-    """The whole body, of at most so many bytes. Raises BodyTooLargeError, ClientDisconnect."""
+async def _whole(request: Request, limit: int, held: HeldBytes) -> bytes:
+    """The whole body, of at most so many bytes. Raises BodyTooLargeError, ClientDisconnect, OverloadedError."""
     announced = (header_of(request.scope, b"content-length") or "")[:20]
     if announced.isascii() and announced.isdigit() and int(announced) > limit:
         closing = {}
@@ -77,10 +78,11 @@ async def _whole(request: Request, limit: int) -> bytes:
         else:
             await discard_body(request)
         raise _too_large(f"{int(announced)} bytes", limit, closing)
-    body = bytearray()
+    body, record = bytearray(), record_of(request)
     async for chunk in request.stream():
         if len(body) <= limit:  # the rest of a longer one is thrown away
             body += chunk
+            held.take(record, len(chunk))
     if len(body) > limit:
         raise _too_large(f"over {limit} bytes", limit)
     return bytes(body)

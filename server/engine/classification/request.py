@@ -43,3 +43,8 @@ class Text:
     request: TextBatch
     tokens: list[int]
     number: int
+
+    @property
+    def num_tokens(self) -> int:
+        """See EngineRequest."""
+        return len(self.tokens)

@@ -121,3 +121,9 @@ class Prompt(ScheduledItem):
     keeps_last_state: bool = False
     last_state: NDArray[np.float32] | None = None
     num_cached: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """See EngineRequest."""
+        options = self.request.options
+        return len(self.tokens) - self.num_read + self.num_rows * options.max_tokens * (1 + (options.logprobs or 0))

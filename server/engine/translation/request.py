@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoding.beam_search import Hypothesis
+from models.decoding.beam_search import Hypothesis, max_tokens_of
 from models.decoding.options import TranslationOptions
 from runtime.runner import Array
 from server.engine.request import EngineRequest, ScheduledItem
@@ -98,3 +98,8 @@ class Source(ScheduledItem):
         assert self.encoded is not None, "a row joins once its source is encoded"
         encoded, self.encoded = self.encoded, None
         return encoded
+
+    @property
+    def num_tokens(self) -> int:
+        """See EngineRequest."""
+        return len(self.tokens) + self.width * max_tokens_of(self.request.options, len(self.tokens))

@@ -1,12 +1,12 @@
 import pytest
 
-from server.errors import OverloadedError
+from server.errors import FieldError, OverloadedError
 from server.http.access import Limiter
 
 
 def retry_after(permits: Limiter) -> int:
     with pytest.raises(OverloadedError, match="is full: 4 requests") as found:
-        permits.take()
+        permits.take("a")
     return int(found.value.headers["retry-after"])
 
 
@@ -14,10 +14,10 @@ def full(seconds: float) -> Limiter:
     """Four permits, all taken, after requests that held theirs so long."""
     permits = Limiter("m/1", 4)
     for _ in range(50):
-        permits.take()
-        permits.give_back(seconds)
+        permits.take("a")
+        permits.give_back("a", seconds)
     for _ in range(4):
-        permits.take()
+        permits.take("a")
     return permits
 
 
@@ -25,8 +25,8 @@ def test_who_is_refused_first_comes_again_first() -> None:
     permits = full(8.0)
     assert [retry_after(permits) for _ in range(6)] == [2, 4, 6, 8, 10, 12]
     for _ in range(3):
-        permits.give_back(8.0)
-        permits.take()
+        permits.give_back("a", 8.0)
+        permits.take("a")
     assert retry_after(permits) == 8
 
 
@@ -39,5 +39,49 @@ def test_it_is_a_second_at_least_and_a_minute_at_most() -> None:
 def test_before_any_request_has_ended_it_is_a_second() -> None:
     permits = Limiter("m/1", 4)
     for _ in range(4):
-        permits.take()
+        permits.take("a")
     assert retry_after(permits) == 1
+
+
+def test_one_client_leaves_an_eighth_of_the_permits_to_others() -> None:
+    permits = Limiter("m/1", 80)
+    for _ in range(70):
+        permits.take("greedy")
+    with pytest.raises(OverloadedError, match="nearly full, and 70 of its 80 requests are yours"):
+        permits.take("greedy")
+    for client in "abcdefghij":
+        permits.take(client)
+    with pytest.raises(OverloadedError, match="is full: 80 requests"):
+        permits.take("k")
+    for client in "abcde":
+        permits.give_back(client, 1.0)
+    with pytest.raises(OverloadedError, match="are yours"):
+        permits.take("greedy")
+    permits.take("k")
+
+
+def test_clients_that_hold_no_more_than_their_share_are_equal() -> None:
+    permits = Limiter("m/1", 16)
+    for _ in range(7):
+        permits.take("a")
+        permits.take("b")
+    with pytest.raises(OverloadedError, match="are yours"):
+        permits.take("a")
+    permits.take("c")
+
+
+def test_tokens_that_never_fit_are_422_and_those_that_do_not_fit_now_429() -> None:
+    permits = Limiter("m/1", 8, max_tokens=2560)
+    with pytest.raises(FieldError, match=r"prompt: the request may need 2561 tokens.*At most 2560.*MAX_PENDING_TOKENS"):
+        permits.take_tokens(2561, "prompt")
+    permits.take_tokens(2000, "prompt")
+    with pytest.raises(OverloadedError, match="has 2000 tokens to work on; 600 more do not fit"):
+        permits.take_tokens(600, "prompt")
+    permits.take_tokens(560, "prompt")
+    for _ in range(32):  # small ones have an eighth more
+        permits.take_tokens(10, "prompt")
+    with pytest.raises(OverloadedError):
+        permits.take_tokens(10, "prompt")
+    with pytest.raises(OverloadedError):
+        permits.take_tokens(11, "prompt")
+    assert permits.num_tokens == 2880
