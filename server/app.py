@@ -56,7 +56,11 @@ def create_app(
         app.router.routes.extend(task.router(service).routes)  # included routers are searched anew for each request
     for router in (sessions_router, models_router, operations_router):
         app.router.routes.extend(router(service).routes)
-    app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter, bodies=service.bodies)
+    keys = [key.get_secret_value() for key in service.settings.api_keys]
+    admin_key = service.settings.admin_key
+    if keys and admin_key is not None:  # operators need no second one
+        keys.append(admin_key.get_secret_value())
+    app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter, bodies=service.bodies, keys=keys)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -60,6 +60,10 @@ class BadRequestError(ApiError, status=400, code="request_invalid"):
     """It is not HTTP/1.1."""
 
 
+class UnauthorizedError(ApiError, status=401, code="key_invalid"):
+    """The server asks for an API key, and none or a wrong one was given."""
+
+
 class ForbiddenError(ApiError, status=403, code="forbidden"):
     """Only an operator may do that."""
 
@@ -139,8 +143,13 @@ def shown(value: object) -> str:
     """A value from outside as it may stand in a message: ASCII, at most MAX_SHOWN characters, as JSON has it."""
     if isinstance(value, str):
         return ascii(value[:MAX_SHOWN])[:MAX_SHOWN]
+    text = ""
     try:
-        return json.dumps(value)[:MAX_SHOWN]
+        for piece in json.JSONEncoder().iterencode(value):  # no further than what is shown
+            text += piece[: MAX_SHOWN + 1]
+            if len(text) > MAX_SHOWN:
+                break
+        return text[:MAX_SHOWN]
     except TypeError:  # not of JSON: a value of our own
         return ascii(value)[:MAX_SHOWN]
     except RecursionError:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, Setting
 from models.errors import ConfigError
 
 PREFIX = "RNNSERVE_"
+_SECRETS = ("session_key", "admin_key", "api_keys")
 MOST_TTL_SECONDS = 30 * 24 * 3600
 # Variables with the prefix that are not the server's: data sets, the machine's cache, development.
 _OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API", "RNNSERVE_CONTAINER_ENGINE"}
@@ -24,6 +25,9 @@ _OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API", "RNNSERVE
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Secret = Annotated[SecretStr, Field(min_length=16)]
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _split(value))]
 
 
 def _split(value: Any) -> Any:
@@ -46,7 +50,7 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes a free one."""
-    models: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    models: Names = ()
     """Models to load: "name" (highest version) or "name/2", commas between. Default: all."""
     set: Literal["fp32", "int8", "gpu-fp32", "gpu-fp16"] | None = None
     """Graph set to run. Default: the fastest that a model has, for each group of its graphs, as measured on this
@@ -101,6 +105,11 @@ class Settings(BaseSettings):
     """Longest text to classify, in tokens; over it 422."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Longest request body, in bytes; over it 413."""
+    api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Secrets of at least 16 characters, commas between; where set, every request below /v1 needs one of them
+    (authorization: Bearer KEY), and who has the same key is the same client."""
+    trusted_proxies: Names = ()
+    """Addresses or networks of proxies, commas between, whose X-Forwarded-For says who a client is."""
     max_held_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
     """Bytes of the bodies of all requests inside; one more is answered 429."""
     max_connections: Positive = 1000
@@ -173,7 +182,7 @@ def settings_from(arguments: Sequence[str]) -> Settings:
             flag, variable = f"--{name.replace('_', '-')}", PREFIX + name.upper()
             if not item["loc"]:
                 lines.append(item["msg"].removeprefix("Value error, "))
-            elif name == "session_key":  # is shown nowhere
+            elif name.startswith(_SECRETS):  # shown nowhere
                 lines.append(f"{flag} ({variable}): {item['msg']}")
             else:
                 lines.append(f"{flag} ({variable}): {item['msg']} (got {ascii(item['input'])[:80]})")

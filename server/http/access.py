@@ -4,11 +4,12 @@ happens.
 
 import asyncio
 import contextlib
+import hmac
 import math
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.request import Times
-from server.errors import ApiError, ClientGoneError, FieldError, InternalError, OverloadedError
+from server.errors import ApiError, ClientGoneError, FieldError, InternalError, OverloadedError, UnauthorizedError
 from server.metrics import Metrics
 
 log = structlog.get_logger()
@@ -241,20 +242,24 @@ class Access:
         limiter: of all requests that have work to do (POST and PUT below /v1): they hold a permit from before their
             body is read.
         bodies: of these requests.
+        keys: where there are any, requests below /v1 need one of them.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, limiter: Limiter, bodies: HeldBytes) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, limiter: Limiter, bodies: HeldBytes, keys: Sequence[str] = ()
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._limiter = limiter
         self._bodies = bodies
+        self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = Record(_request_id(scope), client_of(scope))
+        record = Record(_request_id(scope))
         scope.setdefault("state", {})["record"] = record
 
         async def send_with_id(message: Message) -> None:
@@ -263,8 +268,10 @@ class Access:
                 message["headers"] = [*message["headers"], *_headers(record)]
             await send(message)
 
-        has_work = scope["method"] in ("POST", "PUT") and scope["path"].startswith("/v1/")
+        is_api = scope["path"].startswith("/v1/")
+        has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
+            record.client = client_of(scope, self._keys if is_api else ())
             if has_work:
                 self._limiter.take(record.client)
             try:
@@ -273,7 +280,7 @@ class Access:
                 if has_work:
                     self._bodies.give_back(record)
                     self._limiter.give_back(record.client, time.perf_counter() - record.started)
-        except OverloadedError as error:
+        except (OverloadedError, UnauthorizedError) as error:
             record.task = "refused"
             with contextlib.suppress(ClientDisconnect, TimeoutError):
                 async with asyncio.timeout(_DISCARD_SECONDS):
@@ -313,8 +320,19 @@ class Access:
             )
 
 
-def client_of(scope: Scope) -> str:
-    """Who a request is from, as far as permits are shared: its address."""
+def client_of(scope: Scope, keys: Sequence[bytes]) -> str:
+    """Who a request is from, as far as permits are shared: its key where keys are asked for, else its address.
+
+    Raises:
+        UnauthorizedError: keys are asked for, and it has none of them.
+    """
+    if keys:
+        given = (header_of(scope, b"authorization") or "").encode()
+        number = next((i for i, key in enumerate(keys) if hmac.compare_digest(given, b"Bearer " + key)), None)
+        if number is None:
+            message = "This server asks for an API key. Send it as the header authorization: Bearer KEY."
+            raise UnauthorizedError(message, headers={"www-authenticate": "Bearer"})
+        return f"key {number}"
     client: tuple[str, int] | None = scope.get("client")
     return client[0] if client else ""
 

@@ -19,6 +19,7 @@ from server.settings import Settings
 HEADER = "x-request-timeout-ms"
 MOST_MS = 600_000
 MAX_ERRORS = 5
+MAX_FIELDS, MAX_ENTRIES = 100, 4096  # of the body's object, and of any list or object in it: more is not looked at
 # Seconds that a body is given however short the request's time is: one that is on its way is let come, because a client
 # that is still sending when the connection closes sees a reset instead of the answer.
 _LEAST_SECONDS = 5.0
@@ -109,6 +110,7 @@ def request_from(kind: type[Asked], body: bytes) -> Asked:
         raise BadJsonError(f"The body is not valid JSON in UTF-8: {detail}. Send one JSON object.") from None
     if not isinstance(data, dict):
         raise FieldError(f"The body must be a JSON object, not {shown(data)}.", code="body_not_object")
+    _check_entries(data)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -117,6 +119,23 @@ def request_from(kind: type[Asked], body: bytes) -> Asked:
         codes = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
         code = codes.get(problems[0]["type"], "field_invalid")
         raise FieldError(" ".join(sentences), param=_param(problems[0]), code=code) from None
+
+
+def _check_entries(data: dict[Any, Any]) -> None:
+    """Refuse what would take long to check, and hold up all others. Raises FieldError."""
+    if len(data) > MAX_FIELDS:
+        raise FieldError(f"The body has {len(data)} fields; at most {MAX_FIELDS} are looked at.", code="field_unknown")
+    waiting = list(data.items())
+    while waiting:
+        name, value = waiting.pop()
+        if not isinstance(value, list | dict):
+            continue
+        if len(value) > MAX_ENTRIES:
+            shown_name = shown(name)[1:-1]
+            raise FieldError(
+                f"{shown_name}: {len(value)} entries; at most {MAX_ENTRIES} are allowed.", param=shown_name
+            )
+        waiting += [(name, entry) for entry in (value.values() if isinstance(value, dict) else value)]
 
 
 def _param(problem: Any) -> str | None:

@@ -32,6 +32,8 @@ def uvicorn_config(app: ASGIApp, settings: Settings, metrics: Metrics) -> Config
         port=settings.port,
         http=partial(BoundedProtocol, settings=settings, metrics=metrics),  # type: ignore[arg-type]  # it is only called
         ws="none",
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -179,3 +181,116 @@ def test_a_permit_is_taken_before_the_body_is_read() -> None:
             connection.close()
         server.until(lambda: server.service.limiter.num_taken == 0)
         server.generate(prompt="a", max_tokens=1)
+
+
+KEYS = ("first-key-of-16-characters", "second-key-of-16-characters")
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def test_where_keys_are_set_everything_below_v1_needs_one() -> None:
+    with running(api_keys=",".join(KEYS), admin_key="admin-key-of-16-characters") as server:
+        for headers in ({}, bearer("wrong-key-of-16-characters"), {"authorization": KEYS[0]}, bearer("é" * 16)):
+            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+            refused = server.client.post("/v1/generate", json={"prompt": "a"}, headers=encoded)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, "key_invalid"), headers
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert server.client.get("/v1/models").status_code == 401
+        for key in (*KEYS, "admin-key-of-16-characters"):
+            answer = server.client.post("/v1/generate", json={"prompt": "a", "max_tokens": 1}, headers=bearer(key))
+            assert answer.status_code == 200
+        assert server.client.get("/livez").status_code == 200
+        assert server.client.get("/v1/sessions", headers=bearer(KEYS[0])).status_code == 403
+        assert server.client.get("/v1/sessions", headers=bearer("admin-key-of-16-characters")).status_code == 200
+
+
+@pytest.mark.parametrize("clients", ["keys", "proxy", "addresses"])
+def test_a_client_that_holds_most_permits_leaves_some_to_others(clients: str) -> None:
+    settings: dict[str, Any] = {"keys": {"api_keys": ",".join(KEYS)}, "proxy": {"trusted_proxies": "127.0.0.1"}}.get(
+        clients, {}
+    )
+    greedy: dict[str, str] = {"keys": bearer(KEYS[0]), "proxy": {"x-forwarded-for": "192.0.2.1"}}.get(clients, {})
+    modest: dict[str, str] = {"keys": bearer(KEYS[1]), "proxy": {"x-forwarded-for": "192.0.2.2"}}.get(clients, {})
+    address = "127.0.0.2" if clients == "addresses" else "127.0.0.1"
+    body = {"prompt": "a", "max_tokens": 1}
+    with (
+        running(max_requests=16, **settings) as server,
+        ThreadPoolExecutor(20) as pool,
+        httpx.Client(base_url=server.url, transport=httpx.HTTPTransport(local_address=address), timeout=30) as other,
+    ):
+        gate = server.steps.gate = threading.Event()
+        asked = [pool.submit(server.client.post, "/v1/generate", json=body, headers=greedy) for _ in range(15)]
+        server.until(lambda: server.service.num_requests == 14 and any(each.done() for each in asked))
+        first = pool.submit(other.post, "/v1/generate", json=body, headers=modest)
+        server.until(lambda: server.service.num_requests == 15)
+        gate.set()
+        assert first.result().status_code == 200
+        assert sorted(each.result().status_code for each in asked) == [200] * 14 + [429]
+
+
+def test_nobody_says_who_he_is_but_through_a_trusted_proxy() -> None:
+    """Each request names another client in X-Forwarded-For: without a trusted proxy they are one client."""
+    with running(max_requests=16) as server, ThreadPoolExecutor(20) as pool:
+        gate = server.steps.gate = threading.Event()
+        asked = [
+            pool.submit(
+                server.client.post,
+                "/v1/generate",
+                json={"prompt": "a", "max_tokens": 1},
+                headers={"x-forwarded-for": f"192.0.2.{number}"},
+            )
+            for number in range(16)
+        ]
+        server.until(lambda: server.service.num_requests == 14 and sum(each.done() for each in asked) == 2)
+        gate.set()
+        assert sorted(each.result().status_code for each in asked) == [200] * 14 + [429] * 2
+
+
+def test_bodies_together_are_held_within_their_limit() -> None:
+    with running(max_held_bytes=1 << 16) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+            slow.sendall(HEAD + b"content-length: 60000\r\n\r\n" + b"x" * 50_000)
+            server.until(lambda: server.service.bodies.num_bytes == 50_000)
+            refused = server.client.post("/v1/generate", json={"prompt": "a" * 20_000})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "bodies_full")
+            assert "RNNSERVE_MAX_HELD_BYTES" in refused.json()["error"]["message"]
+            server.generate(prompt="a", max_tokens=1)
+        server.until(lambda: server.service.bodies.num_bytes == 0)
+        server.generate(prompt="a" * 20_000, max_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({f"f{i}": 1 for i in range(101)}, "The body has 101 fields"),
+        ({"prompt": ["a"] * 4097}, "prompt: 4097 entries"),
+        ({"prompt": "a", "logit_bias": {str(i): 1 for i in range(5000)}}, "logit_bias: 5000 entries"),
+        ({"prompt": [[["a"] * 5000]]}, "prompt: 5000 entries"),
+    ],
+)
+def test_a_body_of_too_many_entries_is_refused_before_it_is_checked(
+    server: Running, body: dict[str, Any], message: str
+) -> None:
+    refused = server.client.post("/v1/generate", json=body)
+    assert refused.status_code == 422
+    assert message in refused.json()["error"]["message"]
+
+
+def test_a_request_that_may_need_too_many_tokens_is_422_and_one_that_does_not_fit_now_429() -> None:
+    with running(max_pending_tokens=2048) as server, ThreadPoolExecutor(2) as pool:
+        refused = server.client.post("/v1/generate", json={"prompt": "a", "max_tokens": 100, "n": 2, "logprobs": 10})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "request_too_large")
+        assert "2201 tokens" in refused.json()["error"]["message"]
+        gate = server.steps.gate = threading.Event()
+        large = pool.submit(server.generate, prompt="a", max_tokens=2000)
+        server.until(lambda: server.service.num_requests == 1)
+        refused = server.client.post("/v1/generate", json={"prompt": "a", "max_tokens": 500})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
+        small = pool.submit(server.generate, prompt="a", max_tokens=5)
+        server.until(lambda: server.service.num_requests == 2)
+        gate.set()
+        assert small.result()["choices"]
+        assert large.result()["choices"]
+        server.until(lambda: all(model.limiter.num_tokens == 0 for model in server.service.registry.models))
