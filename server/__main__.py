@@ -27,10 +27,11 @@ from server.endpoint import LoadedModel, ServerTask
 from server.http.protocol import uvicorn_config
 from server.loading import load_models
 from server.service import Loader, Service
-from server.settings import Settings, settings_from
+from server.settings import PREFIX, SECRETS, Settings, settings_from
 
 log = structlog.get_logger()
 
+_POLL_SECONDS = 0.5
 _OTHER_DESCRIPTORS = 100  # of a process: files, queues, models that are being loaded
 
 
@@ -41,6 +42,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `_serve`."""
         yield
+
+
+class _LibraryLog(logging.Handler):
+    """Lines of libraries, in the form of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one."""
+        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def configure_logs() -> None:
@@ -56,7 +65,8 @@ def configure_logs() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLog()])
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what is not HTTP is counted, not told line by line
 
 
 def _json(event: Any, **_: Any) -> str:
@@ -70,6 +80,8 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
     except ConfigError as error:
         print(f"python -m server: {error}", file=sys.stderr)
         return 2
+    for name in SECRETS:  # not for programs that libraries start
+        os.environ.pop(f"{PREFIX}{name.upper()}", None)
     configure_logs()
     app = create_app(settings, partial(_load_for_good, load))
     config = uvicorn_config(app, settings, app.state.service.metrics)
@@ -110,10 +122,14 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
         loop.add_signal_handler(number, signals.put_nowait, number)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     exit_code = 0
-    if await _first(serving, service.failed.wait(), signals.get()) == 1:
+    first = await _first(serving, service.failed.wait(), signals.get(), _dead(service))
+    if first == 1:
         log.error("cannot serve", reason=service.failure)
         exit_code = 1
     elif not serving.done():
+        if first == 3:
+            log.critical("engine dead", models=service.dead_models)
+            exit_code = 1
         log.info("draining", requests=service.num_requests)
         if await _first(serving, service.drain(service.settings.grace_seconds), signals.get()) == 2:
             await service.drain(grace_seconds=0)
@@ -124,6 +140,12 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
         sys.stderr.flush()
         os._exit(1)
     return exit_code
+
+
+async def _dead(service: Service) -> None:
+    """Wait until an engine cannot go on: nothing but a new process helps."""
+    while service.is_alive:
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _first(serving: asyncio.Task[None], *others: Coroutine[Any, Any, Any]) -> int:

@@ -144,6 +144,7 @@ async def working(
         work = await prepare()
         endpoint.limiter.take_tokens(work.num_tokens, endpoint.limit.field)
         num_tokens = work.num_tokens
+        work.id = record.request_id
         endpoint.metrics.prompt_tokens.inc(record.prompt_tokens)
         remaining = record.started + seconds - time.perf_counter()
         if remaining <= 0:

@@ -3,12 +3,14 @@
 Labels are few and bounded: `model` is always the id of a loaded model or empty, never what a client wrote.
 """
 
+import platform
 import time
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
+from importlib import metadata
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -18,7 +20,7 @@ from server.errors import ClientGoneError, DeadlineError
 if TYPE_CHECKING:
     from server.endpoint import Endpoint
 
-DURATION_BUCKETS = tuple(round(1e-5 * 1.5**i, 9) for i in range(36))  # 10 us, each 1.5 times the one before, to 15 s
+DURATION_BUCKETS = tuple(round(1e-5 * 1.5**i, 9) for i in range(46))  # 10 us, each 1.5 times the one before, to 840 s
 SIZE_BUCKETS = tuple(2**i for i in range(13))  # 1, 2, 4 ... 4096
 SHARE_BUCKETS = tuple(i / 20 for i in range(1, 20))
 _REASONS = {ClientGoneError: "client_gone", DeadlineError: "deadline", GeneratorExit: "client_gone"}
@@ -29,6 +31,7 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # of Linux: CPU, memory, descriptors
         self.endpoints: list[Endpoint] = []  # whose state is shown
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry, labelnames=["model"])
@@ -88,6 +91,7 @@ class Metrics(Collector):
         self.cache_hits = counter(
             "rnnserve_state_cache_hits", "Of these, tokens that need not be read again.", ["model"]
         )
+        self.ready = Gauge("rnnserve_ready", "1 while requests are taken.", registry=self.registry)
         self.connections = Gauge("rnnserve_connections", "Connections that are open.", registry=self.registry)
         self.connections_closed = counter(
             "rnnserve_connections_closed", "Connections that the server closed over a limit, by the limit.", ["reason"]
@@ -105,6 +109,10 @@ class Metrics(Collector):
         """The state of the endpoints, when metrics are read."""
         gauge = partial(GaugeMetricFamily, labels=["model"])
         requests = gauge("rnnserve_requests_running", "Requests that hold a permit.")
+        limits = gauge("rnnserve_requests_limit", "Permits.")
+        tokens = gauge("rnnserve_pending_tokens", "Tokens that the requests inside may need.")
+        up = gauge("rnnserve_engine_up", "1 while the engine can go on.")
+        busy = gauge("rnnserve_engine_busy_seconds", "How long the call that has taken longest has been running.")
         running = gauge("rnnserve_rows_running", "Rows that run together now; a beam takes its whole width.")
         waiting = gauge("rnnserve_rows_waiting", "Rows waiting to be read or for a place.")
         size = gauge("rnnserve_state_cache_bytes", "Bytes that cached states take.")
@@ -115,12 +123,26 @@ class Metrics(Collector):
         for endpoint in self.endpoints:
             labels, state = [endpoint.id], endpoint.engine.gauges
             requests.add_metric(labels, endpoint.limiter.num_taken)
+            limits.add_metric(labels, endpoint.limiter.limit)
+            tokens.add_metric(labels, endpoint.limiter.num_tokens)
+            up.add_metric(labels, endpoint.engine.is_alive)
+            busy.add_metric(labels, endpoint.engine.busy_seconds)
             running.add_metric(labels, state.num_running)
             waiting.add_metric(labels, state.num_waiting)
             size.add_metric(labels, state.cache_bytes)
             evictions.add_metric(labels, state.cache_evictions)
             info.add_metric([endpoint.id, endpoint.model.backend, endpoint.model.precision], {})
-        return requests, running, waiting, size, evictions, info
+        build = InfoMetricFamily("rnnserve_build", "What is running.", labels=["version", "python", "onnxruntime"])
+        build.add_metric([_version("rnnserve"), platform.python_version(), _version("onnxruntime")], {})
+        return requests, limits, tokens, up, busy, running, waiting, size, evictions, info, build
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 class EngineMetrics:

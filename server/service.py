@@ -41,6 +41,7 @@ class Service:
         self.limiter = Limiter("The server", settings.max_requests)  # of the requests of all models together
         self.bodies = HeldBytes(settings.max_held_bytes)
         self.metrics = Metrics()
+        self.metrics.ready.set_function(lambda: self.phase == "ready" and self.is_alive)
         self.sessions = Sessions(settings, self.metrics)
         self.phase: Phase = "loading"  # then ready and draining, or failed
         self.failure: str | None = None  # why loading failed, a sentence
@@ -59,8 +60,15 @@ class Service:
 
     @property
     def is_alive(self) -> bool:
-        """Whether no engine has ended by itself."""
-        return self.phase == "draining" or all(item.engine.is_alive for item in self._registry.models)
+        """Whether every engine can go on."""
+        return self.phase == "draining" or not self.dead_models
+
+    @property
+    def dead_models(self) -> list[str]:
+        """The ids of models whose engine has ended by itself, or has been in one call for too long."""
+        most = self.settings.stuck_seconds
+        engines = [(item.id, item.engine) for item in self._registry.models]
+        return [name for name, engine in engines if not engine.is_alive or engine.busy_seconds > most]
 
     @property
     def num_requests(self) -> int:

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, Setting
 from models.errors import ConfigError
 
 PREFIX = "RNNSERVE_"
-_SECRETS = ("session_key", "admin_key", "api_keys")
+SECRETS = ("session_key", "admin_key", "api_keys")
 MOST_TTL_SECONDS = 30 * 24 * 3600
 # Variables with the prefix that are not the server's: data sets, the machine's cache, development.
 _OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API", "RNNSERVE_CONTAINER_ENGINE"}
@@ -145,6 +145,8 @@ class Settings(BaseSettings):
     between calls."""
     send_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long a client may take nothing of its answer before it is dropped."""
+    stuck_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long one call of the runtime may take; over it the model counts as dead, and the server ends with code 1."""
     grace_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long running requests may take to finish after SIGTERM."""
 
@@ -182,7 +184,7 @@ def settings_from(arguments: Sequence[str]) -> Settings:
             flag, variable = f"--{name.replace('_', '-')}", PREFIX + name.upper()
             if not item["loc"]:
                 lines.append(item["msg"].removeprefix("Value error, "))
-            elif name.startswith(_SECRETS):  # shown nowhere
+            elif name.startswith(SECRETS):  # shown nowhere
                 lines.append(f"{flag} ({variable}): {item['msg']}")
             else:
                 lines.append(f"{flag} ({variable}): {item['msg']} (got {ascii(item['input'])[:80]})")

@@ -23,12 +23,12 @@ def operations_router(service: Service) -> APIRouter:
     @router.get("/readyz", summary="Whether requests are taken", responses=responses(None, 503))
     async def readyz() -> Response:
         service.check_ready()
-        if not service.is_alive:
-            raise UnavailableError(_ended(service), code="engine_failed")
+        _check_alive(service)
         return JsonAnswer({"status": "ready"})
 
     @router.get("/health", summary="Readiness, and the models served", responses=responses(None, 503))
     async def health() -> Response:
+        _check_alive(service)
         return JsonAnswer({"status": "ready", "models": [item.id for item in service.registry.models]})
 
     @router.get("/metrics", summary="Prometheus metrics")
@@ -38,6 +38,12 @@ def operations_router(service: Service) -> APIRouter:
     return router
 
 
+def _check_alive(service: Service) -> None:
+    """Raises UnavailableError."""
+    if not service.is_alive:
+        raise UnavailableError(_ended(service), code="engine_failed")
+
+
 def _ended(service: Service) -> str:
-    names = ", ".join(item.id for item in service.registry.models if not item.engine.is_alive)
-    return f"The engine of {names} has ended; restart the server. Its log says more."
+    names = ", ".join(service.dead_models)
+    return f"The engine of {names} has ended or does not go on; the server ends. Its log says more."

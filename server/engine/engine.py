@@ -5,7 +5,7 @@ Belongs to the event loop. Token ids in, outputs in queues out; knows no HTTP.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from server.engine.generation.prefix_cache import PrefixCache
@@ -33,6 +33,12 @@ class Gauges(NamedTuple):
 Request = TypeVar("Request", bound=EngineRequest[Any, Any])
 
 
+def longest_busy(since: Iterable[float]) -> float:
+    """Seconds from the earliest of these times, of which 0 is none, on time.monotonic's clock."""
+    earliest = min((each for each in since if each), default=0.0)
+    return time.monotonic() - earliest if earliest else 0.0
+
+
 class AnyEngine(Protocol):
     """What the server needs of a model's engine; see Engine."""
 
@@ -43,6 +49,10 @@ class AnyEngine(Protocol):
     @property
     def is_alive(self) -> bool:
         """Whether no lane has ended."""
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the lane that has been busy longest has been doing the same thing."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start it."""
@@ -89,6 +99,11 @@ class Engine(Generic[Request]):
     def is_alive(self) -> bool:
         """Whether no lane has ended."""
         return all(lane.is_alive for lane in self._lanes)
+
+    @property
+    def busy_seconds(self) -> float:
+        """See AnyEngine."""
+        return longest_busy(lane.busy_since for lane in self._lanes)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the first lane; outputs go to queues of this loop."""

@@ -43,6 +43,11 @@ def lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
+def ids_of(items: Iterable[Any]) -> list[str]:
+    """The ids of the requests that items belong to, for the log."""
+    return sorted({item.request.id for item in items})
+
+
 class Observer(Protocol):
     """Counts what lanes do. Called in lane threads."""
 
@@ -126,6 +131,7 @@ class Lane(ABC, Generic[Item, BatchT]):
     Attributes:
         num_submitted: slots of items that were submitted; written by the event loop alone.
         num_closed: slots of items that are over; written by the lane alone.
+        busy_since: when what the lane is doing began, on time.monotonic's clock; 0 while it waits for work.
     """
 
     def __init__(
@@ -144,6 +150,7 @@ class Lane(ABC, Generic[Item, BatchT]):
         self._thread = threading.Thread(target=self._run, name=f"lane {name}", daemon=True)
         self.num_submitted = 0
         self.num_closed = 0
+        self.busy_since = 0.0
 
     @property
     def load(self) -> int:
@@ -217,8 +224,10 @@ class Lane(ABC, Generic[Item, BatchT]):
         try:
             is_idle = True
             while self._take_commands(is_idle):
+                self.busy_since = time.monotonic()
                 is_idle = not self._run_once()
                 self._sender.flush()
+                self.busy_since = 0.0
             error = UnavailableError(STOPPED_MESSAGE, code="draining")
         except Exception as bug:
             log.critical("lane ended", lane=self._name, exc_info=bug)
@@ -324,8 +333,9 @@ class Lane(ABC, Generic[Item, BatchT]):
 
     def _fail_call(self, items: Iterable[Item], error: BaseException) -> None:
         """A call failed: so do the items in it, and no others."""
-        log.error("engine call failed", lane=self._name, exc_info=error)
-        for item in set(items):
+        failing = set(items)
+        log.error("engine call failed", lane=self._name, requests=ids_of(failing), exc_info=error)
+        for item in failing:
             self._fail(item, FAILED_MESSAGE)
 
     def _fail(self, item: Item, message: str) -> None:

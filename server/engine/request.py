@@ -134,11 +134,13 @@ class EngineRequest(Generic[ItemT, OutputT]):
         items: its prompts, sources or texts, which refer to it; cleared when it is over, so that it is freed at once.
         outputs: where its outputs and errors go.
         times: when things happened to it.
+        id: what the log calls it.
     """
 
     items: list[ItemT] = field(default_factory=list)
     outputs: OutputQueue[OutputT] = field(default_factory=OutputQueue)
     times: Times = field(default_factory=Times)
+    id: str = ""
 
     @property
     def num_tokens(self) -> int:

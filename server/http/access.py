@@ -295,14 +295,14 @@ class Access:
                 raise  # too late for an answer: the server closes the connection
             await answer(scope, receive, send_with_id)
         finally:
-            self._note(scope["path"], record)
+            self._note(str(getattr(scope.get("route"), "path", scope["path"])), record)  # ids of sessions are not shown
 
     def _note(self, path: str, record: Record) -> None:
         """Count the request, and write its line in the log."""
         seconds = time.perf_counter() - record.started
         if record.task:
             self._metrics.requests.labels(record.model, str(record.status)).inc()
-            if record.model:
+            if record.model and record.status != OverloadedError.status:
                 self._metrics.duration.labels(record.model).observe(seconds)
         if record.error:
             self._metrics.rejections.labels(record.error).inc()

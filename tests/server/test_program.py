@@ -141,6 +141,20 @@ def test_a_runtime_call_that_never_returns_does_not_keep_the_program_and_session
     assert [path.name for path in tmp_path.iterdir()] == [f"{session}.session"]
 
 
+def test_a_call_that_never_returns_is_seen_and_ends_the_program() -> None:
+    """A supervisor starts it again; nothing else helps."""
+    with started("tests.server.stuck_program", RNNSERVE_STUCK_SECONDS="1.5", RNNSERVE_GRACE_SECONDS="1") as program:
+        program.until_ready()
+        with httpx.Client(base_url=program.url, timeout=30) as client, ThreadPoolExecutor() as pool:
+            asked = pool.submit(httpx.post, f"{program.url}/v1/generate", json={"prompt": "a"}, timeout=30)
+            while client.get("/livez").status_code == 200:
+                time.sleep(0.02)
+            assert client.get("/readyz").status_code == client.get("/health").status_code == 503
+            assert asked.result().status_code == 503
+        assert program.process.wait(30) == 1
+    assert any("engine dead" in line and "fake/1" in line for line in program.lines)
+
+
 def test_loading_that_never_ends_does_not_keep_the_program() -> None:
     with started("tests.server.stuck_program", "--models", "never") as program:
         while True:

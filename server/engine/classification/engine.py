@@ -16,13 +16,14 @@ from runtime.padding import padded
 from runtime.runner import SequenceRunner
 from server.engine.classification.request import Text, TextBatch, TextResult
 from server.engine.classification.scheduler import ClassificationScheduler
-from server.engine.engine import Gauges
+from server.engine.engine import Gauges, longest_busy
 from server.engine.lane import (
     ENDED_MESSAGE,
     FAILED_MESSAGE,
     NOT_FINITE_MESSAGE,
     STOPPED_MESSAGE,
     Observer,
+    ids_of,
     lower_priority,
 )
 from server.engine.request import OutputSender
@@ -63,6 +64,7 @@ class ClassificationEngine:
         self._work = threading.Condition(self._lock)  # lanes that take any call wait here
         self._short_work = threading.Condition(self._lock)  # and here the one that takes short calls
         self._running: dict[int, list[Text]] = {}  # by lane
+        self._busy_since: dict[int, float] = {}  # the calls, on time.monotonic's clock
         self._end: ApiError | None = None  # why no more requests are taken
         self._senders: list[OutputSender] = []
         self._threads: list[threading.Thread] = []
@@ -77,6 +79,12 @@ class ClassificationEngine:
     def is_alive(self) -> bool:
         """Whether no lane has ended."""
         return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def busy_seconds(self) -> float:
+        """See AnyEngine."""
+        with self._lock:
+            return longest_busy(self._busy_since.values())
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the lanes; outputs go to queues of this loop."""
@@ -150,12 +158,14 @@ class ClassificationEngine:
             if texts:
                 self._run_call(runner, texts, sender)
         except Exception as error:
-            log.error("engine call failed", lane=f"{self._name} {number}", exc_info=error)
+            name = f"{self._name} {number}"
+            log.error("engine call failed", lane=name, requests=ids_of(texts), exc_info=error)
             for text in texts:
                 sender.post(text.request.outputs, EngineError(FAILED_MESSAGE))
         finally:
             with self._lock:
                 self._running.pop(number, None)
+                self._busy_since.pop(number, None)
                 if only_short:
                     self._work.notify()  # a call may have waited for the end of this one
         return bool(texts)
@@ -168,6 +178,7 @@ class ClassificationEngine:
                     texts = self._scheduler.next_call(self._running.values(), only_short=only_short)
                     if texts:
                         self._running[number] = texts
+                        self._busy_since[number] = time.monotonic()
                         if self._are_all_long():
                             self._short_work.notify()
                         if self._scheduler.num_waiting:
