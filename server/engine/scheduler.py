@@ -187,8 +187,11 @@ class Scheduler(ABC, Generic[Item]):
         self._throttle_seconds = seconds * self._decode_per_prefill
         for chunk in chunks:
             chunk.item.num_read = chunk.stop
-            if not chunk.item.is_over:
-                self._continue(self._groups[chunk.item.request], chunk.item)
+        are_read = [chunk.item for chunk in chunks if chunk.stop == chunk.item.num_prefill]
+        are_begun = [chunk.item for chunk in reversed(chunks) if chunk.stop < chunk.item.num_prefill]
+        for item in are_read + are_begun:  # of these each goes to the front again
+            if not item.is_over:
+                self._continue(self._groups[item.request], item)
 
     def decoded(self, seconds: float) -> None:
         """A window of decode steps has taken `seconds`."""
@@ -286,10 +289,15 @@ class Scheduler(ABC, Generic[Item]):
         if not item.needs_prefill or item.num_read == item.num_prefill:
             group.ready.extend(Row(item, choice) for choice in range(item.num_rows))
             self._ready.setdefault(group)
-            return
-        if not group.prefilling:
-            self._prefilling.append(group)
-        group.prefilling.append(item)
+        elif item.num_read:  # is begun
+            if group.prefilling:
+                self._prefilling.remove(group)
+            self._prefilling.appendleft(group)
+            group.prefilling.appendleft(item)
+        else:
+            if not group.prefilling:
+                self._prefilling.append(group)
+            group.prefilling.append(item)
 
     def _next_to_join(self) -> Row[Item] | None:
         """The row that is given slots next, if they are free."""

@@ -16,9 +16,15 @@ from server.engine.generation.batch import DecodeBatch, GenerationBatch, StepBat
 from server.engine.generation.prefix_cache import CHUNK, Node, PrefixCache
 from server.engine.generation.request import Prompt, TextOutput
 from server.engine.lane import NOT_FINITE_MESSAGE, Lane, Observer
+from server.engine.request import ScheduledItem
 from server.engine.scheduler import Chunk, Item, Row, Scheduler, WindowLength
 
 LEAST_PREFILL = 8  # tokens: fewer are read by the row's first window
+
+
+def num_left(item: ScheduledItem) -> int:
+    """Tokens that prefill calls have not read yet."""
+    return item.num_prefill - item.num_read
 
 
 class GenerationScheduler(Scheduler[Item]):
@@ -49,23 +55,27 @@ class GenerationScheduler(Scheduler[Item]):
         self._forced_tokens = forced_tokens
 
     def _prefers_prefill(self, item: Item) -> bool:
-        num_left = item.num_prefill - item.num_read
         has_few_rows = self.num_running + self._num_started <= self._prefill_max_rows
-        return num_left > self._forced_tokens or (has_few_rows and num_left >= LEAST_PREFILL)
+        return num_left(item) > self._forced_tokens or (has_few_rows and num_left(item) >= LEAST_PREFILL)
 
     def _next_chunks(self) -> list[Chunk[Item]]:
-        """A chunk of each request in turn, and again, until the call is full or has one of every item."""
+        """A chunk of each prompt, until the call is full: one half for those that were begun first, so that what is
+        begun comes to its end, the other for those that have the least left, so that short ones do not wait for it.
+        """
         chunks: list[Chunk[Item]] = []
         num_free = self._prefill_tokens
         while self._prefilling:
-            group = self._prefilling[0]
+            if num_free > self._prefill_tokens // 2:
+                group = self._prefilling[0]
+            else:
+                group = min(self._prefilling, key=lambda group: num_left(group.prefilling[0]))
             item = group.prefilling[0]
             start = item.num_read
             stop = min((start // CHUNK + 1) * CHUNK, item.num_prefill)
             if stop - start > num_free:
                 break
             num_free -= stop - start
-            self._prefilling.popleft()
+            self._prefilling.remove(group)
             group.prefilling.popleft()
             if group.prefilling:
                 self._prefilling.append(group)
