@@ -17,7 +17,7 @@ OTHERS := .venv-comparison
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install demo demo-train test check bench bench-comparison serve load format
+.PHONY: help install demo demo-train test check bench attack bench-comparison serve load format
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ format: $(VENV)/.dev ## rewrite the code in the project's format
 
 bench: $(VENV)/.dev ## measure, an hour (one: python -m benchmarks NAME, to keep it: --write); RNNSERVE_DATA=FOLDER is needed for translation, sentiment and quality
 	$(BIN)/python -m benchmarks
+
+attack: $(VENV)/.dev ## attack a server of its own on this machine, some minutes: what must hold for honest clients meanwhile
+	$(BIN)/python -m benchmarks attack
 
 $(OTHERS)/.installed: benchmarks/comparison/requirements.txt
 	$(PYTHON) -m venv $(OTHERS)

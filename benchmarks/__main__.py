@@ -1,4 +1,5 @@
-"""`python -m benchmarks [NAME ...]`: run benchmarks, all but `comparison` by default, and print their tables.
+"""`python -m benchmarks [NAME ...]`: run benchmarks, by default all but `comparison` and `attack`, and print their
+tables.
 
 Each runs in a process of its own, so that none finds what another left in memory; one that fails does not stop the
 others. With --write, benchmarks/results/, the pictures and docs/benchmarks.md are written too.
@@ -26,9 +27,9 @@ ALL = {
     "precision": "benchmarks.quality.precision",
     "quality": "benchmarks.quality.__main__",
 }
-OTHERS = {"comparison": "benchmarks.comparison.__main__"}  # not by default
+OTHERS = {"comparison": "benchmarks.comparison.__main__", "attack": "benchmarks.operation.attack"}  # not by default
 ROUNDS = ("generation", "translation", "sentiment", "open-loop", "one-client", "mixed", "event-loop", "export")
-SECONDS = ("start", "overload")
+SECONDS = ("start", "overload", "attack")
 
 
 def main(arguments: list[str]) -> int:

@@ -16,7 +16,7 @@ from models.tokenizer import Tokenizer
 from server.endpoint import Endpoint, Limit
 from server.engine.request import EngineRequest
 from server.errors import ApiError, ClientGoneError, DeadlineError, FieldError
-from server.http.access import record_of
+from server.http.access import SMALL_BODY, record_of
 from server.http.body import HEADER, Asked, read_body, request_from, timeout_seconds
 from server.service import Service
 
@@ -57,7 +57,14 @@ async def asked_of(service: Service, request: Request, kind: type[Asked], task: 
     record_of(request).task = task
     body = await read_body(request, service.settings, service.bodies)
     service.check_ready()
-    return request_from(kind, body or no_body)
+    if len(body) <= SMALL_BODY:
+        return request_from(kind, body or no_body)
+    async with service.large_body:  # one after the other, and no more than half of the event loop's time
+        started = time.perf_counter()
+        try:
+            return request_from(kind, body)
+        finally:
+            await asyncio.sleep(time.perf_counter() - started)
 
 
 async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -> list[list[int]]:

@@ -24,6 +24,7 @@ Phase = Literal["loading", "ready", "draining", "failed"]
 _STOP_SECONDS = 5.0  # that a runtime call, or loading, is given to end when the server stops
 _WRITE_SECONDS = 30.0  # that sessions are given to be written
 _POLL_SECONDS = 0.01
+_BODIES_PER_PERMIT = 8  # requests may come in slowly, so many more are let in than models work on
 
 
 class Service:
@@ -40,6 +41,7 @@ class Service:
         self.tasks: Tasks = {task.name: task for task in tasks}
         self.limiter = Limiter("The server", settings.max_requests)  # of the requests of all models together
         self.bodies = HeldBytes(settings.max_held_bytes)
+        self.large_body = asyncio.Lock()  # held while one is parsed
         self.metrics = Metrics()
         self.metrics.ready.set_function(lambda: self.phase == "ready" and self.is_alive)
         self.sessions = Sessions(settings, self.metrics)
@@ -155,7 +157,7 @@ class Service:
         """Load the models, start their engines, and take up the sessions. Raises RnnserveError."""
         models = await asyncio.to_thread(self._load, self.settings, self.tasks)
         served = [Endpoint(model, self.tasks[model.task], self.settings, self.metrics) for model in models]
-        self.limiter.limit = 2 * self.settings.max_requests * len(served)  # so that each model's own fills first
+        self.limiter.limit = _BODIES_PER_PERMIT * self.settings.max_requests * len(served)
         named = {task: getattr(self.settings, f"default_{task}", None) for task in self.tasks}
         defaults = {task: model for task, model in named.items() if model is not None}
         self._registry = Registry(served, defaults)

@@ -64,9 +64,9 @@ class Settings(BaseSettings):
     """Model of translation requests that name none, when several fit."""
     default_sentiment: str | None = None
     """Model of sentiment requests that name none, when several are loaded."""
-    max_requests: Positive = 76
+    max_requests: Positive = 88
     """Requests inside the server at once, per model; one more is answered 429. A few more than rows keep these filled
-    while prompts are read; of still more each one only waits longer. The last eighth is for clients that have few."""
+    while prompts are read; of still more each one only waits longer. The last quarter is for clients that have few."""
     max_pending_tokens: Annotated[int, Field(ge=1024)] = 1 << 20
     """Tokens that the requests inside may need together, per model: of their texts, and for each answer its most, times
     1 + logprobs. A request that does not fit now is answered 429, one that never fits 422. Small ones, up to a 256th,
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     """How long a request may take that does not say so (x-request-timeout-ms); then it is answered 504."""
     max_rows: Annotated[int, Field(ge=1, le=4096)] = 48
     """Rows decoded together in one lane (a beam is beam_size rows; for sentiment, texts of a call); more wait, and
-    requests take free slots in turn. From 8 on, an eighth is reserved for small requests."""
+    requests take free slots in turn. From 8 on, a third is reserved for small requests."""
     prefill_tokens: Annotated[int, Field(ge=32)] = 512
     """Prompt tokens read in one call."""
     prefix_cache_bytes: Annotated[int, Field(ge=0)] = 64 << 20

@@ -6,7 +6,7 @@ Then its rows join the batch as slots become free. A row takes `width` slots unt
 
 Requests share the slots: free ones go to the request that holds the fewest, of several to the one that has waited
 longest; if its row does not fit yet, no other passes it, so that wide rows are not starved by narrow ones. Rows are
-never preempted. Of eight slots or more an eighth is reserved for small requests, so that these do not wait for a large
+never preempted. Of eight slots or more a third is reserved for small requests, so that these do not wait for a large
 one to end, however many large ones run. A row that is wider than the common slots waits for the whole batch.
 
 Items start and are prefilled in round-robin order of their requests, until the rows that have started and do not run
@@ -67,7 +67,8 @@ class SlotQuota:
 
 
 class SlotAllocator:
-    """Counts which slots are held. Most are common; a request is given reserved ones only if all that it needs fits.
+    """Counts which slots are held. Most are common; a request that needs few, at most a quarter of the reserve,
+    is given reserved ones if all that it needs fits.
 
     Args:
         num_slots: of the lane, at least 1.
@@ -78,7 +79,7 @@ class SlotAllocator:
     """
 
     def __init__(self, num_slots: int) -> None:
-        self.num_common = num_slots - (max(1, num_slots // 8) if num_slots >= 8 else 0)
+        self.num_common = num_slots - (num_slots // 3 if num_slots >= 8 else 0)
         self.num_taken = 0
         self._num_slots = num_slots
         self._num_reserved = 0  # reserved slots that are held
@@ -90,8 +91,10 @@ class SlotAllocator:
     def is_reserve_free(self, quota: SlotQuota, num_wanted: int) -> bool:
         """Whether a request holds no common slot, and the `num_wanted` that it still needs are free reserved ones."""
         holds_common = quota.num_slots > quota.num_reserved
-        num_free = self._num_slots - self.num_common - self._num_reserved
-        return not holds_common and num_wanted <= num_free and self.num_taken + num_wanted <= self._num_slots
+        reserve = self._num_slots - self.num_common
+        is_small = quota.num_slots + num_wanted <= max(1, reserve // 4)
+        is_free = self._num_reserved + num_wanted <= reserve and self.num_taken + num_wanted <= self._num_slots
+        return is_small and not holds_common and is_free
 
     def take(self, quota: SlotQuota, width: int, *, is_reserved: bool) -> None:
         """Give a request `width` slots; a negative number takes them back."""

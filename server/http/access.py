@@ -30,6 +30,7 @@ REQUEST_ID = b"x-request-id"
 _TIME_HEADERS = (b"x-queue-time", b"x-inference-time", b"x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
 CLIENT_GONE = 499  # nginx's word for it, in the log and the metrics; nobody is sent it
+SMALL_BODY = 64 << 10  # bytes
 _DISCARD_SECONDS = 5.0  # that a body on its way is given when its request is refused
 _MOST_RETRY_AFTER = 60  # seconds
 _SHARE_OF_LAST = 0.1  # of the latest request in the running mean
@@ -121,7 +122,7 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
 class Limiter:
     """How many requests are inside at once, and how many tokens they may need together. Belongs to the event loop.
 
-    Each request holds a permit until its answer is sent. The last eighth of the permits is for clients that hold less
+    Each request holds a permit until its answer is sent. The last quarter of the permits is for clients that hold less
     than their share, the permits by the number of clients, so that one client cannot keep all others out. A request
     that needs few tokens may go beyond their limit by an eighth, so that large ones do not keep small ones out.
 
@@ -151,7 +152,8 @@ class Limiter:
         share = self.limit // (len(self._by_client) + (not num_held))
         if num_free <= 0:
             self._refuse(f"is full: {self.limit} requests are running or waiting", "RNNSERVE_MAX_REQUESTS")
-        if num_free <= self.limit // 8 and num_held >= max(1, share - self.limit // 8):
+        reserve = self.limit // 4 if self.limit >= 8 else 0
+        if num_free <= reserve and num_held >= max(1, share - reserve):
             held = f"is nearly full, and {num_held} of its {self.limit} requests are yours"
             self._refuse(held, "RNNSERVE_MAX_REQUESTS")
         self.num_taken += 1
@@ -205,7 +207,7 @@ class Limiter:
 
 
 class HeldBytes:
-    """The bytes of all bodies whose requests are inside. Belongs to the event loop.
+    """The bytes of all bodies whose requests are inside; the last eighth is for small ones. Belongs to the event loop.
 
     Args:
         limit: most bytes.
@@ -217,7 +219,8 @@ class HeldBytes:
 
     def take(self, record: Record, num_bytes: int) -> None:
         """Add bytes of a request's body; they are given back at its end. Raises OverloadedError."""
-        if self.num_bytes + num_bytes > self._limit:
+        limit = self._limit - (self._limit // 8 if record.held_bytes + num_bytes > SMALL_BODY else 0)
+        if self.num_bytes + num_bytes > limit:
             raise OverloadedError(
                 f"The bodies of all requests inside would have over {self._limit} bytes (RNNSERVE_MAX_HELD_BYTES). "
                 "Try again in a moment, or send less at once.",

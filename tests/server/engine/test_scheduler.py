@@ -103,7 +103,7 @@ def test_a_small_request_joins_at_once_beside_a_giant_one() -> None:
     giant: EngineRequest[Any, Any] = EngineRequest()
     for _ in range(100):
         scheduler.add(Life(request=giant, num_prefill=0))
-    assert len(scheduler.join()) == 56
+    assert len(scheduler.join()) == 43
     small = Life(request=EngineRequest(), num_prefill=0)
     scheduler.add(small)
     assert [row.item for row in scheduler.join()] == [small]
@@ -138,5 +138,8 @@ def test_no_more_slots_are_held_than_there_are_and_reserved_ones_by_small_reques
         assert sum(width for _, width, is_reserved in held if is_reserved) <= num_slots - slots.num_common
 
 
-def test_an_eighth_of_eight_or_more_is_reserved() -> None:
-    assert [SlotAllocator(number).num_common for number in (1, 7, 8, 64)] == [1, 7, 7, 56]
+def test_a_third_of_eight_or_more_is_reserved_for_requests_of_few_rows() -> None:
+    assert [SlotAllocator(number).num_common for number in (1, 7, 8, 48)] == [1, 7, 6, 32]
+    slots = SlotAllocator(48)
+    assert slots.is_reserve_free(SlotQuota(), 4)
+    assert not slots.is_reserve_free(SlotQuota(), 5)

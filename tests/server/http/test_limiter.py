@@ -43,15 +43,15 @@ def test_before_any_request_has_ended_it_is_a_second() -> None:
     assert retry_after(permits) == 1
 
 
-def test_one_client_leaves_an_eighth_of_the_permits_to_others() -> None:
-    permits = Limiter("m/1", 80)
-    for _ in range(70):
+def test_one_client_leaves_a_quarter_of_the_permits_to_others() -> None:
+    permits = Limiter("m/1", 40)
+    for _ in range(30):
         permits.take("greedy")
-    with pytest.raises(OverloadedError, match="nearly full, and 70 of its 80 requests are yours"):
+    with pytest.raises(OverloadedError, match="nearly full, and 30 of its 40 requests are yours"):
         permits.take("greedy")
     for client in "abcdefghij":
         permits.take(client)
-    with pytest.raises(OverloadedError, match="is full: 80 requests"):
+    with pytest.raises(OverloadedError, match="is full: 40 requests"):
         permits.take("k")
     for client in "abcde":
         permits.give_back(client, 1.0)
@@ -62,7 +62,7 @@ def test_one_client_leaves_an_eighth_of_the_permits_to_others() -> None:
 
 def test_clients_that_hold_no_more_than_their_share_are_equal() -> None:
     permits = Limiter("m/1", 16)
-    for _ in range(7):
+    for _ in range(6):
         permits.take("a")
         permits.take("b")
     with pytest.raises(OverloadedError, match="are yours"):
