@@ -10,6 +10,7 @@ from export.build import build_sets
 from models.bundle import Bundle
 from models.cells import CellKind
 from runtime.device import VARIABLE
+from tests.forked import Program, forked_programs
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 
 torch.set_num_threads(1)  # small models; a second thread only waits when the machine is busy
@@ -49,6 +50,13 @@ def built_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ca
         return Bundle(store / name / "1")
 
     return build
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """program(module, *arguments, folder=..., **variables): as `python -m MODULE` in a process of its own."""
+    with forked_programs(tmp_path_factory.mktemp("programs")) as run:
+        yield run
 
 
 _SLOW_FIRST = ("tests/training/test_resume", "tests/training/test_devices", "tests/end_to_end", "tests/training")

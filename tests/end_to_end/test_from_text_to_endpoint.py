@@ -1,20 +1,13 @@
 """The whole way once for each task: train, export, verify, serve, call, stop."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from models.bundle import Bundle
 from tests.end_to_end.real_server import RealServer, real_server
-
-
-def program(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", *arguments], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.forked import Program
 
 
 def ask_for_text(server: RealServer) -> None:
@@ -53,15 +46,20 @@ CASES = {
 
 
 @pytest.mark.parametrize("recipe", CASES)
-def test_from_text_to_endpoint(tmp_path: Path, recipe: str) -> None:
+def test_from_text_to_endpoint(program: Program, tmp_path: Path, recipe: str) -> None:
+    def printed(*arguments: str) -> str:
+        done = program(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     overrides, ask = CASES[recipe]
     store = tmp_path / "store"
     places = [f"store={store}", f"run_dir={tmp_path / 'run'}"]
-    printed = program("training", "run", f"training/recipes/{recipe}.yaml", *places, *overrides)
-    path = Path(printed.splitlines()[-1])
+    lines = printed("training", "run", f"training/recipes/{recipe}.yaml", *places, *overrides).splitlines()
+    path = Path(lines[-1])
     assert path.parent.parent == store
-    program("export", "build", str(path))
-    program("export", "verify", str(path))
+    printed("export", "build", str(path))
+    printed("export", "verify", str(path))
     assert Bundle(path).graph_sets == ("fp32", "int8")
     with real_server(store, log=tmp_path / "log") as server:
         (model,) = server.client.get("/v1/models").json()["data"]
