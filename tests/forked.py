@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
 LOADED = (
     *("export.build", "export.inspection", "export.parity.texts", "export.user_module.wrap.command"),
-    *("export.bench.command", "matplotlib.figure", "onnxscript", "torch.onnx", "training.run", "tests.tiny_models"),
+    *("export.bench.command", "matplotlib.backends.backend_agg", "training.run", "tests.tiny_models"),
+    *("onnxscript.function_libs.torch_lib.ops", "torch._dynamo", "torch.onnx._internal.exporter._core"),
 )
 SECONDS = 300
 

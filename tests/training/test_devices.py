@@ -17,6 +17,7 @@ import torch
 
 from models.bundle import Bundle
 from models.errors import ConfigError
+from tests.forked import Program
 from tests.training.conftest import RecipeMaker, plain_recipe, write_data
 from tests.training.test_resume import assert_same, without_times
 from training.devices import fabric_of, logger_of
@@ -50,17 +51,10 @@ def written(folder: Path, name: str, recipe: dict[str, Any]) -> str:
     return str(path)
 
 
-def start(*arguments: str) -> "subprocess.Popen[str]":
-    """A program of two processes."""
-    command = [sys.executable, "-W", "error", "-m", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finished(process: "subprocess.Popen[str]", num_runs: int = 1) -> tuple[list[Bundle], str]:
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert len(out.splitlines()) == num_runs, "one process alone prints the bundle"
-    return [Bundle(line) for line in out.splitlines()], err
+def finished(done: "subprocess.CompletedProcess[str]", num_runs: int = 1) -> tuple[list[Bundle], str]:
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == num_runs, "one process alone prints the bundle"
+    return [Bundle(line) for line in done.stdout.splitlines()], done.stderr
 
 
 @dataclass(frozen=True)
@@ -73,26 +67,27 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """One run after the other in the same two processes: starting them takes most of the time."""
     folder = tmp_path_factory.mktemp("trained")
     write_data(folder)
     both = {**without_dropout(folder), "trainer": {"accelerator": "cpu", "devices": 2}}
     recipes = written(folder, "whole", with_dropout(folder)), written(folder, "both", both)
-    bundles, err = finished(start("tests.training.several_runs", *recipes), 2)
+    bundles, err = finished(program("tests.training.several_runs", *recipes), 2)
     assert err.count("epoch 1/4: training") == 1, "one process alone reports"
     return Trained(folder, *bundles)
 
 
-def test_two_processes_killed_and_resumed_end_in_the_same_bits(trained: Trained) -> None:
+def test_two_processes_killed_and_resumed_end_in_the_same_bits(program: Program, trained: Trained) -> None:
     recipe = written(trained.folder, "killed", with_dropout(trained.folder))
-    killed = start("training", "run", recipe)
+    command = [sys.executable, "-W", "error", "-m", "training", "run", recipe]
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (trained.folder / "killed/last.ckpt").exists() and killed.poll() is None:
         time.sleep(0.01)
     killed.kill()
     killed.communicate(timeout=60)  # returns when the other process has closed its output, too: it does not wait
     assert killed.returncode == -signal.SIGKILL
-    (resumed,), err = finished(start("training", "run", recipe))
+    (resumed,), err = finished(program("training", "run", recipe))
     assert "resuming at epoch" in err
     assert resumed.record.files["weights.safetensors"] == trained.whole.record.files["weights.safetensors"]
     paths = [trained.folder / name / "last.ckpt" for name in ("whole", "killed")]
