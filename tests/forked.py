@@ -3,6 +3,8 @@
 A process imports what the programs do and computes nothing; each program runs in a fork of it, as `python -m MODULE`
 would. `python -m tests.forked` is that process: it reads one request a line and answers with the program's exit code,
 negative for a signal.
+
+A fork does not show that a program imports what it needs, so each command has one test in a process that is new.
 """
 
 import contextlib

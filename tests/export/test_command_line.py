@@ -1,5 +1,6 @@
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,8 @@ def test_build_verify_inspect_one_after_the_other(export: Export, tmp_path: Path
     assert "rise_of_nats_per_token" in built.stdout
     verified = export("verify", path)
     assert verified.returncode == 0, verified.stderr
-    inspected = export("inspect", path)
+    command = [sys.executable, "-m", "export", "inspect", path]  # where nothing is imported but by the program
+    inspected = subprocess.run(command, check=False, capture_output=True, text=True)
     assert inspected.returncode == 0, inspected.stderr
     for part in ("state row, 80 numbers", "graph set int8", "advance", "ids: int64[batch,time]", "MatMulInteger"):
         assert part in inspected.stdout

@@ -1,5 +1,7 @@
 """The bench: what it times and records, and that the server takes what was recorded."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,6 @@ from runtime.opening import CPU, CUDA, why_unavailable
 from server.loading import load_models
 from server.settings import Settings
 from server.tasks import BY_NAME
-from tests.forked import Program
 from tests.tiny_models import tiny_bundle
 
 Built = Callable[..., Bundle]
@@ -90,10 +91,9 @@ def test_what_was_asked_for_by_name_is_not_recorded(
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_command_shows_a_table_and_says_what_it_chose(
-    built_bundle: Built, program: Program, tmp_path: Path
-) -> None:
-    done = program("export", "bench", str(built_bundle("gru", "sentiment").path), "--rounds", "1", COLUMNS="160")
+def test_the_command_shows_a_table_and_says_what_it_chose(built_bundle: Built, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "export", "bench", str(built_bundle("gru", "sentiment").path), "--rounds", "1"]
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
     assert done.returncode == 0, done.stderr
     assert "classify 64 x 64" in done.stdout
     assert "int8 on onnxruntime-cpu" in done.stdout
