@@ -59,20 +59,20 @@ def finished(done: "subprocess.CompletedProcess[str]", num_runs: int = 1) -> tup
 
 @dataclass(frozen=True)
 class Trained:
-    """What two processes have trained: "whole" with dropout, "both" without."""
+    """What two processes have trained: "both" without dropout, "whole" with it."""
 
     folder: Path
-    whole: Bundle
     both: Bundle
+    whole: Bundle
 
 
 @pytest.fixture(scope="module")
 def trained(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """One run after the other in the same two processes: starting them takes most of the time."""
+    """One run after the other in the two processes that the first one starts; its recipe names no strategy."""
     folder = tmp_path_factory.mktemp("trained")
     write_data(folder)
     both = {**without_dropout(folder), "trainer": {"accelerator": "cpu", "devices": 2}}
-    recipes = written(folder, "whole", with_dropout(folder)), written(folder, "both", both)
+    recipes = written(folder, "both", both), written(folder, "whole", with_dropout(folder))
     bundles, err = finished(program("tests.training.several_runs", *recipes), 2)
     assert err.count("epoch 1/4: training") == 1, "one process alone reports"
     return Trained(folder, *bundles)
