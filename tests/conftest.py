@@ -1,15 +1,20 @@
+import gc
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from filelock import FileLock
+from torch.onnx._internal.exporter._constants import TORCHLIB_OPSET
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from export.build import build_sets
 from models.bundle import Bundle
 from models.cells import CellKind
 from runtime.device import VARIABLE
+from tests.forked import Program, forked_programs
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 
 torch.set_num_threads(1)  # small models; a second thread only waits when the machine is busy
@@ -27,6 +32,21 @@ def machine_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An empty cache: no test sees, or leaves, what was measured or built on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators_registered_once() -> Iterator[None]:
+    """PyTorch's exporter reads all its operators again for each graph, a third of what a small one takes."""
+    read = cache(ONNXRegistry.from_torchlib)
+
+    def copied(opset_version: int = TORCHLIB_OPSET) -> ONNXRegistry:
+        registry = copy(read(opset_version))
+        registry.functions = {name: list(functions) for name, functions in registry.functions.items()}
+        return registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copied))
         yield
 
 
@@ -51,6 +71,13 @@ def built_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ca
     return build
 
 
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """program(module, *arguments, folder=..., **variables): as `python -m MODULE` in a process of its own."""
+    with forked_programs(tmp_path_factory.mktemp("programs")) as run:
+        yield run
+
+
 _SLOW_FIRST = ("tests/training/test_resume", "tests/training/test_devices", "tests/end_to_end", "tests/training")
 
 
@@ -61,3 +88,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, prefix in enumerate(_SLOW_FIRST) if item.nodeid.startswith(prefix)), len(_SLOW_FIRST))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

@@ -1,10 +1,9 @@
 """docs/extend.md: the cell that it shows is registered and built by the command that it shows."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.forked import Program
 
 ROOT = Path(__file__).parents[1]
 PUBLISH = """
@@ -15,20 +14,14 @@ tiny_bundle(Path("artifacts"), "my-gated", "mine")
 """
 
 
-def test_the_documented_cell_is_built_by_the_documented_command(tmp_path: Path) -> None:
+def test_the_documented_cell_is_built_by_the_documented_command(program: Program, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "extend.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "my_cells.py").write_text(block)
     command = "python -m export --import my_cells build artifacts/mine/1 --set fp32"
     assert f"`{command}`" in text
-    for arguments in (["-c", PUBLISH], command.split()[1:]):
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+    (tmp_path / "publish.py").write_text(PUBLISH)
+    for arguments in (["publish"], command.split()[2:]):
+        done = program(*arguments, folder=tmp_path)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "artifacts/mine/1/onnx/fp32/manifest.json").is_file()

@@ -215,7 +215,8 @@ async def all_at_once(
     async def leave(exchange: Exchange) -> list[Any]:
         """On a connection made before: httpx loses the socket of a client that is cut while it connects."""
         nonlocal num_left
-        async with httpx.AsyncClient(base_url=url, timeout=600) as alone:
+        # verify=False: no certificate is needed, and reading them all takes longer than many a request
+        async with httpx.AsyncClient(base_url=url, timeout=600, verify=False) as alone:
             await alone.get("/livez")
             try:
                 return await asyncio.wait_for(answers(alone, exchange), draw.choice([0.01, 0.1, 1, 3]))

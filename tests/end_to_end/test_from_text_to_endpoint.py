@@ -9,12 +9,7 @@ import pytest
 
 from models.bundle import Bundle
 from tests.end_to_end.real_server import RealServer, real_server
-
-
-def program(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", *arguments], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.forked import Program
 
 
 def ask_for_text(server: RealServer) -> None:
@@ -45,6 +40,11 @@ def ask_for_labels(server: RealServer) -> None:
         assert sum(result["scores"].values()) == pytest.approx(1, abs=1e-6)
 
 
+def in_a_new_process(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Where nothing is imported but by the program."""
+    return subprocess.run([sys.executable, "-m", *arguments], check=False, capture_output=True, text=True)
+
+
 CASES = {
     "builtin-tiny": (["epochs=1", "model.hidden_size=32"], ask_for_text),
     "numbers-en-zh-tiny": (["epochs=1", "model.hidden_size=32"], ask_for_translations),
@@ -53,15 +53,20 @@ CASES = {
 
 
 @pytest.mark.parametrize("recipe", CASES)
-def test_from_text_to_endpoint(tmp_path: Path, recipe: str) -> None:
+def test_from_text_to_endpoint(program: Program, tmp_path: Path, recipe: str) -> None:
+    def printed(*arguments: str) -> str:
+        done = in_a_new_process(*arguments) if recipe == "builtin-tiny" else program(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     overrides, ask = CASES[recipe]
     store = tmp_path / "store"
     places = [f"store={store}", f"run_dir={tmp_path / 'run'}"]
-    printed = program("training", "run", f"training/recipes/{recipe}.yaml", *places, *overrides)
-    path = Path(printed.splitlines()[-1])
+    lines = printed("training", "run", f"training/recipes/{recipe}.yaml", *places, *overrides).splitlines()
+    path = Path(lines[-1])
     assert path.parent.parent == store
-    program("export", "build", str(path))
-    program("export", "verify", str(path))
+    printed("export", "build", str(path))
+    printed("export", "verify", str(path))
     assert Bundle(path).graph_sets == ("fp32", "int8")
     with real_server(store, log=tmp_path / "log") as server:
         (model,) = server.client.get("/v1/models").json()["data"]

@@ -17,6 +17,7 @@ from models.errors import ExportError
 from tests.end_to_end.real_server import RealServer, real_server
 from tests.end_to_end.test_readme import same
 from tests.export.user_module.wrap.documented import DOCUMENT, examples, questions, run_examples
+from tests.forked import Program
 
 Question = tuple[str, dict[str, Any]]  # path, body
 
@@ -33,10 +34,10 @@ QUESTIONS: list[Question] = [
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a reader of the document ends with; the models are trained, wrapped and verified on the way."""
     folder = tmp_path_factory.mktemp("documented")
-    run_examples(folder)
+    run_examples(program, folder)
     return folder / "store"
 
 

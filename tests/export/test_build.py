@@ -1,8 +1,6 @@
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +19,7 @@ from models.cells import CellKind, cell_of
 from models.config import LanguageModelConfig
 from models.errors import BundleCorruptError, BundleNotFoundError, ExportError, ParityError
 from models.network.language_model import LanguageModel
+from tests.forked import Program
 from tests.tiny_models import tiny_bundle
 
 Built = Callable[[CellKind], Bundle]
@@ -115,7 +114,7 @@ def test_the_exported_model_is_left_as_it_was(built_bundle: Built) -> None:
 
 
 @pytest.mark.parametrize("survived", [0, 2, 5])
-def test_a_build_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path, survived: int) -> None:
+def test_a_build_killed_at_any_file_leaves_nothing_that_loads(program: Program, tmp_path: Path, survived: int) -> None:
     """SIGKILL at a durable write (weights, graphs, manifest) or at the final sync; no set appears."""
     bundle = tiny_bundle(tmp_path, "rnn-tanh")
     script = textwrap.dedent(
@@ -140,8 +139,9 @@ def test_a_build_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path, su
         build_sets(Bundle(Path(sys.argv[1])), ["int8"])
         """
     )
-    command = [sys.executable, "-c", script, str(bundle.path), str(survived)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (tmp_path / "killed_build.py").write_text(script)
+    killed = program("killed_build", str(bundle.path), str(survived), folder=tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert bundle.graph_sets == ()
     with pytest.raises(BundleNotFoundError):
         bundle.graph_set("int8")

@@ -2,37 +2,41 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from models.bundle import Bundle
-from models.cells import CellKind
 from tests.export.parity.damaged import damage, node_of
+from tests.forked import Program
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle
 
-Built = Callable[[CellKind], Bundle]
+Export = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def export(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "export", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+@pytest.fixture
+def export(program: Program) -> Export:
+    """The command in a process of its own."""
+    return partial(program, "export")
 
 
-def test_build_verify_inspect_one_after_the_other(tmp_path: Path) -> None:
+def test_build_verify_inspect_one_after_the_other(export: Export, tmp_path: Path) -> None:
     path = str(tiny_bundle(tmp_path, "rnn-tanh").path)
     built = export("build", path, "--set", "int8")
     assert built.returncode == 0, built.stderr
     assert "rise_of_nats_per_token" in built.stdout
     verified = export("verify", path)
     assert verified.returncode == 0, verified.stderr
-    inspected = export("inspect", path)
+    command = [sys.executable, "-m", "export", "inspect", path]  # where nothing is imported but by the program
+    inspected = subprocess.run(command, check=False, capture_output=True, text=True)
     assert inspected.returncode == 0, inspected.stderr
     for part in ("state row, 80 numbers", "graph set int8", "advance", "ids: int64[batch,time]", "MatMulInteger"):
         assert part in inspected.stdout
 
 
-def test_verify_says_where_it_wrote_and_names_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_says_where_it_wrote_and_names_a_fault(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RNNSERVE_CACHE", str(tmp_path / "cache"))
     bundle = tiny_classifier_bundle(tmp_path / "store", "gru")
     text = tmp_path / "text.txt"
@@ -54,7 +58,7 @@ def test_verify_says_where_it_wrote_and_names_a_fault(tmp_path: Path, monkeypatc
     assert "measured when gpu-fp32 was built" in inspected.stdout
 
 
-def test_an_error_is_one_sentence_and_exit_code_one(tmp_path: Path) -> None:
+def test_an_error_is_one_sentence_and_exit_code_one(export: Export, tmp_path: Path) -> None:
     missing = export("build", str(tmp_path))
     assert missing.returncode == 1
     assert missing.stderr.startswith(f"error: No bundle at {tmp_path}.")
@@ -65,14 +69,14 @@ def test_an_error_is_one_sentence_and_exit_code_one(tmp_path: Path) -> None:
     assert "has no graph set. Build one: python -m export build" in nothing.stderr
 
 
-def test_a_set_that_does_not_verify_gives_exit_code_one(built_bundle: Built, tmp_path: Path) -> None:
+def test_a_set_that_does_not_verify_gives_exit_code_one(export: Export, tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path, "gru").path
     wrong = export("build", str(path), "--set", "fp8")
     assert wrong.returncode == 1
     assert "Sets: fp32, int8, gpu-fp32, gpu-fp16." in wrong.stderr
 
 
-def test_a_file_where_a_folder_should_be_is_one_sentence(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_one_sentence(export: Export, tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path, "gru").path
     (path / "onnx").touch()
     blocked = export("build", str(path), "--set", "int8")

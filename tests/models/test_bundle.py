@@ -1,7 +1,5 @@
 import json
 import signal
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from models.config import LanguageModelConfig
 from models.errors import BundleCorruptError, BundleNotFoundError
 from models.store import Store
 from models.tokenizer import Tokenizer
+from tests.forked import Program
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_model, tiny_translator_bundle
 
 CORE_FILES = ["bundle.json", "weights.safetensors", "tokenizer.json", "README.md"]
@@ -107,7 +106,9 @@ def test_two_bundles_of_the_same_weights_have_different_identities(tmp_path: Pat
 
 
 @pytest.mark.parametrize("moment", ["write_durably", "sync_tree"])
-def test_a_publisher_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path, moment: str) -> None:
+def test_a_publisher_killed_at_any_file_leaves_nothing_that_loads(
+    program: Program, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, moment: str
+) -> None:
     """SIGKILL at the first, second ... durable write; whatever is left, the store shows only whole versions."""
     tiny_bundle(tmp_path, "gru")
     script = textwrap.dedent(
@@ -128,9 +129,11 @@ def test_a_publisher_killed_at_any_file_leaves_nothing_that_loads(tmp_path: Path
         tiny_bundle(Path(sys.argv[1]), "gru")
         """
     )
+    scripts = tmp_path_factory.mktemp("scripts")
+    (scripts / "killed_publisher.py").write_text(script)
     for survived in range(4 if moment == "write_durably" else 1):
-        arguments = [sys.executable, "-c", script, str(tmp_path), str(survived)]
-        assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+        killed = program("killed_publisher", str(tmp_path), str(survived), folder=scripts)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert Store(tmp_path).versions("gru") == [1]
     assert tiny_bundle(tmp_path, "gru").id == "gru/2"
     leftovers = list((tmp_path / "gru").glob(".building*"))

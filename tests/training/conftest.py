@@ -79,8 +79,8 @@ OWN["sentiment, pre-trained"] = lambda folder: {
     "task": "sentiment",
     "pretraining": {
         "epochs": 1,
-        "lanes": 8,
-        "window": 20,
+        "lanes": 64,
+        "window": 64,
         "negatives": 30,
         "dropout": 0.1,
         "optimizer": {"learning_rate": 0.01},

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from models.bundle import Bundle
 from models.errors import ConfigError
+from tests.forked import Program
 from tests.training.conftest import RecipeMaker, plain_recipe, write_data
 from tests.training.test_resume import assert_same, without_times
 from training.devices import fabric_of, logger_of
@@ -26,49 +28,78 @@ from training.run import run
 ROOT = Path(__file__).parents[2]
 
 
-def start(folder: Path, name: str, recipe: dict[str, Any]) -> "subprocess.Popen[str]":
-    """The real command on two processes; it writes into folder/name and folder/name-store."""
+TWO_PROCESSES = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
+
+
+def with_dropout(folder: Path) -> dict[str, Any]:
+    """On two processes, each with a dropout of its own."""
+    return {**plain_recipe(folder), "epochs": 4, "trainer": TWO_PROCESSES}
+
+
+def without_dropout(folder: Path) -> dict[str, Any]:
+    """On one process."""
+    recipe = plain_recipe(folder, "translation")
+    recipe["model"]["dropout"] = 0.0
+    return recipe
+
+
+def written(folder: Path, name: str, recipe: dict[str, Any]) -> str:
+    """The file of a recipe whose run writes into folder/name and folder/name-store."""
     places = {"run_dir": str(folder / name), "store": str(folder / f"{name}-store")}
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps({**recipe, **places}), encoding="utf-8")  # JSON is YAML
-    command = [sys.executable, "-W", "error", "-m", "training", "run", str(path)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return str(path)
 
 
-def finished(process: "subprocess.Popen[str]") -> tuple[Bundle, str]:
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert len(out.splitlines()) == 1, "one process alone prints the bundle"
-    return Bundle(out.strip()), err
+def finished(done: "subprocess.CompletedProcess[str]", num_runs: int = 1) -> tuple[list[Bundle], str]:
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == num_runs, "one process alone prints the bundle"
+    return [Bundle(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_two_processes_killed_and_resumed_end_in_the_same_bits(tmp_path: Path) -> None:
-    write_data(tmp_path)
-    trainer = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
-    recipe = {**plain_recipe(tmp_path), "epochs": 4, "trainer": trainer}  # with dropout: each process has its own
-    killed = start(tmp_path, "killed", recipe)
-    while not (tmp_path / "killed/last.ckpt").exists() and killed.poll() is None:
+@dataclass(frozen=True)
+class Trained:
+    """What two processes have trained: "both" without dropout, "whole" with it."""
+
+    folder: Path
+    both: Bundle
+    whole: Bundle
+
+
+@pytest.fixture(scope="module")
+def trained(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One run after the other in the two processes that the first one starts; its recipe names no strategy."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_data(folder)
+    both = {**without_dropout(folder), "trainer": {"accelerator": "cpu", "devices": 2}}
+    recipes = written(folder, "both", both), written(folder, "whole", with_dropout(folder))
+    bundles, err = finished(program("tests.training.several_runs", *recipes), 2)
+    assert err.count("epoch 1/4: training") == 1, "one process alone reports"
+    return Trained(folder, *bundles)
+
+
+def test_two_processes_killed_and_resumed_end_in_the_same_bits(program: Program, trained: Trained) -> None:
+    recipe = written(trained.folder, "killed", with_dropout(trained.folder))
+    command = [sys.executable, "-W", "error", "-m", "training", "run", recipe]
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (trained.folder / "killed/last.ckpt").exists() and killed.poll() is None:
         time.sleep(0.01)
     killed.kill()
     killed.communicate(timeout=60)  # returns when the other process has closed its output, too: it does not wait
     assert killed.returncode == -signal.SIGKILL
-    resumed, err = finished(start(tmp_path, "killed", recipe))
+    (resumed,), err = finished(program("training", "run", recipe))
     assert "resuming at epoch" in err
-    whole, err = finished(start(tmp_path, "whole", recipe))
-    assert err.count("epoch 1/4: training") == 1, "one process alone reports"
-    assert resumed.record.files["weights.safetensors"] == whole.record.files["weights.safetensors"]
-    checkpoints = [torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "killed")]
+    assert resumed.record.files["weights.safetensors"] == trained.whole.record.files["weights.safetensors"]
+    paths = [trained.folder / name / "last.ckpt" for name in ("whole", "killed")]
+    checkpoints = [torch.load(path, weights_only=True) for path in paths]
     assert_same(without_times(checkpoints[0]), without_times(checkpoints[1]))
     one, other = checkpoints[0]["generators"], checkpoints[0]["other_generators"][0]
     assert not torch.equal(one["torch"], other["torch"])
 
 
-def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_compute_what_one_does(trained: Trained, tmp_path: Path) -> None:
     write_data(tmp_path)
-    recipe = plain_recipe(tmp_path, "translation")
-    recipe["model"]["dropout"] = 0.0
-    alone = Bundle(run(recipe_from_plain(recipe, "test recipe")))
-    both, _ = finished(start(tmp_path, "both", {**recipe, "trainer": {"accelerator": "cpu", "devices": 2}}))
+    alone, both = Bundle(run(recipe_from_plain(without_dropout(tmp_path), "test recipe"))), trained.both
     for name, weights in alone.weights().items():
         torch.testing.assert_close(torch.from_numpy(both.weights()[name]), torch.from_numpy(weights), atol=1e-4, rtol=0)
     ours, theirs = (bundle.record.provenance["epochs"] for bundle in (alone, both))

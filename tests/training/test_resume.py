@@ -4,8 +4,7 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,8 @@ import torch
 
 from models.bundle import Bundle
 from models.store import Store
+from tests.forked import Program
 from tests.training.conftest import plain_recipe, write_data
-
-ROOT = Path(__file__).parents[2]
-
-
-def start(recipe: Path, where: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-W", "error", "-m", "tests.training.killed_run", str(recipe), where]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
 def write_recipe(folder: Path, task: str, **places: str) -> Path:
@@ -58,24 +51,25 @@ def assert_same(one: Any, other: Any, where: str = "checkpoint") -> None:
 @pytest.mark.parametrize(
     "task", ["generation", "translation", pytest.param("sentiment", marks=pytest.mark.slow), "sentiment, pre-trained"]
 )
-def test_a_run_killed_anywhere_ends_in_the_same_bits(task: str, tmp_path: Path) -> None:
+def test_a_run_killed_anywhere_ends_in_the_same_bits(task: str, program: Program, tmp_path: Path) -> None:
+    start = partial(program, "tests.training.killed_run")
     write_data(tmp_path)
     whole = write_recipe(tmp_path, task, run_dir=str(tmp_path / "whole"), store=str(tmp_path / "whole-store"))
     killed = write_recipe(tmp_path, task, run_dir=str(tmp_path / "killed"), store=str(tmp_path / "killed-store"))
-    uninterrupted = start(whole, "never")
+    uninterrupted = start(str(whole), "never")
     assert uninterrupted.returncode == 0, uninterrupted.stderr
 
     seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
     print(f"KILL_SEED={seed}")
     dice = random.Random(seed)
     for _ in range(3):
-        result = start(killed, str(dice.randrange(6, 24)))  # of 25 or more in an epoch; each 5th is saved
+        result = start(str(killed), str(dice.randrange(6, 24)))  # of 25 or more in an epoch; each 5th is saved
         assert result.returncode == -signal.SIGKILL, result.stderr
     store = Store(tmp_path / "killed-store")
-    result = start(killed, "publish")
+    result = start(str(killed), "publish")
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert store.names() == []
-    result = start(killed, "never")
+    result = start(str(killed), "never")
     assert result.returncode == 0, result.stderr
 
     bundles = [Bundle(Path(item.stdout.splitlines()[-1])) for item in (uninterrupted, result)]

@@ -1,10 +1,10 @@
 """The examples of docs/wrap.md: their files, their commands, and what they say the server answers."""
 
-import os
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
+
+from tests.forked import Program
 
 DOCUMENT = Path("docs/wrap.md").read_text(encoding="utf-8")
 _EXAMPLE = re.compile(r"^`(\w+\.py)`:.*?```python\n(.*?)```\s+```sh\n(.*?)```", re.DOTALL | re.MULTILINE)
@@ -21,12 +21,13 @@ def questions() -> list[tuple[str, str]]:
     return _QUESTION.findall(DOCUMENT)
 
 
-def run_examples(folder: Path) -> None:
+def run_examples(program: Program, folder: Path) -> None:
     """Write the files into a folder and run the commands there, as a reader would."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for name, text, commands in examples():
         (folder / name).write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            ["bash", "-e", "-c", commands], cwd=folder, env=environment, check=False, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        for command in commands.replace("\\\n", " ").splitlines():
+            python, *arguments = shlex.split(command)
+            assert python == "python"
+            module = arguments[1:] if arguments[0] == "-m" else [arguments[0].removesuffix(".py"), *arguments[1:]]
+            done = program(*module, folder=folder)
+            assert done.returncode == 0, done.stdout + done.stderr
