@@ -6,6 +6,7 @@ does not wait.
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -32,6 +33,7 @@ from server.settings import PREFIX, SECRETS, Settings, settings_from
 log = structlog.get_logger()
 
 _POLL_SECONDS = 0.5
+_TRIM_SECONDS = 10.0
 _OTHER_DESCRIPTORS = 100  # of a process: files, queues, models that are being loaded
 
 
@@ -121,6 +123,7 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
+    trimming = asyncio.create_task(_trim_memory())
     exit_code = 0
     first = await _first(serving, service.failed.wait(), signals.get(), _dead(service))
     if first == 1:
@@ -133,6 +136,7 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
         log.info("draining", requests=service.num_requests)
         if await _first(serving, service.drain(service.settings.grace_seconds), signals.get()) == 2:
             await service.drain(grace_seconds=0)
+    trimming.cancel()
     server.should_exit = True
     await serving
     log.info("stopped")
@@ -140,6 +144,14 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
         sys.stderr.flush()
         os._exit(1)
     return exit_code
+
+
+async def _trim_memory() -> None:
+    """Give memory that requests have freed back to the system, now and then; the allocator of glibc keeps it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    while trim is not None:
+        await asyncio.sleep(_TRIM_SECONDS)
+        await asyncio.to_thread(trim, 0)
 
 
 async def _dead(service: Service) -> None:

@@ -67,8 +67,16 @@ async def asked_of(service: Service, request: Request, kind: type[Asked], task: 
             await asyncio.sleep(time.perf_counter() - started)
 
 
-async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -> list[list[int]]:
+async def read_texts(
+    texts: Sequence[str], tokenizer: Tokenizer, limit: Limit, hold: Callable[[int], None] = lambda _: None
+) -> list[list[int]]:
     """Tokenize texts.
+
+    Args:
+        texts: one at least.
+        tokenizer: of the model.
+        limit: of each text.
+        hold: called with the fewest tokens that the texts can have, before they are counted; may raise an ApiError.
 
     Returns:
         The ids of each text, at least one.
@@ -76,10 +84,11 @@ async def read_texts(texts: Sequence[str], tokenizer: Tokenizer, limit: Limit) -
     Raises:
         FieldError: a text is too long, or nothing of it is left for the model to read.
     """
+    least = [-(-len(text) // tokenizer.max_characters_per_token) for text in texts]
     for i, text in enumerate(texts):
-        least = -(-len(text) // tokenizer.max_characters_per_token)
-        if least > limit.tokens:
-            raise _too_long(texts, i, f"at least {least} (from its {len(text)} characters)", limit)
+        if least[i] > limit.tokens:
+            raise _too_long(texts, i, f"at least {least[i]} (from its {len(text)} characters)", limit)
+    hold(sum(least))
     if sum(map(len, texts)) > _LONG:
         all_ids = await asyncio.to_thread(lambda: [tokenizer.encode(text) for text in texts])
     else:
@@ -126,7 +135,10 @@ def _name(field: str, texts: Sequence[str], i: int) -> str:
 
 @asynccontextmanager
 async def working(
-    service: Service, endpoint: Endpoint, request: Request, prepare: Callable[[], Awaitable[Work]]
+    service: Service,
+    endpoint: Endpoint,
+    request: Request,
+    prepare: Callable[[Callable[[int], None]], Awaitable[Work]],
 ) -> AsyncIterator[Work]:
     """Hold a permit of the model while its engine works on a request; leaving the block ends its work.
 
@@ -135,7 +147,8 @@ async def working(
         endpoint: the model, which is noted in the request's record.
         request: its body has been read. Its client may leave: then the output queue raises ClientGoneError, and the
             engine drops the request.
-        prepare: reads the texts and gives what the engine works on; called with the permit taken.
+        prepare: reads the texts and gives what the engine works on; called with the permit taken, and with a function
+            that is to be told how many tokens the request needs at least, as soon as that is known.
 
     Raises:
         ApiError: no permit is free, the texts cannot be read, the engine takes no requests, or the request's time is
@@ -144,13 +157,15 @@ async def working(
     record = record_of(request)
     record.model = endpoint.id
     seconds = timeout_seconds(request, service.settings.request_timeout_ms)
-    endpoint.limiter.take(record.client)
+    endpoint.limiter.take(record)
     work: Work | None = None
-    num_tokens = 0
+
+    def hold(num_tokens: int) -> None:
+        endpoint.limiter.take_tokens(record, num_tokens, endpoint.limit.field)
+
     try:
-        work = await prepare()
-        endpoint.limiter.take_tokens(work.num_tokens, endpoint.limit.field)
-        num_tokens = work.num_tokens
+        work = await prepare(hold)
+        hold(work.num_tokens)
         work.id = record.request_id
         endpoint.metrics.prompt_tokens.inc(record.prompt_tokens)
         remaining = record.started + seconds - time.perf_counter()
@@ -183,7 +198,7 @@ async def working(
         record.times = work.times
         endpoint.metrics.ended(record.started, work.times, record.completion_tokens)
     finally:
-        endpoint.limiter.give_back(record.client, time.perf_counter() - record.started, num_tokens)
+        endpoint.limiter.give_back(record)
         if work is not None:
             work.items.clear()  # they refer to it: it is freed at once, not by the garbage collector
 

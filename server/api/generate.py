@@ -1,7 +1,7 @@
 """POST /v1/generate: from a checked request to an answer or a stream of events."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from server.sessions.point import point_after
 from server.sessions.store import Session
 
 TASK = "generation"
+LOGPROBS_WIDTH = 4  # slots of a row whose tokens each have log-probabilities: what that costs Python is about as much
 
 
 class GenerateRequest(GenerationOptions):
@@ -173,16 +174,17 @@ class _Answering:
         if self.session is not None:
             self.service.sessions.finish(self.session, point_after(generation, self.session.point))
 
-    async def _generation(self) -> Generation:
+    async def _generation(self, hold: Callable[[int], None]) -> Generation:
         """What the engine works on. Raises FieldError."""
         asked, tokenizer = self.asked, self.endpoint.model.tokenizer
-        prompts = await read_texts(asked.prompt, tokenizer, self.endpoint.limit)
+        prompts = await read_texts(asked.prompt, tokenizer, self.endpoint.limit, hold)
         self.num_unknown = num_unknown_of(asked.prompt, prompts, tokenizer)
         self.record.prompt_tokens = sum(map(len, prompts))
         last = max(asked.logit_bias, default=0)
         if last >= tokenizer.vocab_size:
             message = f"logit_bias: the model has no token {last}; its ids are 0 to {tokenizer.vocab_size - 1}."
             raise FieldError(message, param="logit_bias")
+        width = 1 if asked.logprobs is None else min(LOGPROBS_WIDTH, self.service.settings.max_rows)
         generation = Generation(asked, new_seed() if asked.seed is None else asked.seed, asked.stream)
         stops, token_texts = StopStrings(asked.stop) if asked.stop else None, self.endpoint.token_texts
         for text, ids in zip(asked.prompt, prompts, strict=True):
@@ -195,6 +197,7 @@ class _Answering:
                 self.service.sessions.check_length(len(point.tokens) + len(ids) + asked.max_tokens, point)
                 tokens = np.concatenate([point.tokens.astype(np.int64), np.array(ids, np.int64)])
                 generation.add_resumed_prompt(tokens, rows[0], point.row, point.num_read)
+            generation.items[-1].width = width
         return generation
 
     def _events_of(self, updates: list[TextOutput]) -> Iterator[list[TextOutput]]:

@@ -1,6 +1,6 @@
 """POST /v1/sentiment: from a checked request to an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,8 +68,8 @@ def sentiment_router(service: Service) -> APIRouter:
         endpoint = service.registry.find(TASK, asked.model)
         record = record_of(request)
 
-        async def classification() -> TextBatch:
-            texts = await read_texts(asked.text, endpoint.model.tokenizer, endpoint.limit)
+        async def classification(hold: Callable[[int], None]) -> TextBatch:
+            texts = await read_texts(asked.text, endpoint.model.tokenizer, endpoint.limit, hold)
             record.prompt_tokens = sum(map(len, texts))
             batch = TextBatch()
             for tokens in texts:

@@ -3,6 +3,7 @@
 import hmac
 import math
 import re
+from collections.abc import Callable
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -180,7 +181,7 @@ async def _rewound(service: Service, request: Request, session: Session, to: int
         return point.rewound(to, known.row)
     endpoint = service.registry.find(GENERATION, session.model)
 
-    async def prepare() -> Generation:
+    async def prepare(_: Callable[[int], None]) -> Generation:
         return reading(endpoint.token_texts, point.tokens[:to], known)
 
     async with working(service, endpoint, request, prepare) as generation:

@@ -1,6 +1,6 @@
 """POST /v1/translate: from a checked request to an answer or a stream of events."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -209,7 +209,7 @@ class _Answering:
                 if is_over or any(pieces):
                     yield self._answer([entry | {"text": "".join(pieces)}]) | usage
 
-    async def _translation(self) -> Translation:
+    async def _translation(self, hold: Callable[[int], None]) -> Translation:
         """What the engine works on. Raises FieldError."""
         asked, tokenizer, limit = self.asked, self.endpoint.model.tokenizer, self.endpoint.limit
         max_rows = self.service.settings.max_rows
@@ -219,7 +219,7 @@ class _Answering:
                 "(RNNSERVE_MAX_ROWS).",
                 param="beam_size",
             )
-        texts = await read_texts(asked.text, tokenizer, limit)
+        texts = await read_texts(asked.text, tokenizer, limit, hold)
         self.record.prompt_tokens = sum(map(len, texts))
         if asked.alignment and self.record.prompt_tokens > limit.tokens:
             raise FieldError(

@@ -74,6 +74,7 @@ class Record:
     error: str = ""  # the code of the error it was answered with, or empty
     status: int = 0  # of its answer; 0 while there is none
     held_bytes: int = 0  # of its body
+    held_tokens: int = 0  # that it may need
     prompt_tokens: int = 0  # tokens read
     completion_tokens: int = 0  # tokens made
     started: float = field(default_factory=time.perf_counter)  # its arrival
@@ -145,8 +146,9 @@ class Limiter:
         self.num_taken = 0  # permits
         self.num_tokens = 0  # of all requests inside
 
-    def take(self, client: str) -> None:
+    def take(self, record: Record) -> None:
         """Take a permit; give it back with `give_back`. Raises OverloadedError: there is none for this client."""
+        client = record.client
         num_held = self._by_client.get(client, 0)
         num_free = self.limit - self.num_taken
         share = self.limit // (len(self._by_client) + (not num_held))
@@ -159,10 +161,11 @@ class Limiter:
         self.num_taken += 1
         self._by_client[client] = num_held + 1
 
-    def take_tokens(self, num_tokens: int, param: str) -> None:
-        """Add the tokens that a request may need; give them back with its permit.
+    def take_tokens(self, record: Record, num_tokens: int, param: str) -> None:
+        """Let a request need so many tokens, of which it may hold some; they are given back with its permit.
 
         Args:
+            record: the request's.
             num_tokens: at least 0.
             param: the field that decides them, for the error.
 
@@ -180,15 +183,18 @@ class Limiter:
                 code="request_too_large",
             )
         is_small = most is not None and num_tokens <= most // 256
-        if most is not None and self.num_tokens + num_tokens > most + (most // 8 if is_small else 0):
-            found = f"has {self.num_tokens} tokens to work on; {num_tokens} more do not fit beside them"
+        num_others = self.num_tokens - record.held_tokens
+        if most is not None and num_others + num_tokens > most + (most // 8 if is_small else 0):
+            found = f"has {num_others} tokens to work on; {num_tokens} more do not fit beside them"
             self._refuse(found, "RNNSERVE_MAX_PENDING_TOKENS")
-        self.num_tokens += num_tokens
+        self.num_tokens, record.held_tokens = num_others + num_tokens, num_tokens
 
-    def give_back(self, client: str, seconds: float, num_tokens: int = 0) -> None:
-        """Give a permit back that was held for so many seconds, with the tokens that were added to it."""
+    def give_back(self, record: Record) -> None:
+        """Give a request's permit back, and the tokens that it holds."""
+        client, seconds = record.client, time.perf_counter() - record.started
         self.num_taken -= 1
-        self.num_tokens -= num_tokens
+        self.num_tokens -= record.held_tokens
+        record.held_tokens = 0
         self._by_client[client] -= 1
         if not self._by_client[client]:
             del self._by_client[client]
@@ -276,13 +282,13 @@ class Access:
         try:
             record.client = client_of(scope, self._keys if is_api else ())
             if has_work:
-                self._limiter.take(record.client)
+                self._limiter.take(record)
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
                 if has_work:
                     self._bodies.give_back(record)
-                    self._limiter.give_back(record.client, time.perf_counter() - record.started)
+                    self._limiter.give_back(record)
         except (OverloadedError, UnauthorizedError) as error:
             record.task = "refused"
             with contextlib.suppress(ClientDisconnect, TimeoutError):

@@ -1,5 +1,6 @@
 """How a tagger is asked over HTTP: POST /v1/toy, one label for each token of a text."""
 
+from collections.abc import Callable
 from functools import partial
 
 from fastapi import APIRouter, Request
@@ -35,9 +36,9 @@ def toy_router(service: Service) -> APIRouter:
         asked = await asked_of(service, request, ToyRequest, TAGGING.name)
         endpoint = service.registry.find(TAGGING.name, asked.model)
 
-        async def prepared() -> TextBatch:
+        async def prepared(hold: Callable[[int], None]) -> TextBatch:
             batch = TextBatch()
-            (tokens,) = await read_texts([asked.text], endpoint.model.tokenizer, endpoint.limit)
+            (tokens,) = await read_texts([asked.text], endpoint.model.tokenizer, endpoint.limit, hold)
             batch.add_text(tokens)
             return batch
 
