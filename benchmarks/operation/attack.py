@@ -3,7 +3,8 @@
 The sink takes what the attackers send and answers nothing, so that the control has the attackers' own cost on the same
 cores. Must hold: the honest clients' p99 is at most 3 times that of the control, every answer is the one that the
 request has alone, and none is lost; the server's memory is back to within 10 % after 30 s; its event loop is at most
-100 ms later than beside the control; /livez is 200 throughout. Without the prefix cache, whose budget would count as growth.
+100 ms later than beside the control; /livez is 200 throughout. The server keeps no prefix cache, whose budget would
+count as growth.
 
     python -m benchmarks attack
     python -m benchmarks attack --seconds 3        shorter

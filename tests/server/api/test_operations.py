@@ -10,8 +10,10 @@ from models.errors import BundleCorruptError
 from server.api.generate import GenerateRequest
 from server.endpoint import LoadedModel
 from server.engine.generation.lane import GenerationScheduler
+from server.http.body import MOST_MS
+from server.metrics import DURATION_BUCKETS
 from server.settings import Settings
-from tests.server.running import Running, fake_classifier, fake_model, fake_translator, running
+from tests.server.running import CHARACTERS, Running, fake_classifier, fake_model, fake_translator, running
 
 
 def test_loading_is_503_and_alive_until_the_models_are_there() -> None:
@@ -60,6 +62,9 @@ def test_an_engine_that_ended_by_a_bug_is_not_alive(monkeypatch: pytest.MonkeyPa
         assert server.client.post("/v1/generate", json={"prompt": "a"}).status_code == 500
         server.until(lambda: not served.engine.is_alive)
         assert server.client.get("/livez").status_code == 500
+        assert server.client.get("/readyz").status_code == server.client.get("/health").status_code == 503
+        value = metrics_of(server)
+        assert value("rnnserve_ready") == value("rnnserve_engine_up", model="fake/1") == 0
         answer = server.client.post("/v1/generate", json={"prompt": "a"})
         assert (answer.status_code, answer.json()["error"]["type"]) == (500, "engine_error")
 
@@ -110,6 +115,13 @@ def test_metrics_count_what_happened() -> None:
         assert value("rnnserve_requests_rejected_total", reason="model_not_found") == 1
         assert value("rnnserve_requests_rejected_total", reason="route_not_found") == 1
         assert value("rnnserve_requests_running", model="fake/1") == 1
+        assert value("rnnserve_requests_limit", model="fake/1") == 1
+        assert value("rnnserve_pending_tokens", model="fake/1") == 1 + 3
+        assert value("rnnserve_ready") == value("rnnserve_engine_up", model="fake/1") == 1
+        assert value("rnnserve_engine_busy_seconds", model="fake/1") > 0
+        assert value("rnnserve_connections") >= 2
+        assert value("process_resident_memory_bytes") > 0
+        assert value("rnnserve_request_duration_seconds_count", model="fake/1") == 1  # of the answered one
         assert value("rnnserve_rows_running", model="fake/1") == 3
         assert value("rnnserve_rows_waiting", model="fake/1") == 0
         assert value("rnnserve_prompt_tokens_total", model="fake/1") == 6
@@ -121,6 +133,24 @@ def test_metrics_count_what_happened() -> None:
         assert value("rnnserve_step_duration_seconds_bucket", model="fake/1", le="+Inf") == 4
         assert value("rnnserve_prefill_duration_seconds_count", model="fake/1") == 1
         assert value("rnnserve_engine_info", model="fake/1", backend="fake", precision="fp32") == 1
+
+
+def test_the_buckets_of_durations_reach_as_far_as_a_request_may_take() -> None:
+    assert DURATION_BUCKETS[-1] > MOST_MS / 1000
+
+
+def test_the_log_names_the_requests_of_a_failed_call_and_no_session(capsys: pytest.CaptureFixture[str]) -> None:
+    with running() as server:
+        session = server.post("/v1/sessions")["id"]
+        server.client.get(f"/v1/sessions/{session}/state")
+        server.steps.fails_at = CHARACTERS.encode("b")[0]
+        body = {"prompt": "b", "max_tokens": 9}
+        failed = server.client.post("/v1/generate", json=body, headers={"x-request-id": "my-request"})
+        assert failed.status_code == 500
+    lines = capsys.readouterr().out.splitlines()
+    assert not any(session in line for line in lines)
+    assert any("{session_id}" in line for line in lines)
+    assert any("engine call failed" in line and "my-request" in line for line in lines)
 
 
 def test_all_tasks_are_counted_in_the_same_families() -> None:

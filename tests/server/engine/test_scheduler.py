@@ -143,3 +143,40 @@ def test_a_third_of_eight_or_more_is_reserved_for_requests_of_few_rows() -> None
     slots = SlotAllocator(48)
     assert slots.is_reserve_free(SlotQuota(), 4)
     assert not slots.is_reserve_free(SlotQuota(), 5)
+
+
+def test_prompts_that_were_begun_end_first_and_short_ones_do_not_wait_for_them() -> None:
+    """Read in turn, 64 prompts of the greatest length would all end at the same moment, past their deadlines."""
+    scheduler = GenerationScheduler[Life](
+        num_slots=64, prefill_tokens=512, prefill_share=0.5, prefill_max_rows=0, forced_tokens=20
+    )
+    long = [Life(request=EngineRequest(), num_prefill=32_000) for _ in range(64)]
+    for item in long:
+        scheduler.add(item)
+    ended: list[Life] = []
+
+    def calls(number: int) -> int:
+        """Make so many prefill calls; how many prompts have been read."""
+        for _ in range(number):
+            chunks = scheduler.next_prefill()
+            assert sum(chunk.stop - chunk.start for chunk in chunks) <= 512
+            scheduler.prefilled(chunks, 1.0)
+            scheduler.decoded(1.0)
+            for row in scheduler.join():
+                scheduler.finish(row)
+            ended.extend(chunk.item for chunk in chunks if chunk.stop == chunk.item.num_prefill)
+        return len(ended)
+
+    assert calls(1000) == 16
+    assert set(ended) == set(long[:16])
+    short = Life(request=EngineRequest(), num_prefill=100)
+    scheduler.add(short)
+    calls(4)
+    assert short in ended
+    for _ in range(4000):  # short prompts without end do not keep the long ones from theirs
+        scheduler.add(Life(request=EngineRequest(), num_prefill=100))
+        calls(1)
+        if set(long[:24]) <= set(ended):
+            break
+    else:
+        raise AssertionError("the long prompts starve")
