@@ -68,7 +68,7 @@ def configure_logs() -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLog()])
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what is not HTTP is counted, not told line by line
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what is not HTTP is counted, not logged line by line
 
 
 def _json(event: Any, **_: Any) -> str:

@@ -148,7 +148,7 @@ async def working(
         request: its body has been read. Its client may leave: then the output queue raises ClientGoneError, and the
             engine drops the request.
         prepare: reads the texts and gives what the engine works on; called with the permit taken, and with a function
-            that is to be told how many tokens the request needs at least, as soon as that is known.
+            that is to be called with how many tokens the request needs at least, as soon as that is known.
 
     Raises:
         ApiError: no permit is free, the texts cannot be read, the engine takes no requests, or the request's time is
