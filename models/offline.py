@@ -1,4 +1,4 @@
-"""Switches off what a library would send of its own accord: rnnserve connects to nothing that it was not told to."""
+"""Switches off what a library would send of its own accord: no process connects to anything unasked."""
 
 import os
 import sys
