@@ -118,8 +118,9 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
     """Serve until a signal comes or loading fails; the exit code."""
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+            loop.add_signal_handler(number, signals.put_nowait, number)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     exit_code = 0
     first = await _first(serving, service.failed.wait(), signals.get(), _dead(service))
@@ -136,6 +137,8 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
     server.should_exit = True
     await serving
     log.info("stopped")
+    if service.sessions.num_lost:
+        exit_code = 1
     if service.is_stuck:  # a thread that never returns would keep the interpreter from ending
         sys.stderr.flush()
         os._exit(1)

@@ -159,11 +159,14 @@ class Settings(BaseSettings):
     head_seconds: Annotated[float, Field(gt=0)] = 15.0
     """How long a request's head may take, and a new connection without one; over it 408."""
     max_sessions: Positive = 1000
-    """Sessions kept; for one more, the one unused longest goes."""
+    """Sessions kept; for one more, the one unused longest goes, of clients that have more than their share."""
     session_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
-    """Bytes that sessions may take; over it, those unused longest go."""
+    """Bytes that sessions may take; over it, those unused longest go, of clients that have more than their share."""
     session_ttl_seconds: Annotated[int, Field(ge=1, le=MOST_TTL_SECONDS)] = 3600
     """How long a session is kept unused, where it does not say."""
+    max_deleted_sessions: Positive = 100_000
+    """Ids of deleted sessions remembered, each until the session would have expired: so long it is answered 410, and a
+    state that was taken before is refused. For one more, the one deleted longest ago is forgotten."""
     max_session_tokens: Positive = 131_072
     """Longest session, in tokens, the answer's max_tokens counted; over it 422. To be moved between servers its state,
     4 bytes a token, must fit RNNSERVE_MAX_BODY_BYTES."""
@@ -174,7 +177,8 @@ class Settings(BaseSettings):
     """Secret of at least 16 characters of operators, for GET /v1/sessions (authorization: Bearer KEY); without it
     sessions are not listed."""
     session_dir: Path | None = None
-    """Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY."""
+    """Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY. Files that
+    cannot be continued are removed when their sessions would have expired."""
     lanes: Annotated[int, Field(ge=0, le=256)] = 0
     """Threads that compute for one model, each with rows of its own; 0: one per core. On a GPU one."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
