@@ -1,7 +1,7 @@
 """`python -m server`: serve the models of a store until a signal ends it.
 
-SIGTERM or Ctrl+C: not ready at once, running requests finish within the grace period, exit code 0. A second signal
-does not wait.
+SIGTERM, SIGHUP or Ctrl+C: not ready at once, running requests finish within the grace period, exit code 0; 1 where
+sessions could not be written. A second signal does not wait.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ def configure_logs() -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLog()])
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what is not HTTP is counted, not told line by line
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what is not HTTP is counted, not logged line by line
 
 
 def _json(event: Any, **_: Any) -> str:

@@ -49,6 +49,8 @@ def test_the_highest_version_is_loaded_with_int8_unless_told_otherwise(store: Pa
     assert loaded(store) == [("model/2", "int8")]
     assert loaded(store, set="fp32") == [("model/2", "fp32")]
     assert loaded(store, models=("model/1", "model")) == [("model/1", "int8"), ("model/2", "int8")]
+    assert loaded(store, models=("model/2", "model", "model/2")) == [("model/2", "int8")]  # once
+    assert loaded(store, models=("model/1",)) == [("model/1", "int8")]
     shutil.rmtree(store / "model/2/onnx/int8")
     assert loaded(store) == [("model/2", "fp32")]
 

@@ -186,6 +186,29 @@ def test_a_session_takes_one_prompt_one_choice_and_its_own_model() -> None:
         assert "belongs to two/1" in refused["message"]
 
 
+def test_a_session_of_a_pinned_version_goes_on_after_a_newer_one_was_published(tmp_path: Path) -> None:
+    """A bare name, or none, means the highest version that is loaded."""
+    old, new = fake_model(version=1), fake_model(version=2)
+    settings: dict[str, Any] = {"session_dir": tmp_path, **KEY}
+    with running(old, **settings) as server:
+        session = created(server)
+        first = server.generate(prompt="a", max_tokens=3, seed=1, session=session)
+    with running(new, **settings) as server:  # the highest alone: it waits
+        assert error(server.client.get(f"/v1/sessions/{session}"), 404)["code"] == "session_not_loaded"
+        assert server.generate(prompt="a", max_tokens=1)["model"] == "fake/2"
+    with running(old, new, **settings) as server:
+        assert look(server, session)["model"] == first["model"] == "fake/1"
+        asked = {"prompt": "b", "max_tokens": 3, "seed": 2}
+        assert server.generate(**asked, session=session)["model"] == "fake/1"
+        assert error(server.client.post("/v1/generate", json={**asked, "session": session, "model": "fake"}), 422)
+        for fields in ({}, {"model": "fake"}, {"model": "fake/2"}):
+            assert server.generate(**asked, **fields)["model"] == "fake/2"
+            assert server.post("/v1/sessions", **fields)["model"] == "fake/2"
+        assert server.generate(**asked, model="fake/1")["model"] == "fake/1"
+        (listed,) = server.client.get("/v1/models").json()["data"]
+        assert listed["version"] == 2
+
+
 def test_forks_go_on_each_for_itself(server: Running) -> None:
     session = created(server)
     server.generate(prompt="to be", max_tokens=20, seed=1, session=session)
