@@ -22,7 +22,7 @@ from safetensors.numpy import load, save
 from models.architecture import Architecture, ArchitectureConfig, WrappedConfig
 from models.cells import ANY_CELL
 from models.config import ClassifierConfig, FrozenModel, RowEntry, TranslatorConfig, checked
-from models.digest import as_json, check_files, file_sha256, read_sealed, sealed, write_durably
+from models.digest import as_json, check_files, file_sha256, read_checked, read_sealed, sealed, write_durably
 from models.errors import BundleCorruptError
 from models.graph_set import SETS, GraphSet
 from models.store import Store
@@ -132,17 +132,24 @@ class Bundle:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer."""
+        """The tokenizer. Raises BundleCorruptError: its file has changed since the bundle was opened."""
         return Tokenizer.from_json(
-            (self.path / TOKENIZER).read_text(encoding="utf-8"),
+            self._read(TOKENIZER).decode(),
             end_token=self.record.tokenizer.end_token,
             only_reads=self.task.tokenizer == "reads",
         )
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        """Parameters by the name that PyTorch gives them, as float32 whatever the file holds."""
-        stored = load((self.path / WEIGHTS).read_bytes())
+        """Parameters by the name that PyTorch gives them, as float32 whatever the file holds.
+
+        Raises:
+            BundleCorruptError: the file has changed since the bundle was opened.
+        """
+        stored = load(self._read(WEIGHTS))
         return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in stored.items()}
+
+    def _read(self, name: str) -> bytes:
+        return read_checked(self.path, name, self.record.files[name])
 
     def graph_set_path(self, name: str) -> Path:
         """Where the graph set of that name lies or would lie."""

@@ -57,16 +57,36 @@ def check_files(folder: Path, digests: dict[str, str]) -> None:
         BundleCorruptError: naming the file that is missing, changed, a link, or outside the folder.
     """
     for name, expected in digests.items():
-        path = folder / name
-        if Path(name).name != name or name in ("", ".", ".."):
-            raise BundleCorruptError(f"{folder}: file name {ascii(name)[:80]} leaves the folder; only plain names.")
-        if path.is_symlink() or not path.is_file():
-            raise BundleCorruptError(f"{path} is missing or is not a plain file; restore it or publish again.")
-        found = file_sha256(path)
-        if found != expected:
-            raise BundleCorruptError(
-                f"{path} was changed: sha256 {found[:12]}..., recorded {expected[:12]}...; restore it."
-            )
+        path = _plain_file(folder, name)
+        _check_digest(path, file_sha256(path), expected)
+
+
+def read_checked(folder: Path, name: str, expected: str) -> bytes:
+    """The bytes of a file that has a recorded digest: those that were hashed, whatever happens to the file after.
+
+    Raises:
+        BundleCorruptError: as `check_files`.
+    """
+    path = _plain_file(folder, name)
+    content = path.read_bytes()
+    _check_digest(path, hashlib.sha256(content).hexdigest(), expected)
+    return content
+
+
+def _plain_file(folder: Path, name: str) -> Path:
+    path = folder / name
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise BundleCorruptError(f"{folder}: file name {ascii(name)[:80]} leaves the folder; only plain names.")
+    if path.is_symlink() or not path.is_file():
+        raise BundleCorruptError(f"{path} is missing or is not a plain file; restore it or publish again.")
+    return path
+
+
+def _check_digest(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise BundleCorruptError(
+            f"{path} was changed: sha256 {found[:12]}..., recorded {expected[:12]}...; restore it."
+        )
 
 
 def write_durably(path: Path, content: bytes) -> None:

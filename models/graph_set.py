@@ -7,13 +7,13 @@
 A set is built beside, verified, and renamed in whole; one that fails parity never gets its name.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from models.config import FrozenModel, checked
-from models.digest import as_json, check_files, file_sha256, read_sealed, sealed, write_durably
+from models.digest import as_json, check_files, file_sha256, read_checked, read_sealed, sealed, write_durably
 from models.errors import BundleCorruptError, BundleNotFoundError
 from models.store import built_beside, locked
 
@@ -55,7 +55,7 @@ class GraphSet:
 
     Raises:
         BundleNotFoundError: there is no such folder.
-        BundleCorruptError: a file is not what the manifest says, or the set belongs to another bundle.
+        BundleCorruptError: a file is not what the manifest says or is not in it, or the set belongs to another bundle.
     """
 
     def __init__(self, path: Path, *, bundle_sha256: str) -> None:
@@ -71,7 +71,24 @@ class GraphSet:
             raise BundleCorruptError(f"{path} is the graph set {self.manifest.set} under another name; rename it back.")
         if self.manifest.bundle_sha256 != bundle_sha256:
             raise BundleCorruptError(f"{path} was built from another bundle; build it again from this one.")
+        self._check_listed()
         check_files(path, self.manifest.files)
+
+    def _check_listed(self) -> None:
+        """Raises BundleCorruptError for a graph or a file that the manifest has no digest of."""
+        listed = self.manifest.files
+        missing = [name for name in self.manifest.graphs if f"{name}.onnx" not in listed]
+        if missing:
+            raise BundleCorruptError(
+                f"{self.path / MANIFEST} has graph {missing[0]}, but no sha256 of its file. Build the set again."
+            )
+        present = sorted(item.name for item in self.path.iterdir() if not item.name.startswith("."))
+        others = [name for name in present if name not in listed and name != MANIFEST]
+        if others:
+            raise BundleCorruptError(
+                f"{self.path} holds {', '.join(ascii(name)[:80] for name in others[:5])}, which its {MANIFEST} does "
+                "not list. Remove it, or build the set again."
+            )
 
     @property
     def name(self) -> str:
@@ -89,6 +106,19 @@ class GraphSet:
                 f"Graph {name} not in {self.path}. Graphs: {', '.join(self.manifest.graphs)}. Build the set again."
             )
         return self.path / f"{name}.onnx"
+
+    def read(self, graphs: Iterable[str]) -> dict[str, bytes]:
+        """What a runtime needs to open some graphs: the contents of their files and of their weights, by file name.
+
+        The bytes are those that were hashed: changing, cutting or removing a file afterwards changes nothing in them.
+
+        Raises:
+            BundleNotFoundError: the set has no such graph.
+            BundleCorruptError: a file has changed since the set was opened.
+        """
+        wanted = {self.graph(name).name for name in graphs}
+        names = [name for name in self.manifest.files if name in wanted or not name.endswith(".onnx")]
+        return {name: read_checked(self.path, name, self.manifest.files[name]) for name in names}
 
 
 @contextmanager

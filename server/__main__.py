@@ -1,7 +1,7 @@
 """`python -m server`: serve the models of a store until a signal ends it.
 
-SIGTERM or Ctrl+C: not ready at once, running requests finish within the grace period, exit code 0. A second signal
-does not wait.
+SIGTERM, SIGHUP or Ctrl+C: not ready at once, running requests finish within the grace period, exit code 0; 1 where
+sessions could not be written. A second signal does not wait.
 """
 
 import asyncio
@@ -120,8 +120,9 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
     """Serve until a signal comes or loading fails; the exit code."""
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+            loop.add_signal_handler(number, signals.put_nowait, number)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     trimming = asyncio.create_task(_trim_memory())
     exit_code = 0
@@ -140,6 +141,8 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
     server.should_exit = True
     await serving
     log.info("stopped")
+    if service.sessions.num_lost:
+        exit_code = 1
     if service.is_stuck:  # a thread that never returns would keep the interpreter from ending
         sys.stderr.flush()
         os._exit(1)

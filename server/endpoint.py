@@ -126,7 +126,7 @@ class Registry:
         """
         if model is not None:
             return self._named(task, model, "model")
-        choices = [item for item in self.models if item.model.task == task]
+        choices = [item for item in self.by_name if item.model.task == task]  # of several versions the highest
         return self.only_or_default(task, choices, f"{len(choices)} {task} models are loaded")
 
     def only_or_default(

@@ -96,6 +96,10 @@ class SessionConflictError(ApiError, status=409, code="session_conflict"):
     """The server cannot continue or sign that session."""
 
 
+class SessionGoneError(ApiError, status=410, code="session_deleted"):
+    """The session was deleted, and its id is not used again for now."""
+
+
 class BodyTooLargeError(ApiError, status=413, code="body_too_large"):
     """The body is over the limit."""
 

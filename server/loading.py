@@ -3,6 +3,7 @@ runs from, runtime.backends decides.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import structlog
@@ -49,10 +50,12 @@ def load_models(settings: Settings, tasks: Tasks) -> list[LoadedModel]:
     """
     backends = Backends(settings.backend, settings.set, settings.threads)
     names = settings.models or tuple(Store(settings.store).names())
-    loaded: list[LoadedModel] = []
+    loaded: dict[Path, LoadedModel] = {}  # by the bundle's folder: "name" may be what "name/2" is
     for name in names:
         try:
-            loaded.append(_load(name, settings, tasks, backends))
+            path = _resolved(name, settings)
+            if path not in loaded:
+                loaded[path] = _load(name, path, settings, tasks, backends)
         except RnnserveError as error:
             if settings.models:
                 raise
@@ -62,13 +65,20 @@ def load_models(settings: Settings, tasks: Tasks) -> list[LoadedModel]:
             f"No model can be served from {settings.store}. Models there: {', '.join(names) or 'none'}. "
             "Train one (python -m training run RECIPE), export it (python -m export build BUNDLE), or give --store."
         )
-    return loaded
+    return list(loaded.values())
 
 
-def _load(name: str, settings: Settings, tasks: Tasks, backends: Backends) -> LoadedModel:
+def _resolved(name: str, settings: Settings) -> Path:
+    try:
+        return Store(settings.store).resolve(name)
+    except OSError as error:
+        raise BundleCorruptError(f"Model {name} in {settings.store} cannot be read: {error}.") from error
+
+
+def _load(name: str, path: Path, settings: Settings, tasks: Tasks, backends: Backends) -> LoadedModel:
     """Load what is asked for, or the best that works here. Raises RnnserveError."""
     try:
-        bundle = Bundle(Store(settings.store).resolve(name))
+        bundle = Bundle(path)
         choices = backends.choices(bundle)
         for choice, fallback in zip(choices, [*choices[1:], None], strict=True):
             try:

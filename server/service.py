@@ -49,7 +49,7 @@ class Service:
         self.failure: str | None = None  # why loading failed, a sentence
         self.failed = asyncio.Event()  # set when it has
         self.is_stuck = False  # whether a runtime call, or loading, did not end when the server stopped
-        self._has_ended = False
+        self._ending: asyncio.Task[None] | None = None
         self._load = load
         self._registry = Registry([], {})
         self._loading: asyncio.Task[None] | None = None
@@ -112,10 +112,13 @@ class Service:
         await self._end()
 
     async def _end(self) -> None:
-        """Stop what computes, then write the sessions; once. Nothing here waits without a bound."""
-        if self._has_ended:
-            return
-        self._has_ended = True
+        """Stop what computes, then write the sessions; once, and to its end even where a second signal comes."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._stop())
+        await asyncio.shield(self._ending)
+
+    async def _stop(self) -> None:
+        """Nothing here waits without a bound."""
         if self._loading is not None:
             await asyncio.wait([self._loading], timeout=_STOP_SECONDS)
             if not self._loading.done():

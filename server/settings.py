@@ -6,12 +6,21 @@ models.decoding.options; they are not settings.
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, CliSettingsSource, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from models.errors import ConfigError
 
@@ -20,7 +29,21 @@ SECRETS = ("session_key", "admin_key", "api_keys")
 MOST_TTL_SECONDS = 30 * 24 * 3600
 # Variables with the prefix that are not the server's: data sets, the machine's cache, development.
 _OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API", "RNNSERVE_CONTAINER_ENGINE"}
-
+_ADDRESS = r"([0-9.]+|\[?[0-9A-Fa-f:.]+\]?)"
+_URL = rf"(tcp|udp|sctp)://{_ADDRESS}:\d+"
+# What Kubernetes puts into every container for a Service called rnnserve or rnnserve-...: endings of names -> values
+_OF_SERVICES = {
+    r"SERVICE_HOST": _ADDRESS,
+    r"SERVICE_PORT(_[A-Z0-9_]+)?": r"\d+",
+    r"PORT": _URL,
+    r"PORT_\d+_(TCP|UDP|SCTP)": _URL,
+    r"PORT_\d+_(TCP|UDP|SCTP)_PROTO": r"(tcp|udp|sctp)",
+    r"PORT_\d+_(TCP|UDP|SCTP)_PORT": r"\d+",
+    r"PORT_\d+_(TCP|UDP|SCTP)_ADDR": _ADDRESS,
+}
+_OF_SERVICE = re.compile(
+    "|".join(rf"{PREFIX}([A-Z0-9_]+_)?{name}={value}" for name, value in _OF_SERVICES.items()),
+)
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -43,6 +66,22 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment's variables without those that Kubernetes makes of a Service's name, as RNNSERVE_PORT is."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        assert isinstance(env_settings, EnvSettingsSource)
+        present = env_settings.env_vars
+        env_settings.env_vars = {name: value for name, value in present.items() if not _is_of_service(name, value)}
+        return init_settings, env_settings
 
     store: Path = Path("artifacts")
     """Folder of the models, <store>/<name>/<version>."""
@@ -120,11 +159,14 @@ class Settings(BaseSettings):
     head_seconds: Annotated[float, Field(gt=0)] = 15.0
     """How long a request's head may take, and a new connection without one; over it 408."""
     max_sessions: Positive = 1000
-    """Sessions kept; for one more, the one unused longest goes."""
+    """Sessions kept; for one more, the one unused longest goes, of clients that have more than their share."""
     session_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
-    """Bytes that sessions may take; over it, those unused longest go."""
+    """Bytes that sessions may take; over it, those unused longest go, of clients that have more than their share."""
     session_ttl_seconds: Annotated[int, Field(ge=1, le=MOST_TTL_SECONDS)] = 3600
     """How long a session is kept unused, where it does not say."""
+    max_deleted_sessions: Positive = 100_000
+    """Ids of deleted sessions remembered, each until the session would have expired: so long it is answered 410, and a
+    state that was taken before is refused. For one more, the one deleted longest ago is forgotten."""
     max_session_tokens: Positive = 131_072
     """Longest session, in tokens, the answer's max_tokens counted; over it 422. To be moved between servers its state,
     4 bytes a token, must fit RNNSERVE_MAX_BODY_BYTES."""
@@ -135,7 +177,8 @@ class Settings(BaseSettings):
     """Secret of at least 16 characters of operators, for GET /v1/sessions (authorization: Bearer KEY); without it
     sessions are not listed."""
     session_dir: Path | None = None
-    """Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY."""
+    """Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY. Files that
+    cannot be continued are removed when their sessions would have expired."""
     lanes: Annotated[int, Field(ge=0, le=256)] = 0
     """Threads that compute for one model, each with rows of its own; 0: one per core. On a GPU one."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
@@ -193,10 +236,16 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         raise ConfigError(str(error)) from None
 
 
-def _check_variables(names: Iterable[str]) -> None:
+def _check_variables(variables: Mapping[str, str]) -> None:
     """Raises ConfigError for a variable with our prefix that means nothing: most likely a slip of the pen."""
     known = {PREFIX + field.upper() for field in Settings.model_fields} | _OTHERS
-    for name in sorted(names):
-        if name.startswith(PREFIX) and name.upper() not in known:
+    for name in sorted(variables):
+        is_known = name.upper() in known or _is_of_service(name, variables[name])
+        if name.startswith(PREFIX) and not is_known:
             near = difflib.get_close_matches(name, known, n=1) or sorted(known)
             raise ConfigError(f"Variable {ascii(name)[:80]} is not a setting. Did you mean {', '.join(near)}?")
+
+
+def _is_of_service(name: str, value: str | None) -> bool:
+    """Whether Kubernetes made a variable of the name of a Service."""
+    return _OF_SERVICE.fullmatch(f"{name.upper()}={value}") is not None

@@ -1,1 +1,5 @@
 """Text in, trained bundle out."""
+
+from models.offline import switch_off_telemetry
+
+switch_off_telemetry()

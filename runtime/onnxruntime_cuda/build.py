@@ -3,7 +3,7 @@
 Not run on hardware so far: everything but the provider itself is tested on the CPU, with `Device("cpu")`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from models.errors import BackendMissingError, RunnerError
 from models.graph_set import GraphSet
-from runtime.onnxruntime.build import Graphs
+from runtime.onnxruntime.build import Graphs, model_in_memory
 from runtime.onnxruntime_cuda.gather_model import gather_model
 
 PROVIDER = "CUDAExecutionProvider"
@@ -60,35 +60,42 @@ def why_unavailable(device: Device) -> str | None:
 
 
 def open_graph_set(graph_set: GraphSet, *, device: Device, graphs: Iterable[str] | None = None) -> CudaGraphs:
-    """Open a verified graph set; the step graph is run as a CUDA graph.
+    """Open a verified graph set from memory, as the CPU's does; the step graph is run as a CUDA graph.
 
     Args:
-        graph_set: the set; its files were hashed when it was opened.
+        graph_set: the set; its files are read and hashed once more, and what was hashed is what runs.
         device: where to run it.
         graphs: which graphs; None for all.
 
     Raises:
         BackendMissingError: the provider is missing.
+        BundleCorruptError: a file has changed since the set was opened.
         RunnerError: the runtime refuses a file, a node would run on the CPU, or the set is for another backend.
     """
     if device.type == "cuda" and graph_set.name == "int8":
         raise RunnerError("Graph set int8 is for the CPU alone (CUDA multiplies no 8-bit integers); use gpu-fp16.")
     names = graph_set.manifest.graphs if graphs is None else list(graphs)
     gather = open_session(gather_model(), device)
+    files = graph_set.read(names)
     sessions = {
-        name: open_session(graph_set.graph(name), device, is_captured=device.type == "cuda" and name == STEP)
+        name: open_session(
+            graph_set.graph(name), device, is_captured=device.type == "cuda" and name == STEP, files=files
+        )
         for name in names
     }
     return CudaGraphs(graph_set.name, device, sessions, gather)
 
 
-def open_session(model: Path | bytes, device: Device, *, is_captured: bool = False) -> Any:
+def open_session(
+    model: Path | bytes, device: Device, *, is_captured: bool = False, files: Mapping[str, bytes] | None = None
+) -> Any:
     """Open one ONNX file, or a model's bytes, on the device.
 
     Args:
-        model: weights beside a file are found by its own references.
+        model: weights beside a file are found by its own references, or in `files`.
         device: where.
         is_captured: runs are recorded as CUDA graphs and replayed; shapes and addresses must not change then.
+        files: contents by file name, as runtime.onnxruntime.build.open_session takes them.
 
     Raises:
         BackendMissingError: the provider is missing.
@@ -105,13 +112,13 @@ def open_session(model: Path | bytes, device: Device, *, is_captured: bool = Fal
     what = "the model that picks rows" if isinstance(model, bytes) else str(model)
     try:
         try:
-            return _session(model, device, is_captured=is_captured, is_strict=True)
+            return _session(model, device, is_captured=is_captured, is_strict=True, files=files)
         except RunnerError:
             raise
         except Exception as error:  # the runtime's own exceptions have no common base but this
             if "fallback to CPU EP has been explicitly disabled" not in str(error):
                 raise
-        session = _session(model, device, is_captured=is_captured, is_strict=False)
+        session = _session(model, device, is_captured=is_captured, is_strict=False, files=files)
     except RunnerError:
         raise
     except Exception as error:
@@ -157,7 +164,9 @@ def check_nodes_on_cpu(what: str, nodes: Iterable[tuple[str, str]]) -> None:
         )
 
 
-def _session(model: Path | bytes, device: Device, *, is_captured: bool, is_strict: bool) -> Any:
+def _session(
+    model: Path | bytes, device: Device, *, is_captured: bool, is_strict: bool, files: Mapping[str, bytes] | None
+) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -171,7 +180,10 @@ def _session(model: Path | bytes, device: Device, *, is_captured: bool, is_stric
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         settings = {"device_id": str(device.id), "use_tf32": "0", "enable_cuda_graph": "1" if is_captured else "0"}
         providers = [(PROVIDER, settings)]
-    source = model if isinstance(model, bytes) else str(model)
+    if isinstance(model, bytes):
+        source: bytes | str = model
+    else:
+        source = str(model) if files is None else model_in_memory(model, files, options)
     session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
     session.disable_fallback()
     check_providers(device, session.get_providers())

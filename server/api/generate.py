@@ -105,7 +105,7 @@ def generate_router(service: Service) -> APIRouter:
     @router.post(
         "/v1/generate",
         summary="Continue a text",
-        **described(GenerateRequest, GenerateAnswer, _EXAMPLE, is_timed=True, statuses=(409,)),
+        **described(GenerateRequest, GenerateAnswer, _EXAMPLE, is_timed=True, statuses=(409, 410)),
     )
     async def generate(request: Request) -> Response:
         """Continuations of one prompt or several, whole or as a stream of events; `seed` makes them repeatable."""

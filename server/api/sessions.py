@@ -70,7 +70,7 @@ class DeletedSession(BaseModel):
 _ID = re.compile(ID_PATTERN)
 _BYTES = "application/octet-stream"
 _BINARY = {"content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}}
-_STATUSES = (404, 409, 503)
+_STATUSES = (404, 409, 410, 503)
 
 
 def sessions_router(service: Service) -> APIRouter:
@@ -93,7 +93,7 @@ def sessions_router(service: Service) -> APIRouter:
         asked = await body_of(request, CreateSessionRequest)
         model = service.registry.find(GENERATION, asked.model).model
         record_of(request).model = model.id
-        return _answer(sessions.create(model, asked.ttl_seconds))
+        return _answer(sessions.create(model, asked.ttl_seconds, record_of(request).client))
 
     @router.get("", summary="List the sessions", responses=responses(SessionList, 503))
     async def all_sessions(request: Request) -> Response:
@@ -123,12 +123,12 @@ def sessions_router(service: Service) -> APIRouter:
     async def fork(request: Request, session_id: str) -> Response:
         """Both go on from here, each for itself."""
         await body_of(request, ForkSessionRequest)
-        return _answer(sessions.fork(session_id))
+        return _answer(sessions.fork(session_id, record_of(request).client))
 
     @router.post(
         "/{session_id}/rewind",
         summary="Go back in a session",
-        **described(RewindSessionRequest, SessionAnswer, {"to": 12}, statuses=(409,)),
+        **described(RewindSessionRequest, SessionAnswer, {"to": 12}, statuses=(409, 410)),
     )
     async def rewind(request: Request, session_id: str) -> Response:
         """The session is as it was after its first `to` tokens; what is kept may be read again for that."""
@@ -156,7 +156,7 @@ def sessions_router(service: Service) -> APIRouter:
         openapi_extra={"requestBody": {"required": True, **_BINARY}},
     )
     async def put_state(request: Request, session_id: str) -> Response:
-        """The body is what GET gave, here or on another server. A session of that id is replaced."""
+        """The body is what GET gave for this id, here or on another server. A session of the id is replaced."""
         noted(request)
         content = await read_body(request, service.settings, service.bodies)
         if not _ID.fullmatch(session_id):
@@ -164,7 +164,7 @@ def sessions_router(service: Service) -> APIRouter:
                 f"session: an id has 1 to 64 letters, digits, - or _ (got {shown(session_id)}).", param="session"
             )
         service.check_ready()
-        return _answer(sessions.put_state(session_id, content))
+        return _answer(sessions.put_state(session_id, content, record_of(request).client))
 
     return router
 
@@ -203,7 +203,7 @@ def _check_admin(service: Service, request: Request) -> None:
 
 def _described(session: Session) -> SessionAnswer:
     return SessionAnswer(
-        id=session.id, model=session.model, tokens=len(session.point.tokens), expires=math.ceil(session.expires)
+        id=session.id, model=session.model, tokens=len(session.point.tokens), expires=math.ceil(session.expires_at)
     )
 
 

@@ -7,17 +7,19 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import structlog
 
 from server.endpoint import LoadedModel
-from server.errors import ApiError, FieldError, SessionConflictError, UnavailableError
+from server.errors import ApiError, FieldError, SessionConflictError, SessionGoneError, UnavailableError, shown
 from server.metrics import Metrics
 from server.sessions.point import Point
-from server.sessions.state import SavedSession, SessionFolder, bytes_from_point, point_from_bytes
+from server.sessions.state import FoundFile, SavedSession, SessionFolder, bytes_from_point, point_from_bytes
 from server.sessions.store import REASONS, Session, SessionStore
-from server.settings import Settings
+from server.settings import MOST_TTL_SECONDS, Settings
 
 log = structlog.get_logger()
 
@@ -33,11 +35,20 @@ class Sessions(SessionStore):
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         evictions = {reason: metrics.session_evictions.labels(reason) for reason in REASONS}
         super().__init__(
-            settings.max_sessions, settings.session_bytes, lambda reason: evictions[reason].inc(), time.time
+            settings.max_sessions,
+            settings.session_bytes,
+            settings.max_deleted_sessions,
+            lambda reason: evictions[reason].inc(),
+            lambda: time.monotonic(),
+            lambda: time.time(),
         )
         metrics.sessions.set_function(lambda: len(self.all()))
         metrics.session_bytes.set_function(lambda: self.num_bytes)
+        self.num_lost = 0  # sessions that could not be written for the next process
         self._settings = settings
+        self._kept: dict[str, tuple[Path, float]] = {}  # id -> file that cannot be continued; until when, by the clock
+        self._removal: asyncio.TimerHandle | None = None  # of the next such file
+        self._has_read_deleted = False
         self._is_closed = False  # written for the next process: they change no more
         self._models: dict[str, LoadedModel] = {}  # by id
         self._key = None if settings.session_key is None else settings.session_key.get_secret_value().encode()
@@ -45,10 +56,10 @@ class Sessions(SessionStore):
         if settings.session_dir is not None and self._key is not None:
             self._folder = SessionFolder(settings.session_dir, self._key)
 
-    def create(self, model: LoadedModel, ttl_seconds: float | None = None) -> Session:
-        """A new session, empty. Raises OverloadedError."""
+    def create(self, model: LoadedModel, ttl_seconds: float | None = None, client: str = "") -> Session:
+        """A new session of a client, empty. Raises OverloadedError."""
         ttl = self._settings.session_ttl_seconds if ttl_seconds is None else ttl_seconds
-        return self.add(_new_id(), model.id, Point.beginning(model.state_width), ttl)
+        return self.add(_new_id(), model.id, Point.beginning(model.state_width), ttl, client)
 
     @contextlib.contextmanager
     def using(self, session_id: str) -> Iterator[Session]:
@@ -70,28 +81,41 @@ class Sessions(SessionStore):
             raise UnavailableError("The server is shutting down; the session is as it was.", code="draining")
         self.give_back(session, point)
 
-    def fork(self, session_id: str) -> Session:
-        """A new session where another stands, kept as long. Raises as `using`, or OverloadedError."""
+    def fork(self, session_id: str, client: str = "") -> Session:
+        """A new session of a client where another stands, kept as long. Raises as `using`, or OverloadedError."""
         with self.using(session_id) as session:
-            return self.add(_new_id(), session.model, session.point, session.ttl_seconds)
+            return self.add(_new_id(), session.model, session.point, session.ttl_seconds, client)
+
+    def remove(self, session_id: str) -> None:
+        """Delete a session, or the file of one that cannot be continued. Raises as `take`, or OSError."""
+        if session_id in self._kept:
+            _, until = self._kept[session_id]
+            self._remove_file(session_id)
+            self._delete(session_id, until)
+        else:
+            super().remove(session_id)
 
     def state(self, session_id: str) -> bytes:
         """A session as bytes that another server can continue. Raises as `using`, or SessionConflictError: no key."""
         with self.using(session_id) as session:
-            return bytes_from_point(session.point, self._models[session.model], self._signing_key())
+            return bytes_from_point(session.id, session.point, self._models[session.model], self._signing_key())
 
-    def put_state(self, session_id: str, content: bytes) -> Session:
-        """Make or replace a session by what `state` gave, here or elsewhere.
+    def put_state(self, session_id: str, content: bytes, client: str = "") -> Session:
+        """Make or replace a session of a client by what `state` gave, here or elsewhere.
 
         Raises:
             SessionStateError: the bytes are not right.
-            SessionConflictError: no key, another bundle, or another graph set.
+            SessionConflictError: no key, another session's state, another bundle, or another graph set.
+            SessionGoneError: the session was deleted here.
             SessionBusyError: another request uses the session of that id.
             OverloadedError: there is no room.
         """
-        model, point = self._read(content, self._signing_key())
+        model, point = self._read(session_id, content, self._signing_key())
         self.check_length(len(point.tokens), point)
-        return self.add(session_id, model.id, point, self._settings.session_ttl_seconds)
+        session = self.add(session_id, model.id, point, self._settings.session_ttl_seconds, client)
+        if session_id in self._kept:  # an earlier state of it
+            self._remove_file(session_id)
+        return session
 
     def check_length(self, num_tokens: int, point: Point) -> None:
         """Raises FieldError, with both numbers, for a session at `point` that would have too many tokens to be kept."""
@@ -116,21 +140,96 @@ class Sessions(SessionStore):
         if folder is None:
             return
         await asyncio.to_thread(folder.prepare)
+        await self._open_deleted(folder)
         found = await asyncio.to_thread(list, folder.read())
         if self._is_closed:  # meanwhile; the next process reads them
             return
-        for path, saved in sorted(found, key=lambda item: item[1].used):
+        reasons: Counter[str] = Counter()
+        num_read = num_removed = 0
+        for file in sorted(found, key=lambda item: item.saved.used_at if item.saved else 0):
             try:
-                model, point = self._read(saved.state, folder.key)
-                self.add(saved.id, model.id, point, saved.ttl_seconds, saved.used)
-                path.unlink()
-            except (ApiError, OSError) as error:
-                log.warning("session not read", file=str(path), reason=str(error))
-        if found:
-            log.info("sessions read", folder=str(folder.path), sessions=len(self.all()))
+                reason = self._read_file(file, folder)
+                if reason is None:
+                    num_read += 1
+                elif self._keep(file):
+                    reasons[reason] += 1
+                else:
+                    num_removed += 1
+            except OSError as error:
+                log.warning("session file not removed", file=str(file.path), reason=str(error))
+        for reason, number in reasons.items():
+            log.warning("sessions kept in their files", sessions=number, reason=reason, until="they would have expired")
+        if num_removed:
+            log.warning("session files removed", files=num_removed, reason="neither continued nor expected any more")
+        if num_read:
+            log.info("sessions read", folder=str(folder.path), sessions=num_read)
+        self._schedule_removal()
+
+    async def _open_deleted(self, folder: SessionFolder) -> None:
+        try:
+            deleted = await asyncio.to_thread(folder.read_deleted)
+        except (ApiError, OSError, ValueError) as error:
+            log.warning("deleted sessions not read", folder=str(folder.path), reason=str(error))
+            deleted = {}
+        self._has_read_deleted = True
+        ahead = self._clock() - self._wall_clock()
+        for session_id, until in deleted.items():
+            self._delete(session_id, until + ahead)
+
+    def _read_file(self, file: FoundFile, folder: SessionFolder) -> str | None:
+        """Take up a session and remove its file; else why it cannot be continued. Raises OSError: not removed."""
+        saved = file.saved
+        if saved is None:
+            return file.reason
+        try:
+            model, point = self._read(saved.id, saved.state, folder.key)
+            idle_seconds = max(0.0, self._wall_clock() - saved.used_at)
+            self.add(saved.id, model.id, point, saved.ttl_seconds, saved.client, idle_seconds)
+        except SessionGoneError:
+            pass  # deleted since it was written
+        except ApiError as error:
+            return f"Model {saved.model}: {error.message}"
+        file.path.unlink()
+        return None
+
+    def _keep(self, file: FoundFile) -> bool:
+        """Keep a file until its session would have expired; if it has already, remove it and return False."""
+        left = min(file.expires_at - self._wall_clock(), MOST_TTL_SECONDS)
+        if left <= 0:
+            file.path.unlink(missing_ok=True)
+            return False
+        session_id = file.path.stem
+        self._kept[session_id] = file.path, self._clock() + left
+        sentence = f"Session {shown(session_id)} is in a file that this server cannot continue; its log says why."
+        self._remember(session_id, "session_not_loaded", sentence)
+        return True
+
+    def _schedule_removal(self) -> None:
+        if self._kept:
+            seconds = max(0.0, min(until for _, until in self._kept.values()) - self._clock())
+            self._removal = asyncio.get_running_loop().call_later(seconds, self._remove_expired_files)
+
+    def _remove_expired_files(self) -> None:
+        now = self._clock()
+        expired = [name for name, (_, until) in self._kept.items() if until <= now]
+        for name in expired:
+            try:
+                self._remove_file(name)
+            except OSError as error:
+                log.error("session file not removed", reason=str(error))
+        if expired:
+            log.info("session files removed", files=len(expired), reason="their sessions would have expired")
+        self._schedule_removal()
+
+    def _remove_file(self, session_id: str) -> None:
+        path, _ = self._kept.pop(session_id)
+        path.unlink(missing_ok=True)
 
     async def close(self) -> None:
-        """Write the sessions for the next process; from now on they do not change. Again does nothing."""
+        """Write the sessions for the next process; from now on they do not change. Again does nothing.
+
+        `num_lost` is how many could not be written.
+        """
         folder = self._folder
         if folder is None or self._is_closed:
             return
@@ -139,22 +238,44 @@ class Sessions(SessionStore):
                 break
             await asyncio.sleep(0.01)
         self._is_closed = True
-        num_written = await asyncio.to_thread(self._write, folder, self.all())
-        log.info("sessions written", folder=str(folder.path), sessions=num_written)
+        if self._removal is not None:
+            self._removal.cancel()
+        sessions = self.all()
+        self.num_lost = len(sessions)  # until they are written
+        self.num_lost = await asyncio.to_thread(self._write, folder, sessions)
+        log.info("sessions written", folder=str(folder.path), sessions=len(sessions) - self.num_lost)
 
     def _write(self, folder: SessionFolder, sessions: Sequence[Session]) -> int:
-        num_written = 0
+        """Write sessions, the last used first, and the ids of deleted ones; how many sessions were not written."""
+        ahead = self._wall_clock() - self._clock()
+        reasons: Counter[str] = Counter()
         for item in sessions:
-            state = bytes_from_point(item.point, self._models[item.model], folder.key)
+            state = bytes_from_point(item.id, item.point, self._models[item.model], folder.key)
+            saved = SavedSession(
+                id=item.id,
+                model=item.model,
+                client=item.client,
+                ttl_seconds=float(item.ttl_seconds),
+                used_at=item.used + ahead,
+                state=state,
+            )
             try:
-                folder.write(SavedSession(id=item.id, ttl_seconds=float(item.ttl_seconds), used=item.used, state=state))
-                num_written += 1
+                folder.write(saved)
             except OSError as error:
-                log.error("session not written", session=item.id, reason=str(error))
-        return num_written
+                reasons[error.strerror or str(error)] += 1
+        for reason, number in reasons.items():
+            log.error("sessions lost", folder=str(folder.path), sessions=number, of=len(sessions), reason=reason)
+        now = self._clock()
+        try:
+            if self._has_read_deleted:
+                folder.write_deleted({name: until + ahead for name, until in self._deleted.items() if until > now})
+        except OSError as error:
+            log.error("deleted sessions not written", folder=str(folder.path), reason=str(error))
+        return reasons.total()
 
-    def _read(self, state: bytes, key: bytes) -> tuple[LoadedModel, Point]:
-        return point_from_bytes(state, list(self._models.values()), self._settings.max_session_tokens, key)
+    def _read(self, session_id: str, state: bytes, key: bytes) -> tuple[LoadedModel, Point]:
+        models = list(self._models.values())
+        return point_from_bytes(session_id, state, models, self._settings.max_session_tokens, key)
 
     def _signing_key(self) -> bytes:
         if self._key is None:

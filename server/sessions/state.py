@@ -1,27 +1,29 @@
 """A session as bytes: its state, which travels between servers, and its file, <id>.session, from one server process to
 the next; and everything that may be wrong with such bytes.
 
-    msgpack {"format": 1, "bundle", "set", "row", "tokens", "position"}, then its HMAC-SHA256 (RFC 2104)
+    msgpack {"format": 2, "id", "bundle", "set", "row", "tokens", "position"}, then its HMAC-SHA256 (RFC 2104)
 
+`id` is the session's: under another one the state is refused, so that nobody's session is replaced by a stranger's.
 `row` is float32 [D] and `tokens` int32 [length], little-endian; `position` is the absolute position of the next token,
 the length. Signed, not secret: only a holder of the key can have made the bytes, and who has them can read the tokens,
 and so the text.
 
 A file is read once: what was read lives in the server from then on, and is written again at its end. So no session is
-taken up by two servers, and none that was changed or removed since comes back.
+taken up by two servers, and none that was changed or removed since comes back. One that cannot be continued stays until
+its session would have expired, which is its time of modification: without the key nothing in it is believed.
 """
 
 import hmac
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgpack
 import numpy as np
-import structlog
 from pydantic import Field, ValidationError
 
 from models.config import FrozenModel
@@ -30,12 +32,13 @@ from server.endpoint import LoadedModel
 from server.errors import ApiError, SessionConflictError, SessionStateError, shown
 from server.sessions.point import Point
 
-log = structlog.get_logger()
-
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 SUFFIX = ".session"
+DELETED = "deleted.ids"  # file of the ids that are not to come back
+_WRITING = ".writing-"  # what files are called until they are whole
+_ABANDONED_SECONDS = 3600.0  # after which such a file is taken for one that a killed process has left
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"  # safe in a path of a URL and as a file name
-_STATE, _FILE = "session state", "session file"  # what bytes are signed as
+_STATE, _FILE, _IDS = "session state", "session file", "deleted sessions"  # what bytes are signed as
 _CODE_BYTES = 32
 
 
@@ -68,7 +71,8 @@ def signed_map(content: bytes, key: bytes, purpose: str) -> dict[Any, Any]:
 
 
 class _State(FrozenModel):
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
+    id: Annotated[str, Field(max_length=64)]
     bundle: Annotated[str, Field(max_length=200)]
     set: Annotated[str, Field(max_length=200)]
     row: bytes
@@ -76,9 +80,10 @@ class _State(FrozenModel):
     position: Annotated[int, Field(ge=0)]
 
 
-def bytes_from_point(point: Point, model: LoadedModel, key: bytes) -> bytes:
+def bytes_from_point(session_id: str, point: Point, model: LoadedModel, key: bytes) -> bytes:
     """The state of a session that stands at `point` and was made with `model`, signed."""
     state = _State(
+        id=session_id,
         bundle=model.bundle_sha256,
         set=model.precision,
         row=point.row.astype("<f4").tobytes(),
@@ -89,15 +94,21 @@ def bytes_from_point(point: Point, model: LoadedModel, key: bytes) -> bytes:
 
 
 def point_from_bytes(
-    content: bytes, models: list[LoadedModel], max_tokens: int, key: bytes
+    session_id: str, content: bytes, models: list[LoadedModel], max_tokens: int, key: bytes
 ) -> tuple[LoadedModel, Point]:
     """The loaded model that can continue what `bytes_from_point` gave, on this server or another, and where it stands.
 
     Raises:
         SessionStateError: it was changed, signed with another key, of an unknown format, or does not fit the model.
-        SessionConflictError: it belongs to another bundle or another graph set.
+        SessionConflictError: it belongs to another session, another bundle or another graph set.
     """
     state = _state_from(signed_map(content, key, _STATE))
+    if state.id != session_id:
+        raise SessionConflictError(
+            f"The state belongs to another session than {shown(session_id)}. PUT it under the id that it was taken "
+            "from; to go on in several ways, fork that session.",
+            code="session_other_id",
+        )
     model = _model_of(state, models)
     if len(state.row) != 4 * model.state_width:
         raise _wrong(f"row: {len(state.row)} bytes; {model.id} has {model.state_width} float32 numbers.")
@@ -135,7 +146,7 @@ def _model_of(state: _State, models: list[LoadedModel]) -> LoadedModel:
         loaded = ", ".join(f"{model.id} ({model.bundle_sha256[:12]})" for model in models) or "none"
         raise SessionConflictError(
             f"The state belongs to another model: bundle {shown(state.bundle[:12])}. Loaded generation models: "
-            f"{loaded}. Load that version, or begin a new session.",
+            f"{loaded}. Load that version (RNNSERVE_MODELS takes name/version), or begin a new session.",
             code="session_other_bundle",
         )
     for model in of_bundle:
@@ -157,9 +168,21 @@ class SavedSession(FrozenModel):
     """A session as a file holds it; see Session."""
 
     id: Annotated[str, Field(pattern=ID_PATTERN)]
+    model: str  # name/version
+    client: str
     ttl_seconds: Annotated[float, Field(gt=0)]
-    used: float
+    used_at: float  # seconds since 1970
     state: bytes  # as server.sessions.state
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file of a session."""
+
+    path: Path
+    expires_at: float  # seconds since 1970
+    saved: SavedSession | None  # its contents; None where they cannot be read
+    reason: str = ""  # why not
 
 
 @dataclass(frozen=True)
@@ -170,32 +193,62 @@ class SessionFolder:
     key: bytes  # signs the files
 
     def prepare(self) -> None:
-        """Make the folder, for its owner alone, and see that it can be written to. Raises OSError."""
+        """Make the folder, for its owner alone, see that it can be written to, and remove what a killed process has
+        left half written. Raises OSError.
+        """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.path):
             pass
+        for path in self.path.glob(f"{_WRITING}*"):
+            if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
 
     def write(self, saved: SavedSession) -> None:
         """Write one, whole or not at all, readable by its owner alone. Raises OSError."""
-        content = signed(msgpack.packb({"format": FORMAT, **saved.model_dump()}), self.key, _FILE)
-        descriptor, name = tempfile.mkstemp(dir=self.path)
-        os.close(descriptor)
-        try:
-            write_durably(Path(name), content)
-            Path(name).rename(self.path / f"{saved.id}{SUFFIX}")
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        self._write(f"{saved.id}{SUFFIX}", saved.model_dump(), _FILE, saved.used_at + saved.ttl_seconds)
 
-    def read(self) -> Iterator[tuple[Path, SavedSession]]:
-        """All that can be read, with their files; of the others the log says why. Raises OSError for the folder."""
+    def read(self) -> Iterator[FoundFile]:
+        """All files of sessions. Raises OSError for the folder."""
         for path in sorted(self.path.glob(f"*{SUFFIX}")):
+            expires_at, saved, reason = 0.0, None, ""
             try:
-                content = signed_map(path.read_bytes(), self.key, _FILE)
-                content.pop("format", None)  # that of the state inside is looked at
-                yield path, SavedSession.model_validate(content)
+                expires_at = path.stat().st_mtime
+                saved = SavedSession.model_validate(self._map(path, _FILE))
             except (ApiError, OSError) as error:
-                log.warning("session not read", file=str(path), reason=str(error))
+                reason = str(error)
             except ValidationError as error:
                 reason = "; ".join(item["msg"] for item in error.errors(include_url=False, include_input=False))
-                log.warning("session not read", file=str(path), reason=reason)
+            yield FoundFile(path, expires_at, saved, reason)
+
+    def write_deleted(self, ids: Mapping[str, float]) -> None:
+        """Write until when, in seconds since 1970, deleted ids are not to come back. Raises OSError."""
+        if ids:
+            self._write(DELETED, {"ids": dict(ids)}, _IDS)
+        else:
+            (self.path / DELETED).unlink(missing_ok=True)
+
+    def read_deleted(self) -> dict[str, float]:
+        """What `write_deleted` wrote, if it did. Raises OSError, and SessionStateError: it was not signed so."""
+        path = self.path / DELETED
+        if not path.exists():
+            return {}
+        ids = self._map(path, _IDS).get("ids", {})
+        return {str(name): float(until) for name, until in ids.items()}
+
+    def _map(self, path: Path, purpose: str) -> dict[Any, Any]:
+        content = signed_map(path.read_bytes(), self.key, purpose)
+        content.pop("format", None)  # that of the state inside is looked at
+        return content
+
+    def _write(self, name: str, fields: Mapping[str, Any], purpose: str, modified_at: float | None = None) -> None:
+        content = signed(msgpack.packb({"format": FORMAT, **fields}), self.key, purpose)
+        descriptor, writing = tempfile.mkstemp(prefix=_WRITING, dir=self.path)
+        os.close(descriptor)
+        try:
+            write_durably(Path(writing), content)
+            if modified_at is not None:
+                os.utime(writing, (modified_at, modified_at))
+            Path(writing).rename(self.path / name)
+        except BaseException:
+            Path(writing).unlink(missing_ok=True)
+            raise

@@ -1,17 +1,19 @@
-"""Sessions by id, within budgets of number, bytes and idle time. Pure: its clock is an argument; of where a session
+"""Sessions by id, within budgets of number, bytes and idle time. Pure: its clocks are arguments; of where a session
 stands only its size is looked at.
 
-When there is no room, those that were used longest ago go, never one that a request is using. Of those that have gone
-their ids are remembered for a while, so that the answer can say why.
+When there is no room, those that were used longest ago go, never one that a request is using, and only of clients that
+have more than their share: a budget by the number of clients. So one client's sessions never displace those of many
+that have few each. Of those that have gone their ids are remembered for a while, so that the answer can say why; of
+those that were deleted until they would have expired, so that none comes back.
 """
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from server.errors import OverloadedError, SessionBusyError, SessionNotFoundError, shown
+from server.errors import OverloadedError, SessionBusyError, SessionGoneError, SessionNotFoundError, shown
 from server.sessions.point import Point
 
 Reason = Literal["expired", "number", "bytes"]
@@ -27,14 +29,21 @@ class Session:
     model: str  # the id of the model that it belongs to
     point: Point  # where it stands; changed by SessionStore.give_back
     ttl_seconds: float  # how long it is kept unused
-    used: float  # when it was used last, seconds since 1970
+    used: float  # when it was used last, seconds of the store's clock
+    used_at: float  # the same, seconds since 1970
+    client: str = ""  # who made it (server.http.access.client_of)
     is_busy: bool = False  # whether a request is using it; then only that request changes or removes it
     num_uses: int = 0  # how many requests have used it
 
     @property
     def expires(self) -> float:
-        """When it goes if it is not used, seconds since 1970."""
+        """When it goes if it is not used, seconds of the store's clock."""
         return self.used + self.ttl_seconds
+
+    @property
+    def expires_at(self) -> float:
+        """The same, seconds since 1970."""
+        return self.used_at + self.ttl_seconds
 
 
 class SessionStore:
@@ -43,20 +52,31 @@ class SessionStore:
     Args:
         max_sessions: at most so many.
         max_bytes: that all may take.
+        max_deleted: ids of deleted ones that are remembered, at most.
         evicted: called with the reason for each session that is evicted or expires.
-        clock: gives the time, seconds since 1970.
+        clock: gives the time, seconds from any moment on; it never goes back.
+        wall_clock: gives the time, seconds since 1970, for what is shown and written.
     """
 
     def __init__(
-        self, max_sessions: int, max_bytes: int, evicted: Callable[[Reason], None], clock: Callable[[], float]
+        self,
+        max_sessions: int,
+        max_bytes: int,
+        max_deleted: int,
+        evicted: Callable[[Reason], None],
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
     ) -> None:
         self.num_bytes = 0  # taken now
         self._max_sessions = max_sessions
         self._max_bytes = max_bytes
+        self._max_deleted = max_deleted
         self._evicted = evicted
         self._clock = clock
+        self._wall_clock = wall_clock
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # the longest unused first
         self._gone: OrderedDict[str, tuple[str, str]] = OrderedDict()  # id -> code and sentence
+        self._deleted: OrderedDict[str, float] = OrderedDict()  # id -> when it would have expired
         self._next_expiry = math.inf  # nothing expires before
 
     def all(self) -> list[Session]:
@@ -65,41 +85,63 @@ class SessionStore:
         return list(reversed(self._sessions.values()))
 
     def find(self, session_id: str) -> Session:
-        """The session of that id; this is no use. Raises SessionNotFoundError, which never names other sessions."""
+        """The session of that id; this is no use.
+
+        Raises:
+            SessionGoneError: it was deleted.
+            SessionNotFoundError: there is none. It never names other sessions.
+        """
         self._expire()
         if session_id in self._sessions:
             return self._sessions[session_id]
+        self._check_not_deleted(session_id)
         default = "session_not_found", f"Session {shown(session_id)} not found. POST /v1/sessions makes one."
         code, sentence = self._gone.get(session_id, default)
         raise SessionNotFoundError(sentence, param="session", code=code)
 
-    def add(self, session_id: str, model: str, point: Point, ttl_seconds: float, used: float | None = None) -> Session:
+    def add(
+        self, session_id: str, model: str, point: Point, ttl_seconds: float, client: str = "", idle_seconds: float = 0
+    ) -> Session:
         """Keep a session, see Session; one of that id is replaced. Others may go to make room.
 
+        Args:
+            session_id: its id.
+            model: the id of its model.
+            point: where it stands.
+            ttl_seconds: how long it is kept unused.
+            client: who makes it.
+            idle_seconds: how long it has been unused.
+
         Raises:
+            SessionGoneError: one of that id was deleted.
             SessionBusyError: the one of that id is being used.
-            OverloadedError: there is no room, because requests are using the others.
+            OverloadedError: there is no room, because requests are using the others, or these belong to clients that
+                have few.
         """
         self._expire()
+        self._check_not_deleted(session_id)
         old = self._sessions.get(session_id)
         if old is not None:
             _free(old)
         num_bytes = point.num_bytes
-        busy = [item.point.num_bytes for item in self._sessions.values() if item.is_busy]
-        if len(busy) >= self._max_sessions or sum(busy) + num_bytes > self._max_bytes:
+        victims, has_room = self._victims(client, num_sessions=1, num_bytes=num_bytes, replaced=old)
+        if not has_room:
+            num_busy = sum(item.is_busy for item in self._sessions.values())
             raise OverloadedError(
-                f"No room for a session of {num_bytes} bytes: requests are using {len(busy)} of at most "
-                f"{self._max_sessions} sessions and {self._max_bytes} bytes (RNNSERVE_MAX_SESSIONS, "
-                "RNNSERVE_SESSION_BYTES). Try again in a moment.",
+                f"No room for a session of {num_bytes} bytes: there are {len(self._sessions)} of at most "
+                f"{self._max_sessions} sessions, with {self.num_bytes} of {self._max_bytes} bytes "
+                f"(RNNSERVE_MAX_SESSIONS, RNNSERVE_SESSION_BYTES). Requests are using {num_busy}, and the others "
+                "belong to clients that have few. Try again in a moment, or delete one of yours.",
                 code="sessions_full",
                 headers={"retry-after": "1"},
             )
         if old is not None:
             self._drop(old)
         self._gone.pop(session_id, None)
-        self._make_room(num_sessions=1, num_bytes=num_bytes)
-        now = self._clock()
-        session = Session(session_id, model, point, ttl_seconds, now if used is None else min(used, now))
+        for session, reason in victims:
+            self._evict(session, reason)
+        used, used_at = self._clock() - idle_seconds, self._wall_clock() - idle_seconds
+        session = Session(session_id, model, point, ttl_seconds, used, used_at, client)
         self._sessions[session_id] = session
         self.num_bytes += num_bytes
         self._next_expiry = min(self._next_expiry, session.expires)
@@ -115,7 +157,7 @@ class SessionStore:
 
     def give_back(self, session: Session, point: Point | None = None) -> None:
         """End a use; with a point the session stands there now. Others may go if it has grown; it may go itself only if
-        nothing else can.
+        nothing else can that is not of a client that has few.
         """
         assert session.is_busy
         session.is_busy = False
@@ -123,11 +165,32 @@ class SessionStore:
             self.num_bytes += point.num_bytes - session.point.num_bytes
             session.point = point
         self._touch(session)
-        self._make_room()
+        victims, _ = self._victims(session.client)
+        for victim, reason in victims:
+            self._evict(victim, reason)
 
     def remove(self, session_id: str) -> None:
-        """Forget a session. Raises as `take`."""
-        self._drop(_free(self.find(session_id)))
+        """Delete a session: its id is not used again before it would have expired. Raises as `take`."""
+        session = _free(self.find(session_id))
+        self._drop(session)
+        self._delete(session_id, session.expires)
+
+    def _delete(self, session_id: str, until: float) -> None:
+        """Remember that an id was deleted, until a moment of the clock."""
+        self._gone.pop(session_id, None)
+        self._deleted[session_id] = until
+        if len(self._deleted) > self._max_deleted:
+            self._deleted.popitem(last=False)
+
+    def _check_not_deleted(self, session_id: str) -> None:
+        until = self._deleted.get(session_id)
+        if until is None:
+            return
+        if until > self._clock():
+            raise SessionGoneError(
+                f"Session {shown(session_id)} was deleted. POST /v1/sessions makes a new one.", param="session"
+            )
+        del self._deleted[session_id]
 
     def _idle(self) -> list[Session]:
         return [item for item in self._sessions.values() if not item.is_busy]
@@ -141,21 +204,56 @@ class SessionStore:
             self._next_expiry = min((item.expires for item in self._idle()), default=math.inf)
 
     def _touch(self, session: Session) -> None:
-        session.used = self._clock()
+        session.used, session.used_at = self._clock(), self._wall_clock()
         self._sessions.move_to_end(session.id)
         self._next_expiry = min(self._next_expiry, session.expires)
 
-    def _make_room(self, num_sessions: int = 0, num_bytes: int = 0) -> None:
-        """Let free sessions go, the longest unused first, until so much more fits."""
-        idle = iter(self._idle())
-        while True:
-            is_over = len(self._sessions) + num_sessions > self._max_sessions
-            if not is_over and self.num_bytes + num_bytes <= self._max_bytes:
-                return
-            session = next(idle, None)
-            if session is None:
-                return
-            self._evict(session, "number" if is_over else "bytes")
+    def _victims(
+        self, client: str, num_sessions: int = 0, num_bytes: int = 0, replaced: Session | None = None
+    ) -> tuple[list[tuple[Session, Reason]], bool]:
+        """Which idle sessions are to go, and why, so that a client's have room to grow.
+
+        A client that has over its share gives up its own before those of clients that have less than half as many (or
+        as many bytes). One that has less than its share gives up its own only if no client has more.
+
+        Args:
+            client: whose.
+            num_sessions: by so many.
+            num_bytes: and so many bytes.
+            replaced: goes anyway.
+
+        Returns:
+            The sessions, in the order in which they go, and whether that is enough.
+        """
+        sessions_left, bytes_left = len(self._sessions) + num_sessions, self.num_bytes + num_bytes
+        if replaced is not None:
+            sessions_left, bytes_left = sessions_left - 1, bytes_left - replaced.point.num_bytes
+        if sessions_left <= self._max_sessions and bytes_left <= self._max_bytes:
+            return [], True
+        present = [item for item in self._sessions.values() if item is not replaced]
+        numbers = Counter(item.client for item in present)
+        sizes: Counter[str] = Counter()
+        for item in present:
+            sizes[item.client] += item.point.num_bytes
+        numbers[client] += num_sessions
+        sizes[client] += num_bytes
+        idle = [item for item in present if not item.is_busy]
+        victims: list[tuple[Session, Reason]] = []
+        while sessions_left > self._max_sessions or bytes_left > self._max_bytes:
+            is_number = sessions_left > self._max_sessions
+            held, most = (numbers, self._max_sessions) if is_number else (sizes, self._max_bytes)
+            share, least = most / len(numbers), held[client] / 2
+            of_many = (item for item in idle if held[item.client] > share and held[item.client] >= least)
+            found = next(of_many, None) or next((item for item in idle if item.client == client), None)
+            if found is None:
+                return victims, False
+            idle.remove(found)
+            victims.append((found, "number" if is_number else "bytes"))
+            sessions_left -= 1
+            bytes_left -= found.point.num_bytes
+            numbers[found.client] -= 1
+            sizes[found.client] -= found.point.num_bytes
+        return victims, True
 
     def _evict(self, session: Session, reason: Reason) -> None:
         self._drop(session)
@@ -165,7 +263,11 @@ class SessionStore:
         else:
             budget = "MAX_SESSIONS" if reason == "number" else "SESSION_BYTES"
             code, why = "session_evicted", f"was dropped to make room for others (RNNSERVE_{budget})"
-        self._gone[session.id] = code, f"Session {shown(session.id)} {why}. POST /v1/sessions makes a new one."
+        self._remember(session.id, code, f"Session {shown(session.id)} {why}. POST /v1/sessions makes a new one.")
+
+    def _remember(self, session_id: str, code: str, sentence: str) -> None:
+        """What to answer to requests for a session that is not here."""
+        self._gone[session_id] = code, sentence
         if len(self._gone) > _MOST_GONE:
             self._gone.popitem(last=False)
 

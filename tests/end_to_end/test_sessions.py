@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from models.bundle import Bundle
@@ -45,10 +46,15 @@ def created(server: RealServer) -> str:
 
 
 def state(server: RealServer, session: str) -> bytes:
-    """The session as bytes: equal when rows and tokens are, bit by bit."""
+    """The session as bytes: equal when id, row and tokens are, bit by bit."""
     answer = server.client.get(f"/v1/sessions/{session}/state")
     assert answer.status_code == 200, answer.text
     return answer.content
+
+
+def row_and_tokens(content: bytes) -> tuple[bytes, bytes]:
+    fields = msgpack.unpackb(content[:-32])
+    return fields["row"], fields["tokens"]
 
 
 def test_a_conversation_is_one_call_and_goes_on_elsewhere_as_if_it_had_stayed(
@@ -76,10 +82,10 @@ def check_a_conversation(bundle: Bundle, set_name: str, folder: Path) -> None:
             said += turn["prompt"] + answer["text"]
             states.append(state(here, session))
         for number, past in enumerate(states[:-1]):
-            assert there.client.put("/v1/sessions/moved/state", content=past).status_code == 200
+            assert there.client.put(f"/v1/sessions/{session}/state", content=past).status_code == 200
             for seed, turn in list(enumerate(TURNS))[number + 1 :]:
-                streamed(there, **turn, seed=seed, session="moved")
-                assert state(there, "moved") == states[seed]
+                streamed(there, **turn, seed=seed, session=session)
+                assert state(there, session) == states[seed]
         tokens = here.client.get(f"/v1/sessions/{session}").json()["tokens"]
         assert tokens == len(said)
         length = len(TURNS[0]["prompt"]) + 45
@@ -102,7 +108,7 @@ def test_another_set_another_model_and_another_key_are_refused(
         (("--set", "int8", "--models", "lstm"), {"RNNSERVE_SESSION_KEY": "k" * 16}, 422, ["changed", "another"]),
     ):
         with real_server(store, *arguments, log=tmp_path / "log", environment=key) as server:
-            answer = server.client.put("/v1/sessions/s/state", content=content)
+            answer = server.client.put(f"/v1/sessions/{session}/state", content=content)
             assert answer.status_code == status
             for word in words:
                 assert word in answer.json()["error"]["message"]
@@ -132,8 +138,8 @@ def test_after_sigterm_the_next_process_goes_on(
             server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
     with real_server(store, "--models", "lstm", log=tmp_path / "second.log", environment=environment) as server:
-        for name in (session, fork):
-            assert state(server, name) == before
+        assert state(server, session) == before
+        assert row_and_tokens(state(server, fork)) == row_and_tokens(before)
         answer = generated(server, **TURNS[1], seed=1, session=session)
         assert answer == generated(server, **TURNS[1], seed=1, session=fork)
         assert list((tmp_path / "sessions").iterdir()) == []
@@ -155,8 +161,9 @@ def test_the_documents_commands_give_what_it_says(tmp_path: Path) -> None:
         for port, server in ((8000, first), (8001, second)):
             commands = commands.replace(f"localhost:{port}", server.url)
         run = subprocess.run(["bash", "-c", commands], cwd=tmp_path, check=True, capture_output=True, text=True)
-        said = generated(second, session="moved", prompt="\nJULIET:", max_tokens=40, seed=4)
-        state_there = state(second, "moved")
+        session = re.findall(r"session-[0-9a-f]{32}", run.stdout)[0]
+        said = generated(second, session=session, prompt="\nJULIET:", max_tokens=40, seed=4)
+        state_there = state(second, session)
     found = [part.strip().replace("}{", "}\n{").split("\n") for part in run.stdout.split("@@@@")]
     for lines, (_, documented) in zip(found, blocks, strict=True):
         answers = [json.loads(line) for line in lines]

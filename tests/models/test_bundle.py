@@ -93,6 +93,14 @@ def test_a_core_file_that_is_a_link_is_refused(tmp_path: Path) -> None:
         Bundle(bundle.path)
 
 
+def test_a_core_file_that_changes_after_the_bundle_was_opened_is_not_used(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, "gru")
+    for file, use in (("tokenizer.json", lambda: bundle.tokenizer), ("weights.safetensors", bundle.weights)):
+        (bundle.path / file).write_bytes((bundle.path / file).read_bytes() + b" ")
+        with pytest.raises(BundleCorruptError, match=f"{file} was changed"):
+            use()
+
+
 def test_a_graph_set_that_is_not_there_is_named_with_the_command_that_builds_it(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path, "gru")
     with pytest.raises(BundleNotFoundError, match=r"no graph set int8. Sets: none. Build it: python -m export build"):

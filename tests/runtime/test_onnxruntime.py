@@ -1,3 +1,5 @@
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.cells import CellKind
-from models.errors import RunnerError
+from models.errors import BundleCorruptError, RunnerError
 from runtime.onnxruntime.build import open_graph_set, open_session
 from runtime.onnxruntime.run import OnnxSequenceRunner, OnnxStepRunner
 
@@ -73,3 +75,61 @@ def test_a_file_that_is_no_graph_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(b"not a graph")
     with pytest.raises(RunnerError, match=r"cannot open .*broken\.onnx"):
         open_session(path)
+
+
+@pytest.mark.parametrize("graph_set", ["fp32", "int8"])
+def test_files_that_are_changed_cut_or_removed_after_opening_change_no_answer(
+    built_bundle: Built, tmp_path: Path, graph_set: str
+) -> None:
+    shutil.copytree(built_bundle("gru").path, tmp_path / "gru/1")
+    bundle = Bundle(tmp_path / "gru/1")
+    runner = OnnxSequenceRunner(open_graph_set(bundle.graph_set(graph_set)))
+    width = bundle.record.state_width
+    given = {
+        "step": {"token": np.array([3, 1]), "state": np.full((2, width), 0.25, np.float32)},
+        "advance": {
+            "ids": np.array([[3, 1, 2]]),
+            "lengths": np.array([3], np.int32),
+            "state": np.zeros((1, width), np.float32),
+        },
+    }
+
+    def answers() -> list[bytes]:
+        return [array.tobytes() for graph, inputs in given.items() for array in runner.run(graph, inputs).values()]
+
+    expected = answers()
+    files = [path for path in bundle.graph_set_path(graph_set).iterdir() if path.suffix != ".json"]
+    for damage in (overwrite_in_place, lambda path: os.truncate(path, 0), Path.unlink):
+        for path in files:
+            damage(path)
+        assert answers() == expected
+
+
+def overwrite_in_place(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(b"\x3f" * size)
+
+
+def test_a_file_that_changes_between_its_check_and_its_reading_is_refused_by_name(
+    built_bundle: Built, tmp_path: Path
+) -> None:
+    shutil.copytree(built_bundle("gru").path, tmp_path / "gru/1")
+    for name in ("weights.bin", "step.onnx"):
+        graph_set = Bundle(tmp_path / "gru/1").graph_set("int8")
+        content = (graph_set.path / name).read_bytes()
+        overwrite_in_place(graph_set.path / name)
+        with pytest.raises(BundleCorruptError, match=f"{name} was changed"):
+            open_graph_set(graph_set)
+        (graph_set.path / name).write_bytes(content)
+
+
+def test_weights_that_are_not_among_the_contents_are_never_read_from_the_disk(
+    built_bundle: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither from the folder of the graph nor from the working directory."""
+    graph_set = built_bundle("gru").graph_set("fp32")
+    monkeypatch.chdir(graph_set.path)
+    path = graph_set.graph("step")
+    with pytest.raises(RunnerError, match=r"cannot open .*step\.onnx"):
+        open_session(path, files={path.name: path.read_bytes()})

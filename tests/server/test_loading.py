@@ -1,6 +1,7 @@
 """Loading from a store, with real bundles and graph sets, and answers of the real runtime."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,8 @@ def test_the_highest_version_is_loaded_with_int8_unless_told_otherwise(store: Pa
     assert loaded(store) == [("model/2", "int8")]
     assert loaded(store, set="fp32") == [("model/2", "fp32")]
     assert loaded(store, models=("model/1", "model")) == [("model/1", "int8"), ("model/2", "int8")]
+    assert loaded(store, models=("model/2", "model", "model/2")) == [("model/2", "int8")]  # once
+    assert loaded(store, models=("model/1",)) == [("model/1", "int8")]
     shutil.rmtree(store / "model/2/onnx/int8")
     assert loaded(store) == [("model/2", "fp32")]
 
@@ -73,6 +76,18 @@ def test_a_damaged_model_is_refused_with_the_sentence(store: Path) -> None:
         loaded(store)
     shutil.copytree(store / "model/1", store / "other/1")
     assert loaded(store) == [("other/1", "int8")]  # the others are served
+
+
+def test_a_server_whose_weights_are_cut_goes_on_and_the_next_one_refuses_the_file_by_name(store: Path) -> None:
+    asked = {"prompt": "to be", "max_tokens": 20, "seed": 3}
+    with running(*load_models(Settings(store=store, set="int8"), BY_NAME)) as server:
+        requests = [asked, asked | {"top_k": 5}, asked | {"frequency_penalty": 0.5}]  # by several graphs
+        expected = [server.generate(**fields)["choices"] for fields in requests]
+        for path in (store / "model/2/onnx/int8").iterdir():
+            os.truncate(path, path.stat().st_size // 2)
+        assert [server.generate(**fields)["choices"] for fields in requests] == expected
+    with pytest.raises(BundleCorruptError, match=r"model/2/onnx/int8/"):
+        loaded(store, models=("model",), set="int8")
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), RecursionError("deep"), ValueError("odd"), ParityError("parity")])

@@ -39,9 +39,10 @@ class Program:
 
 
 @contextlib.contextmanager
-def started(module: str, *arguments: str, **variables: str) -> Iterator[Program]:
+def started_by(starter: tuple[str, ...], module: str, *arguments: str, **variables: str) -> Iterator[Program]:
+    """Start `python -m module` by another program."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, "--port", "0", *arguments],
+        [*starter, sys.executable, "-m", module, "--port", "0", *arguments],
         cwd=ROOT,
         env={**os.environ, **variables},
         stderr=subprocess.PIPE,
@@ -61,7 +62,12 @@ def started(module: str, *arguments: str, **variables: str) -> Iterator[Program]
         process.stderr.close()
 
 
-def test_after_sigterm_readiness_fails_first_running_requests_finish_and_the_exit_code_is_0() -> None:
+def started(module: str, *arguments: str, **variables: str) -> contextlib.AbstractContextManager[Program]:
+    return started_by((), module, *arguments, **variables)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_after_a_signal_readiness_fails_first_running_requests_finish_and_the_exit_code_is_0(number: int) -> None:
     with started("tests.server.fake_program") as program:
         program.until_ready()
         with httpx.Client(base_url=program.url, timeout=30) as client:
@@ -73,7 +79,7 @@ def test_after_sigterm_readiness_fails_first_running_requests_finish_and_the_exi
                 lines = (line for line in stream.iter_lines() if line)
                 next(lines)
                 wait_until(lambda: 'running{model="fake/1"} 2.0' in client.get("/metrics").text)
-                program.process.send_signal(signal.SIGTERM)
+                program.process.send_signal(number)
                 wait_until(lambda: client.get("/readyz").status_code == 503)
                 refused = client.post("/v1/generate", json=fields)
                 assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
@@ -83,6 +89,16 @@ def test_after_sigterm_readiness_fails_first_running_requests_finish_and_the_exi
             thread.join()
             assert whole[0].status_code == 200
         assert program.process.wait(30) == 0
+
+
+def test_a_server_that_nohup_started_outlives_its_terminal() -> None:
+    with started_by(("nohup",), "tests.server.fake_program") as program:
+        program.until_ready()
+        program.process.send_signal(signal.SIGHUP)
+        assert httpx.post(f"{program.url}/v1/generate", json={"prompt": "a", "max_tokens": 5}).status_code == 200
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(30) == 0
+    assert not any("draining" in line for line in program.lines[:-3])
 
 
 def test_when_the_grace_period_is_over_requests_are_told_and_the_exit_code_is_0() -> None:
@@ -137,6 +153,8 @@ def test_a_runtime_call_that_never_returns_does_not_keep_the_program_and_session
                     time.sleep(0.01)
                 program.process.send_signal(signal.SIGTERM)
                 assert asked.result().status_code == 503
+                wait_until(lambda: any("grace period over" in line for line in program.lines))
+                program.process.send_signal(signal.SIGTERM)  # again: what it does not wait for is not lost
         assert program.process.wait(30) == 1
     assert [path.name for path in tmp_path.iterdir()] == [f"{session}.session"]
 
@@ -153,6 +171,20 @@ def test_a_call_that_never_returns_is_seen_and_ends_the_program() -> None:
             assert asked.result().status_code == 503
         assert program.process.wait(30) == 1
     assert any("engine dead" in line and "fake/1" in line for line in program.lines)
+
+
+def test_sessions_that_a_full_disk_takes_are_counted_and_the_exit_code_is_1(tmp_path: Path) -> None:
+    variables = {"RNNSERVE_SESSION_DIR": str(tmp_path), "RNNSERVE_SESSION_KEY": "sixteen letters!"}
+    no_space = ("bash", "-c", 'ulimit -f 0 && exec "$@"', "bash")
+    with started_by(no_space, "tests.server.fake_program", **variables) as program:
+        program.until_ready()
+        for _ in range(3):
+            assert httpx.post(f"{program.url}/v1/sessions").status_code == 200
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(30) == 1
+    (line,) = [json.loads(line) for line in program.lines if '"sessions lost"' in line]
+    assert (line["sessions"], line["of"]) == (3, 3)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loading_that_never_ends_does_not_keep_the_program() -> None:

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,52 @@ def test_a_folder_for_sessions_needs_a_key_and_the_key_is_shown_nowhere(monkeypa
     monkeypatch.setenv(PREFIX + "SESSION_KEY", "my secret of 16 letters")
     settings = settings_from(["--session-dir", "somewhere"])
     assert "my secret" not in repr(settings)
+
+
+SERVICE = {
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "80",
+    "SERVICE_PORT_HTTP": "80",
+    "PORT": "tcp://10.0.0.1:80",
+    "PORT_80_TCP": "tcp://10.0.0.1:80",
+    "PORT_80_TCP_PROTO": "tcp",
+    "PORT_80_TCP_PORT": "80",
+    "PORT_80_TCP_ADDR": "10.0.0.1",
+    "PORT_53_UDP": "udp://[fd00::10]:53",
+    "PORT_53_UDP_ADDR": "fd00::10",
+}
+
+
+@pytest.mark.parametrize("service", ["RNNSERVE_", "RNNSERVE_CANARY_", "RNNSERVE_MAX_ROWS_"])
+def test_what_kubernetes_makes_of_a_services_name_is_ignored(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    for name, value in SERVICE.items():
+        monkeypatch.setenv(service + name, value)
+    assert settings_from([]) == Settings() == Settings.model_construct()
+    assert settings_from(["--port", "1234"]).port == 1234
+
+
+def test_the_health_check_of_the_image_ignores_it_too() -> None:
+    environment = {**os.environ, "RNNSERVE_PORT": SERVICE["PORT"]}
+    command = [sys.executable, "docker/healthcheck.py"]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in found.stderr  # whether or not something listens on port 8000 here
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "tcp://10.0.0.1"),  # Kubernetes gives the port, too
+        ("PORT", "http://10.0.0.1:80"),
+        ("SERVICE_HOST", "my-service"),
+        ("SERVICE_HOSTS", "10.0.0.1"),
+        ("PORT_80", "tcp://10.0.0.1:80"),
+        ("PORTS", "tcp://10.0.0.1:80"),
+        ("MAX_ROWS", "tcp://10.0.0.1:80"),
+    ],
+)
+def test_what_only_looks_like_a_services_variable_is_still_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ConfigError, match=PREFIX + name):
+        settings_from([])

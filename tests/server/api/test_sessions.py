@@ -1,6 +1,7 @@
 """/v1/sessions and `session` of /v1/generate as API.md says them, over a real socket."""
 
 import json
+import os
 import socket
 import stat
 import threading
@@ -96,8 +97,8 @@ def test_a_session_is_made_listed_looked_at_and_removed(server: Running) -> None
         server.client.get(f"/v1/sessions/{session}/state"),
         server.client.post("/v1/generate", json={"prompt": "a", "session": session}),
     ):
-        refused = error(refusal, 404)
-        assert refused["code"] == "session_not_found"
+        refused = error(refusal, 410)
+        assert refused["code"] == "session_deleted"
         assert session in refused["message"]
         assert "POST /v1/sessions" in refused["message"]
 
@@ -183,6 +184,29 @@ def test_a_session_takes_one_prompt_one_choice_and_its_own_model() -> None:
         refused = error(server.client.post("/v1/generate", json=asked), 422)
         assert refused["param"] == "model"
         assert "belongs to two/1" in refused["message"]
+
+
+def test_a_session_of_a_pinned_version_goes_on_after_a_newer_one_was_published(tmp_path: Path) -> None:
+    """A bare name, or none, means the highest version that is loaded."""
+    old, new = fake_model(version=1), fake_model(version=2)
+    settings: dict[str, Any] = {"session_dir": tmp_path, **KEY}
+    with running(old, **settings) as server:
+        session = created(server)
+        first = server.generate(prompt="a", max_tokens=3, seed=1, session=session)
+    with running(new, **settings) as server:  # the highest alone: it waits
+        assert error(server.client.get(f"/v1/sessions/{session}"), 404)["code"] == "session_not_loaded"
+        assert server.generate(prompt="a", max_tokens=1)["model"] == "fake/2"
+    with running(old, new, **settings) as server:
+        assert look(server, session)["model"] == first["model"] == "fake/1"
+        asked = {"prompt": "b", "max_tokens": 3, "seed": 2}
+        assert server.generate(**asked, session=session)["model"] == "fake/1"
+        assert error(server.client.post("/v1/generate", json={**asked, "session": session, "model": "fake"}), 422)
+        for fields in ({}, {"model": "fake"}, {"model": "fake/2"}):
+            assert server.generate(**asked, **fields)["model"] == "fake/2"
+            assert server.post("/v1/sessions", **fields)["model"] == "fake/2"
+        assert server.generate(**asked, model="fake/1")["model"] == "fake/1"
+        (listed,) = server.client.get("/v1/models").json()["data"]
+        assert listed["version"] == 2
 
 
 def test_forks_go_on_each_for_itself(server: Running) -> None:
@@ -356,9 +380,9 @@ def test_a_state_goes_on_elsewhere_as_if_it_had_stayed(server: Running) -> None:
     answer = server.client.get(f"/v1/sessions/{session}/state")
     assert answer.headers["content-type"] == "application/octet-stream"
     with running(**KEY) as other:
-        for name in ("moved", "moved", session):  # new, replaced, and of the same id as where it was
-            moved = other.client.put(f"/v1/sessions/{name}/state", content=answer.content).json()
-            assert (moved["id"], moved["tokens"]) == (name, look(server, session)["tokens"])
+        for _ in range(2):  # new, and replaced
+            moved = other.client.put(f"/v1/sessions/{session}/state", content=answer.content).json()
+            assert (moved["id"], moved["tokens"]) == (session, look(server, session)["tokens"])
         for seed, turn in enumerate(TURNS[3:]):
             asked = {**turn, "seed": seed, "session": session}
             assert without_id(server.generate(**asked)) == without_id(other.generate(**asked))
@@ -367,13 +391,41 @@ def test_a_state_goes_on_elsewhere_as_if_it_had_stayed(server: Running) -> None:
             assert here.row.tobytes() == there.row.tobytes()
 
 
+def test_a_state_goes_to_no_other_id_and_not_to_one_that_was_deleted(server: Running) -> None:
+    """So nobody's session is replaced by a stranger's, and none comes back; a fork's state is the fork's."""
+    mine, theirs = created(server), created(server)
+    server.generate(prompt="to be", max_tokens=5, session=mine)
+    server.generate(prompt="not to be", max_tokens=5, session=theirs)
+    fork = server.post(f"/v1/sessions/{mine}/fork")["id"]
+    state = server.client.get(f"/v1/sessions/{mine}/state").content
+    before = point(server, theirs)
+    for name in (theirs, fork, "mine"):
+        refused = error(server.client.put(f"/v1/sessions/{name}/state", content=state), 409)
+        assert refused["code"] == "session_other_id"
+        assert mine not in refused["message"]
+    assert point(server, theirs) is before
+    server.client.delete(f"/v1/sessions/{mine}")
+    assert error(server.client.put(f"/v1/sessions/{mine}/state", content=state), 410)["code"] == "session_deleted"
+    assert error(server.client.get(f"/v1/sessions/{mine}"), 410)
+
+
+def test_one_clients_empty_sessions_do_not_evict_those_of_another() -> None:
+    with running(max_sessions=10) as server:
+        theirs = [created(server) for _ in range(3)]
+        elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+        with httpx.Client(base_url=server.url, transport=elsewhere, timeout=30) as client:
+            made = [client.post("/v1/sessions").json()["id"] for _ in range(30)]
+            assert [look(server, session)["id"] for session in theirs] == theirs
+            assert client.get(f"/v1/sessions/{made[0]}").json()["error"]["code"] == "session_evicted"
+
+
 def test_a_state_that_cannot_be_continued_is_refused_with_the_reason(server: Running) -> None:
     session = created(server)
     server.generate(prompt="to be", max_tokens=5, session=session)
     state = server.client.get(f"/v1/sessions/{session}/state").content
 
     def put(where: Running, content: bytes) -> httpx.Response:
-        return where.client.put("/v1/sessions/s/state", content=content)
+        return where.client.put(f"/v1/sessions/{session}/state", content=content)
 
     refused = error(put(server, state[:50] + bytes([state[50] ^ 1]) + state[51:]), 422)
     assert (refused["type"], refused["code"]) == ("session_state_error", "session_signature_wrong")
@@ -444,11 +496,18 @@ def test_sessions_are_written_at_the_end_and_read_at_the_next_start(tmp_path: Pa
         sorted(f"{name}.session" for name in names) for names in ([session, empty, short], [session, empty])
     )
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-    (folder / "torn.session").write_bytes(files[0].read_bytes()[:100])
-    (folder / "other.session").write_bytes(b"")
+    torn = folder / "torn.session"
+    torn.write_bytes(files[0].read_bytes()[:100])
+    for ahead in (-1, 600):  # of the time when it would have expired
+        (folder / f"other{ahead}.session").write_bytes(b"")
+        os.utime(folder / f"other{ahead}.session", (time.time() + ahead,) * 2)
     time.sleep(1.1)
     with running(fake_model("another"), **settings) as server:
         assert server.client.get("/v1/sessions", headers=ADMIN_HEADER).json()["data"] == []
+        refused = error(server.client.get(f"/v1/sessions/{session}"), 404)
+        assert refused["code"] == "session_not_loaded"
+    kept = {f"{session}.session", f"{empty}.session", "other600.session"}
+    assert {path.name for path in folder.iterdir()} == kept
     with running(**settings) as server:
         assert look(server, session) == seen
         after = point(server, session)
@@ -456,9 +515,14 @@ def test_sessions_are_written_at_the_end_and_read_at_the_next_start(tmp_path: Pa
         assert after.row.tobytes() == before.row.tobytes()
         assert look(server, empty)["tokens"] == 0
         assert server.client.get(f"/v1/sessions/{short}").status_code == 404
-        assert sorted(path.name for path in folder.iterdir()) == ["other.session", "torn.session"]
+        assert sorted(path.name for path in folder.iterdir()) == ["other600.session"]
+        state = server.client.get(f"/v1/sessions/{empty}/state").content
         server.client.delete(f"/v1/sessions/{empty}")
-    assert sorted(path.name for path in folder.iterdir()) == ["other.session", f"{session}.session", "torn.session"]
+    assert {path.name for path in folder.iterdir()} == {"deleted.ids", "other600.session", f"{session}.session"}
+    with running(**settings) as server:
+        assert error(server.client.put(f"/v1/sessions/{empty}/state", content=state), 410)
+        assert server.client.delete("/v1/sessions/other600").status_code == 200
+        assert sorted(path.name for path in folder.iterdir()) == ["deleted.ids"]
 
 
 def test_a_folder_that_cannot_be_used_stops_the_server(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class SessionsMachine(RuleBasedStateMachine):
         self.is_stopped = False
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(capture_logs())
-        clock = SimpleNamespace(time=lambda: self.now)
+        clock = SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now)
         self._stack.enter_context(patch("server.sessions.sessions.time", clock))
         self._app_stack = contextlib.AsyncExitStack()
 
@@ -191,23 +191,28 @@ class SessionsMachine(RuleBasedStateMachine):
 
     def delete(self, draw: random.Random) -> None:
         name = self.name_from(draw)
-        if self.may_use(self.ask("DELETE", f"/v1/sessions/{name}"), name):
-            del self.known[name]
+        taken = self.ask("GET", f"/v1/sessions/{name}/state")
+        if not self.may_use(taken, name):
+            return
+        assert self.ask("DELETE", f"/v1/sessions/{name}").status == 200
+        del self.known[name]
+        for method, path, body in (("GET", "", b""), ("DELETE", "", b""), ("PUT", "/state", taken.content)):
+            assert self.ask(method, f"/v1/sessions/{name}{path}", body).status == 410
 
     def move(self, draw: random.Random) -> None:
-        """Out of the server and in again, under another name."""
+        """Out of the server and in again, where it is replaced; under another name it is refused."""
         name = self.name_from(draw)
         taken = self.ask("GET", f"/v1/sessions/{name}/state")
         if not self.may_use(taken, name):
             return
         self.known[name].used = self.now
-        target = draw.choice([f"new-{draw.randrange(5)}", self.name_from(draw)])
+        target = draw.choice([f"new-{draw.randrange(5)}", self.name_from(draw), name])
         put = self.ask("PUT", f"/v1/sessions/{target}/state", taken.content)
-        if target in self.known and self.known[target].is_busy:
-            assert put.status == 409
+        if target != name:
+            assert (put.status, put.json["error"]["code"]) == (409, "session_other_id")
         else:
             assert put.status == 200
-            self.known[target] = Known(list(self.known[name].tokens), 3600, self.now)
+            self.known[name] = Known(list(self.known[name].tokens), 3600, self.now)
 
     def look(self, draw: random.Random) -> None:
         name = self.name_from(draw)

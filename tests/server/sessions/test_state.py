@@ -20,7 +20,8 @@ MODEL = replace(fake_model("lm", 2), bundle_sha256="ab" * 32, state_width=4)
 LAST = MODEL.tokenizer.vocab_size - 1
 MAX_TOKENS = 100
 POINT = Point(np.array([3, 0, LAST], np.int32), np.array([0.5, -1e-30, 3e38, -0.0], np.float32))
-CONTENT = bytes_from_point(POINT, MODEL, KEY)
+ID = "session-1"
+CONTENT = bytes_from_point(ID, POINT, MODEL, KEY)
 
 
 def state(**changes: Any) -> bytes:
@@ -32,20 +33,20 @@ def state(**changes: Any) -> bytes:
 
 def refusal(content: bytes, *models: LoadedModel, key: bytes = KEY) -> str:
     with pytest.raises(SessionStateError) as caught:
-        point_from_bytes(content, list(models) or [MODEL], MAX_TOKENS, key)
+        point_from_bytes(ID, content, list(models) or [MODEL], MAX_TOKENS, key)
     assert caught.value.status == 422
     return caught.value.message
 
 
 def test_it_comes_back_bit_by_bit() -> None:
     other = replace(MODEL, name="other", bundle_sha256="cd" * 32)
-    model, point = point_from_bytes(CONTENT, [other, MODEL], MAX_TOKENS, KEY)
+    model, point = point_from_bytes(ID, CONTENT, [other, MODEL], MAX_TOKENS, KEY)
     assert model is MODEL
     assert point.tokens.tobytes() == POINT.tokens.tobytes()
     assert point.row.tobytes() == POINT.row.tobytes()
     assert [str(array.dtype) for array in (point.tokens, point.row)] == ["int32", "float32"]
-    empty = bytes_from_point(Point.beginning(4), MODEL, KEY)
-    assert point_from_bytes(empty, [MODEL], MAX_TOKENS, KEY)[1].num_read == 0
+    empty = bytes_from_point(ID, Point.beginning(4), MODEL, KEY)
+    assert point_from_bytes(ID, empty, [MODEL], MAX_TOKENS, KEY)[1].num_read == 0
 
 
 def test_every_flipped_bit_and_every_cut_is_refused_before_anything_is_parsed() -> None:
@@ -63,19 +64,28 @@ def test_another_key_or_another_purpose_is_refused() -> None:
     assert "not a session state" in refusal(signed(CONTENT[:-32], KEY, "session file"))
 
 
+def test_the_state_of_another_session_is_a_conflict_that_does_not_name_it() -> None:
+    with pytest.raises(SessionConflictError, match=r"another session than 'session-2'.*fork") as caught:
+        point_from_bytes("session-2", CONTENT, [MODEL], MAX_TOKENS, KEY)
+    assert (caught.value.status, caught.value.code) == (409, "session_other_id")
+    assert ID not in caught.value.message
+    for changes in ({"id": None}, {"id": 5}, {"id": "x" * 65}):
+        assert "'id'" in refusal(state(**changes))
+
+
 def test_another_bundle_and_another_set_are_conflicts_that_name_both() -> None:
     with pytest.raises(SessionConflictError, match=r"bundle 'abababababab'.*lm/3 \(cdcdcdcdcdcd\)") as caught:
-        point_from_bytes(CONTENT, [replace(MODEL, version=3, bundle_sha256="cd" * 32)], MAX_TOKENS, KEY)
+        point_from_bytes(ID, CONTENT, [replace(MODEL, version=3, bundle_sha256="cd" * 32)], MAX_TOKENS, KEY)
     assert (caught.value.status, caught.value.code) == (409, "session_other_bundle")
     with pytest.raises(SessionConflictError, match=r"graph set fp32; lm/2 runs int8 .*RNNSERVE_SET=fp32") as caught:
-        point_from_bytes(CONTENT, [replace(MODEL, precision="int8")], MAX_TOKENS, KEY)
+        point_from_bytes(ID, CONTENT, [replace(MODEL, precision="int8")], MAX_TOKENS, KEY)
     assert (caught.value.status, caught.value.code) == (409, "session_other_set")
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": 2}, "format 2 is not known: this version of rnnserve reads format 1"),
+        ({"format": 1}, "format 1 is not known: this version of rnnserve reads format 2"),
         ({"format": None}, "format null is not known"),
         ({"format": [{}] * 500}, "is not known"),
         ({"row": POINT.row.tobytes() + b"\0" * 4}, "row: 20 bytes; lm/2 has 4 float32 numbers"),

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from server.errors import OverloadedError, SessionBusyError, SessionNotFoundError
+from server.errors import OverloadedError, SessionBusyError, SessionGoneError, SessionNotFoundError
 from server.sessions.point import Point
 from server.sessions.store import Session, SessionStore
 
@@ -30,16 +30,19 @@ class Store(SessionStore):
     """A store whose time is set."""
 
     def __init__(self, max_sessions: int, max_bytes: int, evicted: Callable[[str], None] = lambda _: None) -> None:
-        super().__init__(max_sessions, max_bytes, evicted, lambda: self.now)
+        super().__init__(max_sessions, max_bytes, 3, evicted, lambda: self.now, lambda: self.now + self.ahead)
         self.now = 0.0
+        self.ahead = 1e9  # of the wall clock
 
     def at(self, now: float) -> Self:
         self.now = now
         return self
 
 
-def add(store: Store, name: str, now: float, numbers: tuple[int, ...] = (), ttl: float = TTL) -> Session:
-    return store.at(now).add(name, "m/1", point_of(*numbers), ttl)
+def add(
+    store: Store, name: str, now: float, numbers: tuple[int, ...] = (), ttl: float = TTL, client: str = ""
+) -> Session:
+    return store.at(now).add(name, "m/1", point_of(*numbers), ttl, client)
 
 
 def names(store: Store, now: float) -> list[str]:
@@ -71,7 +74,7 @@ def test_one_unused_for_its_time_expires_and_its_users_are_told_so() -> None:
     add(store, "a", 1001)  # the id is free again
     assert store.at(1002).find("a").used == 1001
     store.at(1003).remove("a")
-    assert code_of(store, "a", 1004) == "session_not_found"  # not why the one before it went
+    assert code_of(store, "a", 1101) == "session_not_found"  # not why the one before it went
 
 
 def test_of_those_that_have_gone_the_latest_10_000_are_remembered() -> None:
@@ -104,7 +107,7 @@ def test_for_want_of_places_the_one_unused_longest_goes_but_never_one_in_use() -
     assert evicted == ["number"]
     assert code_of(store, "c", 6) == "session_evicted"
     others = [store.at(7).take(name) for name in "ad"]
-    with pytest.raises(OverloadedError, match=r"3 of at most 3 sessions .*RNNSERVE_MAX_SESSIONS"):
+    with pytest.raises(OverloadedError, match=r"3 of at most 3 sessions, .*RNNSERVE_MAX_SESSIONS"):
         add(store, "e", 8)
     for session in (busy, *others):
         store.at(9).give_back(session)
@@ -137,7 +140,103 @@ def test_one_of_the_same_id_is_replaced_but_not_while_it_is_used() -> None:
             change()
     store.at(5).give_back(session)
     store.at(6).remove("a")
-    assert code_of(store, "a", 6) == "session_not_found"
+    assert (store.num_bytes, store.all()) == (0, [])
+
+
+def test_a_deleted_one_does_not_come_back_before_it_would_have_expired() -> None:
+    store = Store(9, 10_000)
+    add(store, "a", 0)
+    use(store, "a", 50)
+    store.at(60).remove("a")
+    add(store, "b", 60)
+    for now in (60.0, 149.0):
+        for change in (
+            lambda now=now: store.at(now).find("a"),
+            lambda now=now: store.at(now).take("a"),
+            lambda now=now: store.at(now).remove("a"),
+            lambda now=now: add(store, "a", now),
+        ):
+            with pytest.raises(SessionGoneError, match="'a' was deleted"):
+                change()
+    assert code_of(store, "a", 150) == "session_not_found"
+    add(store, "a", 150)
+    assert store.at(151).find("a").used == 150
+
+
+def test_of_the_deleted_ones_no_more_than_the_setting_says_are_remembered() -> None:
+    store = Store(9, 10_000)  # three
+    for name in "abcd":
+        add(store, name, 0)
+        store.remove(name)
+    assert code_of(store, "a", 1) == "session_not_found"
+    for name in "bcd":
+        with pytest.raises(SessionGoneError):
+            store.at(1).find(name)
+
+
+@pytest.mark.parametrize("hours", [-2, 2, 20_000])
+def test_a_wall_clock_that_is_set_expires_nothing(hours: int) -> None:
+    store = Store(9, 10_000)
+    add(store, "a", 0)
+    store.ahead += 3600 * hours
+    assert names(store, 99) == ["a"]
+    use(store, "a", 99)
+    assert store.find("a").expires_at == store.ahead + 199  # what is shown follows the wall clock at the next use
+    assert names(store, 198) == ["a"]
+    assert names(store, 199) == []
+
+
+def held_by(store: Store, now: float) -> dict[str, int]:
+    return Counter(session.client for session in store.at(now).all())
+
+
+@pytest.mark.parametrize("budget", ["number", "bytes"])
+def test_one_clients_sessions_never_displace_those_of_clients_that_have_few(budget: str) -> None:
+    store = Store(10, 10_000) if budget == "number" else Store(1000, 100)
+    for i in range(3):
+        for number in range(2):
+            add(store, f"few-{i}-{number}", number, client=f"few-{i}")
+    for i in range(50):
+        add(store, f"many-{i}", 10 + i, client="many")
+    assert held_by(store, 60) == {"few-0": 2, "few-1": 2, "few-2": 2, "many": 4}
+    assert {session.id for session in store.all() if session.client == "many"} == {f"many-{i}" for i in range(46, 50)}
+    few = {"few-0": 2, "few-1": 2, "few-2": 2}
+    add(store, "one more", 61, client="few-3")
+    assert held_by(store, 61) == few | {"few-3": 1, "many": 3}
+    session = store.at(62).take("many-49")
+    store.at(63).give_back(session, point_of(*range(20)))  # grows
+    assert held_by(store, 63) == few | {"few-3": 1, "many": 3 if budget == "number" else 1}
+
+
+def test_a_client_that_has_many_is_not_displaced_by_another_that_makes_many() -> None:
+    store = Store(12, 10_000)
+    for i in range(10):
+        add(store, f"old-{i}", i, client="old")
+    for i in range(40):
+        add(store, f"new-{i}", 10 + i, client="new")
+    assert held_by(store, 60)["old"] >= 4  # at least half of what the other has
+
+
+def test_a_new_client_finds_room_where_each_has_one() -> None:
+    store = Store(3, 10_000)
+    for i in range(5):
+        add(store, f"s{i}", i, client=f"client-{i}")
+    assert names(store, 6) == ["s2", "s3", "s4"]
+
+
+def test_a_client_whose_own_are_in_use_is_refused_instead_of_displacing_those_of_clients_that_have_few() -> None:
+    store = Store(6, 10_000)
+    for i in range(2):
+        add(store, f"few-{i}", 0, client=f"few-{i}")
+    busy = []
+    for i in range(4):
+        add(store, f"many-{i}", 1, client="many")
+        busy.append(store.at(1).take(f"many-{i}"))
+    with pytest.raises(OverloadedError, match=r"Requests are using 4, and the others belong to clients that have few"):
+        add(store, "many-4", 2, client="many")
+    store.at(3).give_back(busy[2])
+    add(store, "many-4", 4, client="many")
+    assert sorted(names(store, 5)) == ["few-0", "few-1", "many-0", "many-1", "many-3", "many-4"]
 
 
 def test_a_message_never_names_other_sessions() -> None:
