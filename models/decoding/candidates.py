@@ -55,17 +55,24 @@ def top_candidates(logits: NDArray[np.float32], count: int) -> Candidates:
         is_bad = ~np.isfinite(best)
         if is_bad.any():
             z[is_bad] = 0.0  # until the end they must not upset the others
-        ids, found = _likeliest(z, min(count, logits.shape[1]))
+        ids, found = likeliest(z, min(count, logits.shape[1]))
         found -= np.log(np.add.reduce(np.exp(z, out=z), axis=1))[:, None]
         found[is_bad] = np.nan
     return Candidates(ids, found)
 
 
-def _likeliest(z: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def likeliest(z: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The indices and values of the `count` largest of each row, [n, count], largest first, ties by lower index.
 
     Taken one after the other: a pass over the rows for each is faster than any way to select several at once, for as
     few as a beam or a list of log probabilities has.
+
+    Args:
+        z: float32 [n, V], without NaN; changed meanwhile, and the same again in the end.
+        count: from 1 to V.
+
+    Returns:
+        Indices int64 [n, count] and values float32 [n, count].
     """
     rows = np.arange(len(z))
     ids = np.empty((len(z), count), np.int64)

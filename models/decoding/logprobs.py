@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoding.likeliest import likeliest_ids
+from models.decoding.candidates import likeliest
 
 
 class TokenLogprob(NamedTuple):
@@ -33,12 +33,13 @@ def token_logprobs(
     with np.errstate(all="ignore"):
         z = logits - np.maximum.reduce(logits, axis=1)[:, None]
         log_sums = np.log(np.exp(z).sum(axis=1).astype(np.float64))
-    found = []
-    for row, token, count, log_sum in zip(z, tokens.tolist(), num_top, log_sums.tolist(), strict=True):
-        top: list[int] = []
-        if count:
-            ids = likeliest_ids(row[None], min(count, len(row)))[0]
-            top = ids[np.lexsort((ids, -row[ids]))].tolist()
-        pairs = tuple((i, float(row[i]) - log_sum) for i in top)
-        found.append(TokenLogprob(token, float(row[token]) - log_sum, pairs))
-    return found
+    chosen = z[np.arange(len(z)), tokens] - log_sums
+    most = min(max(num_top, default=0), z.shape[1])
+    if not most:
+        return [TokenLogprob(token, found, ()) for token, found in zip(tokens.tolist(), chosen.tolist(), strict=True)]
+    ids, values = likeliest(z, most)
+    tops = zip(ids.tolist(), (values - log_sums[:, None]).tolist(), num_top, strict=True)
+    return [
+        TokenLogprob(token, found, tuple(zip(top[:count], logprobs[:count], strict=True)))
+        for token, found, (top, logprobs, count) in zip(tokens.tolist(), chosen.tolist(), tops, strict=True)
+    ]

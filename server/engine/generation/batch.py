@@ -7,6 +7,7 @@ runs the graph `step` once for each step, changes the logits as the row's option
 """
 
 from abc import abstractmethod
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -130,15 +131,23 @@ class GenerationBatch(Batch[Prompt]):
 
     def _keep_logprobs(self, tokens: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
         """Note the log-probabilities of what was chosen; fed tokens have none."""
-        for row, found in self._logprobs.items():
-            num_new = max(0, min(self._log.num_new(row.index), len(tokens)))
-            column = tokens[len(tokens) - num_new :, row.index]
+        num_steps = len(tokens)
+        counts: list[int] = []  # of the rows' new tokens
+        num_top: list[int] = []
+        steps: list[int] = []
+        indices: list[int] = []
+        for row in self._logprobs:
+            num_new = max(0, min(self._log.num_new(row.index), num_steps))
+            column = tokens[num_steps - num_new :, row.index]
             num_finite = int((column < 0).argmax()) if (column < 0).any() else num_new
-            if num_finite:
-                first = len(tokens) - num_new
-                seen = np.ascontiguousarray(logits[first : first + num_finite, row.index])
-                num_top = row.item.request.options.logprobs or 0
-                found += token_logprobs(seen, column[:num_finite], [num_top] * num_finite)
+            counts.append(num_finite)
+            num_top += [row.item.request.options.logprobs or 0] * num_finite
+            steps += range(num_steps - num_new, num_steps - num_new + num_finite)
+            indices += [row.index] * num_finite
+        if steps:
+            found = iter(token_logprobs(logits[steps, indices], tokens[steps, indices], num_top))
+            for kept, count in zip(self._logprobs.values(), counts, strict=True):
+                kept += islice(found, count)
 
 
 def continuation_of(row: Row[Prompt]) -> Continuation:
