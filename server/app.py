@@ -60,7 +60,14 @@ def create_app(
     admin_key = service.settings.admin_key
     if keys and admin_key is not None:  # operators need no second one
         keys.append(admin_key.get_secret_value())
-    app.add_middleware(Access, metrics=service.metrics, limiter=service.limiter, bodies=service.bodies, keys=keys)
+    app.add_middleware(
+        Access,
+        metrics=service.metrics,
+        limiter=service.limiter,
+        bodies=service.bodies,
+        keys=keys,
+        refusal_seconds=service.settings.refusal_seconds,
+    )
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     """Tokens that the requests inside may need together, per model: of their texts, and for each answer its most, times
     1 + logprobs. A request that does not fit now is answered 429, one that never fits 422. Small ones, up to a 256th,
     have an eighth more."""
+    refusal_seconds: Annotated[float, Field(ge=0)] = 0.2
+    """How long an answer of 429 is held back, so that clients that try again at once take little of the server's
+    time."""
     request_timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 60_000
     """How long a request may take that does not say so (x-request-timeout-ms); then it is answered 504."""
     max_rows: Annotated[int, Field(ge=1, le=4096)] = 48

@@ -252,16 +252,24 @@ class Access:
             body is read.
         bodies: of these requests.
         keys: where there are any, requests below /v1 need one of them.
+        refusal_seconds: that an answer of 429 is held back.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, limiter: Limiter, bodies: HeldBytes, keys: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        limiter: Limiter,
+        bodies: HeldBytes,
+        keys: Sequence[str],
+        refusal_seconds: float,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._limiter = limiter
         self._bodies = bodies
         self._keys = [key.encode() for key in keys]
+        self._refusal_seconds = refusal_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -274,6 +282,8 @@ class Access:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
+                if record.status == OverloadedError.status:
+                    await asyncio.sleep(self._refusal_seconds)
                 message["headers"] = [*message["headers"], *_headers(record)]
             await send(message)
 
