@@ -135,3 +135,10 @@ def test_a_child_session_runs_fails_and_ends_alone(tmp_path: Path) -> None:
     path.write_bytes(b"no graph")
     with pytest.raises(RunnerError, match="cannot open"):
         ChildSession(path)
+
+
+def test_an_unlikely_probability_keeps_its_digits(tmp_path: Path) -> None:
+    module = Doing(lambda _, x: torch.sigmoid(x))
+    found = exported(module)
+    x = torch.tensor([-80.0, -20, -12, -7, 0, 9, 90, NAN]).reshape(1, 1, 8)
+    np.testing.assert_allclose(answers(found, tmp_path, x=x)[0], eager(module, x)[0], rtol=2e-6)
