@@ -1,20 +1,31 @@
 """A trace held against PyTorch: at sizes that were not traced, and where what it took for granted is not so."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+import torch
 from torch import nn
 
+from export.parity.limits import FP32_TOLERANCE
 from export.user_module.draw import Drawing, Sizes
-from export.user_module.guards import Guard, example_against, sizes_against
-from export.user_module.parity import ModuleParity, compare, has_answer, sizes_as_text
+from export.user_module.guards import MOST_ELEMENTS, Guard, example_against, nearest_beyond, sizes_against
+from export.user_module.parity import (
+    GraphEndsProcessError,
+    ModuleParity,
+    Session,
+    compare,
+    has_answer,
+    sizes_as_text,
+)
 from export.user_module.trace import Traced
+from export.user_module.unusual import empty_batch_notes, unusual_notes
 from export.user_module.write import write_graph
 from models.errors import ExportError, ParityError
-from runtime.onnxruntime.build import open_session
+from runtime.onnxruntime.child import ChildSession, ProcessEndedError
 
+MOST_SECONDS = 60  # for the sizes at which guards do not hold; what remains then is named
 _WAY_ROUND = (
     "Promise sizes with --range AXIS:LO..HI, or write it without the branch (torch.where, clamp, a mask, a slice)."
 )
@@ -42,6 +53,8 @@ def proven(
     *,
     way_round: str = _WAY_ROUND,
     is_checked_before: bool = False,
+    tolerance: float = FP32_TOLERANCE,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Traced, ModuleParity]:
     """A trace that answers as the module does at every size that was found to matter.
 
@@ -57,6 +70,8 @@ def proven(
         say: called with what is being done, a line at a time.
         way_round: what to advise where a guard matters.
         is_checked_before: compare the first trace only where its guards do not hold.
+        tolerance: of differences from PyTorch.
+        clock: seconds; sizes at which guards do not hold are compared for at most MOST_SECONDS.
 
     Raises:
         ParityError: no trace answers as the module does; the message names the guard, its line and the sizes.
@@ -66,7 +81,9 @@ def proven(
     traced = trace(example)
     say("comparing with PyTorch at other sizes")
     try:
-        return traced, _checked(traced, module, drawing, () if is_checked_before else usual, outputs, way_round)
+        return traced, _checked(
+            traced, module, drawing, () if is_checked_before else usual, outputs, way_round, tolerance, clock
+        )
     except GuardError as error:
         other = example_against(error.guard, drawing)
         if other is None:
@@ -74,51 +91,121 @@ def proven(
         say(f"the forward decides by {error.guard.text}: tracing again where it is not so, at {sizes_as_text(other)}")
         try:
             again = trace(other)
-            return again, _checked(again, module, drawing, [*usual, example], outputs, way_round)
+            beyond = [each for each in sizes_against(error.guard, drawing) if has_answer(module, drawing, each)]
+            sizes = [*usual, example, *(each for each in beyond if each != other)]
+            return again, _checked(again, module, drawing, sizes, outputs, way_round, tolerance, clock)
         except ExportError:
             raise ParityError(str(error)) from error
 
 
 def _checked(
-    traced: Traced, module: nn.Module, drawing: Drawing, sizes: Sequence[Sizes], outputs: Sequence[str], way_round: str
+    traced: Traced,
+    module: nn.Module,
+    drawing: Drawing,
+    sizes: Sequence[Sizes],
+    outputs: Sequence[str],
+    way_round: str,
+    tolerance: float,
+    clock: Callable[[], float],
 ) -> ModuleParity:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         write_graph(traced.model, path)
-        session = open_session(path)
-        parity = ModuleParity.of(outputs)
-        if sizes:
+        try:
+            session = ChildSession(path)
+        except ProcessEndedError as error:
+            raise GraphEndsProcessError(
+                f"ONNX Runtime does not survive opening this graph: {error}, as it would end the process that serves "
+                f"it. Nothing is written.{_on_float64(module)}"
+            ) from error
+        with session:
             try:
-                parity = compare(module, session, drawing, sizes, outputs)
+                return _compared(traced, module, session, drawing, sizes, outputs, way_round, tolerance, clock)
+            except GraphEndsProcessError as error:
+                raise GraphEndsProcessError(f"{error}{_on_float64(module)}") from error
+
+
+def _compared(
+    traced: Traced,
+    module: nn.Module,
+    session: Session,
+    drawing: Drawing,
+    sizes: Sequence[Sizes],
+    outputs: Sequence[str],
+    way_round: str,
+    tolerance: float,
+    clock: Callable[[], float],
+) -> ModuleParity:
+    parity = ModuleParity.of(outputs, tolerance)
+    if sizes:
+        try:
+            parity = compare(module, session, drawing, sizes, outputs, tolerance=tolerance)
+            parity.notes += unusual_notes(module, session, drawing, outputs, tolerance)
+            parity.notes += empty_batch_notes(module, session, drawing, outputs, tolerance)
+        except GraphEndsProcessError:
+            raise
+        except ParityError as error:
+            raise _with_cause(error, traced, module, session, drawing, sizes, outputs, way_round, tolerance) from error
+    start = clock()
+    for guard in traced.guards:
+        for against in sizes_against(guard, drawing):
+            if clock() - start > MOST_SECONDS:
+                parity.notes.append(_not_tried(guard, against, f"comparing took more than {MOST_SECONDS} seconds"))
+                break
+            if not has_answer(module, drawing, against):
+                continue
+            try:
+                parity.add(compare(module, session, drawing, [against], outputs, tolerance=tolerance))
+            except GraphEndsProcessError:
+                raise
             except ParityError as error:
-                raise _with_cause(error, traced, module, session, drawing, sizes, outputs, way_round) from error
-        for guard in traced.guards:
-            for against in sizes_against(guard, drawing):
-                if not has_answer(module, drawing, against):
-                    continue
-                try:
-                    parity.add(compare(module, session, drawing, [against], outputs))
-                except ParityError as error:
-                    raise _named(error, guard, against, way_round) from error
-        return parity
+                raise _named(error, guard, against, way_round) from error
+        beyond = nearest_beyond(guard, drawing)
+        if beyond is not None and drawing.num_elements(beyond) > MOST_ELEMENTS:
+            reason = f"inputs of more than {MOST_ELEMENTS} numbers are not tried"
+            parity.notes.append(_not_tried(guard, beyond, reason))
+    return parity
+
+
+def _not_tried(guard: Guard, sizes: Sizes, reason: str) -> str:
+    return (
+        f"Not compared where {guard.text}{guard.place} is not so, as at {sizes_as_text(sizes)}: {reason}. "
+        "The graph may answer otherwise there; --range AXIS:LO..HI promises that such sizes never come."
+    )
+
+
+def _on_float64(module: nn.Module) -> str:
+    """What most often makes the runtime end its process, where it is so."""
+    parts = [
+        f"{name or 'the module itself'} ({type(part).__name__})"
+        for name, part in module.named_modules()
+        if any(value.dtype == torch.float64 for _, value in part.named_parameters(recurse=False))
+    ]
+    if not parts:
+        return " Try it in parts: export the module without its last layers and see which one it is."
+    return (
+        f" It computes in float64 in {', '.join(parts)}, which the runtime is rarely given: call model.float() and "
+        "leave .double() out."
+    )
 
 
 def _with_cause(
     error: ParityError,
     traced: Traced,
     module: nn.Module,
-    session: Any,
+    session: Session,
     drawing: Drawing,
     sizes: Sequence[Sizes],
     outputs: Sequence[str],
     way_round: str,
+    tolerance: float,
 ) -> ParityError:
     """The error with a guard that does not hold where it was found; the error itself where all hold."""
     broken = [(guard, each) for each in sizes for guard in traced.guards if not guard.holds(each)]
     for guard, each in broken:
         if has_answer(module, drawing, each):
             try:
-                compare(module, session, drawing, [each], outputs)
+                compare(module, session, drawing, [each], outputs, tolerance=tolerance)
             except ParityError as found:
                 return _named(found, guard, each, way_round)
     return error
