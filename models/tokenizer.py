@@ -255,6 +255,13 @@ class Tokenizer:
 
         return tuple(content(i) for i in range(self.vocab_size))
 
+    @property
+    def mark_ids(self) -> tuple[int, ...]:
+        """Tokens that are not text, in order: what is unknown, the end token, and the special ones."""
+        special = [item["id"] for item in self._description.get("added_tokens") or [] if item["special"]]
+        unknown = self._backend.token_to_id(self._description["model"].get("unk_token") or UNKNOWN_TOKEN)
+        return tuple(sorted({i for i in (*special, unknown, self.end_id) if i is not None}))
+
     @cached_property
     def max_characters_per_token(self) -> int:
         """The most characters of input that one token can stand for, for a length bound before tokenizing."""

@@ -74,12 +74,14 @@ class WrapFacts:
         end_id: what ends a text; None where the tokenizer has no such token.
         start_id: what a decoder reads first, if that is not the end token.
         longest: where the tokenizer cuts texts, in tokens; None where it does not.
+        mark_ids: tokens of the tokenizer that are not text, such as those for padding and for what is unknown.
     """
 
     vocab_size: int
     end_id: int | None = None
     start_id: int | None = None
     longest: int | None = None
+    mark_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

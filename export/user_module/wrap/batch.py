@@ -16,10 +16,11 @@ from export.parity.errors import Errors
 from export.parity.texts import ragged_texts
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import LONG_SHAPES, SHAPES, error_figures, within
+from export.user_module.wrap.consistency import SHAPES, error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.refused_logits import check_logits
+from export.user_module.wrap.texts import ComparedTexts
 from models.architecture import WrappedConfig
 from models.errors import ExportError
 from models.tasks import Graph, Task, task_of
@@ -80,8 +81,8 @@ class BatchModel(nn.Module):
         graph, sequences = batch_graph(self.task), opened.sequences()
         errors = Errors()
         agreements = []
-        shapes = within((*SHAPES, *LONG_SHAPES), self.facts.longest)
-        for texts in ragged_texts(self.facts.vocab_size, 10, shapes):
+        compared = ComparedTexts(self.module, self.facts, 10, self.num_classes)
+        for texts in compared:
             ids, lengths = padded(texts)
             found = sequences.run(graph.name, {"ids": ids, "lengths": lengths})[graph.outputs[0].name]
             expected = self._answer(ids[:, : lengths.max()].copy(), lengths)
@@ -89,7 +90,7 @@ class BatchModel(nn.Module):
                 pair = (_own(graph, found, row, length), _own(graph, expected, row, length))
                 errors.add(*pair)
                 agreements.append(np.atleast_1d(pair[0].argmax(-1) == pair[1].argmax(-1)))
-        return error_figures(errors, agreements)
+        return error_figures(errors, agreements, compared.num_left)
 
     def native(self) -> Native:
         """See UserModel.native."""

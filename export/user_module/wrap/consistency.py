@@ -18,6 +18,7 @@ Lengths = NDArray[np.int32]
 SHAPES = ((1, 1), (2, 2), (5, 17), (4, 40), (17, 9))  # batch, longest text
 # Long texts, read only to be compared with PyTorch: a forward may decide by a size that the short ones never reach.
 LONG_SHAPES = ((2, 130), (12, 300))
+NOT_COMPARED = "batches_not_compared"  # a figure
 NUM_SLOTS = 32  # of a step runner that reads them
 
 
@@ -32,10 +33,17 @@ def unpadded(texts: list[list[int]]) -> tuple[Ids, Lengths]:
     return np.ascontiguousarray(ids[:, : lengths.max()]), lengths
 
 
-def error_figures(errors: Errors, agreements: list[NDArray[np.bool_]]) -> dict[str, float]:
-    """The figures of UserModel.errors; agreements: whether the likeliest is PyTorch's, bool [any] each."""
+def error_figures(errors: Errors, agreements: list[NDArray[np.bool_]], num_left: int) -> dict[str, float]:
+    """The figures of UserModel.errors.
+
+    Args:
+        errors: what was compared.
+        agreements: whether the likeliest is PyTorch's, bool [any] each.
+        num_left: batches of texts that were not compared, because those before took too long.
+    """
     return {
         "worst_error": errors.worst,
         "mean_error": errors.mean,
         "argmax_agreement": float(np.concatenate(agreements).mean()),
+        **({NOT_COMPARED: num_left} if num_left else {}),
     }

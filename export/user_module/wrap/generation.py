@@ -18,11 +18,12 @@ from export.parity.errors import Errors
 from export.parity.texts import ragged_texts
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import LONG_SHAPES, NUM_SLOTS, SHAPES, error_figures, unpadded
+from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures, unpadded
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, native_language_model
 from export.user_module.wrap.refused_logits import check_logits
 from export.user_module.wrap.states import StateLayout, state_layout
+from export.user_module.wrap.texts import ComparedTexts
 from models.architecture import WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
 from runtime.opening import OpenGraphs
@@ -49,14 +50,15 @@ class UserLanguageModel(nn.Module):
 
     Args:
         module: the user's.
-        vocab_size: V.
+        facts: what it is wrapped with.
         layout: of its states.
         has_positions: whether it gives logits at every position.
     """
 
-    def __init__(self, module: nn.Module, vocab_size: int, layout: StateLayout, *, has_positions: bool) -> None:
+    def __init__(self, module: nn.Module, facts: "WrapFacts", layout: StateLayout, *, has_positions: bool) -> None:
         super().__init__()
-        self.vocab_size = vocab_size
+        self.facts = facts
+        self.vocab_size = facts.vocab_size
         self.module = module
         self.layout = layout
         self.has_positions = has_positions
@@ -158,7 +160,7 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
         "anyway: keep what was read before in a state.",
     )
     layout = state_layout(lambda batch, time: list(answer(batch, time)[1:]), _state_names(module.forward), who)
-    model = UserLanguageModel(module, vocab_size, layout, has_positions=logits.dim() == 3)
+    model = UserLanguageModel(module, facts, layout, has_positions=logits.dim() == 3)
     _check_begins_from_zeros(model, vocab_size, who)
     return model
 
@@ -206,11 +208,12 @@ class LanguageModelAnswers:
 
 def _errors(runner: SequenceRunner, model: UserLanguageModel) -> dict[str, float]:
     """Of logits and states, from zeros and from states that text leads to."""
-    answers, vocab_size, state_width = LanguageModelAnswers(model), model.vocab_size, model.layout.size
+    answers, state_width = LanguageModelAnswers(model), model.layout.size
     errors = Errors()
-    agreements = []
-    for seed in range(10, 10 + NUM_TURNS):
-        for texts in ragged_texts(vocab_size, seed, SHAPES if seed > 10 else (*SHAPES, *LONG_SHAPES)):
+    agreements, num_left = [], 0
+    for turn in range(NUM_TURNS):
+        compared = ComparedTexts(model.module, model.facts, 10 + turn, model.vocab_size, is_brief=turn > 0)
+        for texts in compared:
             ids, lengths = unpadded(texts)
             state = np.zeros((len(ids), state_width), np.float32)
             for _ in range(2):
@@ -226,7 +229,8 @@ def _errors(runner: SequenceRunner, model: UserLanguageModel) -> dict[str, float
                     errors.add(scored["logits"][is_valid], positions[:, : ids.shape[1]][is_valid])
                     errors.add(scored["new_state"], new_state)
                 state = new_state
-    return error_figures(errors, agreements)
+        num_left += compared.num_left
+    return error_figures(errors, agreements, num_left)
 
 
 def generation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]:

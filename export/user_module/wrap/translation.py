@@ -20,11 +20,12 @@ from export.parity.errors import Errors
 from export.parity.texts import ragged_texts
 from export.user_module.wrap.calls import called, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import LONG_SHAPES, NUM_SLOTS, SHAPES, error_figures
+from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.refused_logits import check_logits
 from export.user_module.wrap.states import StateLayout, state_layout
+from export.user_module.wrap.texts import ComparedTexts, Targets
 from models.architecture import WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
 from models.tasks import task_of
@@ -49,29 +50,24 @@ class UserTranslator(nn.Module):
 
     Args:
         module: the user's.
-        vocab_size: V.
+        facts: what it is wrapped with; its end token is what the server feeds first.
         layout: of its state.
         widths: M and A.
-        end_id: what the server feeds first.
-        start_id: what the module wants to be fed first; None where that is the end token.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        vocab_size: int,
+        facts: "WrapFacts",
         layout: StateLayout,
         widths: tuple[int, int],
-        end_id: int,
-        start_id: int | None,
     ) -> None:
         super().__init__()
-        self.vocab_size = vocab_size
+        self.facts = facts
+        self.vocab_size = facts.vocab_size
         self.module: Any = module
         self.layout = layout
         self.memory_width, self.keys_width = widths
-        self.end_id = end_id
-        self.start_id = start_id
 
     def encode(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Memory, keys, and the state as a row."""
@@ -82,8 +78,9 @@ class UserTranslator(nn.Module):
         self, token: Tensor, row: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the new state as a row, attention."""
-        if self.start_id is not None:  # an end token is never fed but at the beginning
-            token = torch.where(token == self.end_id, self.start_id, token)
+        start_id, end_id = self.facts.start_id, self.facts.end_id
+        if start_id is not None and end_id is not None:  # an end token is never fed but at the beginning
+            token = torch.where(token == end_id, start_id, token)
         (state,) = self.layout.states_from_row(row)
         logits, new_state, attention = self.module.step(token, state, memory, keys, lengths.to(torch.int64))
         return logits, self.layout.row_from_states([new_state]), attention
@@ -119,7 +116,7 @@ class UserTranslator(nn.Module):
             state=list(self.layout.parts),
             memory_width=self.memory_width,
             keys_width=self.keys_width,
-            start_id=self.start_id,
+            start_id=self.facts.start_id,
         )
 
     def errors(self, opened: OpenGraphs) -> dict[str, float]:
@@ -175,7 +172,7 @@ def user_translator(module: Any, facts: "WrapFacts") -> UserTranslator:
     memory, keys, state = encoded(3, 5)
     widths = (_width(f"{name}.encode", "memory", memory), _width(f"{name}.encode", "keys", keys))
     layout = state_layout(lambda batch, source: [encoded(batch, source)[2]], ["state"], f"{name}.encode")
-    model = UserTranslator(module, vocab_size, layout, widths, end_id, facts.start_id)
+    model = UserTranslator(module, facts, layout, widths)
     lengths = torch.tensor([5, 3, 1])
     value = called(f"{name}.step", module.step, torch.full((3,), end_id), state, memory, keys, lengths)
     logits, new_state, attention = _three(f"{name}.step", value, "(logits, state, attention)")
@@ -270,13 +267,14 @@ class TranslatorAnswers:
 
 def _errors(runner: SequenceRunner, step: AttentionStepRunner, model: UserTranslator) -> dict[str, float]:
     """Of memory, keys, states, logits and attention of every target step."""
-    answers, vocab_size = TranslatorAnswers(model), model.vocab_size
+    answers = TranslatorAnswers(model)
     errors = Errors()
     agreements = []
-    generator = np.random.default_rng(5)
-    for texts in ragged_texts(vocab_size, 10, (*SHAPES, *LONG_SHAPES)):
+    compared = ComparedTexts(model.module, model.facts, 10, model.memory_width + model.keys_width)
+    targets_of = Targets(model.module, model.facts, 5)
+    for texts in compared:
         ids, lengths = padded(texts)
-        targets = generator.integers(vocab_size, size=(len(texts), NUM_COMPARED))
+        targets = targets_of.draw(len(texts), NUM_COMPARED)
         encoded, logits, attention, last = answers.translate(ids[:, : lengths.max()].copy(), lengths, targets)
         found = runner.run("encode", {"ids": ids, "lengths": lengths})
         for row, rows in enumerate(_forced(step, found, lengths, targets)):
@@ -288,7 +286,7 @@ def _errors(runner: SequenceRunner, step: AttentionStepRunner, model: UserTransl
             errors.add(rows["attention"][:, :length], attention[row, :, :length])
             errors.add(rows["state"], last[row])
             agreements.append(rows["logits"].argmax(-1) == logits[row].argmax(-1))
-    return error_figures(errors, agreements)
+    return error_figures(errors, agreements, compared.num_left)
 
 
 def translation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]:

@@ -66,7 +66,7 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     refuse_unsupported(module)
     _check_embeddings(module, tokenizer)
     start_id = start_id_of(tokenizer, options.tokenizer, options.start_token)
-    facts = WrapFacts(tokenizer.vocab_size, tokenizer.end_id, start_id, truncation_of(tokenizer))
+    facts = _facts(tokenizer, start_id)
     user = export_of(options.task).user_model(module, facts)
     user_config = user.config()
     _check_labels(options, user_config, module)
@@ -114,9 +114,7 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
         ExportError: the code is not that of the bundle.
     """
     module = load_module(reference, bundle.path / "weights.safetensors")
-    tokenizer = bundle.tokenizer
-    facts = WrapFacts(config.vocab_size, tokenizer.end_id, config.start_id, truncation_of(tokenizer))
-    found = export_of(config.task).user_model(module, facts)
+    found = export_of(config.task).user_model(module, _facts(bundle.tokenizer, config.start_id))
     parts = found.config().state
     own, stored = ([f"{part.name}{part.shape}" for part in each] for each in (parts, config.state))
     if [part.shape for part in parts] != [part.shape for part in config.state]:
@@ -125,6 +123,16 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
             "bundle was made of."
         )
     return found
+
+
+def _facts(tokenizer: Tokenizer, start_id: int | None) -> WrapFacts:
+    return WrapFacts(
+        vocab_size=tokenizer.vocab_size,
+        end_id=tokenizer.end_id,
+        start_id=start_id,
+        longest=truncation_of(tokenizer),
+        mark_ids=tokenizer.mark_ids,
+    )
 
 
 def _check_labels(options: WrapOptions, config: WrappedConfig, module: nn.Module) -> None:
