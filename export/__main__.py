@@ -111,13 +111,16 @@ def module(
     weights: Annotated[Path | None, typer.Option("--weights", help="A safetensors file of the module.")] = None,
     ranges: Annotated[list[str] | None, typer.Option("--range", help="NAME:LO..HI of an input or an axis.")] = None,
     names: Annotated[list[str] | None, typer.Option("--output-name", help="For each output, in order.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="How far from PyTorch an answer may be, relative to the largest number of its row.")
+    ] = 1e-5,
 ) -> None:
     """Export any torch module of your own, say my_file:MyModel, to one ONNX file, checked against PyTorch."""
     from export.user_module.command import export_to_file
 
     console = Console(stderr=True)
     say = partial(console.print, markup=False)
-    Console().print(export_to_file(reference, weights, inputs, output, ranges or (), names, say))
+    Console().print(export_to_file(reference, weights, inputs, output, ranges or (), names, tolerance, say))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from export.parity.limits import FP32_TOLERANCE
 from export.user_module.export import export_module, write_graph
 from export.user_module.inputs import input_spec_from_text, value_range_from_text
 from export.user_module.source import load_module, without_weights
@@ -20,6 +21,7 @@ def export_to_file(
     output: Path,
     ranges: Sequence[str] = (),
     names: Sequence[str] | None = None,
+    tolerance: float = FP32_TOLERANCE,
     say: Callable[[str], None] = lambda _: None,
 ) -> Table:
     """Load, export, check and write a user's module.
@@ -31,6 +33,7 @@ def export_to_file(
         output: the .onnx file to write.
         ranges: NAME:LO..HI of inputs or axes.
         names: of the outputs; None for those that the module's return value gives.
+        tolerance: how far an answer may be from PyTorch's, relative to the largest magnitude of its row.
         say: called with what is being done, a line at a time.
 
     Returns:
@@ -43,12 +46,14 @@ def export_to_file(
         raise ExportError(f"--output {output} must be a file that ends in .onnx, in a folder that exists.")
     if not os.access(output.parent, os.W_OK):
         raise ExportError(f"--output {output} cannot be written: no right to write to {output.parent}.")
+    if not 0 < tolerance < 1:
+        raise ExportError(f"--tolerance {tolerance:g} must be above 0 and below 1, for instance 1e-4.")
     specs = [input_spec_from_text(text) for text in inputs]
     drawn = dict(value_range_from_text(text) for text in ranges)
     module = load_module(reference, weights)
     if weights is None:
         say(without_weights(reference))
-    exported = export_module(module, specs, ranges=drawn, outputs=names, say=say)
+    exported = export_module(module, specs, ranges=drawn, outputs=names, tolerance=tolerance, say=say)
     for path in write_graph(exported.model, output):
         say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return exported_table(reference, exported)

@@ -16,13 +16,14 @@ from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.exportable import copied
 from export.user_module.inputs import InputSpec, ValueRange
 from export.user_module.outputs import output_names
-from export.user_module.parity import ModuleParity, check_enough, difference, eager_answers, sizes_as_text
+from export.user_module.parity import ModuleParity, check_enough, eager_answers, sizes_as_text
 from export.user_module.prove import proven
 from export.user_module.refusals import refuse_unsupported
 from export.user_module.source import described
 from export.user_module.trace import Traced, traced_module
 from export.user_module.write import write_graph as write_graph
 from models.errors import ExportError
+from runtime.distance import difference
 
 _UNSORTED = "sorted in decreasing order"  # how PyTorch refuses lengths with enforce_sorted=True
 
@@ -50,7 +51,7 @@ class Exported:
     def report(self, name: str) -> Report:
         """The comparison as a report under a name: one check for each output."""
         checks = tuple(
-            Check(f"worst_error of {errors.name}", errors.worst, FP32_TOLERANCE) for errors in self.parity.outputs
+            Check(f"worst_error of {errors.name}", errors.worst, errors.allowed) for errors in self.parity.outputs
         )
         facts = {f"mean_error of {errors.name}": errors.mean for errors in self.parity.outputs}
         facts["compared_batches"] = float(len(self.parity.compared))
@@ -63,6 +64,7 @@ def export_module(
     *,
     ranges: Mapping[str, ValueRange] | None = None,
     outputs: Sequence[str] | None = None,
+    tolerance: float = FP32_TOLERANCE,
     say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Export any module whose recurrent layers are nn.RNN, nn.LSTM, nn.GRU or cells, and check it against PyTorch.
@@ -74,6 +76,8 @@ def export_module(
             an integer input named `lengths` holds 1..time with time among them, other integers stay below the smallest
             nn.Embedding, floats are normally distributed.
         outputs: names of the outputs; by default the keys or fields that the module returns, else output_0 and on.
+        tolerance: how far an answer may be from PyTorch's, relative to the largest magnitude of its row; more is
+            allowed where 4 times PyTorch's own float32 error is more.
         say: called with what is being done, a line at a time.
 
     Returns:
@@ -95,7 +99,7 @@ def export_module(
         values = example if at == sizes else drawing.draw(at, torch.Generator().manual_seed(0))
         return traced_module(module, {spec.name: (values[spec.name], spec.dynamic_axes) for spec in inputs}, names)
 
-    traced, parity = proven(trace, reference, drawing, sizes, names, say)
+    traced, parity = proven(trace, reference, drawing, sizes, names, say, tolerance=tolerance)
     model = traced.model
     check_enough(parity, drawing)
     notes = [f"PyTorch itself refuses {sizes_as_text(refused)} ({reason})." for refused, reason in parity.refused]

@@ -1,18 +1,20 @@
 """Proof that a graph answers as a user's module does: PyTorch, eager, against ONNX Runtime, on inputs never traced."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.parity.errors import Errors
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.draw import Drawing, Sizes
 from export.user_module.outputs import named_tensors
+from export.user_module.precise import PreciseModule
 from export.user_module.source import described
 from models.errors import ExportError, ParityError
 
@@ -23,17 +25,30 @@ NUM_DRAWS = 3
 
 @dataclass
 class OutputErrors:
-    """Differences of one output from PyTorch's, relative to the largest magnitude or 1, over all that was compared."""
+    """Differences of one output from PyTorch's over all that was compared.
+
+    Attributes:
+        name: of the output.
+        errors: the differences.
+    """
 
     name: str
-    worst: float = 0.0
-    total: float = 0.0
-    count: int = 0
+    errors: Errors
+
+    @property
+    def worst(self) -> float:
+        """The difference that comes nearest to what is allowed, or goes furthest beyond it."""
+        return self.errors.difference
+
+    @property
+    def allowed(self) -> float:
+        """What was allowed there: the tolerance, or more where PyTorch's own float32 error is more."""
+        return self.errors.allowed
 
     @property
     def mean(self) -> float:
         """The mean difference; 0 when nothing was compared."""
-        return self.total / self.count if self.count else 0.0
+        return self.errors.mean
 
 
 @dataclass
@@ -51,16 +66,14 @@ class ModuleParity:
     refused: list[tuple[Sizes, str]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, outputs: Sequence[str]) -> "ModuleParity":
+    def of(cls, outputs: Sequence[str], tolerance: float = FP32_TOLERANCE) -> "ModuleParity":
         """Of nothing compared yet."""
-        return cls([OutputErrors(name) for name in outputs])
+        return cls([OutputErrors(name, Errors(tolerance)) for name in outputs])
 
     def add(self, other: "ModuleParity") -> None:
         """Take in what another comparison of the same outputs found."""
         for own, more in zip(self.outputs, other.outputs, strict=True):
-            own.worst = max(own.worst, more.worst)
-            own.total += more.total
-            own.count += more.count
+            own.errors.merge(more.errors)
         self.compared.extend(other.compared)
         self.refused.extend(other.refused)
 
@@ -72,7 +85,14 @@ def eager_answers(module: nn.Module, inputs: dict[str, Tensor]) -> list[tuple[st
 
 
 def compare(
-    module: nn.Module, session: Any, drawing: Drawing, sizes: Sequence[Sizes], outputs: Sequence[str], seed: int = 1
+    module: nn.Module,
+    session: Any,
+    drawing: Drawing,
+    sizes: Sequence[Sizes],
+    outputs: Sequence[str],
+    seed: int = 1,
+    *,
+    tolerance: float = FP32_TOLERANCE,
 ) -> ModuleParity:
     """Compare on ragged and on full batches.
 
@@ -83,13 +103,15 @@ def compare(
         sizes: to compare at; none is the traced one.
         outputs: the graph's output names.
         seed: of the random inputs.
+        tolerance: of the differences, see export.parity.limits.
 
     Raises:
-        ParityError: an output differs by more than FP32_TOLERANCE, in shape or dtype, or the runtime fails; the message
+        ParityError: an output differs by more than is allowed, in shape or dtype, or the runtime fails; the message
             names the output and the sizes.
         ExportError: PyTorch takes none of the sizes.
     """
-    parity = ModuleParity.of(outputs)
+    parity = ModuleParity.of(outputs, tolerance)
+    precise = PreciseModule(module)
     generator = torch.Generator().manual_seed(seed)
     quiet = ort.RunOptions()
     quiet.log_severity_level = 4  # what fails is said below
@@ -107,8 +129,9 @@ def compare(
                     f"ONNX Runtime fails at {sizes_as_text(each)}, where PyTorch answers: {described(error)}. "
                     "The forward does something there that the trace at other sizes did not; nothing is written."
                 ) from error
-            for errors, ours, theirs in zip(parity.outputs, found, expected, strict=True):
-                _add(errors, ours, theirs.numpy(), each)
+            in_float64 = cache(partial(_in_float64, precise, inputs))
+            for index, (output, ours, theirs) in enumerate(zip(parity.outputs, found, expected, strict=True)):
+                _add(output, ours, theirs.numpy(), partial(_output_of, in_float64, index), each)
             parity.compared.append(each)
     if not parity.compared:
         tried = "; ".join(f"{sizes_as_text(each)}: {reason}" for each, reason in parity.refused[:3])
@@ -177,46 +200,50 @@ def _answered(
     raise AssertionError
 
 
+def _on_rounding(errors: Errors) -> str:
+    if errors.allowed <= errors.tolerance or errors.difference > 10 * errors.allowed:
+        return ""
+    return (
+        f" It may be rounding, too: PyTorch's own float32 answer is {errors.allowed / 4:.2g} from its float64 answer. "
+        f"--tolerance {errors.difference * 2:.0e} allows it."
+    )
+
+
+def _in_float64(precise: PreciseModule, inputs: dict[str, Tensor]) -> list[Tensor] | None:
+    return precise.answers(*inputs.values())
+
+
+def _output_of(in_float64: Callable[[], list[Tensor] | None], index: int) -> Array | None:
+    answers = in_float64()
+    return None if answers is None else answers[index].numpy()
+
+
 def sizes_as_text(sizes: Sizes) -> str:
     """As `batch=5, time=9`."""
     return ", ".join(f"{axis}={size}" for axis, size in sizes.items()) or "fixed sizes"
 
 
-def difference(found: Array, expected: Array) -> Array:
-    """Differences relative to the largest finite magnitude or 1; 0 where both are NaN or the same infinity.
-
-    Args:
-        found: any shape and dtype.
-        expected: the same shape.
-
-    Returns:
-        float64 of the same shape; infinite where one is finite and the other is not.
-    """
-    found, expected = found.astype(np.float64), expected.astype(np.float64)
-    is_same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    finite = np.abs(expected[np.isfinite(expected)])
-    with np.errstate(invalid="ignore"):
-        error = np.abs(found - expected) / max(1.0, float(finite.max(initial=0.0)))
-    result: Array = np.where(is_same, 0.0, np.where(np.isnan(error), np.inf, error))
-    return result
-
-
-def _add(errors: OutputErrors, found: Array, expected: Array, sizes: Sizes) -> None:
+def _add(
+    output: OutputErrors,
+    found: Array,
+    expected: Array,
+    precise: Callable[[], Array | None],
+    sizes: Sizes,
+) -> None:
     where = f"at {sizes_as_text(sizes)}"
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ParityError(
-            f"Output {errors.name} is {found.dtype}{list(found.shape)} {where}, PyTorch gives "
+            f"Output {output.name} is {found.dtype}{list(found.shape)} {where}, PyTorch gives "
             f"{expected.dtype}{list(expected.shape)}. Nothing is written. Where the forward packs lengths that are all "
             "below time, PyTorch cuts the rest off: pad_packed_sequence(..., total_length=x.size(1)) keeps it."
         )
-    error = difference(found, expected)
-    worst = float(error.max(initial=0.0))
-    if not worst <= FP32_TOLERANCE:
+    errors = Errors(output.errors.tolerance)
+    errors.add(found, expected, precise)
+    if not errors.worst <= errors.tolerance:
         raise ParityError(
-            f"Output {errors.name} differs from PyTorch by {worst:.3g} {where} (shape {list(found.shape)}), allowed "
-            f"{FP32_TOLERANCE:g}, relative to the largest magnitude or 1. Something in the forward was decided while "
-            "tracing (an if on a size or a value, a number made of a tensor). Nothing is written."
+            f"Output {output.name} differs from PyTorch by {errors.difference:.3g} {where} (shape "
+            f"{list(found.shape)}), allowed {errors.allowed:.3g}, relative to the largest magnitude of its row. "
+            "Something in the forward was decided while tracing (an if on a size or a value, a number made of a "
+            f"tensor). Nothing is written.{_on_rounding(errors)}"
         )
-    errors.worst = max(errors.worst, worst)
-    errors.total += float(error.sum())
-    errors.count += error.size
+    output.errors.merge(errors)

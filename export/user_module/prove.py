@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from export.parity.limits import FP32_TOLERANCE
 from export.user_module.draw import Drawing, Sizes
 from export.user_module.guards import Guard, example_against, sizes_against
 from export.user_module.parity import ModuleParity, compare, has_answer, sizes_as_text
@@ -42,6 +43,7 @@ def proven(
     *,
     way_round: str = _WAY_ROUND,
     is_checked_before: bool = False,
+    tolerance: float = FP32_TOLERANCE,
 ) -> tuple[Traced, ModuleParity]:
     """A trace that answers as the module does at every size that was found to matter.
 
@@ -57,6 +59,7 @@ def proven(
         say: called with what is being done, a line at a time.
         way_round: what to advise where a guard matters.
         is_checked_before: compare the first trace only where its guards do not hold.
+        tolerance: of differences from PyTorch.
 
     Raises:
         ParityError: no trace answers as the module does; the message names the guard, its line and the sizes.
@@ -66,7 +69,9 @@ def proven(
     traced = trace(example)
     say("comparing with PyTorch at other sizes")
     try:
-        return traced, _checked(traced, module, drawing, () if is_checked_before else usual, outputs, way_round)
+        return traced, _checked(
+            traced, module, drawing, () if is_checked_before else usual, outputs, way_round, tolerance
+        )
     except GuardError as error:
         other = example_against(error.guard, drawing)
         if other is None:
@@ -74,30 +79,38 @@ def proven(
         say(f"the forward decides by {error.guard.text}: tracing again where it is not so, at {sizes_as_text(other)}")
         try:
             again = trace(other)
-            return again, _checked(again, module, drawing, [*usual, example], outputs, way_round)
+            return again, _checked(again, module, drawing, [*usual, example], outputs, way_round, tolerance)
         except ExportError:
             raise ParityError(str(error)) from error
 
 
 def _checked(
-    traced: Traced, module: nn.Module, drawing: Drawing, sizes: Sequence[Sizes], outputs: Sequence[str], way_round: str
+    traced: Traced,
+    module: nn.Module,
+    drawing: Drawing,
+    sizes: Sequence[Sizes],
+    outputs: Sequence[str],
+    way_round: str,
+    tolerance: float,
 ) -> ModuleParity:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         write_graph(traced.model, path)
         session = open_session(path)
-        parity = ModuleParity.of(outputs)
+        parity = ModuleParity.of(outputs, tolerance)
         if sizes:
             try:
-                parity = compare(module, session, drawing, sizes, outputs)
+                parity = compare(module, session, drawing, sizes, outputs, tolerance=tolerance)
             except ParityError as error:
-                raise _with_cause(error, traced, module, session, drawing, sizes, outputs, way_round) from error
+                raise _with_cause(
+                    error, traced, module, session, drawing, sizes, outputs, way_round, tolerance
+                ) from error
         for guard in traced.guards:
             for against in sizes_against(guard, drawing):
                 if not has_answer(module, drawing, against):
                     continue
                 try:
-                    parity.add(compare(module, session, drawing, [against], outputs))
+                    parity.add(compare(module, session, drawing, [against], outputs, tolerance=tolerance))
                 except ParityError as error:
                     raise _named(error, guard, against, way_round) from error
         return parity
@@ -112,13 +125,14 @@ def _with_cause(
     sizes: Sequence[Sizes],
     outputs: Sequence[str],
     way_round: str,
+    tolerance: float,
 ) -> ParityError:
     """The error with a guard that does not hold where it was found; the error itself where all hold."""
     broken = [(guard, each) for each in sizes for guard in traced.guards if not guard.holds(each)]
     for guard, each in broken:
         if has_answer(module, drawing, each):
             try:
-                compare(module, session, drawing, [each], outputs)
+                compare(module, session, drawing, [each], outputs, tolerance=tolerance)
             except ParityError as found:
                 return _named(found, guard, each, way_round)
     return error

@@ -4,7 +4,6 @@ import onnx
 from rich.markup import escape
 from rich.table import Table
 
-from export.parity.limits import FP32_TOLERANCE
 from export.user_module.export import Exported
 from export.user_module.parity import sizes_as_text
 
@@ -29,7 +28,7 @@ def exported_table(title: str, exported: Exported) -> Table:
             escape(shapes[errors.name]),
             f"{errors.worst:.2g}",
             f"{errors.mean:.2g}",
-            f"{FP32_TOLERANCE:g}",
+            f"{errors.allowed:.2g}",
         )
     operators = ", ".join(f"{count} {operator}" for operator, count in exported.operators.most_common())
     compared = dict.fromkeys(sizes_as_text(sizes) for sizes in exported.parity.compared)
