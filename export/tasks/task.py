@@ -43,6 +43,7 @@ class UserModel(Protocol):
     """A user's module behind the graphs of its task."""
 
     module: Any  # torch.nn.Module
+    remarks: list[str]  # what a user should know of the graphs, a sentence each, once they are traced
 
     def config(self) -> WrappedConfig:
         """What its graphs take and give."""

@@ -10,6 +10,7 @@ from torch import nn
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.draw import Drawing, Sizes
 from export.user_module.guards import Guard, example_against, sizes_against
+from export.user_module.pace import Pace
 from export.user_module.parity import ModuleParity, compare, has_answer, sizes_as_text
 from export.user_module.trace import Traced
 from export.user_module.write import write_graph
@@ -70,7 +71,7 @@ def proven(
     say("comparing with PyTorch at other sizes")
     try:
         return traced, _checked(
-            traced, module, drawing, () if is_checked_before else usual, outputs, way_round, tolerance
+            traced, module, drawing, () if is_checked_before else usual, outputs, way_round, tolerance, say
         )
     except GuardError as error:
         other = example_against(error.guard, drawing)
@@ -79,7 +80,7 @@ def proven(
         say(f"the forward decides by {error.guard.text}: tracing again where it is not so, at {sizes_as_text(other)}")
         try:
             again = trace(other)
-            return again, _checked(again, module, drawing, [*usual, example], outputs, way_round, tolerance)
+            return again, _checked(again, module, drawing, [*usual, example], outputs, way_round, tolerance, say)
         except ExportError:
             raise ParityError(str(error)) from error
 
@@ -92,6 +93,7 @@ def _checked(
     outputs: Sequence[str],
     way_round: str,
     tolerance: float,
+    say: Callable[[str], None],
 ) -> ModuleParity:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
@@ -105,14 +107,23 @@ def _checked(
                 raise _with_cause(
                     error, traced, module, session, drawing, sizes, outputs, way_round, tolerance
                 ) from error
+        pace = Pace(drawing)
         for guard in traced.guards:
-            for against in sizes_against(guard, drawing):
-                if not has_answer(module, drawing, against):
-                    continue
-                try:
-                    parity.add(compare(module, session, drawing, [against], outputs, tolerance=tolerance))
-                except ParityError as error:
-                    raise _named(error, guard, against, way_round) from error
+            for against in sorted(sizes_against(guard, drawing), key=drawing.num_elements):
+                for at in pace.steps_to(against):
+                    with pace.timed(at):
+                        if not has_answer(module, drawing, at):
+                            continue
+                        try:
+                            parity.add(compare(module, session, drawing, [at], outputs, tolerance=tolerance))
+                        except ParityError as error:
+                            if not guard.holds(at):
+                                raise _named(error, guard, at, way_round) from error
+                            raise _with_cause(
+                                error, traced, module, session, drawing, [at], outputs, way_round, tolerance
+                            ) from error.__cause__
+        if pace.left:
+            say(pace.said())
         return parity
 
 

@@ -49,6 +49,7 @@ class BatchModel(nn.Module):
         self.task = task
         self.facts = facts
         self.num_classes = num_classes
+        self.remarks: list[str] = []
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """The output, as the task's record has it."""
@@ -74,7 +75,7 @@ class BatchModel(nn.Module):
         }
         longest = {} if self.facts.longest is None else {"time": self.facts.longest}
         outputs = [tensor.name for tensor in graph.outputs]
-        return {graph.name: traced_for(self.module, self, graph.name, inputs, outputs, longest)}
+        return {graph.name: traced_for(self.module, self, graph.name, inputs, outputs, self.remarks, longest)}
 
     def errors(self, opened: OpenGraphs) -> dict[str, float]:
         """See UserModel.errors."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from export.trace.torch_export import DynamicAxes
 from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.inputs import InputSpec, ValueRange
+from export.user_module.pace import NOT_COMPARED
 from export.user_module.prove import proven
 from export.user_module.source import described
 from export.user_module.trace import Traced, traced_module
@@ -81,6 +82,7 @@ def traced_for(
     graph: str,
     inputs: Mapping[str, tuple[Tensor, DynamicAxes]],
     outputs: Sequence[str],
+    remarks: list[str],
     longest: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
     """Trace what is around a user's module, and compare where its answers to questions about sizes would be others.
@@ -91,6 +93,7 @@ def traced_for(
         graph: its name.
         inputs: name -> (example, axis -> name of the dynamic axis).
         outputs: names of the results.
+        remarks: gets what a user should know of the comparison, a sentence each.
         longest: axis -> the most that it ever is.
 
     Raises:
@@ -109,7 +112,11 @@ def traced_for(
         )
 
     try:
-        traced, _ = proven(trace, around, drawing, sizes, outputs, way_round=_WAY_ROUND, is_checked_before=True)
+        said: list[str] = []
+        traced, _ = proven(
+            trace, around, drawing, sizes, outputs, said.append, way_round=_WAY_ROUND, is_checked_before=True
+        )
+        remarks += [f"Graph {graph}: {line}" for line in said if line.startswith(NOT_COMPARED)]
         return traced.model
     except ExportError as error:
         own = str(error).replace(type(around).__name__, type(module).__name__)

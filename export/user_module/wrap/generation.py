@@ -62,6 +62,7 @@ class UserLanguageModel(nn.Module):
         self.module = module
         self.layout = layout
         self.has_positions = has_positions
+        self.remarks: list[str] = []
 
     def forward(self, ids: Tensor, lengths: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Logits as the module gives them, and the row after each row's last token."""
@@ -89,11 +90,11 @@ class UserLanguageModel(nn.Module):
         one = {"token": (ids[:, 0].clone(), of_rows), "state": (row, of_rows)}
         outputs = ["logits", "new_state"]
         graphs = {
-            "advance": traced_for(self.module, _Advance(self), "advance", sequence, outputs),
-            "step": traced_for(self.module, _Step(self), "step", one, outputs),
+            "advance": traced_for(self.module, _Advance(self), "advance", sequence, outputs, self.remarks),
+            "step": traced_for(self.module, _Step(self), "step", one, outputs, self.remarks),
         }
         if self.has_positions:
-            graphs["score"] = traced_for(self.module, self, "score", sequence, outputs)
+            graphs["score"] = traced_for(self.module, self, "score", sequence, outputs, self.remarks)
         return graphs
 
     def config(self) -> WrappedConfig:

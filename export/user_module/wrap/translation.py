@@ -68,6 +68,7 @@ class UserTranslator(nn.Module):
         self.module: Any = module
         self.layout = layout
         self.memory_width, self.keys_width = widths
+        self.remarks: list[str] = []
 
     def encode(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Memory, keys, and the state as a row."""
@@ -104,8 +105,12 @@ class UserTranslator(nn.Module):
             "lengths": (lengths, of_rows),
         }
         return {
-            "encode": traced_for(self.module, _Encode(self), "encode", sources, ["memory", "keys", "state"]),
-            "step": traced_for(self.module, _Step(self), "step", one, ["logits", "new_state", "attention"]),
+            "encode": traced_for(
+                self.module, _Encode(self), "encode", sources, ["memory", "keys", "state"], self.remarks
+            ),
+            "step": traced_for(
+                self.module, _Step(self), "step", one, ["logits", "new_state", "attention"], self.remarks
+            ),
         }
 
     def config(self) -> WrappedConfig:

@@ -19,6 +19,7 @@ from export.user_module.refusals import refuse_unsupported
 from export.user_module.source import load_module, without_weights
 from export.user_module.wrap.card import wrapped_card
 from export.user_module.wrap.changes import reason_of
+from export.user_module.wrap.consistency import NOT_COMPARED
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.options import WrapOptions
 from export.user_module.wrap.tokenizer import start_id_of, truncation_of, wrapped_tokenizer
@@ -189,6 +190,10 @@ def _wrapped_set(bundle: Bundle, user: UserModel, say: Say) -> Report:
         raise ParityError(f"{error} {reason_of(str(error))}".rstrip()) from error
     warnings = bundle.graph_set("fp32").manifest.notes["warnings"]
     figures = report.figures()
+    for remark in user.remarks:
+        say(remark)
+    if NOT_COMPARED in figures:
+        say(f"{figures[NOT_COMPARED]:g} batches of texts were not compared with PyTorch: those before took long.")
     others = [f"{name} ({figures[name]:g} rows)" for name in figures if name.startswith("other_bits") and figures[name]]
     if others:
         worst = max(value for name, value in figures.items() if name.startswith("worst_change"))
