@@ -6,9 +6,11 @@ among the inputs, which random ids of a large vocabulary hardly ever hold. Knows
 
 import inspect
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from export.user_module.source import is_machinery
@@ -24,14 +26,18 @@ def integers_of(module: nn.Module) -> list[int]:
         module: a user's.
 
     Returns:
-        Constants of every method and of the functions that it names, attributes and their elements, buffers of at most
-        1024 integers, and the padding_idx of embeddings. Torch's own modules count for their attributes only.
+        Constants of every method but __init__ and of the functions that it names or holds, attributes and their
+        elements, buffers of at most 1024 integers, and the padding_idx of embeddings. Torch's own modules count for
+        their attributes only.
     """
     found: set[int] = set()
     seen: set[CodeType] = set()
     for part in module.modules():
-        found.update(_integers(value for name, value in vars(part).items() if not name.startswith("_")))
-        found.update(_integers(part._buffers.values()))
+        own = [value for name, value in vars(part).items() if not name.startswith("_")]
+        given = [value for each in own if isinstance(each, partial) for value in (*each.args, *each.keywords.values())]
+        found.update(_integers([*own, *given, *part._buffers.values()]))
+        for function in _functions(own):
+            found.update(_of_code(function, seen))
         for kind in type(part).__mro__:
             if not _is_users(kind):
                 continue
@@ -49,9 +55,12 @@ def _is_users(kind: type) -> bool:
 
 
 def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
+    """The user's functions among values: methods, properties, partial ones too."""
     for value in values:
-        inner = value.fget if isinstance(value, property) else inspect.unwrap(getattr(value, "__func__", value))
-        if isinstance(inner, FunctionType):
+        inner = value
+        for name in ("fget", "func", "__func__", "__wrapped__"):
+            inner = getattr(inner, name, inner) if not isinstance(inner, nn.Module) else inner
+        if isinstance(inner, FunctionType) and not is_machinery(inner.__code__.co_filename):
             yield inner
 
 
@@ -65,12 +74,12 @@ def _of_code(function: FunctionType, seen: set[CodeType]) -> Iterator[int]:
     closed = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
     codes = list(_codes(function.__code__))
     for code in codes:
-        yield from _integers(code.co_consts)
+        if code.co_name != "__init__":  # sizes of layers; what it keeps is an attribute
+            yield from _integers(code.co_consts)
     named = [function.__globals__[name] for code in codes for name in code.co_names if name in function.__globals__]
     yield from _integers([*closed, *named])
     for other in _functions([*closed, *named]):
-        if not is_machinery(other.__code__.co_filename):
-            yield from _of_code(other, seen)
+        yield from _of_code(other, seen)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -93,10 +102,21 @@ def _integers(values: Iterable[Any], depth: int = _MOST_DEPTH) -> Iterator[int]:
             continue
         if isinstance(value, int):
             yield value
-        elif isinstance(value, Tensor):
-            if value.numel() <= _MOST_ELEMENTS and not value.is_floating_point() and not value.is_complex():
-                yield from (int(number) for number in value.flatten().tolist())
+        elif isinstance(value, np.integer):
+            yield int(value)
+        elif isinstance(value, Tensor | np.ndarray):
+            kind = str(value.dtype).removeprefix("torch.")
+            if kind.startswith(("int", "uint")) and len(value.reshape(-1)) <= _MOST_ELEMENTS:
+                yield from (int(number) for number in value.reshape(-1).tolist())
         elif isinstance(value, dict) and depth and len(value) <= _MOST_ELEMENTS:
             yield from _integers([*value.keys(), *value.values()], depth - 1)
         elif isinstance(value, list | tuple | set | frozenset) and depth and len(value) <= _MOST_ELEMENTS:
             yield from _integers(value, depth - 1)
+        elif depth and _is_record(value):
+            yield from _integers(vars(value).values(), depth - 1)
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value is an object of settings: a user's own, or a namespace."""
+    kind = type(value)
+    return hasattr(value, "__dict__") and (kind.__name__.endswith("Namespace") or _is_users(kind))

@@ -5,15 +5,15 @@ processor's, so that a busy machine changes nothing. What is not tried is kept, 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from export.user_module.draw import Drawing, Sizes
 from export.user_module.parity import sizes_as_text
 
 NOT_COMPARED = "Not compared with PyTorch"  # how what is said of it begins
-MAX_SECONDS = 20.0  # that a comparison may be expected to take
-MAX_TOTAL_SECONDS = 120.0  # of all comparisons; none begins after it
+MAX_SECONDS = 5.0  # that a comparison may be expected to take
+MAX_TOTAL_SECONDS = 30.0  # of all comparisons; none begins after it
 _FACTOR = 4.0  # by which the number of elements grows from one comparison to the next
 
 
@@ -22,13 +22,15 @@ class Pace:
 
     Args:
         drawing: how its inputs are drawn.
+        clock: seconds of processor time so far.
 
     Attributes:
         left: sizes that were not tried.
     """
 
-    def __init__(self, drawing: Drawing) -> None:
+    def __init__(self, drawing: Drawing, clock: Callable[[], float] = time.process_time) -> None:
         self._drawing = drawing
+        self._clock = clock
         self._largest = drawing.small_sizes()  # that was compared
         self._seconds = 0.0  # what it took
         self._total = 0.0
@@ -42,25 +44,29 @@ class Pace:
             if elements(between) <= elements(self._largest):
                 break
             if not self._is_expected_in_time(between):
-                self.left.append(sizes)
+                self._leave(sizes)
                 return
             yield between
         if self._is_expected_in_time(sizes):
             yield sizes
         else:
-            self.left.append(sizes)
+            self._leave(sizes)
 
     @contextmanager
     def timed(self, sizes: Sizes) -> Iterator[None]:
         """Around the comparison at sizes."""
-        begin = time.process_time()
+        begin = self._clock()
         try:
             yield
         finally:
-            seconds = time.process_time() - begin
+            seconds = self._clock() - begin
             self._total += seconds
             if self._drawing.num_elements(sizes) >= self._drawing.num_elements(self._largest):
                 self._largest, self._seconds = sizes, seconds
+
+    def _leave(self, sizes: Sizes) -> None:
+        if sizes not in self.left:
+            self.left.append(sizes)
 
     def _is_expected_in_time(self, sizes: Sizes) -> bool:
         growth = self._drawing.num_elements(sizes) / max(1, self._drawing.num_elements(self._largest))

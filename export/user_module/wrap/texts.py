@@ -25,6 +25,7 @@ Texts = list[list[int]]  # token ids of each row of a batch
 MAX_SECONDS = 60.0  # of processor time, after which no further texts are compared
 MOST_SPECIAL = 64  # ids that are tried at every place; a vocabulary of so few is tried whole
 _EVERY_ID_LENGTH = 48  # tokens of a text that is a part of the vocabulary
+_MOST_ALONE = 512  # texts of one token in a batch
 _EVERY_ID_NUMBERS = 4_000_000  # numbers that a module gives for a batch of such texts
 
 
@@ -64,12 +65,12 @@ def special_texts(special: list[int], facts: "WrapFacts", seed: int) -> list[Tex
     return [rows[start : start + NUM_SLOTS] for start in range(0, len(rows), NUM_SLOTS)]
 
 
-def every_id(facts: "WrapFacts", seed: int, outputs_per_token: int) -> Iterator[Texts]:
-    """The vocabulary in random order as texts of 48 tokens, in batches whose outputs need little memory."""
+def every_id(facts: "WrapFacts", seed: int, outputs_per_token: int, length: int, most_rows: int) -> Iterator[Texts]:
+    """The vocabulary in random order as texts of some length, in batches whose outputs need little memory."""
     ids = np.random.default_rng(seed).permutation(facts.vocab_size)
-    length = min(_EVERY_ID_LENGTH, facts.longest or _EVERY_ID_LENGTH)
+    length = min(length, facts.longest or length)
     rows = [ids[start : start + length].tolist() for start in range(0, len(ids), length)]
-    num_rows = min(NUM_SLOTS, max(1, _EVERY_ID_NUMBERS // (length * outputs_per_token)))
+    num_rows = min(most_rows, max(1, _EVERY_ID_NUMBERS // (length * outputs_per_token)))
     for start in range(0, len(rows), num_rows):
         yield rows[start : start + num_rows]
 
@@ -83,19 +84,29 @@ class ComparedTexts:
         seed: of the random ids.
         outputs_per_token: numbers that the module gives for each token.
         is_brief: whether only short random texts are among them.
+        is_each_alone: whether each id is also tried as a text of its own, up to 512 in a batch; others are at most 32.
 
     Attributes:
         num_left: batches that were not compared, once iterated.
     """
 
     def __init__(
-        self, module: nn.Module, facts: "WrapFacts", seed: int, outputs_per_token: int, *, is_brief: bool = False
+        self,
+        module: nn.Module,
+        facts: "WrapFacts",
+        seed: int,
+        outputs_per_token: int,
+        *,
+        is_brief: bool = False,
+        is_each_alone: bool = True,
     ) -> None:
         self._batches = ragged_texts(facts.vocab_size, seed, within(SHAPES, facts.longest))
         if not is_brief:
             self._batches += special_texts(special_ids(module, facts), facts, seed)
             self._batches += ragged_texts(facts.vocab_size, seed, within(LONG_SHAPES, facts.longest))
-            self._batches += every_id(facts, seed, outputs_per_token)
+            self._batches += every_id(facts, seed, outputs_per_token, _EVERY_ID_LENGTH, NUM_SLOTS)
+            if is_each_alone and facts.vocab_size > MOST_SPECIAL:
+                self._batches += every_id(facts, seed, outputs_per_token, 1, _MOST_ALONE)
         self.num_left = 0
 
     def __iter__(self) -> Iterator[Texts]:

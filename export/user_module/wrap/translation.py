@@ -275,7 +275,8 @@ def _errors(runner: SequenceRunner, step: AttentionStepRunner, model: UserTransl
     answers = TranslatorAnswers(model)
     errors = Errors()
     agreements = []
-    compared = ComparedTexts(model.module, model.facts, 10, model.memory_width + model.keys_width)
+    width = model.memory_width + model.keys_width
+    compared = ComparedTexts(model.module, model.facts, 10, width, is_each_alone=False)
     targets_of = Targets(model.module, model.facts, 5)
     for texts in compared:
         ids, lengths = padded(texts)
