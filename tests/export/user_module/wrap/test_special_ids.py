@@ -83,8 +83,7 @@ def test_a_language_model_that_treats_an_id_otherwise_is_not_native(rule: str) -
 
 
 def test_the_same_classifier_without_a_rule_is_native() -> None:
-    user = user_classifier(PooledReviews(torch.ones_like, "mean").eval(), WrapFacts(LARGE, longest=64))
-    user.module.counts = lambda ids: ids >= 0
+    user = user_classifier(PooledReviews(lambda ids: ids >= 0, "mean").eval(), WrapFacts(LARGE, longest=64))
     assert native_classifier(user).config.pooling == "mean"
 
 
