@@ -82,12 +82,13 @@ def own_errors(answer: Array, precise: Array) -> Doubles:
     return result
 
 
-def difference(found: Array, expected: Array) -> Doubles:
+def difference(found: Array, expected: Array, least: float = 0.0) -> Doubles:
     """Differences, each as a share of the magnitude that the number is held against.
 
     Args:
         found: any shape and dtype.
         expected: the same shape.
+        least: no magnitude counts for less.
 
     Returns:
         float64 of the same shape; 0 where both are the same infinity or NaN, infinite where one of them is finite and
@@ -95,7 +96,7 @@ def difference(found: Array, expected: Array) -> Doubles:
     """
     if expected.dtype.kind in "biu":
         return np.where(found == expected, 0.0, np.inf)
-    return _absolute(found, expected) / scales(expected)
+    return _absolute(found, expected) / np.maximum(scales(expected), least)
 
 
 def allowed_difference(expected: Array, precise: Array | None, tolerance: float) -> Doubles:

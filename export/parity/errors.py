@@ -22,6 +22,10 @@ TIE = 1e-4  # two logits closer than this are as good as equal: either decode is
 class Errors:
     """Collects differences from PyTorch, measured as runtime.distance says.
 
+    Args:
+        tolerance: a share of a number's magnitude, such as 1e-5.
+        least: no magnitude counts for less; for comparisons in which float64 has no part.
+
     Attributes:
         worst: the largest share of what is allowed, times the tolerance: at most the tolerance when all is well. Where
             PyTorch's own float32 error counts for nothing, that is the largest difference. Infinite once a number was
@@ -31,8 +35,9 @@ class Errors:
         count: how many numbers were compared.
     """
 
-    def __init__(self, tolerance: float = FP32_TOLERANCE) -> None:
+    def __init__(self, tolerance: float = FP32_TOLERANCE, least: float = 0.0) -> None:
         self.tolerance = tolerance
+        self._least = least
         self.worst = 0.0
         self.difference = 0.0
         self.allowed = tolerance
@@ -63,7 +68,7 @@ class Errors:
         self, found: Array, expected: Array, rows: slice | EllipsisType, precise: Callable[[], Array | None]
     ) -> None:
         found, expected, shape = np.asarray(found[rows]), np.asarray(expected[rows]), np.shape(expected)
-        error = difference(found, expected)
+        error = difference(found, expected, self._least)
         self._total += float(error.sum())
         self.count += error.size
         if not error.size or not float(error.max()) > self.worst:

@@ -5,7 +5,7 @@ themselves, to the bit: one piece = chunks = single steps, alone = in a batch, w
 """
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -153,20 +153,22 @@ def _errors(runner: SequenceRunner, config: LanguageModelConfig, reference: Lang
     """Differences of logits and states from PyTorch's."""
     errors = Errors()
     for ids, lengths in ragged_batches(config):
-        state = _reached_state(ids, reference, config)
-        logits, new_state = reference.score(ids, lengths, state)
-        inputs: dict[str, Array] = {"ids": ids, "lengths": lengths, "state": state}
-        scored, advanced = runner.run("score", inputs), runner.run("advance", inputs)
-        rows, is_valid = np.arange(len(ids)), np.arange(ids.shape[1]) < lengths[:, None]
-        pairs = (
-            (scored["logits"][is_valid], logits[is_valid]),
-            (scored["new_state"], new_state),
-            (advanced["logits"], logits[rows, lengths - 1]),
-            (advanced["new_state"], new_state),
-        )
-        for found, expected in pairs:
-            errors.add(found, expected)
+        _add_errors(errors, runner, reference, ids, lengths, _reached_state(ids, reference, config))
     return errors
+
+
+def _add_errors(
+    errors: Errors, runner: SequenceRunner, reference: LanguageModelReference, ids: Ids, lengths: Lengths, state: Floats
+) -> None:
+    logits, new_state = reference.score(ids, lengths, state)
+    precise = cache(partial(reference.score, ids, lengths, state, is_precise=True))
+    inputs: dict[str, Array] = {"ids": ids, "lengths": lengths, "state": state}
+    scored, advanced = runner.run("score", inputs), runner.run("advance", inputs)
+    rows, is_valid = np.arange(len(ids)), np.arange(ids.shape[1]) < lengths[:, None]
+    errors.add(scored["logits"][is_valid], logits[is_valid], lambda: precise()[0][is_valid])
+    errors.add(scored["new_state"], new_state, lambda: precise()[1])
+    errors.add(advanced["logits"], logits[rows, lengths - 1], lambda: precise()[0][rows, lengths - 1])
+    errors.add(advanced["new_state"], new_state, lambda: precise()[1])
 
 
 def _split_differences(runner: SequenceRunner, step: StepRunner, config: LanguageModelConfig) -> tuple[int, Errors]:
@@ -176,7 +178,7 @@ def _split_differences(runner: SequenceRunner, step: StepRunner, config: Languag
         The number of rows whose logits or state change, and how far the single steps are from the whole.
     """
     differing = 0
-    errors = Errors()
+    errors = Errors(least=1.0)
     for ids, lengths in ragged_batches(config, seed=1):
         if int(lengths.min()) != ids.shape[1]:
             continue  # chunks of ragged rows are compared through _batch_differences and _padding_differences

@@ -4,7 +4,8 @@ Against PyTorch (packed sequences), on ragged batches of sources and along whole
 then logits, state and attention of every step. Among themselves: alone = in a batch, whatever the padding holds.
 """
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from export.onnx.rewrite.graph_sets import graph_set_from_traced
 from export.parity.errors import Errors, decode_figures, nats, until_end
 from export.parity.texts import SOURCES, ragged_texts
 from export.tasks.task import TaskExport
-from export.trace.reference import TranslatorReference, with_weights
+from export.trace.reference import Translated, TranslatorReference, with_weights
 from export.trace.translator import translator_graphs
 from export.user_module.wrap.translation import translation_figures, user_translator
 from models.bundle import Bundle
@@ -107,14 +108,17 @@ def verify_translator(
         expected = reference.translate(ids, lengths, targets)
         encoded = runner.run("encode", {"ids": ids, "lengths": lengths})
         logits, states, attention = _teacher_forced(step, encoded, lengths, targets)
+        whole = reference.whole(ids, lengths, targets)
+        precise = cache(partial(reference.translate, ids, lengths, targets, is_precise=True))
         is_source = np.arange(ids.shape[1]) < lengths[:, None]
-        for name in ("memory", "keys"):
-            errors.add(encoded[name][is_source], getattr(expected, name)[is_source])
-        errors.add(encoded["state"], expected.state)
-        errors.add(logits, expected.logits)
-        errors.add(states, expected.last_state)
-        errors.add(attention, expected.attention)
-        against_whole.add(logits, reference.whole(ids, lengths, targets))
+        _add_errors(
+            errors,
+            Translated(**encoded, logits=logits, last_state=states, attention=attention),
+            expected,
+            precise,
+            is_source,
+        )
+        against_whole.add(logits, whole, partial(_logits, precise))
         if texts is not None and sources is not texts:
             continue  # nats and agreement are the user's texts' own
         is_target = np.ones(targets[:, 1:].shape, np.bool_)
@@ -137,6 +141,31 @@ def verify_translator(
         "nats_per_token": found,
         "pytorch_nats_per_token": wanted,
     }
+
+
+def _logits(translated: Callable[[], Translated]) -> Floats:
+    return translated().logits
+
+
+def _add_errors(
+    errors: Errors,
+    found: Translated,
+    expected: Translated,
+    precise: Callable[[], Translated],
+    is_source: NDArray[np.bool_],
+) -> None:
+    for name in ("memory", "keys"):
+        of_sources = partial(_of_sources, precise, name, is_source)
+        errors.add(getattr(found, name)[is_source], getattr(expected, name)[is_source], of_sources)
+    errors.add(found.state, expected.state, lambda: precise().state)
+    errors.add(found.logits, expected.logits, lambda: precise().logits)
+    errors.add(found.last_state, expected.last_state, lambda: precise().last_state)
+    errors.add(found.attention, expected.attention, lambda: precise().attention)
+
+
+def _of_sources(translated: Callable[[], Translated], name: str, is_source: NDArray[np.bool_]) -> Floats:
+    rows: Floats = getattr(translated(), name)[is_source]
+    return rows
 
 
 def _greedy(runner: SequenceRunner, step: AttentionStepRunner, ids: Ids, lengths: Lengths, end_id: int) -> Ids:

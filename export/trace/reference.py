@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.trace.precise import precise
 from export.trace.relu_states import relu_states
 from models.bundle import Bundle
 from models.network.classifier import Classifier
@@ -39,10 +40,11 @@ class LanguageModelReference:
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
 
-    def score(self, ids: Ids, lengths: Lengths, state: Floats) -> tuple[Floats, Floats]:
-        """Logits at every position, [batch, time, V], and the state after each row, [batch, D]."""
-        with torch.inference_mode():
-            logits, new_state = self._model(torch.from_numpy(ids), torch.from_numpy(state), torch.from_numpy(lengths))
+    def score(self, ids: Ids, lengths: Lengths, state: Floats, *, is_precise: bool = False) -> tuple[Floats, Floats]:
+        """Logits at every position, [batch, time, V], and the state after each row, [batch, D]; float64 if precise."""
+        with torch.inference_mode(), precise(self._model, is_precise=is_precise) as model:
+            given = torch.from_numpy(state).to(torch.get_default_dtype())
+            logits, new_state = model(torch.from_numpy(ids), given, torch.from_numpy(lengths))
         return logits.numpy(), new_state.numpy()
 
     def greedy(self, prompts: Ids, num_tokens: int) -> tuple[Ids, Floats]:
@@ -111,14 +113,14 @@ class TranslatorReference:
     def __init__(self, model: Translator) -> None:
         self._model = model
 
-    def translate(self, ids: Ids, lengths: Lengths, targets: Ids) -> Translated:
-        """Encode, then step through targets int64 [batch, time]."""
-        with torch.inference_mode():
+    def translate(self, ids: Ids, lengths: Lengths, targets: Ids, *, is_precise: bool = False) -> Translated:
+        """Encode, then step through targets int64 [batch, time]; float64 if precise."""
+        with torch.inference_mode(), precise(self._model, is_precise=is_precise) as model:
             of_sources = torch.from_numpy(lengths)
-            memory, keys, first = self._model.encode(torch.from_numpy(ids), of_sources)
+            memory, keys, first = model.encode(torch.from_numpy(ids), of_sources)
             logits, attention, state = [], [], first
             for token in torch.from_numpy(targets).unbind(1):
-                scores, state, weights = self._model.step(token, state, memory, keys, of_sources)
+                scores, state, weights = model.step(token, state, memory, keys, of_sources)
                 logits.append(scores)
                 attention.append(weights)
         stacked = (torch.stack(steps, dim=1).numpy() for steps in (logits, attention))
@@ -183,10 +185,10 @@ class ClassifierReference:
     def __init__(self, model: Classifier) -> None:
         self._model = model
 
-    def classify(self, ids: Ids, lengths: Lengths) -> Floats:
-        """Logits, float32 [batch, C]."""
-        with torch.inference_mode():
-            logits: Floats = self._model(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
+    def classify(self, ids: Ids, lengths: Lengths, *, is_precise: bool = False) -> Floats:
+        """Logits, float32 [batch, C]; float64 if precise."""
+        with torch.inference_mode(), precise(self._model, is_precise=is_precise) as model:
+            logits: Floats = model(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
         return logits
 
     def relu_states(self) -> list[Floats]:

@@ -31,12 +31,12 @@ class Changes:
     """Compares what should be the same, row by row."""
 
     def __init__(self) -> None:
-        self._errors = Errors()
+        self._errors = Errors(least=1.0)
         self.num_rows = 0  # that differ in any bit
 
     @property
     def worst(self) -> float:
-        """The largest difference, relative to the largest magnitude or 1; NaN once one was not finite."""
+        """The largest difference, relative to the largest magnitude or 1; infinite once one was not finite."""
         return self._errors.worst
 
     def add(self, pairs: Iterable[tuple[Floats, Floats]]) -> None:
