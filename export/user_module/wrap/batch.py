@@ -4,7 +4,9 @@ ids int64 [batch, time], lengths int64 [batch]; the output float32, as the task'
 each text, or for each of its tokens.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from export.parity.errors import Errors
 from export.parity.texts import ragged_texts
+from export.user_module.precise import PreciseModule
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import SHAPES, error_figures
@@ -82,14 +85,18 @@ class BatchModel(nn.Module):
         graph, sequences = batch_graph(self.task), opened.sequences()
         errors = Errors()
         agreements = []
+        name, precise = type(self.module).__name__, PreciseModule(self)
         compared = ComparedTexts(self.module, self.facts, 10, self.num_classes)
         for texts in compared:
             ids, lengths = padded(texts)
             found = sequences.run(graph.name, {"ids": ids, "lengths": lengths})[graph.outputs[0].name]
-            expected = self._answer(ids[:, : lengths.max()].copy(), lengths)
+            own_ids = ids[:, : lengths.max()].copy()
+            expected = self._answer(partial(called, name, self), own_ids, lengths)
+            assert expected is not None
+            exact = cache(partial(self._answer, precise.value, own_ids, lengths))
             for row, length in enumerate(lengths):
                 pair = (_own(graph, found, row, length), _own(graph, expected, row, length))
-                errors.add(*pair)
+                errors.add(*pair, partial(_own_or_none, graph, exact, row, length))
                 agreements.append(np.atleast_1d(pair[0].argmax(-1) == pair[1].argmax(-1)))
         return error_figures(errors, agreements, compared.num_left)
 
@@ -97,12 +104,13 @@ class BatchModel(nn.Module):
         """See UserModel.native."""
         raise NotNativeError(f"rnnserve has no network of its own for {self.task.name}")
 
-    def _answer(self, ids: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
-        """PyTorch's output, eager."""
+    def _answer(
+        self, call: Callable[..., Any], ids: NDArray[np.int64], lengths: NDArray[np.int32]
+    ) -> NDArray[Any] | None:
+        """PyTorch's output, eager; None where the call gives none."""
         order, back = rows_by_length(torch.from_numpy(lengths))
-        arguments = [torch.from_numpy(array)[order] for array in (ids, lengths)]
-        output: NDArray[np.float32] = called(type(self.module).__name__, self, *arguments)[back].numpy()
-        return output
+        value = call(*(torch.from_numpy(array)[order] for array in (ids, lengths)))
+        return None if value is None else value[back].numpy()
 
 
 def batch_graph(task: Task) -> Graph:
@@ -178,6 +186,11 @@ def batch_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]
         "other_bits_by_batch": in_batch.num_rows,
         "other_bits_by_padding": padding.num_rows,
     }
+
+
+def _own_or_none(graph: Graph, answer: Callable[[], NDArray[Any] | None], row: int, length: int) -> NDArray[Any] | None:
+    output = answer()
+    return None if output is None else _own(graph, output, row, length)
 
 
 def _own(graph: Graph, output: NDArray[np.float32], row: int, length: int) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -63,6 +64,12 @@ class StateLayout:
             for piece, axis, part in zip(pieces, self.batch_axes, self.parts, strict=True)
         ]
         return tree_unflatten(leaves, self.nesting)
+
+
+def part_slices(parts: Sequence[StatePart]) -> list[slice]:
+    """Where each part lies in the row; parts are compared one by one, so that a counter hides nothing of the others."""
+    ends = list(accumulate(part.size for part in parts))
+    return [slice(end - part.size, end) for end, part in zip(ends, parts, strict=True)]
 
 
 def state_layout(states_at: Callable[[int, int], Any], names: Sequence[str], who: str) -> StateLayout:

@@ -8,6 +8,8 @@ step(token, state, memory, keys, lengths) -> (logits, state, attention)
     positions, which sum to 1.
 """
 
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +20,14 @@ from torch import Tensor, nn
 
 from export.parity.errors import Errors
 from export.parity.texts import ragged_texts
+from export.user_module.precise import PreciseModule
 from export.user_module.wrap.calls import called, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.refused_logits import check_logits
-from export.user_module.wrap.states import StateLayout, state_layout
+from export.user_module.wrap.states import StateLayout, part_slices, state_layout
 from export.user_module.wrap.texts import ComparedTexts, Targets
 from models.architecture import WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
@@ -239,6 +242,19 @@ def _check_attention(who: str, attention: Any, lengths: Tensor) -> None:
         )
 
 
+class _Whole(_Encode):
+    """Encodes, then steps through targets."""
+
+    def forward(self, ids: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        memory, keys, row = first = self.model.encode(ids, lengths)
+        all_logits, all_attention = [], []
+        for token in targets.unbind(1):
+            logits, row, attention = self.model.step(token, row, memory, keys, lengths)
+            all_logits.append(logits)
+            all_attention.append(attention)
+        return *first, torch.stack(all_logits, dim=1), torch.stack(all_attention, dim=1), row
+
+
 class TranslatorAnswers:
     """PyTorch's answers in numpy arrays, eager.
 
@@ -248,26 +264,31 @@ class TranslatorAnswers:
 
     def __init__(self, model: UserTranslator) -> None:
         self._model = model
+        self._whole = _Whole(model)
+        self._precise = PreciseModule(self._whole)
 
-    def translate(self, ids: Ids, lengths: Lengths, targets: Ids) -> tuple[dict[str, Floats], Floats, Floats, Floats]:
-        """Encode, then step through targets int64 [batch, time].
+    def translate(self, ids: Ids, lengths: Lengths, targets: Ids) -> dict[str, Array]:
+        """Encode, then step through targets int64 [batch, time], in float32.
 
         Returns:
-            memory, keys and state by name; logits [batch, time, V]; attention [batch, time, source]; the last state
-            [batch, D].
+            memory, keys and state; logits [batch, time, V]; attention [batch, time, source]; last_state [batch, D].
         """
         name = type(self._model.module).__name__
+        found = self._translate(partial(called, name, self._whole), ids, lengths, targets)
+        assert found is not None
+        return found
+
+    def precise(self, ids: Ids, lengths: Lengths, targets: Ids) -> dict[str, Array] | None:
+        """The same in float64; None where the module cannot be computed so."""
+        return self._translate(self._precise.value, ids, lengths, targets)
+
+    def _translate(self, call: Callable[..., Any], ids: Ids, lengths: Lengths, targets: Ids) -> dict[str, Array] | None:
         order, back = rows_by_length(torch.from_numpy(lengths))
-        sources, of_sources = torch.from_numpy(ids)[order], torch.from_numpy(lengths)[order]
-        memory, keys, row = called(f"{name}.encode", self._model.encode, sources, of_sources)
-        encoded = {"memory": memory, "keys": keys, "state": row}
-        all_logits, all_attention = [], []
-        for token in torch.from_numpy(targets)[order].unbind(1):
-            logits, row, attention = called(f"{name}.step", self._model.step, token, row, memory, keys, of_sources)
-            all_logits.append(logits)
-            all_attention.append(attention)
-        stacked = [torch.stack(values, dim=1)[back].numpy() for values in (all_logits, all_attention)]
-        return {key: value[back].numpy() for key, value in encoded.items()}, stacked[0], stacked[1], row[back].numpy()
+        values = call(*(torch.from_numpy(array)[order] for array in (ids, lengths, targets)))
+        if values is None:
+            return None
+        names = ("memory", "keys", "state", "logits", "attention", "last_state")
+        return {name: value[back].numpy() for name, value in zip(names, values, strict=True)}
 
 
 def _errors(runner: SequenceRunner, step: AttentionStepRunner, model: UserTranslator) -> dict[str, float]:
@@ -275,24 +296,39 @@ def _errors(runner: SequenceRunner, step: AttentionStepRunner, model: UserTransl
     answers = TranslatorAnswers(model)
     errors = Errors()
     agreements = []
+    states = part_slices(model.layout.parts)
     width = model.memory_width + model.keys_width
     compared = ComparedTexts(model.module, model.facts, 10, width, is_each_alone=False)
     targets_of = Targets(model.module, model.facts, 5)
     for texts in compared:
         ids, lengths = padded(texts)
         targets = targets_of.draw(len(texts), NUM_COMPARED)
-        encoded, logits, attention, last = answers.translate(ids[:, : lengths.max()].copy(), lengths, targets)
-        found = runner.run("encode", {"ids": ids, "lengths": lengths})
-        for row, rows in enumerate(_forced(step, found, lengths, targets)):
-            length = int(lengths[row])
-            for name in ("memory", "keys"):
-                errors.add(found[name][row, :length], encoded[name][row, :length])
-            errors.add(found["state"][row], encoded["state"][row])
-            errors.add(rows["logits"], logits[row])
-            errors.add(rows["attention"][:, :length], attention[row, :, :length])
-            errors.add(rows["state"], last[row])
-            agreements.append(rows["logits"].argmax(-1) == logits[row].argmax(-1))
+        own_ids = ids[:, : lengths.max()].copy()
+        expected = answers.translate(own_ids, lengths, targets)
+        precise = cache(partial(answers.precise, own_ids, lengths, targets))
+        encoded = runner.run("encode", {"ids": ids, "lengths": lengths})
+        for row, rows in enumerate(_forced(step, encoded, lengths, targets)):
+            found = {name: encoded[name][row] for name in encoded}
+            found |= {"logits": rows["logits"], "attention": rows["attention"], "last_state": rows["state"]}
+            for name, part in _compared_parts(int(lengths[row]), states):
+                errors.add(found[name][part], expected[name][row][part], partial(_row_of, precise, name, row, part))
+            agreements.append(rows["logits"].argmax(-1) == expected["logits"][row].argmax(-1))
     return error_figures(errors, agreements, compared.num_left)
+
+
+def _compared_parts(length: int, states: Sequence[slice]) -> list[tuple[str, tuple[slice, ...]]]:
+    """What of a row's answers is compared: of a source's positions its own, of a state each part by itself."""
+    own, everything = slice(length), slice(None)
+    parts: list[tuple[str, tuple[slice, ...]]] = [("memory", (own,)), ("keys", (own,)), ("logits", (everything,))]
+    parts += [("attention", (everything, own))]
+    return parts + [(name, (part,)) for name in ("state", "last_state") for part in states]
+
+
+def _row_of(
+    answers: Callable[[], dict[str, Array] | None], name: str, row: int, part: tuple[slice, ...]
+) -> Array | None:
+    found = answers()
+    return None if found is None else found[name][row][part]
 
 
 def translation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]:
