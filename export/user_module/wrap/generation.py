@@ -176,7 +176,7 @@ def _check_begins_from_zeros(model: UserLanguageModel, vocab_size: int, who: str
     logits, *states = called(who, model.module, ids, lengths)
     again, row = called(who, model, ids, lengths, zeros)
     begun = PreciseModule(model.module).value(ids, lengths)
-    exact = [None, None] if begun is None else [begun[0].numpy(), model.layout.row_from_states(begun[1:]).numpy()]
+    exact = [None, None] if begun is None else [begun[0].numpy(), model.layout.row_from_states(list(begun[1:])).numpy()]
     errors = Errors()
     errors.add(again.numpy(), logits.numpy(), lambda: exact[0])
     own = model.layout.row_from_states(states).numpy()

@@ -40,12 +40,12 @@ class StateLayout:
         return sum(part.size for part in self.parts)
 
     def row_from_states(self, states: Any) -> Tensor:
-        """Nested states -> float32 [batch, D].
+        """Nested states -> [batch, D], of their dtype.
 
         Raises:
             UnsupportedModelError: they are nested otherwise than when the layout was found.
         """
-        leaves, nesting = _leaves(states)
+        leaves, nesting = _leaves(states, may_be_precise=True)  # the module in float64 is what errors are judged by
         if nesting != self.nesting:
             raise UnsupportedModelError(
                 f"The module gives its states once as {self.nesting}, once as {nesting}; give them always alike."
@@ -119,14 +119,14 @@ def _batch_axis(name: str, first: Tensor, wider: Tensor, longer: Tensor) -> int:
     return axes[0]
 
 
-def _leaves(states: Any) -> tuple[list[Tensor], TreeSpec]:
+def _leaves(states: Any, *, may_be_precise: bool = False) -> tuple[list[Tensor], TreeSpec]:
     leaves, nesting = tree_flatten_with_path(states)
     for path, leaf in leaves:
         if isinstance(leaf, PackedSequence) or not isinstance(leaf, Tensor):
             raise UnsupportedModelError(
                 f"State {keystr(path)} is {type(leaf).__name__}; states are float32 tensors, in tuples, lists or dicts."
             )
-        if leaf.dtype != torch.float32:
+        if leaf.dtype != torch.float32 and not (may_be_precise and leaf.dtype == torch.float64):
             dtype = str(leaf.dtype).removeprefix("torch.")
             raise UnsupportedModelError(
                 f"State {keystr(path)} is {dtype}; the state row is float32. Keep it as float32 (a counter too)."
