@@ -20,7 +20,7 @@ def check_logits(who: str, value: Any, allowed: dict[int, str], batch: int) -> T
         batch: rows that it was asked for.
 
     Raises:
-        UnsupportedModelError: it is no float32 tensor of an allowed shape, or holds probabilities.
+        UnsupportedModelError: it is no float32 tensor of an allowed shape, or holds NaN or probabilities.
     """
     shapes = " or ".join(allowed.values())
     if not isinstance(value, Tensor):
@@ -29,6 +29,12 @@ def check_logits(who: str, value: Any, allowed: dict[int, str], batch: int) -> T
         dtype = str(value.dtype).removeprefix("torch.")
         raise UnsupportedModelError(
             f"{who} gives logits {dtype}{list(value.shape)} for a batch of {batch}; give float32 {shapes}, batch first."
+        )
+    if bool(value.isnan().any()):
+        raise UnsupportedModelError(
+            f"{who} gives NaN for {int(value.isnan().any(-1).sum())} of {value.isnan().any(-1).numel()} random texts or tokens. "
+            "Most often 0 is divided by 0, or -inf stands in a whole row of a softmax: clamp(min=1) a number that is "
+            "divided by, and ban by -1e9."
         )
     sums = value.sum(-1)
     is_share = bool((value >= 0).all()) and bool((sums - 1).abs().max() < _SUM_TOLERANCE)
