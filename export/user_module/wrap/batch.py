@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from export.parity.errors import Errors
 from export.parity.texts import ragged_texts
 from export.user_module.precise import PreciseModule
-from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
+from export.user_module.wrap.calls import called, check_arguments, check_repeats, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import SHAPES, error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
@@ -134,6 +134,7 @@ def user_batch_model(task: str, module: nn.Module, facts: "WrapFacts") -> BatchM
     check_arguments(who, module.forward, "ids, lengths")
     axes = [{"B": "batch", "T": "time", "C": "classes"}[letter] for letter in batch_graph(record).outputs[0].shape]
     shape = f"[{', '.join(axes)}]"
+    check_repeats(who, module, *random_texts(facts.vocab_size))
     logits = check_logits(who, called(who, module, *random_texts(facts.vocab_size)), {len(axes): shape}, 17)
     if "time" in axes and logits.shape[1] != 9:
         raise ExportError(f"{who} gives logits {list(logits.shape)} for ids [17, 9]; give {shape}.")

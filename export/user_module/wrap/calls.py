@@ -18,6 +18,7 @@ from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.inputs import InputSpec, ValueRange
 from export.user_module.pace import NOT_COMPARED
 from export.user_module.prove import proven
+from export.user_module.repeatable import check_repeatable
 from export.user_module.source import described
 from export.user_module.trace import Traced, traced_module
 from models.errors import ExportError, RnnserveError, UnsupportedModelError
@@ -52,6 +53,11 @@ def check_arguments(who: str, method: Callable[..., Any], names: str) -> None:
             f"{who}{signature} does not take ({names}): {error}. Texts of different lengths are padded to one array, "
             "so the lengths say where each ends."
         ) from error
+
+
+def check_repeats(who: str, function: Callable[..., Any], *arguments: Any) -> None:
+    """Refuse a method that answers otherwise the second time; see check_repeatable."""
+    check_repeatable(who, lambda: called(who, function, *arguments))
 
 
 def called(who: str, function: Callable[..., Any], *arguments: Any, advice: str = "") -> Any:

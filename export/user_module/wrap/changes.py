@@ -23,7 +23,7 @@ REASONS = {
     "of the text than its states hold.",
     "worst_attention_fault": "The attention is no set of shares over each source's own positions.",
     "worst_error": "Something in the forward was decided while it was traced (an if on a size or a value, a number "
-    "made of a tensor), or it draws random numbers.",
+    "made of a tensor).",
 }
 
 

@@ -20,6 +20,7 @@ from export.parity.errors import Errors
 from export.parity.limits import FP32_TOLERANCE
 from export.parity.texts import ragged_texts
 from export.user_module.precise import PreciseModule
+from export.user_module.repeatable import check_repeatable
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures, unpadded
@@ -148,6 +149,7 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
             raise UnsupportedModelError(f"{who} gives {shown}; give (logits, state, ...).")
         return tuple(value)
 
+    check_repeatable(who, lambda: answer(3, 5))
     logits = check_logits(who, answer(3, 5)[0], {3: "[batch, time, V]", 2: "[batch, V]"}, 3)
     if logits.shape[-1] != vocab_size:
         raise ExportError(

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from export.parity.errors import Errors
 from export.parity.texts import ragged_texts
 from export.user_module.precise import PreciseModule
-from export.user_module.wrap.calls import called, rows_by_length, traced_for
+from export.user_module.repeatable import check_repeatable
+from export.user_module.wrap.calls import called, check_repeats, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
@@ -177,11 +178,13 @@ def user_translator(module: Any, facts: "WrapFacts") -> UserTranslator:
         value = called(f"{name}.encode", module.encode, ids, torch.full((batch,), source))
         return _three(f"{name}.encode", value, "(memory, keys, state)")
 
+    check_repeatable(f"{name}.encode", lambda: encoded(3, 5))
     memory, keys, state = encoded(3, 5)
     widths = (_width(f"{name}.encode", "memory", memory), _width(f"{name}.encode", "keys", keys))
     layout = state_layout(lambda batch, source: [encoded(batch, source)[2]], ["state"], f"{name}.encode")
     model = UserTranslator(module, facts, layout, widths)
     lengths = torch.tensor([5, 3, 1])
+    check_repeats(f"{name}.step", module.step, torch.full((3,), end_id), state, memory, keys, lengths)
     value = called(f"{name}.step", module.step, torch.full((3,), end_id), state, memory, keys, lengths)
     logits, new_state, attention = _three(f"{name}.step", value, "(logits, state, attention)")
     check_logits(f"{name}.step", logits, {2: "[batch, V]"}, 3)
