@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from export.onnx.census import census
+from export.onnx.rewrite.unusual_values import with_unusual_values
 from export.parity.limits import CPU_BACKEND, FP32_TOLERANCE
 from export.report import Check, Report
+from export.user_module.declared import correct_shapes
 from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.exportable import copied
 from export.user_module.inputs import InputSpec, ValueRange
@@ -97,15 +99,19 @@ def export_module(
 
     def trace(at: Sizes) -> Traced:
         values = example if at == sizes else drawing.draw(at, torch.Generator().manual_seed(0))
-        return traced_module(module, {spec.name: (values[spec.name], spec.dynamic_axes) for spec in inputs}, names)
+        examples = {spec.name: (values[spec.name], spec.dynamic_axes) for spec in inputs}
+        traced = traced_module(module, examples, names)
+        with_unusual_values(traced.model, has_floats=any(spec.dtype == "float32" for spec in inputs))
+        return traced
 
     traced, parity = proven(trace, reference, drawing, sizes, names, say, tolerance=tolerance)
     model = traced.model
     check_enough(parity, drawing)
+    correct_shapes(model, list(zip(parity.compared, parity.shapes, strict=True)))
     notes = [f"PyTorch itself refuses {sizes_as_text(refused)} ({reason})." for refused, reason in parity.refused]
     if drawing.is_sorted:
         notes.append("lengths must go from long to short: the module packs with enforce_sorted=True.")
-    return Exported(model, tuple(inputs), tuple(names), census(model), parity, tuple(notes))
+    return Exported(model, tuple(inputs), tuple(names), census(model), parity, (*notes, *parity.notes))
 
 
 def _check_signature(module: nn.Module, inputs: Sequence[InputSpec]) -> None:

@@ -26,7 +26,7 @@ from export.user_module.draw import Drawing, Sizes
 from export.user_module.source import is_machinery
 
 MOST_ELEMENTS = 4_000_000  # of all inputs together; larger ones are not tried
-LARGEST = 100_000  # an axis beyond this is not tried
+LARGEST = 1_000_000_000  # of an axis; where a guard fails only beyond it is not looked for
 _SMALL = 64  # sizes up to this are tried one by one, and of a guard on one axis alone up to _ALL
 _ALL = 4096
 _MOST_TRIED = 40_000
@@ -125,14 +125,7 @@ def sizes_against(guard: Guard, drawing: Drawing) -> list[Sizes]:
     Returns:
         At most a dozen, or none where none was found.
     """
-    tried = {axis: _candidates(guard, drawing, axis) for axis in guard.axes}
-    base = drawing.small_sizes()
-    against = []
-    for numbers in _combinations(list(tried.values())):
-        sizes = {**base, **dict(zip(tried, numbers, strict=True))}
-        if not guard.holds(sizes) and drawing.num_elements(sizes) <= MOST_ELEMENTS:
-            against.append(sizes)
-    against.sort(key=drawing.num_elements)
+    against = [sizes for sizes in _all_against(guard, drawing) if drawing.num_elements(sizes) <= MOST_ELEMENTS]
     if not against:
         return []
     border = [sizes for sizes in against if _is_beside(guard, sizes)]
@@ -145,6 +138,36 @@ def sizes_against(guard: Guard, drawing: Drawing) -> list[Sizes]:
         if len(guard.axes) > 1 and beyond:
             chosen.append(random.Random(0).choice(beyond[: max(1, len(beyond) // 8)]))
     return [sizes for index, sizes in enumerate(chosen) if sizes not in chosen[:index]]
+
+
+def nearest_beyond(guard: Guard, drawing: Drawing) -> Sizes | None:
+    """The smallest sizes found at which a guard does not hold; None where none are within the drawing's ranges."""
+    return next(iter(_all_against(guard, drawing)), None)
+
+
+def _all_against(guard: Guard, drawing: Drawing) -> list[Sizes]:
+    """Sizes at which a guard does not hold, by the number of elements; on one axis the first of them, too."""
+    tried = {axis: _candidates(guard, drawing, axis) for axis in guard.axes}
+    base = drawing.small_sizes()
+    against, last = [], None
+    for numbers in _combinations(list(tried.values())):
+        sizes = {**base, **dict(zip(tried, numbers, strict=True))}
+        if not guard.holds(sizes):
+            if len(tried) == 1 and last is not None and guard.holds(last):
+                against.append(_border(guard, last, sizes))
+            against.append(sizes)
+        last = sizes
+    return sorted(against, key=drawing.num_elements)
+
+
+def _border(guard: Guard, holding: Sizes, against: Sizes) -> Sizes:
+    """The first sizes at which a guard does not hold, between some where it does and larger ones of its axis."""
+    (axis,) = guard.axes
+    low, high = holding[axis], against[axis]
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if guard.holds({**against, axis: middle}) else (low, middle)
+    return {**against, axis: high}
 
 
 def example_against(guard: Guard, drawing: Drawing) -> Sizes | None:
@@ -167,7 +190,7 @@ def _candidates(guard: Guard, drawing: Drawing, axis: str) -> list[int]:
         root = math.isqrt(constant)
         near = {constant, 2 * constant, root, *(constant // part for part in (2, 3, 5, 8, 16, 64))}
         numbers |= {number + step for number in near for step in (-1, 0, 1, 2, 17)}
-    numbers |= {round(_SMALL * 1.25**power) for power in range(33)}
+    numbers |= {round(_SMALL * 1.25**power) for power in range(75)}
     return sorted(number for number in numbers if 1 <= number <= LARGEST and drawing.is_allowed(axis, number))
 
 

@@ -1,7 +1,6 @@
 """How far sizes are tried: larger ones step by step, as long as what smaller ones took lets expect some seconds.
 
-A forward or its graph may need time and memory by the square of a size (nn.EmbeddingBag in ONNX does). Time is the
-processor's, so that a busy machine changes nothing. What is not tried is kept, to be said.
+A forward or its graph may need time and memory by the square of a size, as that of nn.EmbeddingBag does.
 """
 
 import time
@@ -11,9 +10,8 @@ from contextlib import contextmanager
 from export.user_module.draw import Drawing, Sizes
 from export.user_module.parity import sizes_as_text
 
-NOT_COMPARED = "Not compared with PyTorch"  # how what is said of it begins
 MAX_SECONDS = 5.0  # that a comparison may be expected to take
-MAX_TOTAL_SECONDS = 30.0  # of all comparisons; none begins after it
+MAX_TOTAL_SECONDS = 60.0  # of all comparisons; none begins after it
 _FACTOR = 4.0  # by which the number of elements grows from one comparison to the next
 
 
@@ -22,35 +20,37 @@ class Pace:
 
     Args:
         drawing: how its inputs are drawn.
-        clock: seconds of processor time so far.
+        clock: seconds so far.
 
     Attributes:
-        left: sizes that were not tried.
+        why_left: why the last sizes of steps_to were not reached; None where they were.
     """
 
-    def __init__(self, drawing: Drawing, clock: Callable[[], float] = time.process_time) -> None:
+    def __init__(self, drawing: Drawing, clock: Callable[[], float] = time.monotonic) -> None:
         self._drawing = drawing
         self._clock = clock
         self._largest = drawing.small_sizes()  # that was compared
         self._seconds = 0.0  # what it took
         self._total = 0.0
-        self.left: list[Sizes] = []
+        self.why_left: str | None = None
 
     def steps_to(self, sizes: Sizes) -> Iterator[Sizes]:
         """Sizes to compare at on the way to some, and those; it ends early where the next would take too long."""
         elements = self._drawing.num_elements
+        self.why_left = None
         while elements(self._largest) and elements(sizes) > _FACTOR * elements(self._largest):
-            between = self._between(sizes)
-            if elements(between) <= elements(self._largest):
+            between, before = self._between(sizes), elements(self._largest)
+            if elements(between) <= before:
                 break
-            if not self._is_expected_in_time(between):
-                self._leave(sizes)
+            self.why_left = self._why_not(between)
+            if self.why_left is not None:
                 return
             yield between
-        if self._is_expected_in_time(sizes):
+            if elements(self._largest) <= before:  # it was not compared after all
+                break
+        self.why_left = self._why_not(sizes)
+        if self.why_left is None:
             yield sizes
-        else:
-            self._leave(sizes)
 
     @contextmanager
     def timed(self, sizes: Sizes) -> Iterator[None]:
@@ -64,13 +64,15 @@ class Pace:
             if self._drawing.num_elements(sizes) >= self._drawing.num_elements(self._largest):
                 self._largest, self._seconds = sizes, seconds
 
-    def _leave(self, sizes: Sizes) -> None:
-        if sizes not in self.left:
-            self.left.append(sizes)
-
-    def _is_expected_in_time(self, sizes: Sizes) -> bool:
+    def _why_not(self, sizes: Sizes) -> str | None:
         growth = self._drawing.num_elements(sizes) / max(1, self._drawing.num_elements(self._largest))
-        return self._total <= MAX_TOTAL_SECONDS and self._seconds * max(1.0, growth) ** 2 <= MAX_SECONDS
+        if self._total > MAX_TOTAL_SECONDS:
+            return f"comparing took more than {MAX_TOTAL_SECONDS:g} seconds"
+        if self._seconds * max(1.0, growth) ** 2 > MAX_SECONDS:
+            return (
+                f"comparing took {self._seconds:.1f} seconds at {sizes_as_text(self._largest)}, and grows with the size"
+            )
+        return None
 
     def _between(self, sizes: Sizes) -> Sizes:
         """A factor beyond the largest, towards some sizes: each axis as far on its way as the others."""
@@ -80,14 +82,3 @@ class Pace:
             steps += 1
         start = self._largest
         return {axis: round(start[axis] * (size / start[axis]) ** (1 / steps)) for axis, size in sizes.items()}
-
-    def said(self) -> str:
-        """What was not tried, in a sentence; "" where all was."""
-        if not self.left:
-            return ""
-        shown = "; ".join(sizes_as_text(sizes) for sizes in self.left[:3])
-        more = f" and {len(self.left) - 3} more" if len(self.left) > 3 else ""
-        return (
-            f"{NOT_COMPARED}: {shown}{more}. At {sizes_as_text(self._largest)} it took "
-            f"{self._seconds:.1f} s, and more is expected of larger sizes."
-        )

@@ -1,11 +1,10 @@
 """Proof that a graph answers as a user's module does: PyTorch, eager, against ONNX Runtime, on inputs never traced."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from typing import Any, Protocol
 
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,11 +15,24 @@ from export.user_module.draw import Drawing, Sizes
 from export.user_module.outputs import named_tensors
 from export.user_module.precise import PreciseModule
 from export.user_module.source import described
-from models.errors import ExportError, ParityError
+from models.errors import ExportError, ParityError, RunnerError
+from runtime.onnxruntime.child import ProcessEndedError
 
 Array = NDArray[Any]
 
 NUM_DRAWS = 3
+
+
+class GraphEndsProcessError(ParityError):
+    """The runtime ends the process that runs the graph."""
+
+
+class Session(Protocol):
+    """What runs a graph."""
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
+        """The named outputs for inputs by name."""
+        ...
 
 
 @dataclass
@@ -58,12 +70,16 @@ class ModuleParity:
     Attributes:
         outputs: for each output, in order.
         compared: sizes of the dynamic axes, one for each batch that was compared.
+        shapes: of the outputs, for each of these.
         refused: sizes that PyTorch itself does not take, each with its reason.
+        notes: what was not compared, or answered otherwise without being an error, a sentence each.
     """
 
     outputs: list[OutputErrors]
     compared: list[Sizes] = field(default_factory=list)
+    shapes: list[list[tuple[int, ...]]] = field(default_factory=list)
     refused: list[tuple[Sizes, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, outputs: Sequence[str], tolerance: float = FP32_TOLERANCE) -> "ModuleParity":
@@ -75,6 +91,7 @@ class ModuleParity:
         for own, more in zip(self.outputs, other.outputs, strict=True):
             own.errors.merge(more.errors)
         self.compared.extend(other.compared)
+        self.shapes.extend(other.shapes)
         self.refused.extend(other.refused)
 
 
@@ -86,7 +103,7 @@ def eager_answers(module: nn.Module, inputs: dict[str, Tensor]) -> list[tuple[st
 
 def compare(
     module: nn.Module,
-    session: Any,
+    session: Session,
     drawing: Drawing,
     sizes: Sequence[Sizes],
     outputs: Sequence[str],
@@ -98,7 +115,7 @@ def compare(
 
     Args:
         module: the user's, eager; not the exported copy.
-        session: ONNX Runtime over the graph.
+        session: over the graph.
         drawing: how inputs are drawn.
         sizes: to compare at; none is the traced one.
         outputs: the graph's output names.
@@ -113,8 +130,6 @@ def compare(
     parity = ModuleParity.of(outputs, tolerance)
     precise = PreciseModule(module)
     generator = torch.Generator().manual_seed(seed)
-    quiet = ort.RunOptions()
-    quiet.log_severity_level = 4  # what fails is said below
     for each in sizes:
         for is_full in (False, True) if drawing.has_lengths() else (False,):
             try:
@@ -122,17 +137,9 @@ def compare(
             except Exception as error:  # whatever the user's own code raises
                 parity.refused.append((each, described(error)))
                 break
-            try:
-                found = session.run(list(outputs), {name: value.numpy() for name, value in inputs.items()}, quiet)
-            except Exception as error:
-                raise ParityError(
-                    f"ONNX Runtime fails at {sizes_as_text(each)}, where PyTorch answers: {described(error)}. "
-                    "The forward does something there that the trace at other sizes did not; nothing is written."
-                ) from error
-            in_float64 = cache(partial(_in_float64, precise, inputs))
-            for index, (output, ours, theirs) in enumerate(zip(parity.outputs, found, expected, strict=True)):
-                _add(output, ours, theirs.numpy(), partial(_output_of, in_float64, index), each)
+            shapes = compare_answers(parity.outputs, session, inputs, expected, precise, f"at {sizes_as_text(each)}")
             parity.compared.append(each)
+            parity.shapes.append(shapes)
     if not parity.compared:
         tried = "; ".join(f"{sizes_as_text(each)}: {reason}" for each, reason in parity.refused[:3])
         raise ExportError(
@@ -140,6 +147,48 @@ def compare(
             "Say which sizes it takes, for instance --range time:8..40, or give the axis as a number."
         )
     return parity
+
+
+def compare_answers(
+    outputs: Sequence[OutputErrors],
+    session: Session,
+    inputs: Mapping[str, Tensor],
+    expected: Sequence[Tensor],
+    precise: PreciseModule,
+    where: str,
+) -> list[tuple[int, ...]]:
+    """Compare what a graph gives for one batch with what PyTorch gives.
+
+    Args:
+        outputs: take in the differences, in the order of the graph's outputs.
+        session: over the graph.
+        inputs: of the graph, in order.
+        expected: PyTorch's answers.
+        precise: the module in float64.
+        where: for messages, such as "at batch=2".
+
+    Returns:
+        The shapes of the outputs.
+
+    Raises:
+        ParityError: an output differs by more than is allowed, in shape or dtype, or the runtime fails.
+    """
+    try:
+        found = session.run([each.name for each in outputs], {name: value.numpy() for name, value in inputs.items()})
+    except ProcessEndedError as error:
+        raise GraphEndsProcessError(
+            f"ONNX Runtime does not survive this graph {where}: {error}, as it would end the process that serves it. "
+            "Nothing is written."
+        ) from error
+    except RunnerError as error:
+        raise ParityError(
+            f"ONNX Runtime fails {where}, where PyTorch answers: {error}. "
+            "The forward does something there that the trace at other sizes did not; nothing is written."
+        ) from error
+    in_float64 = cache(partial(_in_float64, precise, inputs))
+    for index, (output, ours, theirs) in enumerate(zip(outputs, found, expected, strict=True)):
+        _add(output, ours, theirs.numpy(), partial(_output_of, in_float64, index), where)
+    return [value.shape for value in found]
 
 
 def has_answer(module: nn.Module, drawing: Drawing, sizes: Sizes) -> bool:
@@ -209,7 +258,7 @@ def _on_rounding(errors: Errors) -> str:
     )
 
 
-def _in_float64(precise: PreciseModule, inputs: dict[str, Tensor]) -> list[Tensor] | None:
+def _in_float64(precise: PreciseModule, inputs: Mapping[str, Tensor]) -> list[Tensor] | None:
     return precise.answers(*inputs.values())
 
 
@@ -228,9 +277,8 @@ def _add(
     found: Array,
     expected: Array,
     precise: Callable[[], Array | None],
-    sizes: Sizes,
+    where: str,
 ) -> None:
-    where = f"at {sizes_as_text(sizes)}"
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise ParityError(
             f"Output {output.name} is {found.dtype}{list(found.shape)} {where}, PyTorch gives "

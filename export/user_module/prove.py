@@ -1,21 +1,30 @@
 """A trace held against PyTorch: at sizes that were not traced, and where what it took for granted is not so."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+import torch
 from torch import nn
 
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.draw import Drawing, Sizes
-from export.user_module.guards import Guard, example_against, sizes_against
+from export.user_module.guards import MOST_ELEMENTS, Guard, example_against, nearest_beyond, sizes_against
+from export.user_module.parity import (
+    GraphEndsProcessError,
+    ModuleParity,
+    Session,
+    compare,
+    has_answer,
+    sizes_as_text,
+)
 from export.user_module.pace import Pace
-from export.user_module.parity import ModuleParity, compare, has_answer, sizes_as_text
 from export.user_module.trace import Traced
+from export.user_module.unusual import empty_batch_notes, unusual_notes
 from export.user_module.write import write_graph
 from models.errors import ExportError, ParityError
-from runtime.onnxruntime.build import open_session
+from runtime.onnxruntime.child import ChildSession, ProcessEndedError
 
 _WAY_ROUND = (
     "Promise sizes with --range AXIS:LO..HI, or write it without the branch (torch.where, clamp, a mask, a slice)."
@@ -45,6 +54,7 @@ def proven(
     way_round: str = _WAY_ROUND,
     is_checked_before: bool = False,
     tolerance: float = FP32_TOLERANCE,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Traced, ModuleParity]:
     """A trace that answers as the module does at every size that was found to matter.
 
@@ -61,6 +71,7 @@ def proven(
         way_round: what to advise where a guard matters.
         is_checked_before: compare the first trace only where its guards do not hold.
         tolerance: of differences from PyTorch.
+        clock: seconds; larger sizes are compared as far as it lets, see export.user_module.pace.
 
     Raises:
         ParityError: no trace answers as the module does; the message names the guard, its line and the sizes.
@@ -71,7 +82,7 @@ def proven(
     say("comparing with PyTorch at other sizes")
     try:
         return traced, _checked(
-            traced, module, drawing, () if is_checked_before else usual, outputs, way_round, tolerance, say
+            traced, module, drawing, () if is_checked_before else usual, outputs, way_round, tolerance, clock
         )
     except GuardError as error:
         other = example_against(error.guard, drawing)
@@ -80,7 +91,7 @@ def proven(
         say(f"the forward decides by {error.guard.text}: tracing again where it is not so, at {sizes_as_text(other)}")
         try:
             again = trace(other)
-            return again, _checked(again, module, drawing, [*usual, example], outputs, way_round, tolerance, say)
+            return again, _checked(again, module, drawing, [*usual, example], outputs, way_round, tolerance, clock)
         except ExportError:
             raise ParityError(str(error)) from error
 
@@ -93,45 +104,101 @@ def _checked(
     outputs: Sequence[str],
     way_round: str,
     tolerance: float,
-    say: Callable[[str], None],
+    clock: Callable[[], float],
 ) -> ModuleParity:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         write_graph(traced.model, path)
-        session = open_session(path)
-        parity = ModuleParity.of(outputs, tolerance)
-        if sizes:
+        try:
+            session = ChildSession(path)
+        except ProcessEndedError as error:
+            raise GraphEndsProcessError(
+                f"ONNX Runtime does not survive opening this graph: {error}, as it would end the process that serves "
+                f"it. Nothing is written.{_on_float64(module)}"
+            ) from error
+        with session:
             try:
-                parity = compare(module, session, drawing, sizes, outputs, tolerance=tolerance)
-            except ParityError as error:
-                raise _with_cause(
-                    error, traced, module, session, drawing, sizes, outputs, way_round, tolerance
-                ) from error
-        pace = Pace(drawing)
-        for guard in traced.guards:
-            for against in sorted(sizes_against(guard, drawing), key=drawing.num_elements):
-                for at in pace.steps_to(against):
-                    with pace.timed(at):
-                        if not has_answer(module, drawing, at):
-                            continue
-                        try:
-                            parity.add(compare(module, session, drawing, [at], outputs, tolerance=tolerance))
-                        except ParityError as error:
-                            if not guard.holds(at):
-                                raise _named(error, guard, at, way_round) from error
-                            raise _with_cause(
-                                error, traced, module, session, drawing, [at], outputs, way_round, tolerance
-                            ) from error.__cause__
-        if pace.left:
-            say(pace.said())
-        return parity
+                return _compared(traced, module, session, drawing, sizes, outputs, way_round, tolerance, clock)
+            except GraphEndsProcessError as error:
+                raise GraphEndsProcessError(f"{error}{_on_float64(module)}") from error
+
+
+def _compared(
+    traced: Traced,
+    module: nn.Module,
+    session: Session,
+    drawing: Drawing,
+    sizes: Sequence[Sizes],
+    outputs: Sequence[str],
+    way_round: str,
+    tolerance: float,
+    clock: Callable[[], float],
+) -> ModuleParity:
+    parity = ModuleParity.of(outputs, tolerance)
+    if sizes:
+        try:
+            parity = compare(module, session, drawing, sizes, outputs, tolerance=tolerance)
+            parity.notes += unusual_notes(module, session, drawing, outputs, tolerance)
+            parity.notes += empty_batch_notes(module, session, drawing, outputs, tolerance)
+        except GraphEndsProcessError:
+            raise
+        except ParityError as error:
+            raise _with_cause(error, traced, module, session, drawing, sizes, outputs, way_round, tolerance) from error
+    pace = Pace(drawing, clock)
+    for guard in traced.guards:
+        for against in sorted(sizes_against(guard, drawing), key=drawing.num_elements):
+            for at in pace.steps_to(against):
+                with pace.timed(at):
+                    if not has_answer(module, drawing, at):
+                        continue
+                    try:
+                        parity.add(compare(module, session, drawing, [at], outputs, tolerance=tolerance))
+                    except GraphEndsProcessError:
+                        raise
+                    except ParityError as error:
+                        if not guard.holds(at):
+                            raise _named(error, guard, at, way_round) from error
+                        raise _with_cause(
+                            error, traced, module, session, drawing, [at], outputs, way_round, tolerance
+                        ) from error.__cause__
+            if pace.why_left is not None:
+                parity.notes.append(_not_tried(guard, against, pace.why_left))
+                break
+        beyond = nearest_beyond(guard, drawing)
+        if beyond is not None and drawing.num_elements(beyond) > MOST_ELEMENTS:
+            reason = f"inputs of more than {MOST_ELEMENTS} numbers are not tried"
+            parity.notes.append(_not_tried(guard, beyond, reason))
+    return parity
+
+
+def _not_tried(guard: Guard, sizes: Sizes, reason: str) -> str:
+    return (
+        f"Not compared where {guard.text}{guard.place} is not so, as at {sizes_as_text(sizes)}: {reason}. "
+        "The graph may answer otherwise there; --range AXIS:LO..HI promises that such sizes never come."
+    )
+
+
+def _on_float64(module: nn.Module) -> str:
+    """What most often makes the runtime end its process, where it is so."""
+    parts = [
+        f"{name or 'the module itself'} ({type(part).__name__})"
+        for name, part in module.named_modules()
+        if any(
+            value.dtype == torch.float64
+            for value in (*part._parameters.values(), *part._buffers.values())
+            if value is not None
+        )
+    ]
+    if not parts:
+        return " Try it in parts: export the module without its last layers and see which one it is."
+    return f" It computes in float64 in {', '.join(parts)}, which the runtime is rarely given: call model.float()."
 
 
 def _with_cause(
     error: ParityError,
     traced: Traced,
     module: nn.Module,
-    session: Any,
+    session: Session,
     drawing: Drawing,
     sizes: Sequence[Sizes],
     outputs: Sequence[str],

@@ -79,8 +79,8 @@ def _recurrent_reasons(layer: nn.RNNBase) -> Iterator[str]:
     if computed:
         yield (
             f"computes its weights ({', '.join(computed)}; weight norm, spectral norm, weight drop): make them plain "
-            "first, torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.remove_weight_norm; of a weight "
-            f"drop hold the layer alone and give it the trained weights, layer.{computed[0]} = nn.Parameter(raw.detach())"
+            "first, torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.remove_weight_norm; of a "
+            f"weight drop hold the layer alone with the trained weights, layer.{computed[0]} = nn.Parameter(raw.detach())"
         )
         return
     dtypes = {str(getattr(layer, name).dtype).removeprefix("torch.") for name in names} - {"float32"}

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from export.trace.torch_export import DynamicAxes
 from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.inputs import InputSpec, ValueRange
-from export.user_module.pace import NOT_COMPARED
 from export.user_module.prove import proven
 from export.user_module.repeatable import check_repeatable
 from export.user_module.source import described
@@ -118,11 +117,8 @@ def traced_for(
         )
 
     try:
-        said: list[str] = []
-        traced, _ = proven(
-            trace, around, drawing, sizes, outputs, said.append, way_round=_WAY_ROUND, is_checked_before=True
-        )
-        remarks += [f"Graph {graph}: {line}" for line in said if line.startswith(NOT_COMPARED)]
+        traced, parity = proven(trace, around, drawing, sizes, outputs, way_round=_WAY_ROUND, is_checked_before=True)
+        remarks += [f"Graph {graph}: {note}" for note in parity.notes]
         return traced.model
     except ExportError as error:
         own = str(error).replace(type(around).__name__, type(module).__name__)

@@ -32,9 +32,9 @@ def check_logits(who: str, value: Any, allowed: dict[int, str], batch: int) -> T
         )
     if bool(value.isnan().any()):
         raise UnsupportedModelError(
-            f"{who} gives NaN for random texts, in {int(value.isnan().sum())} of {value.numel()} logits. Most often 0 is "
-            "divided by 0, or -inf stands in a whole row of a softmax: clamp(min=1) a number that is divided by, and ban "
-            "by -1e9."
+            f"{who} gives NaN for random texts, in {int(value.isnan().sum())} of {value.numel()} logits. Most often 0 "
+            "is divided by 0, or -inf stands in a whole row of a softmax: clamp(min=1) a number that is divided by, and "
+            "ban by -1e9."
         )
     sums = value.sum(-1)
     is_share = bool((value >= 0).all()) and bool((sums - 1).abs().max() < _SUM_TOLERANCE)

@@ -1,0 +1,120 @@
+"""Whether a graph answers unusual inputs as PyTorch does: NaN, infinity, denormal numbers, zeros, no rows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from export.user_module.draw import Drawing, Sizes
+from export.user_module.parity import (
+    GraphEndsProcessError,
+    ModuleParity,
+    Session,
+    compare_answers,
+    eager_answers,
+    sizes_as_text,
+)
+from export.user_module.precise import PreciseModule
+from models.errors import ParityError
+
+_ROUNDS = 2  # where NaN and infinity stand differs
+
+
+def _with_one(number: float) -> Callable[[Tensor, torch.Generator], Tensor]:
+    def change(values: Tensor, generator: torch.Generator) -> Tensor:
+        flat = values.flatten()
+        flat[int(torch.randint(flat.numel(), (), generator=generator))] = number
+        return flat.reshape(values.shape)
+
+    return change
+
+
+def _with_infinities(values: Tensor, generator: torch.Generator) -> Tensor:
+    return _with_one(float("-inf"))(_with_one(float("inf"))(values, generator), generator)
+
+
+_CHANGES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "a NaN": _with_one(float("nan")),
+    "infinity": _with_one(float("inf")),
+    "infinities": _with_infinities,
+    "denormal numbers": lambda values, _: values * 1e-40,
+    "zeros": lambda values, _: values * 0,
+}
+_USUAL = ("zeros",)  # a difference there is an error like any other
+
+
+def unusual_notes(
+    module: nn.Module, session: Session, drawing: Drawing, outputs: Sequence[str], tolerance: float
+) -> list[str]:
+    """Compare with PyTorch where inputs are unusual.
+
+    Args:
+        module: the user's, eager.
+        session: over the graph.
+        drawing: how inputs are drawn; those with a range of their own stay within it.
+        outputs: the graph's output names.
+        tolerance: of differences.
+
+    Returns:
+        A sentence for each kind of input that the graph answers otherwise.
+
+    Raises:
+        ParityError: it answers zeros otherwise.
+        GraphEndsProcessError: the runtime ended its process.
+    """
+    generator = torch.Generator().manual_seed(2)
+    sizes = drawing.small_sizes()
+    notes = []
+    floats = [spec.name for spec in drawing.inputs if spec.dtype == "float32" and spec.name not in drawing.ranges]
+    for name in floats:
+        for kind, change in _CHANGES.items():
+            for _ in range(_ROUNDS):
+                inputs = drawing.draw(sizes, generator)
+                if not inputs[name].numel():
+                    continue
+                inputs[name] = change(inputs[name], generator)
+                error = _error(module, session, inputs, outputs, tolerance, sizes)
+                if error is not None and kind in _USUAL:
+                    raise ParityError(f"With {kind} in {name}: {error}")
+                if error is not None:
+                    notes.append(f"With {kind} in {name} the graph does not answer as PyTorch does: {error}")
+                    break
+    return notes
+
+
+def empty_batch_notes(
+    module: nn.Module, session: Session, drawing: Drawing, outputs: Sequence[str], tolerance: float
+) -> list[str]:
+    """The same of a batch without rows, the first axis of all; none where PyTorch itself refuses it."""
+    if not drawing.axes or drawing.axes[0] in drawing.ranges:
+        return []
+    sizes = {**drawing.small_sizes(), drawing.axes[0]: 0}
+    try:
+        inputs = replace(drawing, is_sorted=False).draw(sizes, torch.Generator().manual_seed(3))
+    except Exception:  # nothing can be drawn for no rows
+        return []
+    error = _error(module, session, inputs, outputs, tolerance, sizes)
+    return [] if error is None else [f"With {drawing.axes[0]}=0 the graph does not answer as PyTorch does: {error}"]
+
+
+def _error(
+    module: nn.Module,
+    session: Session,
+    inputs: dict[str, Tensor],
+    outputs: Sequence[str],
+    tolerance: float,
+    sizes: Sizes,
+) -> str | None:
+    try:
+        expected = [value for _, value in eager_answers(module, inputs)]
+    except Exception:  # whatever the user's own code raises: PyTorch does not take them
+        return None
+    found = ModuleParity.of(outputs, tolerance)
+    try:
+        compare_answers(found.outputs, session, inputs, expected, PreciseModule(module), f"at {sizes_as_text(sizes)}")
+    except GraphEndsProcessError:
+        raise
+    except ParityError as error:
+        return str(error).partition(" Something in the forward")[0].partition(" The forward does something")[0]
+    return None
