@@ -11,6 +11,7 @@ from torch import nn
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.draw import Drawing, Sizes
 from export.user_module.guards import MOST_ELEMENTS, Guard, example_against, nearest_beyond, sizes_against
+from export.user_module.pace import Pace
 from export.user_module.parity import (
     GraphEndsProcessError,
     ModuleParity,
@@ -19,7 +20,6 @@ from export.user_module.parity import (
     has_answer,
     sizes_as_text,
 )
-from export.user_module.pace import Pace
 from export.user_module.trace import Traced
 from export.user_module.unusual import empty_batch_notes, unusual_notes
 from export.user_module.write import write_graph

@@ -26,11 +26,11 @@ from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures, unpadded
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, native_language_model
-from export.user_module.wrap.refused_logits import check_logits
+from export.user_module.wrap.refused_logits import check_logits, check_num_logits
 from export.user_module.wrap.states import StateLayout, part_slices, state_layout
 from export.user_module.wrap.texts import ComparedTexts
 from models.architecture import WrappedConfig
-from models.errors import ExportError, UnsupportedModelError
+from models.errors import UnsupportedModelError
 from runtime.opening import OpenGraphs
 from runtime.runner import Array, SequenceRunner, StepRunner
 
@@ -151,11 +151,7 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
 
     check_repeatable(who, lambda: answer(3, 5))
     logits = check_logits(who, answer(3, 5)[0], {3: "[batch, time, V]", 2: "[batch, V]"}, 3)
-    if logits.shape[-1] != vocab_size:
-        raise ExportError(
-            f"The tokenizer has {vocab_size} tokens, {who} gives {logits.shape[-1]} logits. Each token needs one: "
-            "wrap the tokenizer that the model was trained with."
-        )
+    check_num_logits(who, logits.shape[-1], vocab_size)
     if logits.dim() == 3 and logits.shape[1] != 5:
         raise UnsupportedModelError(f"{who} gives logits {list(logits.shape)} for ids [3, 5]; give [batch, time, V].")
     check_longest(

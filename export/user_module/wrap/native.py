@@ -70,10 +70,11 @@ def native_language_model(user: "UserLanguageModel") -> LanguageModel:
     """
     parts = _parts(user.module)
     (head,) = _linears(parts, 1)
-    vocab_size = parts.embedding.num_embeddings
+    vocab_size = user.vocab_size
+    _fit(parts.embedding.num_embeddings >= vocab_size, "its embedding has fewer rows than the tokenizer tokens")
     _fit(not parts.is_bidirectional, "its recurrent layer reads in both directions")
     _fit(head.in_features == parts.hidden_size, "the head does not read the last layer")
-    _fit(head.out_features == vocab_size, "embedding and head have different numbers of tokens")
+    _fit(head.out_features >= vocab_size, "the head gives fewer logits than the tokenizer has tokens")
     config = LanguageModelConfig(
         vocab_size=vocab_size,
         embedding_size=parts.embedding.embedding_dim,
@@ -97,6 +98,10 @@ def native_classifier(user: "UserClassifier") -> Classifier:
         NotNativeError: as native_language_model.
     """
     parts = _parts(user.module)
+    _fit(
+        parts.embedding.num_embeddings >= user.facts.vocab_size,
+        "its embedding has fewer rows than the tokenizer tokens",
+    )
     heads = [linear for linear in parts.linears if linear.out_features == user.num_logits]
     scores = [linear for linear in parts.linears if linear.out_features == 1 and linear not in heads[-1:]]
     _fit(bool(heads) and len(parts.linears) == 1 + len(scores), f"it has {len(parts.linears)} linear layers")
@@ -107,7 +112,7 @@ def native_classifier(user: "UserClassifier") -> Classifier:
     errors = []
     for pooling in poolings:
         config = ClassifierConfig(
-            vocab_size=parts.embedding.num_embeddings,
+            vocab_size=user.facts.vocab_size,
             embedding_size=parts.embedding.embedding_dim,
             kind=parts.kind,
             hidden_size=parts.hidden_size,
@@ -190,7 +195,7 @@ def _linears(parts: _Parts, number: int) -> tuple[nn.Linear, ...]:
 
 @torch.no_grad()
 def _copy(embedding: nn.Embedding, recurrent: RecurrentStack, parts: _Parts) -> None:
-    embedding.weight.copy_(parts.embedding.weight)
+    embedding.weight.copy_(parts.embedding.weight[: embedding.num_embeddings])  # what is beyond are spare rows
     directions = 2 if parts.is_bidirectional else 1
     for index, layer in enumerate(parts.layers):
         suffix = f"_l{index // directions}" + ("_reverse" if index % directions else "")
@@ -200,10 +205,10 @@ def _copy(embedding: nn.Embedding, recurrent: RecurrentStack, parts: _Parts) -> 
 
 @torch.no_grad()
 def _copy_linear(target: nn.Linear, source: nn.Linear) -> None:
-    """One logit is that of the second of two classes; the first one's is 0."""
+    """One logit is that of the second of two classes; the first one's is 0. Spare rows are left out."""
     bias = source.weight.new_zeros(source.out_features) if source.bias is None else source.bias
     for to, value in ((target.weight, source.weight), (target.bias, bias)):
-        to.copy_(torch.cat([torch.zeros_like(value), value]) if len(value) < len(to) else value)
+        to.copy_(torch.cat([torch.zeros_like(value), value]) if len(value) < len(to) else value[: len(to)])
 
 
 def _language_model_error(model: LanguageModel, user: "UserLanguageModel") -> float:

@@ -35,8 +35,10 @@ def wrapped_tokenizer(path: Path, task: str, end_token: str | None, start_token:
     except FileNotFoundError:
         raise TokenizerError(f"No tokenizer at {path}. Write it: tokenizer.save('{path}')") from None
     except Exception as error:  # the library raises bare Exception for a bad file
+        other = path.with_name("tokenizer.json" if path.name != "tokenizer.json" else "new-tokenizer.json")
         raise TokenizerError(
-            f"{path} is not a tokenizer.json of Hugging Face tokenizers ({error}). Write it: tokenizer.save('{path}')"
+            f"{path} is not a tokenizer.json of Hugging Face tokenizers ({error}). Write one beside it: "
+            f"tokenizer.save('{other}')"
         ) from None
     if task_of(task).tokenizer == "reads":
         return Tokenizer(backend, only_reads=True)

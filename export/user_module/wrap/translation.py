@@ -27,7 +27,7 @@ from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
-from export.user_module.wrap.refused_logits import check_logits
+from export.user_module.wrap.refused_logits import check_logits, check_num_logits
 from export.user_module.wrap.states import StateLayout, part_slices, state_layout
 from export.user_module.wrap.texts import ComparedTexts, Targets
 from models.architecture import WrappedConfig
@@ -188,11 +188,7 @@ def user_translator(module: Any, facts: "WrapFacts") -> UserTranslator:
     value = called(f"{name}.step", module.step, torch.full((3,), end_id), state, memory, keys, lengths)
     logits, new_state, attention = _three(f"{name}.step", value, "(logits, state, attention)")
     check_logits(f"{name}.step", logits, {2: "[batch, V]"}, 3)
-    if logits.shape[1] != vocab_size:
-        raise ExportError(
-            f"The tokenizer has {vocab_size} tokens, {name}.step gives {logits.shape[1]} logits. Each token needs one: "
-            "wrap the tokenizer that the model was trained with (source and target share it)."
-        )
+    check_num_logits(f"{name}.step", logits.shape[1], vocab_size)
     if layout.row_from_states([new_state]).shape != (3, layout.size):
         raise UnsupportedModelError(f"{name}.step gives a state of another size than {name}.encode.")
     _check_attention(f"{name}.step", attention, lengths)

@@ -22,12 +22,14 @@ from export.user_module.wrap.changes import reason_of
 from export.user_module.wrap.consistency import NOT_COMPARED
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.options import WrapOptions
+from export.user_module.wrap.refused_logits import is_padded
 from export.user_module.wrap.tokenizer import start_id_of, truncation_of, wrapped_tokenizer
 from models.architecture import WrappedConfig
 from models.bundle import Bundle, publish
 from models.digest import file_sha256
 from models.errors import ConfigError, ExportError, ParityError
 from models.store import Store
+from models.tasks import task_of
 from models.tokenizer import Tokenizer
 
 Say = Callable[[str], None]
@@ -65,7 +67,7 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     tokenizer = wrapped_tokenizer(options.tokenizer, options.task, options.end_token, options.start_token)
     module = load_module(options.reference, options.weights)
     refuse_unsupported(module)
-    _check_embeddings(module, tokenizer)
+    _check_embeddings(module, tokenizer, options.task)
     start_id = start_id_of(tokenizer, options.tokenizer, options.start_token)
     facts = _facts(tokenizer, start_id)
     user = export_of(options.task).user_model(module, facts)
@@ -210,9 +212,17 @@ def _unplaced(say: Say) -> Say:
     return lambda line: None if "published at" in line else say(line)
 
 
-def _check_embeddings(module: nn.Module, tokenizer: Tokenizer) -> None:
-    sizes: Sequence[int] = [part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding)]
-    if sizes and tokenizer.vocab_size not in sizes:
+def _check_embeddings(module: nn.Module, tokenizer: Tokenizer, task: str) -> None:
+    """Refuse a tokenizer of another number of tokens than an embedding has rows, spare rows apart.
+
+    A vocabulary is often padded to a multiple of 64. What is written shows by its logits whether the rest is spare; of
+    what is only read the embedding is all there is to see.
+    """
+    kinds = (nn.Embedding, nn.EmbeddingBag)
+    sizes: Sequence[int] = [part.num_embeddings for part in module.modules() if isinstance(part, kinds)]
+    size, writes = tokenizer.vocab_size, task_of(task).tokenizer == "writes"
+    is_spare = any(is_padded(rows, size) or (writes and rows > size) for rows in sizes)
+    if sizes and size not in sizes and not is_spare:
         raise ExportError(
             f"The tokenizer has {tokenizer.vocab_size} tokens, {type(module).__name__}'s embedding "
             f"{', '.join(map(str, sizes))}. They must agree: wrap the tokenizer that the model was trained with."

@@ -1,12 +1,9 @@
 """Bans by -1e9 and -inf hide nothing and are no fault; neither does a large number in the states."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
 from export.tasks.task import WrapFacts
@@ -15,7 +12,6 @@ from export.user_module.wrap.native import NotNativeError, native_classifier, na
 from export.user_module.wrap.sentiment import user_classifier
 from models.errors import UnsupportedModelError
 from tests.export.user_module.wrap import user_modules
-from tests.export.user_module.wrap.test_wrap import wrapped
 from tests.export.user_module.wrap.user_modules import V, unsorted
 
 BANS = [-1e9, float("-inf"), torch.finfo(torch.float32).min]
@@ -88,23 +84,3 @@ def test_a_small_change_beside_a_large_number_makes_a_classifier_not_native(ban:
 
     with pytest.raises(NotNativeError, match="answers otherwise"):
         native_classifier(user_classifier(Banned().eval(), WrapFacts(V)))
-
-
-def test_a_model_that_bans_by_infinity_is_published_and_never_writes_what_it_bans(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(user_modules, "infinite", lambda: BanningLM(float("-inf")), raising=False)
-    found, _ = wrapped(tmp_path, "infinite", "generation")
-    graph_set = found.bundle.graph_set("fp32")
-    assert found.reports[0].figures()["worst_error"] < 1e-5
-    session = InferenceSession(str(graph_set.graph("advance")))
-    logits, _ = session.run(
-        None,
-        {
-            "ids": np.array([[5, 6], [7, 0]]),
-            "lengths": np.array([2, 1], np.int32),
-            "state": np.zeros((2, 17), np.float32),
-        },
-    )
-    assert np.isneginf(logits[:, 0]).all()
-    assert np.isfinite(logits[:, 1:]).all()
