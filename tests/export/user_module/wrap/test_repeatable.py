@@ -17,11 +17,10 @@ from tests.export.user_module.wrap.user_modules import Numbers, ResidualLM, Summ
 class WeightDrop(nn.Module):
     """As people write it, with the training flag forgotten."""
 
-    layer: Any
-
     def __init__(self, layer: nn.GRU) -> None:
         super().__init__()
-        self.layer, self.raw = layer, nn.Parameter(layer.weight_hh_l0.detach().clone())
+        self.layer = layer
+        self.raw = nn.Parameter(layer._parameters["weight_hh_l0"].detach().clone())  # type: ignore[union-attr]
 
     def forward(self, *arguments: Any) -> Any:
         self.layer._parameters["weight_hh_l0"] = nn.functional.dropout(self.raw, 0.5)
