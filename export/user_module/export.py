@@ -24,7 +24,7 @@ from export.user_module.refusals import refuse_unsupported
 from export.user_module.source import described
 from export.user_module.trace import Traced, traced_module
 from export.user_module.write import write_graph as write_graph
-from models.errors import ExportError
+from models.errors import ExportError, UnsupportedModelError
 from runtime.distance import difference
 
 _UNSORTED = "sorted in decreasing order"  # how PyTorch refuses lengths with enforce_sorted=True
@@ -143,6 +143,7 @@ def _example(module: nn.Module, drawing: Drawing) -> tuple[Drawing, Sizes, dict[
         for is_sorted in (False, True):
             tried = replace(drawing, is_sorted=is_sorted)
             inputs = tried.draw(sizes, torch.Generator().manual_seed(0))
+            before = _weights_of_layers(module)
             try:
                 answers = eager_answers(module, inputs)
                 again = eager_answers(module, inputs)
@@ -153,6 +154,7 @@ def _example(module: nn.Module, drawing: Drawing) -> tuple[Drawing, Sizes, dict[
                 if _UNSORTED in str(error):
                     continue
                 break
+            _check_weights_kept(before, _weights_of_layers(module))
             _check_repeats(module, answers, again)
             return tried, sizes, inputs, answers
     raise ExportError(
@@ -160,6 +162,27 @@ def _example(module: nn.Module, drawing: Drawing) -> tuple[Drawing, Sizes, dict[
         "Check dtypes and axes; say which values an input takes with --range NAME:LO..HI, which sizes with "
         "--range AXIS:LO..HI."
     )
+
+
+def _weights_of_layers(module: nn.Module) -> dict[str, tuple[int, int, int]]:
+    """Of each weight of a recurrent layer what changes when the forward sets it anew."""
+    return {
+        f"{name}.{weight}".removeprefix("."): (id(value), value._version, value.data_ptr())
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.RNNBase)
+        for weight in layer._flat_weights_names
+        if isinstance(value := getattr(layer, weight, None), Tensor)
+    }
+
+
+def _check_weights_kept(before: dict[str, tuple[int, int, int]], after: dict[str, tuple[int, int, int]]) -> None:
+    changed = [name for name in before if after.get(name) != before[name]]
+    if changed:
+        raise UnsupportedModelError(
+            f"The forward sets weights of a recurrent layer anew at every call ({', '.join(changed)}), as weight drop "
+            "does; a graph has the weights that the layer holds when it is exported. In eval mode nothing is dropped: "
+            "before the export, copy the raw weight into the layer once and call the layer itself in forward."
+        )
 
 
 def _check_repeats(module: nn.Module, answers: list[tuple[str, Tensor]], again: list[tuple[str, Tensor]]) -> None:

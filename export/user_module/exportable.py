@@ -1,8 +1,14 @@
 """A copy of a user's module in which every recurrent layer can be traced; the module itself stays as it is."""
 
 import copy
+from collections.abc import Iterable
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from export.user_module.packing import Packings
 from export.user_module.recurrent import replace_forward
@@ -11,18 +17,53 @@ from models.errors import ExportError
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """A deep copy in eval mode, on the CPU.
+    """A deep copy in eval mode, on the CPU; old weight and spectral norm are plain weights in it.
 
     Raises:
-        ExportError: it cannot be copied.
+        ExportError: it cannot be copied; the message names the attribute.
     """
+    kept: dict[int, Any] = {}
+    for part in module.modules():
+        _keep(list(vars(part).values()), kept)
     try:
-        return copy.deepcopy(module).cpu().eval()
+        copy_of_module = copy.deepcopy(module, kept).cpu().eval()
     except Exception as error:
         raise ExportError(
             f"{type(module).__name__} cannot be copied ({error}); it must be so that yours stays untouched. "
-            "Keep no tensors that gradients flow through, open files or locks as attributes."
+            f"{_culprit(module)}Keep no open files, locks or generators as attributes."
         ) from error
+    for part in copy_of_module.modules():
+        for hook in list(part._forward_pre_hooks.values()):
+            if isinstance(hook, WeightNorm):
+                remove_weight_norm(part, hook.name)
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(part, hook.name)
+    return copy_of_module
+
+
+def _keep(values: Iterable[Any], kept: dict[int, Any]) -> None:
+    """What deepcopy refuses: computed tensors become their values, compiled functions stay what they are."""
+    for value in values:
+        if isinstance(value, Tensor) and not value.is_leaf:
+            kept[id(value)] = value.detach().clone()
+        elif isinstance(value, torch.jit.ScriptFunction):
+            kept[id(value)] = value
+        elif isinstance(value, dict):
+            _keep(value.values(), kept)
+        elif isinstance(value, list | tuple):
+            _keep(value, kept)
+
+
+def _culprit(module: nn.Module) -> str:
+    for name, part in module.named_modules():
+        for attribute, value in vars(part).items():
+            if attribute in ("_modules", "_parameters"):
+                continue
+            try:
+                copy.deepcopy(value)
+            except Exception:
+                return f"It is {'.'.join(filter(None, (name, attribute)))}, which is {type(value).__name__}. "
+    return ""
 
 
 def exportable(module: nn.Module, packings: Packings) -> nn.Module:

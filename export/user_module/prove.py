@@ -91,7 +91,9 @@ def proven(
         say(f"the forward decides by {error.guard.text}: tracing again where it is not so, at {sizes_as_text(other)}")
         try:
             again = trace(other)
-            return again, _checked(again, module, drawing, [*usual, example], outputs, way_round, tolerance, clock)
+            beyond = [each for each in sizes_against(error.guard, drawing) if has_answer(module, drawing, each)]
+            sizes = [*usual, example, *(each for each in beyond if each != other)]
+            return again, _checked(again, module, drawing, sizes, outputs, way_round, tolerance, clock)
         except ExportError:
             raise ParityError(str(error)) from error
 
@@ -183,15 +185,14 @@ def _on_float64(module: nn.Module) -> str:
     parts = [
         f"{name or 'the module itself'} ({type(part).__name__})"
         for name, part in module.named_modules()
-        if any(
-            value.dtype == torch.float64
-            for value in (*part._parameters.values(), *part._buffers.values())
-            if value is not None
-        )
+        if any(value.dtype == torch.float64 for _, value in part.named_parameters(recurse=False))
     ]
     if not parts:
         return " Try it in parts: export the module without its last layers and see which one it is."
-    return f" It computes in float64 in {', '.join(parts)}, which the runtime is rarely given: call model.float()."
+    return (
+        f" It computes in float64 in {', '.join(parts)}, which the runtime is rarely given: call model.float() and "
+        "leave .double() out."
+    )
 
 
 def _with_cause(

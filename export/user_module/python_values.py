@@ -2,45 +2,61 @@
 
 `lengths.tolist()` or `.numpy()` handed to pack_padded_sequence: a list that remembers its tensor. `parameter.data` in
 an init_hidden: the same tensor, detached. Lengths that are made of sizes, as pack_sequence does, stay sizes. The end of
-`x[:, :64]` is the smaller of 64 and the size, so that the slice is right for short and for long inputs.
+`x[:, :64]` is the smaller of 64 and the size, so that the slice is right for short and for long inputs. A stable sort
+is the only one that a graph has.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
+from export.user_module.source import users_place
 from models.errors import UnsupportedModelError
 
+_SORTS = (torch.sort, Tensor.sort, torch.argsort, Tensor.argsort)
 _DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]
 
 
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise UnsupportedModelError(
+        f"The forward reads numbers out of tensor.tolist() or .numpy(){users_place()}, which a graph cannot: its "
+        "values are known only when it runs. Hand the list to pack_padded_sequence only, or keep the tensor: x.size(1) "
+        "for max(lengths), lengths.argsort() for numpy's, masks and torch.where for the rest."
+    )
+
+
 class TracedList(list[int]):
-    """The values of a tensor as a list; only pack_padded_sequence may look at it, through the tensor."""
+    """The values of a tensor as a list; only pack_padded_sequence may read them, through the tensor.
+
+    Whatever else is done with it, as with a list or with an array of numpy, is refused: the list itself is empty.
+    """
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__()
         self.tensor = tensor
 
-    def _refuse(self) -> NoReturn:
-        raise UnsupportedModelError(
-            "The forward reads numbers out of tensor.tolist() or .numpy(), which a graph cannot: its values "
-            "are known only when it runs. Hand the list to pack_padded_sequence only, or keep the tensor: x.size(1) "
-            "for max(lengths), masks and torch.where for the rest."
-        )
+    def __getattribute__(self, name: str) -> Any:
+        """Its own attributes and those every object has; any other is refused."""
+        if name == "tensor" or (name.startswith("__") and name not in _NUMPY_READS):
+            return super().__getattribute__(name)
+        return _refuse()
 
-    def __iter__(self) -> Iterator[int]:
-        self._refuse()
 
-    def __len__(self) -> int:
-        self._refuse()
-
-    def __getitem__(self, index: SupportsIndex | slice) -> Any:
-        self._refuse()
+# Operators and functions of lists, numbers and arrays find these on the class.
+_OPERATORS = (
+    *("iter", "len", "getitem", "setitem", "delitem", "contains", "reversed", "bool", "int", "float", "index"),
+    *("add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "truediv", "rtruediv", "floordiv"),
+    *("rfloordiv", "mod", "rmod", "pow", "rpow", "neg", "pos", "abs", "invert", "and", "rand", "or", "ror", "matmul"),
+    *("rmatmul", "eq", "ne", "lt", "le", "gt", "ge", "array", "round", "str", "repr", "format"),
+)
+_NUMPY_READS = ("__array__", "__array_interface__", "__array_struct__")
+for _operator in _OPERATORS:
+    setattr(TracedList, f"__{_operator}__", _refuse)
 
 
 @contextmanager
@@ -64,7 +80,10 @@ class _Functions(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         """See TorchFunctionMode."""
-        options = kwargs or {}
+        options = dict(kwargs or {})
+        if func in _SORTS:
+            # ONNX knows one sort, which leaves equal numbers in their order.
+            options.pop("stable", None)
         if func == _DATA:
             return args[0].detach()
         if func is Tensor.numpy:
@@ -77,9 +96,15 @@ class _Functions(TorchFunctionMode):
                 return torch.stack([torch.scalar_tensor(value, dtype=torch.int64) for value in values]).to(
                     options.get("dtype", torch.int64)
                 )
+        if any(isinstance(value, TracedList) for value in (*args, *options.values())) and not _packs(func):
+            _refuse()
         if func is Tensor.__getitem__:
             return func(args[0], _within(args[0], args[1]))
         return func(*args, **options)
+
+
+def _packs(func: Callable[..., Any]) -> bool:
+    return getattr(func, "__name__", "") in ("pack_padded_sequence", "_pack_padded_sequence")
 
 
 def _within(tensor: Tensor, index: Any) -> Any:

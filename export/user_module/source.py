@@ -75,14 +75,13 @@ def load_weights(module: nn.Module, path: Path) -> None:
         ExportError: there is no such file, it is none, or names or shapes differ; the message lists them.
     """
     if not path.is_file():
-        raise ExportError(f"No weights at {path}. Write them: safetensors.torch.save_model(model, '{path}')")
+        other = path.with_suffix(".safetensors")
+        raise ExportError(f"No weights at {path}. Write them: safetensors.torch.save_model(model, '{other}')")
     try:
         with safe_open(path, "pt") as file:
             shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ExportError(
-            f"{path} is not a safetensors file ({error}). Write it: safetensors.torch.save_model(model, '{path}')"
-        ) from error
+        raise ExportError(f"{path} is not a safetensors file ({error}). {_as_safetensors(path)}") from error
     state = module.state_dict()
     own = {name: list(tensor.shape) for name, tensor in state.items() if not is_lazy(tensor)}
     differing = [
@@ -107,6 +106,21 @@ def load_weights(module: nn.Module, path: Path) -> None:
             else "Save the very module that is exported."
         )
         raise ExportError(f"Weights in {path} are not those of {type(module).__name__}: {'; '.join(problems)}. {cause}")
+
+
+def _as_safetensors(path: Path) -> str:
+    """How to make a safetensors file of one of another kind, which is left as it is."""
+    other = path.with_suffix(".safetensors")
+    if other == path:
+        other = path.with_stem(f"{path.stem}-new")
+    start = path.read_bytes()[:4] if path.is_file() else b""
+    if start[:2] == b"PK" or start[:1] == b"\x80":  # torch.save's archive, or a bare pickle
+        return (
+            "torch.save wrote it. Load it into the module and write it anew under another name: "
+            f"model.load_state_dict(torch.load('{path}', weights_only=True)); "
+            f"safetensors.torch.save_model(model, '{other}'); then --weights {other}"
+        )
+    return f"Write one: safetensors.torch.save_model(model, '{other}')"
 
 
 def _check_finite(module: nn.Module) -> None:
@@ -135,6 +149,14 @@ def described(error: BaseException, *, is_brief: bool = False) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename)]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text if len(text) <= 600 else text[:600] + ' ...'}{place}"
+
+
+def users_place() -> str:
+    """The line of the user's code that is running, as ` (my_file.py, line 3: n = lengths.max())`; "" without one."""
+    for frame in reversed(traceback.extract_stack()):
+        if not is_machinery(frame.filename):
+            return f" ({Path(frame.filename).name}, line {frame.lineno}: {frame.line})"
+    return ""
 
 
 def is_machinery(filename: str) -> bool:

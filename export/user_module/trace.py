@@ -6,6 +6,7 @@ fails, a loop over a dynamic axis would freeze it and is refused.
 """
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -107,10 +108,7 @@ def traced_module(
             )
         except torch.onnx.errors.OnnxExporterError as error:
             cause = error.__cause__ or error
-            raise ExportError(
-                f"PyTorch cannot translate {type(module).__name__} to ONNX: {described(cause, is_brief=True)}. "
-                "An operator without an ONNX counterpart is named there; write it with others."
-            ) from error
+            raise ExportError(_untranslated(module, program, cause)) from error
     assert translated is not None
     return Traced(rnn_as_scan(finished(translated.model_proto, examples)), _guards(program, examples))
 
@@ -168,6 +166,45 @@ def _place_of_freezing(value: Any, size: int) -> str:
         is_users = isinstance(place, FrameSummary) and not is_machinery(place.filename)
         if is_users and str(guard.expr).startswith("Eq(") and str(guard.expr).endswith(f", {size})"):
             return f" in {Path(place.filename).name}, line {place.lineno} ({place.line})"
+    return ""
+
+
+# Part of an operator's name -> why it has no translation, and the way round.
+_OPERATORS = (
+    (
+        ("adaptive_avg_pool", "adaptive_max_pool"),
+        "adaptive pooling over an axis of free size, whose windows are decided by that size. Pool to size 1 "
+        "(x.mean(dim), x.amax(dim)), pool by windows of a fixed size (F.avg_pool2d), or declare the axis as a number "
+        "in --input",
+    ),
+)
+
+
+def _untranslated(module: nn.Module, program: torch.export.ExportedProgram, cause: BaseException) -> str:
+    """Why PyTorch could not translate a program: the operator, the user's line, and the way round."""
+    message = described(cause, is_brief=True)
+    own = f"PyTorch cannot translate {type(module).__name__} to ONNX"
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    for signs, explanation in _OPERATORS:
+        for node in nodes:
+            if any(sign in str(node.target) for sign in signs):
+                return f"{own}: {node.target}{_line_of(node)} is {explanation}."
+    named = re.search(r"translating node %(\w+)", message)
+    found = [node for node in nodes if named is not None and node.name == named.group(1)]
+    if found:
+        return (
+            f"{own}: the operator {found[0].target}{_line_of(found[0])} has no ONNX counterpart. Write that line with "
+            "other operators."
+        )
+    return f"{own}: {message}. An operator without an ONNX counterpart is named there; write it with others."
+
+
+def _line_of(node: torch.fx.Node) -> str:
+    """The user's line that a node comes from, as ` (my_file.py, line 3: y = pool(x))`."""
+    trace = re.findall(r'File "([^"]+)", line (\d+), in [^\n]+\n\s*(.*)', node.meta.get("stack_trace") or "")
+    for file, line, text in reversed(trace):
+        if not is_machinery(file):
+            return f" ({Path(file).name}, line {line}: {text})"
     return ""
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -84,12 +85,20 @@ class ChildSession:
             is_answer, value = pickle.load(self._process.stdout)
         except (EOFError, BrokenPipeError) as error:
             code = self._process.wait()
-            self._process.stdout.close()
+            _close(self._process)
             self._process = None
             raise ProcessEndedError(f"it ended its process with {_name_of(code)}") from error
         if not is_answer:
             raise RunnerError(value)
         return value
+
+
+def _close(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdout is not None
+    assert process.stdin is not None
+    process.stdout.close()
+    with suppress(BrokenPipeError):  # of a request that is still in its buffer
+        process.stdin.close()
 
 
 _idle: list["subprocess.Popen[bytes]"] = []

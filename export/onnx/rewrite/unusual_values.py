@@ -1,4 +1,4 @@
-"""Graphs that answer unusual inputs as PyTorch does: NaN, infinity, a batch of no rows.
+"""Graphs that answer unusual inputs as PyTorch does: NaN, infinity, a batch of no rows; and unlikely probabilities.
 
 ONNX Runtime's LSTM and GRU kernels clip what they put through sigmoid and tanh, and so lose a NaN; its largest,
 smallest and sorted numbers pass over one. A batch without rows ends the process in them. So what is not finite goes
@@ -40,6 +40,8 @@ def with_unusual_values(model: onnx.ModelProto, *, has_floats: bool) -> onnx.Mod
         piece.prefix = f"unusual{index}."
         if node.op_type in _KERNELS:
             _recurrent(piece, node, has_floats=has_floats)
+        elif node.op_type == "Sigmoid" and types.get(node.input[0]) == FLOAT:
+            _sigmoid(piece, node)
         elif has_floats and node.op_type in _PASSING_OVER_NAN and types.get(node.input[0]) == FLOAT:
             _PASSING_OVER_NAN[node.op_type](piece, node)
         else:
@@ -233,6 +235,13 @@ def _sorted(piece: OnnxGraph, node: onnx.NodeProto) -> None:
         if name:
             values = piece.node("GatherElements", value, places, axis=attributes.get("axis", -1))
             piece.rename(found or values, name)
+
+
+def _sigmoid(piece: OnnxGraph, node: onnx.NodeProto) -> None:
+    """1 / (1 + exp(-x)): the runtime's own is 3e-8 off at every magnitude, so a probability of 1e-4 loses digits."""
+    one = piece.constant(np.float32(1))
+    power = piece.node("Exp", piece.node("Neg", node.input[0]))
+    piece.rename(piece.node("Div", one, piece.node("Add", one, power)), node.output[0])
 
 
 def _half(piece: OnnxGraph) -> str:

@@ -122,6 +122,22 @@ def test_weights_that_are_not_the_modules_are_refused_by_name(tmp_path: Path) ->
     assert "the file lacks head.bias; the module has no extra.scale" in message()
 
 
+def test_weights_of_torch_save_are_answered_with_how_to_convert_them_and_kept(tmp_path: Path) -> None:
+    for name in ("model.pt", "model.safetensors"):
+        path = tmp_path / name
+        torch.save(Tagger().state_dict(), path)
+        with pytest.raises(ExportError) as refused:
+            load_module("tests.export.user_module.modules.tagging:Tagger", path)
+        message = str(refused.value)
+        assert f"torch.load('{path}', weights_only=True)" in message
+        assert f"save_model(model, '{path}')" not in message
+        assert "torch.save wrote it" in message
+    with pytest.raises(
+        ExportError, match=r"Write them: safetensors.torch.save_model\(model, '.*lacking.safetensors'\)"
+    ):
+        load_module("tests.export.user_module.modules.tagging:Tagger", tmp_path / "lacking.pt")
+
+
 def test_a_failure_leaves_an_older_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(MODULES)
     (tmp_path / "my.onnx").write_bytes(b"older")

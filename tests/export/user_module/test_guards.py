@@ -1,6 +1,7 @@
 """Whatever a forward decides by a size is found where it decides otherwise: made right, or refused by name."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
+from export.user_module import export, prove
 from export.user_module.export import Exported, export_module
 from export.user_module.inputs import input_spec_from_text, value_range_from_text
 from models.errors import ExportError, ParityError
@@ -109,3 +111,49 @@ def test_lengths_of_another_name_ask_for_their_range() -> None:
         export_module(Last(), specs)
     ranges = dict([value_range_from_text("lens:1..time")])
     assert export_module(Last(), specs, ranges=ranges).parity.refused == []
+
+
+def test_a_size_far_away_is_tried_right_beside_the_decision() -> None:
+    class Signal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv1d(1, 2, 400, stride=160)
+
+        def forward(self, wave: Tensor) -> Tensor:
+            if wave.size(1) > 480_000:
+                wave = wave[:, :480_000]
+            frames: Tensor = self.convolution(wave.unsqueeze(1))
+            return frames
+
+    specs = [input_spec_from_text("wave:float32[batch,time]")]
+    found = export_module(Signal(), specs, ranges=dict([value_range_from_text("time:400..1000000")]))
+    compared = {sizes["time"] for sizes in found.parity.compared}
+    assert {480_000, 480_001} & compared
+    assert max(compared) > 480_160
+    assert found.notes == ()
+
+
+def test_a_decision_far_away_is_found_between_the_numbers_that_are_tried() -> None:
+    class Cut(nn.Module):
+        def forward(self, wave: Tensor) -> Tensor:
+            return wave * 0 if (wave.size(1) - 400) // 160 + 1 > 3000 else wave
+
+    with pytest.raises(ParityError, match="at batch=3, time=480400"):
+        export_module(Cut(), [input_spec_from_text("wave:float32[batch,time]")])
+
+
+def test_sizes_that_are_not_tried_are_said() -> None:
+    module = Reader(branch(lambda _batch, time: time > 48_000_000))
+    (note,) = exported(module).notes
+    assert note.startswith("Not compared where time <= 48000000 (test_guards.py, line ")
+    assert "time=48000001: inputs of more than 4000000 numbers are not tried" in note
+    assert "--range AXIS:LO..HI" in note
+    assert exported(module, "time:1..48000000").notes == ()
+
+
+def test_the_check_is_bound_by_time_and_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(0, 100_000, prove.MOST_SECONDS + 1))
+    monkeypatch.setattr(export, "proven", partial(prove.proven, clock=lambda: next(ticks)))
+    (note,) = exported(Reader(branch(lambda _batch, time: time > 200))).notes
+    assert "Not compared where time <= 200" in note
+    assert f"comparing took more than {prove.MOST_SECONDS} seconds" in note
