@@ -164,19 +164,19 @@ def _compared(
                             error, traced, module, session, drawing, [at], outputs, way_round, tolerance
                         ) from error.__cause__
             if pace.why_left is not None:
-                parity.notes.append(_not_tried(guard, against, pace.why_left))
+                parity.notes.append(_not_tried(guard, against, pace.why_left, way_round))
                 break
         beyond = nearest_beyond(guard, drawing)
         if beyond is not None and drawing.num_elements(beyond) > MOST_ELEMENTS:
             reason = f"inputs of more than {MOST_ELEMENTS} numbers are not tried"
-            parity.notes.append(_not_tried(guard, beyond, reason))
+            parity.notes.append(_not_tried(guard, beyond, reason, way_round))
     return parity
 
 
-def _not_tried(guard: Guard, sizes: Sizes, reason: str) -> str:
+def _not_tried(guard: Guard, sizes: Sizes, reason: str, way_round: str) -> str:
     return (
         f"Not compared where {guard.text}{guard.place} is not so, as at {sizes_as_text(sizes)}: {reason}. "
-        "The graph may answer otherwise there; --range AXIS:LO..HI promises that such sizes never come."
+        f"The graph may answer otherwise there. {way_round}"
     )
 
 

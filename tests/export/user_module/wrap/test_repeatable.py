@@ -23,7 +23,8 @@ class WeightDrop(nn.Module):
         self.raw = nn.Parameter(layer._parameters["weight_hh_l0"].detach().clone())  # type: ignore[union-attr]
 
     def forward(self, *arguments: Any) -> Any:
-        self.layer._parameters["weight_hh_l0"] = nn.functional.dropout(self.raw, 0.5)
+        dropped: Any = nn.functional.dropout(self.raw, 0.5)
+        self.layer._parameters["weight_hh_l0"] = dropped
         return self.layer(*arguments)
 
 
