@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.parity.errors import Errors
-from export.parity.texts import ragged_texts
 from export.user_module.precise import PreciseModule
 from export.user_module.wrap.calls import called, check_arguments, check_repeats, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import SHAPES, error_figures
+from export.user_module.wrap.consistency import error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.refused_logits import check_logits
-from export.user_module.wrap.texts import ComparedTexts
+from export.user_module.wrap.texts import ComparedTexts, consistency_texts, special_ids
 from models.architecture import WrappedConfig
 from models.errors import ExportError
 from models.tasks import Graph, Task, task_of
@@ -62,7 +61,11 @@ class BatchModel(nn.Module):
     def config(self) -> WrappedConfig:
         """See UserModel.config."""
         return WrappedConfig(
-            task=self.task.name, vocab_size=self.facts.vocab_size, state=[], num_classes=self.num_classes
+            task=self.task.name,
+            vocab_size=self.facts.vocab_size,
+            state=[],
+            num_classes=self.num_classes,
+            special_ids=special_ids(self.module, self.facts),
         )
 
     def graphs(self) -> dict[str, onnx.ModelProto]:
@@ -168,7 +171,7 @@ def batch_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]
     """Whether alone = in a batch, whatever the padding holds; see TaskExport."""
     graph, sequences = batch_graph(task_of(config.task)), opened.sequences()
     in_batch, padding = Changes(), Changes()
-    for texts in ragged_texts(config.vocab_size, 1, SHAPES):
+    for texts in consistency_texts(config):
         ids, lengths = padded(texts)
         is_text = np.arange(ids.shape[1] + 16) < lengths[:, None]
         other = np.where(is_text, np.pad(ids, ((0, 0), (0, 16))), config.vocab_size - 1)

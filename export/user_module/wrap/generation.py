@@ -18,17 +18,16 @@ from torch import Tensor, nn
 
 from export.parity.errors import Errors
 from export.parity.limits import FP32_TOLERANCE
-from export.parity.texts import ragged_texts
 from export.user_module.precise import PreciseModule
 from export.user_module.repeatable import check_repeatable
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures, unpadded
+from export.user_module.wrap.consistency import NUM_SLOTS, error_figures, unpadded
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, native_language_model
 from export.user_module.wrap.refused_logits import check_logits, check_num_logits
 from export.user_module.wrap.states import StateLayout, part_slices, state_layout
-from export.user_module.wrap.texts import ComparedTexts
+from export.user_module.wrap.texts import ComparedTexts, consistency_texts, special_ids
 from models.architecture import WrappedConfig
 from models.errors import UnsupportedModelError
 from runtime.opening import OpenGraphs
@@ -103,7 +102,12 @@ class UserLanguageModel(nn.Module):
 
     def config(self) -> WrappedConfig:
         """See UserModel.config."""
-        return WrappedConfig(task="generation", vocab_size=self.vocab_size, state=list(self.layout.parts))
+        return WrappedConfig(
+            task="generation",
+            vocab_size=self.vocab_size,
+            state=list(self.layout.parts),
+            special_ids=special_ids(self.module, self.facts),
+        )
 
     def errors(self, opened: OpenGraphs) -> dict[str, float]:
         """See UserModel.errors."""
@@ -302,7 +306,7 @@ def generation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, f
     runner, step = opened.sequences(), opened.steps(NUM_SLOTS)
     vocab_size, state_width = config.vocab_size, config.state_size
     chunked, stepped, in_batch, padding = Changes(), Changes(), Changes(), Changes()
-    for texts in ragged_texts(vocab_size, 1, SHAPES):
+    for texts in consistency_texts(config):
         ids, lengths = unpadded(texts)
         state = np.zeros((len(ids), state_width), np.float32)
         together = runner.run("advance", {"ids": ids, "lengths": lengths, "state": state})

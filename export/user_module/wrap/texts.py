@@ -16,14 +16,16 @@ from torch import nn
 from export.parity.texts import ragged_texts
 from export.user_module.constants import integers_of
 from export.user_module.wrap.consistency import LONG_SHAPES, NUM_SLOTS, SHAPES, within
+from models.architecture import WrappedConfig
 
 if TYPE_CHECKING:
     from export.tasks.task import WrapFacts
 
 Texts = list[list[int]]  # token ids of each row of a batch
 
-MAX_SECONDS = 60.0  # of processor time, after which no further texts are compared
+MAX_SECONDS = 20.0  # of processor time, after which no further texts are compared
 MOST_SPECIAL = 64  # ids that are tried at every place; a vocabulary of so few is tried whole
+_MOST_SPECIAL_WITHIN = 16  # where graphs are compared with each other, token by token
 _EVERY_ID_LENGTH = 48  # tokens of a text that is a part of the vocabulary
 _MOST_ALONE = 512  # texts of one token in a batch
 _EVERY_ID_NUMBERS = 4_000_000  # numbers that a module gives for a batch of such texts
@@ -49,19 +51,19 @@ def special_ids(module: nn.Module, facts: "WrapFacts") -> list[int]:
     return list(dict.fromkeys(number for number in wanted if 0 <= number < size))[:MOST_SPECIAL]
 
 
-def special_texts(special: list[int], facts: "WrapFacts", seed: int) -> list[Texts]:
+def special_texts(special: list[int], vocab_size: int, longest: int | None, seed: int) -> list[Texts]:
     """Each id alone, three times, first, last, in the middle and often in a random text; and such ids mixed."""
     generator = np.random.default_rng(seed)
     rows: Texts = []
     for i in special:
-        a, b, c = generator.integers(facts.vocab_size, size=3).tolist()
+        a, b, c = generator.integers(vocab_size, size=3).tolist()
         rows += [[i], [i] * 3, [i, a, b, c], [a, i, b], [a, b, c, i], [i, i, a, b, i, c, i]]
     for _ in range(8):
-        mixed = generator.integers(facts.vocab_size, size=30)
+        mixed = generator.integers(vocab_size, size=30)
         is_special = generator.random(30) < 0.5
         rows.append(np.where(is_special, generator.choice(special, size=30), mixed).tolist())
     generator.shuffle(rows)  # so that batches are ragged
-    rows = [row[: facts.longest] for row in rows]
+    rows = [row[:longest] for row in rows]
     return [rows[start : start + NUM_SLOTS] for start in range(0, len(rows), NUM_SLOTS)]
 
 
@@ -73,6 +75,13 @@ def every_id(facts: "WrapFacts", seed: int, outputs_per_token: int, length: int,
     num_rows = min(most_rows, max(1, _EVERY_ID_NUMBERS // (length * outputs_per_token)))
     for start in range(0, len(rows), num_rows):
         yield rows[start : start + num_rows]
+
+
+def consistency_texts(config: WrappedConfig) -> list[Texts]:
+    """What graphs are compared with each other on: random texts, and texts of the first 16 special ids."""
+    special = config.special_ids[:_MOST_SPECIAL_WITHIN]
+    own = special_texts(special, config.vocab_size, None, 1) if special else []
+    return ragged_texts(config.vocab_size, 1, SHAPES) + own
 
 
 class ComparedTexts:
@@ -102,7 +111,7 @@ class ComparedTexts:
     ) -> None:
         self._batches = ragged_texts(facts.vocab_size, seed, within(SHAPES, facts.longest))
         if not is_brief:
-            self._batches += special_texts(special_ids(module, facts), facts, seed)
+            self._batches += special_texts(special_ids(module, facts), facts.vocab_size, facts.longest, seed)
             self._batches += ragged_texts(facts.vocab_size, seed, within(LONG_SHAPES, facts.longest))
             self._batches += every_id(facts, seed, outputs_per_token, _EVERY_ID_LENGTH, NUM_SLOTS)
             if is_each_alone and facts.vocab_size > MOST_SPECIAL:

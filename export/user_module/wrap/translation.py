@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.parity.errors import Errors
-from export.parity.texts import ragged_texts
 from export.user_module.precise import PreciseModule
 from export.user_module.repeatable import check_repeatable
 from export.user_module.wrap.calls import called, check_repeats, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import NUM_SLOTS, SHAPES, error_figures
+from export.user_module.wrap.consistency import NUM_SLOTS, error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.refused_logits import check_logits, check_num_logits
 from export.user_module.wrap.states import StateLayout, part_slices, state_layout
-from export.user_module.wrap.texts import ComparedTexts, Targets
+from export.user_module.wrap.texts import ComparedTexts, Targets, consistency_texts, special_ids
 from models.architecture import WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
 from models.tasks import task_of
@@ -126,6 +125,7 @@ class UserTranslator(nn.Module):
             memory_width=self.memory_width,
             keys_width=self.keys_width,
             start_id=self.facts.start_id,
+            special_ids=special_ids(self.module, self.facts),
         )
 
     def errors(self, opened: OpenGraphs) -> dict[str, float]:
@@ -336,7 +336,7 @@ def translation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, 
     generator = np.random.default_rng(3)
     in_batch, padding = Changes(), Changes()
     fault = 0.0
-    for texts in ragged_texts(vocab_size, 1, SHAPES):
+    for texts in consistency_texts(config):
         ids, lengths = padded(texts)
         together = runner.run("encode", {"ids": ids, "lengths": lengths})
         is_source = np.arange(ids.shape[1] + 16) < lengths[:, None]

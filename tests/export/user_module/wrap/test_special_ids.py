@@ -1,11 +1,15 @@
 """What a forward does with some ids alone is found, whatever the size of the vocabulary, and kept."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Regex, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import WordLevel
 from torch import Tensor, nn
 
 from export.tasks.task import WrapFacts
@@ -13,6 +17,9 @@ from export.user_module.wrap.generation import user_language_model
 from export.user_module.wrap.native import NotNativeError, native_classifier, native_language_model
 from export.user_module.wrap.sentiment import user_classifier
 from export.user_module.wrap.texts import ComparedTexts, Targets, every_id, special_ids, special_texts
+from models.errors import ParityError
+from tests.export.user_module.wrap import user_modules
+from tests.export.user_module.wrap.test_wrap import wrapped
 from tests.export.user_module.wrap.user_modules import unsorted
 
 LARGE = 5000
@@ -31,9 +38,9 @@ RULES: dict[str, Rule] = {
 class PooledReviews(nn.Module):
     """An LSTM whose outputs at some ids are left out of the mean or the maximum."""
 
-    def __init__(self, counts: Rule, pooling: str) -> None:
+    def __init__(self, counts: Rule, pooling: str, size: int = LARGE) -> None:
         super().__init__()
-        self.emb, self.rnn = nn.Embedding(LARGE, 8), nn.LSTM(8, 8, batch_first=True)
+        self.emb, self.rnn = nn.Embedding(size, 8), nn.LSTM(8, 8, batch_first=True)
         self.fc, self.counts, self.pooling = nn.Linear(8, 2), counts, pooling
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
@@ -52,9 +59,9 @@ class PooledReviews(nn.Module):
 class BanningLM(nn.Module):
     """A language model that forgets everything at one id."""
 
-    def __init__(self, counts: Rule) -> None:
+    def __init__(self, counts: Rule, size: int = LARGE) -> None:
         super().__init__()
-        self.emb, self.rnn, self.out = nn.Embedding(LARGE, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, LARGE)
+        self.emb, self.rnn, self.out = nn.Embedding(size, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, size)
         self.counts = counts
 
     def forward(self, ids: Tensor, lengths: Tensor, h: Any = None) -> Any:
@@ -97,8 +104,7 @@ def test_the_ids_of_marks_code_and_ends_come_first_and_a_small_vocabulary_is_tri
 
 
 def test_each_special_id_stands_alone_first_last_and_within() -> None:
-    facts = WrapFacts(LARGE, longest=30)
-    rows = [row for batch in special_texts([5, 9], facts, 0) for row in batch]
+    rows = [row for batch in special_texts([5, 9], LARGE, 30, 0) for row in batch]
     for i in (5, 9):
         own = [row for row in rows if i in row and len(row) < 20]
         assert [i] in own
@@ -128,7 +134,52 @@ def test_a_decoder_is_fed_every_id_and_special_ones_often() -> None:
 
 def test_texts_that_take_too_long_are_left_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = ComparedTexts(nn.Linear(1, 1), WrapFacts(30), 0, 2)
-    seconds = iter(range(0, 10_000, 25))
+    seconds = iter(range(0, 10_000, 9))
     monkeypatch.setattr("export.user_module.wrap.texts.time.process_time", lambda: next(seconds))
     assert len(list(compared)) == 2
     assert compared.num_left > 5
+
+
+class SoftReviews(PooledReviews):
+    """Attention over what counts; over nothing it is a mean over whatever the batch is padded to."""
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        outputs, _ = unsorted(self.rnn, self.emb(ids), lengths)
+        ids = ids[:, : outputs.shape[1]]
+        kept = (torch.arange(ids.shape[1]) < lengths.unsqueeze(1)) & self.counts(ids)
+        weights = outputs.sum(2).masked_fill(~kept, -1e9).softmax(1)
+        result: Tensor = self.fc(torch.tanh((weights.unsqueeze(1) @ outputs).squeeze(1)))
+        return result
+
+
+class ForgettingLM(BanningLM):
+    """Forgets what was read in the same call, where one id is in it: a prompt in pieces is another prompt."""
+
+    def forward(self, ids: Tensor, lengths: Tensor, h: Any = None) -> Any:
+        is_text = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
+        has_none = (self.counts(ids) | ~is_text).all(1)
+        outputs, h = unsorted(self.rnn, self.emb(ids) * has_none[:, None, None], lengths, h)
+        return self.out(outputs), h
+
+
+@pytest.mark.parametrize(
+    ("module", "task", "says"),
+    [
+        (
+            lambda: SoftReviews(lambda ids: ids != 0, "", 300),
+            "sentiment",
+            "by_padding.* a softmax over -1e9",
+        ),
+        (lambda: ForgettingLM(lambda ids: ids != 123, 300), "generation", "by_chunks.* read in pieces"),
+    ],
+)
+def test_what_depends_on_padding_or_pieces_at_some_ids_alone_is_refused_by_its_cause(
+    module: Callable[[], nn.Module], task: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = ["<unk>", "<eos>", *(chr(0x4E00 + i) for i in range(298))]
+    backend = Backend(WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    backend.save(str(tmp_path / "tokenizer.json"))
+    monkeypatch.setattr(user_modules, "special_module", module, raising=False)
+    with pytest.raises(ParityError, match=says):
+        wrapped(tmp_path, "special_module", task)
