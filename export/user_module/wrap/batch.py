@@ -18,7 +18,7 @@ from export.parity.errors import Errors
 from export.user_module.precise import PreciseModule
 from export.user_module.wrap.calls import called, check_arguments, check_repeats, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import error_figures
+from export.user_module.wrap.consistency import error_figures, note_nan
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.refused_logits import check_logits
@@ -96,6 +96,7 @@ class BatchModel(nn.Module):
             own_ids = ids[:, : lengths.max()].copy()
             expected = self._answer(partial(called, name, self), own_ids, lengths)
             assert expected is not None
+            note_nan(self.remarks, name, texts, expected)
             exact = cache(partial(self._answer, precise.value, own_ids, lengths))
             for row, length in enumerate(lengths):
                 pair = (_own(graph, found, row, length), _own(graph, expected, row, length))

@@ -5,6 +5,7 @@ padding, or on how a text is cut; within rounding it must not, and whether it do
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from runtime.padding import padded
 Ids = NDArray[np.int64]
 Lengths = NDArray[np.int32]
 
+_NAN = "gives NaN"
 SHAPES = ((1, 1), (2, 2), (5, 17), (4, 40), (17, 9))  # batch, longest text
 # Long texts, read only to be compared with PyTorch: a forward may decide by a size that the short ones never reach.
 LONG_SHAPES = ((2, 130), (12, 300))
@@ -31,6 +33,25 @@ def unpadded(texts: list[list[int]]) -> tuple[Ids, Lengths]:
     """As padded, but only to the longest."""
     ids, lengths = padded(texts)
     return np.ascontiguousarray(ids[:, : lengths.max()]), lengths
+
+
+def note_nan(remarks: list[str], who: str, texts: list[list[int]], answers: NDArray[Any]) -> None:
+    """Note the first text to which PyTorch itself answers NaN: the graphs do, too, and the server says it is an error.
+
+    Args:
+        remarks: gets at most one sentence of this kind.
+        who: the user's module.
+        texts: token ids of each row.
+        answers: PyTorch's, float [rows, ...].
+    """
+    is_nan = np.isnan(answers).reshape(len(answers), -1).any(axis=1)
+    if is_nan.any() and not any(_NAN in remark for remark in remarks):
+        ids = min((text for text, is_bad in zip(texts, is_nan, strict=True) if is_bad), key=len)
+        shown = ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
+        remarks.append(
+            f"{who} {_NAN} for the text of the ids {shown}, so such a text is answered with an error. Often 0 is "
+            "divided by 0, or a softmax is over -inf alone: clamp(min=1) what is divided by."
+        )
 
 
 def error_figures(errors: Errors, agreements: list[NDArray[np.bool_]], num_left: int) -> dict[str, float]:

@@ -22,7 +22,7 @@ from export.user_module.precise import PreciseModule
 from export.user_module.repeatable import check_repeatable
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import NUM_SLOTS, error_figures, unpadded
+from export.user_module.wrap.consistency import NUM_SLOTS, error_figures, note_nan, unpadded
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, native_language_model
 from export.user_module.wrap.refused_logits import check_logits, check_num_logits
@@ -266,6 +266,7 @@ def _errors(runner: SequenceRunner, model: UserLanguageModel) -> dict[str, float
             state = np.zeros((len(ids), state_width), np.float32)
             for _ in range(2):
                 expected = answers.answer(ids, lengths, state)
+                note_nan(model.remarks, type(model.module).__name__, texts, expected.logits)
                 precise = cache(partial(answers.precise, ids, lengths, state))
                 inputs: dict[str, Array] = {"ids": ids, "lengths": lengths, "state": state}
                 advanced = runner.run("advance", inputs)

@@ -13,6 +13,7 @@ from tokenizers.models import WordLevel
 from torch import Tensor, nn
 
 from export.tasks.task import WrapFacts
+from export.user_module.wrap.consistency import note_nan
 from export.user_module.wrap.generation import user_language_model
 from export.user_module.wrap.native import NotNativeError, native_classifier, native_language_model
 from export.user_module.wrap.sentiment import user_classifier
@@ -183,3 +184,12 @@ def test_what_depends_on_padding_or_pieces_at_some_ids_alone_is_refused_by_its_c
     monkeypatch.setattr(user_modules, "special_module", module, raising=False)
     with pytest.raises(ParityError, match=says):
         wrapped(tmp_path, "special_module", task)
+
+
+def test_the_first_shortest_text_that_is_answered_with_nan_is_said_once() -> None:
+    remarks: list[str] = []
+    answers = np.array([[0.0, 1.0], [np.nan, 0.0], [np.nan, np.nan], [np.inf, 0.0]])
+    for _ in range(2):
+        note_nan(remarks, "Reviews", [[1], [0, 0, 0], [0], [2]], answers)
+    (remark,) = remarks
+    assert remark.startswith("Reviews gives NaN for the text of the ids 0, so such a text is answered with an error.")
