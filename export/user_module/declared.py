@@ -13,18 +13,21 @@ def correct_shapes(model: onnx.ModelProto, seen: Shapes) -> None:
     """Give every axis of an output that is not what it is declared to be a name of its own.
 
     A size that was 1 in the traced example by chance, such as the only frame of a short signal, stands as a number in
-    what PyTorch writes.
+    what PyTorch writes. An expression that is always the size of a dynamic axis gets that axis' name.
 
     Args:
         model: changed in place.
         seen: of every run.
     """
+    if not seen:
+        return
     for index, output in enumerate(model.graph.output):
         for axis, declared in enumerate(output.type.tensor_type.shape.dim):
-            is_right = all(
-                shapes[index][axis]
-                == (sizes.get(declared.dim_param, shapes[index][axis]) if declared.dim_param else declared.dim_value)
-                for sizes, shapes in seen
-            )
-            if not is_right:
+            sizes = [shapes[index][axis] for _, shapes in seen]
+            names = [name for name in seen[0][0] if sizes == [each[name] for each, _ in seen]]
+            if declared.dim_param in names:
+                continue
+            if names and (declared.dim_param or set(sizes) != {declared.dim_value}):
+                declared.dim_param = names[0]
+            elif declared.dim_param in seen[0][0] or (not declared.dim_param and set(sizes) != {declared.dim_value}):
                 declared.dim_param = f"{output.name}_{axis}"

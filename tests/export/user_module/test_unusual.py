@@ -97,11 +97,15 @@ def test_an_output_is_declared_as_it_comes(tmp_path: Path) -> None:
 
 
 def test_a_declared_size_that_was_not_seen_gets_a_name() -> None:
-    value = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch", 1, "time", "frames"])
+    value = onnx.helper.make_tensor_value_info(
+        "y", onnx.TensorProto.FLOAT, ["batch", 1, "time", "frames", "2*time//2", 4]
+    )
     model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [value]))
-    correct_shapes(model, [({"batch": 2, "time": 5}, [(2, 1, 5, 3)]), ({"batch": 3, "time": 9}, [(3, 30, 8, 4)])])
+    correct_shapes(
+        model, [({"batch": 2, "time": 5}, [(2, 1, 5, 3, 5, 4)]), ({"batch": 3, "time": 9}, [(3, 30, 8, 4, 9, 4)])]
+    )
     dims = model.graph.output[0].type.tensor_type.shape.dim
-    assert [dim.dim_param for dim in dims] == ["batch", "y_1", "y_2", "frames"]
+    assert [dim.dim_param or dim.dim_value for dim in dims] == ["batch", "y_1", "y_2", "frames", "time", 4]
 
 
 def test_a_graph_that_ends_its_process_is_refused_with_the_part_that_does_it() -> None:

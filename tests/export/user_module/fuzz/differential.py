@@ -49,7 +49,8 @@ def outcome_of(case: Case) -> Outcome:
     """Export a module and compare it."""
     module = case.module()
     specs = [input_spec_from_text(text) for text in case.inputs]
-    ranges = dict([value_range_from_text(f"time:{case.least_time}..4000")]) if case.least_time > 1 else None
+    least_time = case.least_time
+    ranges = dict([value_range_from_text(f"time:{least_time}..4000")]) if least_time > 1 else None
     try:
         found = export_module(module, specs, ranges=ranges)
     except ExportError as error:
@@ -65,7 +66,7 @@ def outcome_of(case: Case) -> Outcome:
         write_graph(found.model, path)
         with ChildSession(path) as session:
             num_compared = 0
-            for where, inputs in _inputs(case):
+            for where, inputs in _inputs(case, least_time):
                 try:
                     expected = [value for _, value in eager_answers(module, inputs)]
                 except Exception:  # PyTorch does not take it
@@ -76,6 +77,9 @@ def outcome_of(case: Case) -> Outcome:
                 except ExportError as error:
                     if not _is_said(found, where) and _is_determined(module, inputs, expected):
                         return Outcome(case, finding=f"silently different: {error}")
+                wrong = _wrongly_declared(found, inputs, [tuple(value.shape) for value in expected])
+                if wrong:
+                    return Outcome(case, finding=f"wrongly declared: {wrong} {where}")
                 num_compared += 1
     return Outcome(case, num_compared=num_compared)
 
@@ -105,6 +109,21 @@ def _is_said(found: Exported, where: str) -> bool:
     )
 
 
+def _wrongly_declared(found: Exported, inputs: dict[str, Tensor], shapes: list[tuple[int, ...]]) -> str:
+    """The first output whose shape is not what the file says; "" where all are."""
+    sizes = {
+        axis: inputs[spec.name].shape[number] for spec in found.inputs for number, axis in spec.dynamic_axes.items()
+    }
+    for output, shape in zip(found.model.graph.output, shapes, strict=True):
+        declared = [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim]
+        said = [
+            sizes.get(each, size) if isinstance(each, str) else each for each, size in zip(declared, shape, strict=True)
+        ]
+        if said != list(shape):
+            return f"{output.name} {declared} is {list(shape)}"
+    return ""
+
+
 def _is_determined(module: Drawn, inputs: dict[str, Tensor], expected: list[Tensor]) -> bool:
     """Whether rounding decides nothing: a module whose weights are a rounding away answers about the same.
 
@@ -122,10 +141,10 @@ def _is_determined(module: Drawn, inputs: dict[str, Tensor], expected: list[Tens
     return True
 
 
-def _inputs(case: Case) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def _inputs(case: Case, least_time: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
     generator = torch.Generator().manual_seed(case.seed + 1)
     for number, (batch, time) in enumerate((*SIZES, (0, 7))):
-        if time < case.least_time:
+        if time < least_time:
             continue
         lengths = torch.randint(1, time + 1, (batch,), generator=generator)
         if batch:

@@ -28,16 +28,18 @@ class Given:
     Attributes:
         ids: int64 [batch, time], or None.
         lengths: int64 [batch], or None.
+        fits: whether ids still have the time axis of the values.
     """
 
     ids: Tensor | None
     lengths: Tensor | None
+    fits: bool = True
 
     def is_valid(self, x: Tensor) -> Tensor:
         """bool [batch, time of x]: which positions count."""
         if self.lengths is not None:
             return torch.arange(x.size(1)) < self.lengths.unsqueeze(1)
-        if self.ids is not None and self.ids.size(1) == x.size(1):
+        if self.ids is not None and self.fits:
             return self.ids != 0
         return torch.ones(x.shape[:2], dtype=torch.bool)
 
@@ -52,7 +54,6 @@ class Stage:
         layers: that it holds.
         keeps_time: whether the result has the time axis of the input; else lengths and ids fit no longer.
         is_refused: whether a refusal is right.
-        least_time: of its input.
     """
 
     name: str
@@ -60,7 +61,6 @@ class Stage:
     layers: dict[str, nn.Module] = field(default_factory=dict)
     keeps_time: bool = True
     is_refused: bool = False
-    least_time: int = 1
 
 
 class Drawn(nn.Module):
@@ -76,13 +76,15 @@ class Drawn(nn.Module):
         super().__init__()
         self.source, self.has_lengths = source, has_lengths
         self._does = [stage.does for stage in stages]
+        self._keep_time = [stage.keeps_time for stage in stages]
         self.stages = nn.ModuleList(nn.ModuleDict(stage.layers) for stage in stages)
 
     def forward(self, first: Tensor, lengths: Tensor | None = None) -> Any:
         given = Given(first if self.source == "ids" else None, lengths)
         values: Any = first.transpose(0, 1) if self.source == "steps" else first
-        for layers, does in zip(self.stages, self._does, strict=True):
+        for layers, does, keeps_time in zip(self.stages, self._does, self._keep_time, strict=True):
             values = does(layers, given, values)  # type: ignore[arg-type]
+            given.fits = given.fits and keeps_time
         return values
 
 
@@ -115,8 +117,17 @@ class Case:
 
     @property
     def least_time(self) -> int:
-        """The shortest input that every stage takes."""
-        return max(stage.least_time for stage in self.stages)
+        """The shortest input from which on the module takes every one."""
+        module, refused = self.module(), 0
+        for time in range(1, 40):
+            shape = {"x": (2, time, WIDTH), "steps": (time, 2, WIDTH)}.get(self.source, (2, time))
+            first = torch.ones(shape, dtype=torch.int64 if self.source == "ids" else torch.float32)
+            try:
+                with torch.no_grad():
+                    module(first, *([torch.full((2,), time)] if self.has_lengths else []))
+            except (RuntimeError, IndexError):
+                refused = time
+        return refused + 1
 
     @property
     def is_refused(self) -> bool:
@@ -191,14 +202,12 @@ def _first(draw: random.Random, source: str) -> Stage:
                 lambda own, given, wave: own["linear"](wave.unfold(1, size, hop)),
                 {"linear": nn.Linear(size, WIDTH)},
                 keeps_time=False,
-                least_time=size,
             )
         return Stage(
             f"convolution of {size} every {hop}",
             lambda own, given, wave: own["convolution"](wave.unsqueeze(1)).transpose(1, 2),
             {"convolution": nn.Conv1d(1, WIDTH, size, stride=hop)},
             keeps_time=False,
-            least_time=size,
         )
     return Stage("rows", lambda own, given, x: x)
 
@@ -243,16 +252,16 @@ def _convolution(draw: random.Random) -> Stage:
 
 def _cut(draw: random.Random) -> Stage:
     size = draw.choice([4, 20, 100])
-    cuts: list[tuple[str, Callable[[Tensor], Tensor], int]] = [
-        (f"x[:, :{size}]", lambda x: x[:, :size], 1),
-        (f"x[:, -{size}:]", lambda x: x[:, -size:], 1),
-        ("x[:, ::2]", lambda x: x[:, ::2], 1),
-        ("x[:, 1:]", lambda x: x[:, 1:], 2),
-        ("x[:, :-1]", lambda x: x[:, :-1], 2),
-        (f"if longer than {size}: x[:, :{size}]", lambda x: x[:, :size] if x.size(1) > size else x, 1),
+    cuts: list[tuple[str, Callable[[Tensor], Tensor]]] = [
+        (f"x[:, :{size}]", lambda x: x[:, :size]),
+        (f"x[:, -{size}:]", lambda x: x[:, -size:]),
+        ("x[:, ::2]", lambda x: x[:, ::2]),
+        ("x[:, 1:]", lambda x: x[:, 1:]),
+        ("x[:, :-1]", lambda x: x[:, :-1]),
+        (f"if longer than {size}: x[:, :{size}]", lambda x: x[:, :size] if x.size(1) > size else x),
     ]
-    name, cut, least = draw.choice(cuts)
-    return Stage(name, lambda own, given, x: cut(x), keeps_time=False, least_time=least)
+    name, cut = draw.choice(cuts)
+    return Stage(name, lambda own, given, x: cut(x), keeps_time=False)
 
 
 def _padded(draw: random.Random) -> Stage:
@@ -379,7 +388,7 @@ def _cells(draw: random.Random) -> Stage:
         return torch.stack(outputs, 1)
 
     cell = kind(WIDTH, WIDTH)
-    return Stage(f"{kind.__name__} over 3 steps", run, {"cell": cell}, keeps_time=False, least_time=3)
+    return Stage(f"{kind.__name__} over 3 steps", run, {"cell": cell}, keeps_time=False)
 
 
 def _stack(draw: random.Random) -> Stage:
@@ -401,7 +410,7 @@ def _maximum(draw: random.Random) -> Stage:
     return draw.choice(
         [
             Stage("amax", lambda own, given, x: x.amax(1)),
-            Stage("max of two", lambda own, given, x: x.max(1)[0] + x.max(dim=1).indices.remainder(2)),
+            Stage("max and min", lambda own, given, x: x.max(1)[0] + x.min(dim=1).values),
             Stage(
                 "max pooling to 1", lambda own, given, x: functional.adaptive_max_pool1d(x.transpose(1, 2), 1)[:, :, 0]
             ),
