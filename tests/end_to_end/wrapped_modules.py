@@ -216,7 +216,7 @@ def forgetting_lm() -> nn.Module:
 
 
 def plain_lm() -> nn.Module:
-    return seeded(PlainLM)
+    return seeded(PlainLM, 1.5)
 
 
 def masked_reviews() -> nn.Module:

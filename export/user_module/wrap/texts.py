@@ -25,7 +25,7 @@ Texts = list[list[int]]  # token ids of each row of a batch
 
 MAX_SECONDS = 20.0  # of processor time, after which no further texts are compared
 MOST_SPECIAL = 64  # ids that are tried at every place; a vocabulary of so few is tried whole
-_MOST_SPECIAL_WITHIN = 16  # where graphs are compared with each other, token by token
+_MOST_SPECIAL_WITHIN = 12  # where graphs are compared with each other, token by token
 _EVERY_ID_LENGTH = 48  # tokens of a text that is a part of the vocabulary
 _MOST_ALONE = 512  # texts of one token in a batch
 _EVERY_ID_NUMBERS = 4_000_000  # numbers that a module gives for a batch of such texts
@@ -39,15 +39,13 @@ def special_ids(module: nn.Module, facts: "WrapFacts") -> list[int]:
         facts: what it is wrapped with.
 
     Returns:
-        The whole of a small vocabulary. Of a larger one the tokenizer's marks, the first four and the last id, the
-        integers of the module's code and attributes, and those beside them.
+        The tokenizer's marks, the first four and the last id, the integers of the module's code and attributes, those
+        beside them, and the rest of a small vocabulary.
     """
-    size = facts.vocab_size
-    if size <= MOST_SPECIAL:
-        return list(range(size))
-    named = integers_of(module)
+    size, named = facts.vocab_size, integers_of(module)
     beside = [number + step for number in named for step in (-1, 1)]
-    wanted = [*facts.mark_ids, 0, 1, 2, 3, size - 1, *named, *beside]
+    rest = range(size) if size <= MOST_SPECIAL else ()
+    wanted = [*facts.mark_ids, 0, 1, 2, 3, size - 1, *named, *beside, *rest]
     return list(dict.fromkeys(number for number in wanted if 0 <= number < size))[:MOST_SPECIAL]
 
 
@@ -78,7 +76,7 @@ def every_id(facts: "WrapFacts", seed: int, outputs_per_token: int, length: int,
 
 
 def consistency_texts(config: WrappedConfig) -> list[Texts]:
-    """What graphs are compared with each other on: random texts, and texts of the first 16 special ids."""
+    """What graphs are compared with each other on: random texts, and texts of the first 12 special ids."""
     special = config.special_ids[:_MOST_SPECIAL_WITHIN]
     own = special_texts(special, config.vocab_size, None, 1) if special else []
     return ragged_texts(config.vocab_size, 1, SHAPES) + own
