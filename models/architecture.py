@@ -37,6 +37,7 @@ class WrappedConfig(FrozenModel):
     keys_width: Size | None = None  # A, where it has keys
     start_id: int | None = None  # what a translator's decoder reads first, where that is not the end token
     num_classes: Annotated[int, Field(ge=2, le=10_000)] | None = None  # C, of a task with labels
+    special_ids: list[int] = Field(default_factory=list)  # that the module may treat otherwise; read often in checks
 
     @model_validator(mode="after")
     def _fields_fit_the_task(self) -> Self:

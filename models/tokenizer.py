@@ -7,14 +7,15 @@ case. A tokenizer made elsewhere may mark the ends of a text by tokens of its ow
 classifier's) may be of any kind. Knows nothing of models or files on disk.
 
 "<unk>", "<eos>" and other marks are ids, not text: a user who types the five characters "<eos>" gets five (or so)
-ordinary tokens.
+ordinary tokens (models.plain_text). A tokenizer without <unk> leaves out what it does not know.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers.models import BPE, WordLevel
 
 from models.errors import TokenizerError
+from models.plain_text import plain_text_description
 from models.tokenizer_kind import (
     Description,
     ReadingKind,
@@ -53,7 +55,7 @@ class Tokenizer:
         kind: "character" or "byte-bpe", or another where it only reads.
         vocab_size: V, the number of ids.
         end_token: as given.
-        unknown_id: the id of <unk>, or None (byte-level BPE has none).
+        unknown_id: the id of <unk>, or None: byte-level BPE, and what leaves unknown ones out.
         end_id: the id of the end token, or None when the training text had no document ends.
         is_lowercase: whether text is read in lower case, so that its case cannot come back.
 
@@ -65,8 +67,8 @@ class Tokenizer:
         backend.no_padding()
         if not only_reads:
             backend.no_truncation()
-        backend.encode_special_tokens = True  # marks that a user types are text
         self._backend = backend
+        self._only_reads = only_reads
         self._description: Description = json.loads(backend.to_str())
         wrong = why_text_is_changed(self._description) or why_text_is_lost(self._description, end_token)
         if wrong is not None and not only_reads:
@@ -78,6 +80,15 @@ class Tokenizer:
         unknown = self._description["model"].get("unk_token") or UNKNOWN_TOKEN
         self.unknown_id: int | None = backend.token_to_id(unknown) if self.kind == "character" else None
         self.end_id: int | None = backend.token_to_id(end_token)
+        plain = plain_text_description(self._description, None if only_reads else end_token)
+        self._encoder, self._left_out_id = backend, None  # of texts; the id in its answers that is no token
+        if plain is not None:
+            self._encoder, self._left_out_id = BackendTokenizer.from_str(json.dumps(plain[0])), plain[1]
+        self._encoder.encode_special_tokens = True  # marks that a user types are text; the library never stores this
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as its file and its options, because the library loses settings on the way."""
+        return _restored, (self.to_json(), self.end_token, self._only_reads)
 
     @classmethod
     def character(cls, texts: Iterable[str], *, end_token: bool = False) -> Self:
@@ -156,19 +167,48 @@ class Tokenizer:
         Raises:
             TokenizerError: the text holds a lone surrogate, which is not text.
         """
+        ids = self._all_ids(text)
+        return ids if self._left_out_id is None else [i for i in ids if i != self._left_out_id]
+
+    def num_unknown(self, text: str, ids: Sequence[int]) -> int:
+        """How many characters of a text the tokenizer does not know.
+
+        Args:
+            text: the text.
+            ids: what encode gives for it.
+        """
+        if self.unknown_id is not None:
+            return ids.count(self.unknown_id)
+        if self._left_out_id is not None:
+            return self._all_ids(text).count(self._left_out_id)
+        if self._known_bytes is None:
+            return 0
+        characters = unicodedata.normalize("NFC", text)
+        return sum(not self._known_bytes.issuperset(character.encode()) for character in characters)
+
+    def _all_ids(self, text: str) -> list[int]:
+        """As encode, with an id for what is left out."""
         if self._ascii_ids is not None and text.isascii():
             ids: list[int] = self._ascii_ids[np.frombuffer(text.encode(), np.uint8)].tolist()
             return ids
         try:
             # Of the library's ways to encode, the batch one lets other threads run meanwhile, but takes longer.
             if len(text) <= _SHORT:
-                encoding = self._backend.encode(text)
+                encoding = self._encoder.encode(text)
             else:
-                (encoding,) = self._backend.encode_batch_fast([text])
+                (encoding,) = self._encoder.encode_batch_fast([text])
         except (UnicodeEncodeError, TypeError):
             raise TokenizerError(f"text {ascii(text)[:80]} holds a lone surrogate; send valid Unicode.") from None
         ids = encoding.ids
         return ids
+
+    @cached_property
+    def _known_bytes(self) -> frozenset[int] | None:
+        """Of byte-level BPE that lacks bytes, those that it has; None where nothing is unknown."""
+        if self.kind != "byte-bpe":
+            return None
+        known = frozenset(content[0] for content in self.token_bytes if len(content) == 1)
+        return known if len(known) < 256 else None
 
     @cached_property
     def _ascii_ids(self) -> NDArray[np.int64] | None:
@@ -179,7 +219,7 @@ class Tokenizer:
         """
         if not reads_each_character(self._description):
             return None
-        return np.array([self._backend.encode(chr(code)).ids[0] for code in range(128)], np.int64)
+        return np.array([self._encoder.encode(chr(code)).ids[0] for code in range(128)], np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids: their bytes joined, bytes that are not UTF-8 shown as U+FFFD."""
@@ -215,13 +255,27 @@ class Tokenizer:
 
         return tuple(content(i) for i in range(self.vocab_size))
 
+    @property
+    def mark_ids(self) -> tuple[int, ...]:
+        """Tokens that are not text, in order: what is unknown, the end token, and the special ones."""
+        special = [item["id"] for item in self._description.get("added_tokens") or [] if item["special"]]
+        unknown = self._backend.token_to_id(self._description["model"].get("unk_token") or UNKNOWN_TOKEN)
+        return tuple(sorted({i for i in (*special, unknown, self.end_id) if i is not None}))
+
     @cached_property
     def max_characters_per_token(self) -> int:
         """The most characters of input that one token can stand for, for a length bound before tokenizing."""
         if self.kind not in ("character", "byte-bpe") or self._description.get("truncation"):
             return sys.maxsize
+        if self._left_out_id is not None or self._known_bytes is not None:
+            return sys.maxsize  # what is left out makes no token
         longest = 1 if self.kind == "character" else max(len(content) for content in self.token_bytes)
         return 4 * longest  # NFC joins at most 4 code points into one, as in U+1F82
+
+
+def _restored(text: str, end_token: str, only_reads: bool) -> Tokenizer:
+    """A tokenizer from what it was copied as."""
+    return Tokenizer.from_json(text, end_token=end_token, only_reads=only_reads)
 
 
 def _byte_of_character() -> dict[str, int]:

@@ -82,7 +82,7 @@ def why_text_is_lost(description: Description, end_token: str) -> str | None:
             return None
         return (
             f"tokenizer token {long[0]!r} has several characters, so it is not character-level. If it is a mark and "
-            "not text, say so: tokenizer.add_special_tokens([...]), or name it as the end token."
+            f"not text, say so: tokenizer.add_special_tokens({long[:5]}), and save it again."
         )
     if model["type"] == "BPE" and pre and pre[-1]["type"] == "ByteLevel":
         if pre[-1].get("add_prefix_space"):

@@ -68,7 +68,7 @@ def answer_of_set(opened: OpenGraphs, task: Task, ids: Sequence[int], state_widt
 def new_golden(opened: OpenGraphs, task: Task, sizes: Sizes) -> Golden:
     """The golden vector of graphs that were just verified: random ids, the same for every build."""
     ids: list[int] = np.random.default_rng(0).integers(sizes["V"], size=NUM_TOKENS).tolist()
-    return Golden(ids=ids, logits=answer_of_set(opened, task, ids, sizes["D"]).tolist())
+    return Golden(ids=ids, logits=_without_infinities(answer_of_set(opened, task, ids, sizes["D"])).tolist())
 
 
 def check_golden(set_name: str, golden: Golden, found: Floats) -> None:
@@ -97,10 +97,16 @@ def golden_error(golden: Golden, found: Floats) -> float:
     Numbers beyond a jump in magnitude, such as a banned token's -1e9 or -inf, are no part of either; infinite where one
     of them is another.
     """
-    expected = np.array(golden.logits, np.float32)
+    expected, found = np.array(golden.logits, np.float32), _without_infinities(found)
     is_ban = is_beyond_jump(expected)
     if not (difference(found, expected)[is_ban] <= TOLERANCE["fp32"]).all():
         return float("inf")
     if is_ban.all():
         return 0.0
     return float(np.abs(found[~is_ban] - expected[~is_ban]).mean() / max(float(expected[~is_ban].std()), 1e-6))
+
+
+def _without_infinities(logits: Floats) -> Floats:
+    """The same with the largest finite numbers for infinite ones, which JSON does not have."""
+    finite: Floats = np.clip(logits, np.finfo(np.float32).min, np.finfo(np.float32).max)
+    return finite

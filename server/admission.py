@@ -109,11 +109,9 @@ def num_unknown_of(prompts: Sequence[str], all_ids: Sequence[Sequence[int]], tok
     Raises:
         FieldError: a prompt holds no character that the model knows.
     """
-    if tokenizer.unknown_id is None:
-        return 0
-    counts = [ids.count(tokenizer.unknown_id) for ids in all_ids]
+    counts = [tokenizer.num_unknown(prompt, ids) for prompt, ids in zip(prompts, all_ids, strict=True)]
     for i, (ids, count) in enumerate(zip(all_ids, counts, strict=True)):
-        if count == len(ids):
+        if tokenizer.unknown_id is not None and count == len(ids):
             raise FieldError(
                 f"{_name('prompt', prompts, i)} holds no character that the model knows, so there is nothing to "
                 "continue.",

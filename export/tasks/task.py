@@ -43,6 +43,7 @@ class UserModel(Protocol):
     """A user's module behind the graphs of its task."""
 
     module: Any  # torch.nn.Module
+    remarks: list[str]  # what a user should know of the graphs, a sentence each, once they are traced
 
     def config(self) -> WrappedConfig:
         """What its graphs take and give."""
@@ -74,12 +75,14 @@ class WrapFacts:
         end_id: what ends a text; None where the tokenizer has no such token.
         start_id: what a decoder reads first, if that is not the end token.
         longest: where the tokenizer cuts texts, in tokens; None where it does not.
+        mark_ids: tokens of the tokenizer that are not text, such as those for padding and for what is unknown.
     """
 
     vocab_size: int
     end_id: int | None = None
     start_id: int | None = None
     longest: int | None = None
+    mark_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

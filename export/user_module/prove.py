@@ -11,6 +11,7 @@ from torch import nn
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.draw import Drawing, Sizes
 from export.user_module.guards import MOST_ELEMENTS, Guard, example_against, nearest_beyond, sizes_against
+from export.user_module.pace import Pace
 from export.user_module.parity import (
     GraphEndsProcessError,
     ModuleParity,
@@ -25,7 +26,6 @@ from export.user_module.write import write_graph
 from models.errors import ExportError, ParityError
 from runtime.onnxruntime.child import ChildSession, ProcessEndedError
 
-MOST_SECONDS = 60  # for the sizes at which guards do not hold; what remains then is named
 _WAY_ROUND = (
     "Promise sizes with --range AXIS:LO..HI, or write it without the branch (torch.where, clamp, a mask, a slice)."
 )
@@ -71,7 +71,7 @@ def proven(
         way_round: what to advise where a guard matters.
         is_checked_before: compare the first trace only where its guards do not hold.
         tolerance: of differences from PyTorch.
-        clock: seconds; sizes at which guards do not hold are compared for at most MOST_SECONDS.
+        clock: seconds; larger sizes are compared as far as it lets, see export.user_module.pace.
 
     Raises:
         ParityError: no trace answers as the module does; the message names the guard, its line and the sizes.
@@ -146,31 +146,37 @@ def _compared(
             raise
         except ParityError as error:
             raise _with_cause(error, traced, module, session, drawing, sizes, outputs, way_round, tolerance) from error
-    start = clock()
+    pace = Pace(drawing, clock)
     for guard in traced.guards:
-        for against in sizes_against(guard, drawing):
-            if clock() - start > MOST_SECONDS:
-                parity.notes.append(_not_tried(guard, against, f"comparing took more than {MOST_SECONDS} seconds"))
+        for against in sorted(sizes_against(guard, drawing), key=drawing.num_elements):
+            for at in pace.steps_to(against):
+                with pace.timed(at):
+                    if not has_answer(module, drawing, at):
+                        continue
+                    try:
+                        parity.add(compare(module, session, drawing, [at], outputs, tolerance=tolerance))
+                    except GraphEndsProcessError:
+                        raise
+                    except ParityError as error:
+                        if not guard.holds(at):
+                            raise _named(error, guard, at, way_round) from error
+                        raise _with_cause(
+                            error, traced, module, session, drawing, [at], outputs, way_round, tolerance
+                        ) from error.__cause__
+            if pace.why_left is not None:
+                parity.notes.append(_not_tried(guard, against, pace.why_left, way_round))
                 break
-            if not has_answer(module, drawing, against):
-                continue
-            try:
-                parity.add(compare(module, session, drawing, [against], outputs, tolerance=tolerance))
-            except GraphEndsProcessError:
-                raise
-            except ParityError as error:
-                raise _named(error, guard, against, way_round) from error
         beyond = nearest_beyond(guard, drawing)
         if beyond is not None and drawing.num_elements(beyond) > MOST_ELEMENTS:
             reason = f"inputs of more than {MOST_ELEMENTS} numbers are not tried"
-            parity.notes.append(_not_tried(guard, beyond, reason))
+            parity.notes.append(_not_tried(guard, beyond, reason, way_round))
     return parity
 
 
-def _not_tried(guard: Guard, sizes: Sizes, reason: str) -> str:
+def _not_tried(guard: Guard, sizes: Sizes, reason: str, way_round: str) -> str:
     return (
         f"Not compared where {guard.text}{guard.place} is not so, as at {sizes_as_text(sizes)}: {reason}. "
-        "The graph may answer otherwise there; --range AXIS:LO..HI promises that such sizes never come."
+        f"The graph may answer otherwise there. {way_round}"
     )
 
 

@@ -79,7 +79,8 @@ def _recurrent_reasons(layer: nn.RNNBase) -> Iterator[str]:
     if computed:
         yield (
             f"computes its weights ({', '.join(computed)}; weight norm, spectral norm, weight drop): make them plain "
-            "first, torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.remove_weight_norm"
+            "first, torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.remove_weight_norm; of a "
+            f"weight drop hold the layer alone with its weights, layer.{computed[0]} = nn.Parameter(raw.detach())"
         )
         return
     dtypes = {str(getattr(layer, name).dtype).removeprefix("torch.") for name in names} - {"float32"}

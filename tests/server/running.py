@@ -162,7 +162,8 @@ def running(
 ) -> Iterator[Running]:
     """Serve the models until the block is left."""
     loaded = list(models) or [fake_model()]
-    settings = {"lanes": 1, "window_steps": 1, "refusal_seconds": 0, **settings}  # one step after the other, so that each can be held
+    # One step after the other, so that each can be held.
+    settings = {"lanes": 1, "window_steps": 1, "refusal_seconds": 0, **settings}
     checked = Settings(**{"port": 0, **settings})
     app = create_app(checked, lambda own, _: load(own) if load is not None else loaded)
     service: Service = app.state.service

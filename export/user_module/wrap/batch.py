@@ -4,7 +4,9 @@ ids int64 [batch, time], lengths int64 [batch]; the output float32, as the task'
 each text, or for each of its tokens.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -13,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.parity.errors import Errors
-from export.parity.texts import ragged_texts
-from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
+from export.user_module.precise import PreciseModule
+from export.user_module.wrap.calls import called, check_arguments, check_repeats, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import LONG_SHAPES, SHAPES, error_figures, within
+from export.user_module.wrap.consistency import error_figures, note_nan
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.refused_logits import check_logits
+from export.user_module.wrap.texts import ComparedTexts, consistency_texts, special_ids
 from models.architecture import WrappedConfig
 from models.errors import ExportError
 from models.tasks import Graph, Task, task_of
@@ -48,6 +51,7 @@ class BatchModel(nn.Module):
         self.task = task
         self.facts = facts
         self.num_classes = num_classes
+        self.remarks: list[str] = []
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """The output, as the task's record has it."""
@@ -57,7 +61,11 @@ class BatchModel(nn.Module):
     def config(self) -> WrappedConfig:
         """See UserModel.config."""
         return WrappedConfig(
-            task=self.task.name, vocab_size=self.facts.vocab_size, state=[], num_classes=self.num_classes
+            task=self.task.name,
+            vocab_size=self.facts.vocab_size,
+            state=[],
+            num_classes=self.num_classes,
+            special_ids=special_ids(self.module, self.facts),
         )
 
     def graphs(self) -> dict[str, onnx.ModelProto]:
@@ -73,34 +81,40 @@ class BatchModel(nn.Module):
         }
         longest = {} if self.facts.longest is None else {"time": self.facts.longest}
         outputs = [tensor.name for tensor in graph.outputs]
-        return {graph.name: traced_for(self.module, self, graph.name, inputs, outputs, longest)}
+        return {graph.name: traced_for(self.module, self, graph.name, inputs, outputs, self.remarks, longest)}
 
     def errors(self, opened: OpenGraphs) -> dict[str, float]:
         """See UserModel.errors."""
         graph, sequences = batch_graph(self.task), opened.sequences()
         errors = Errors()
         agreements = []
-        shapes = within((*SHAPES, *LONG_SHAPES), self.facts.longest)
-        for texts in ragged_texts(self.facts.vocab_size, 10, shapes):
+        name, precise = type(self.module).__name__, PreciseModule(self)
+        compared = ComparedTexts(self.module, self.facts, 10, self.num_classes)
+        for texts in compared:
             ids, lengths = padded(texts)
             found = sequences.run(graph.name, {"ids": ids, "lengths": lengths})[graph.outputs[0].name]
-            expected = self._answer(ids[:, : lengths.max()].copy(), lengths)
+            own_ids = ids[:, : lengths.max()].copy()
+            expected = self._answer(partial(called, name, self), own_ids, lengths)
+            assert expected is not None
+            note_nan(self.remarks, name, texts, expected)
+            exact = cache(partial(self._answer, precise.value, own_ids, lengths))
             for row, length in enumerate(lengths):
                 pair = (_own(graph, found, row, length), _own(graph, expected, row, length))
-                errors.add(*pair)
+                errors.add(*pair, partial(_own_or_none, graph, exact, row, length))
                 agreements.append(np.atleast_1d(pair[0].argmax(-1) == pair[1].argmax(-1)))
-        return error_figures(errors, agreements)
+        return error_figures(errors, agreements, compared.num_left)
 
     def native(self) -> Native:
         """See UserModel.native."""
         raise NotNativeError(f"rnnserve has no network of its own for {self.task.name}")
 
-    def _answer(self, ids: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.float32]:
-        """PyTorch's output, eager."""
+    def _answer(
+        self, call: Callable[..., Any], ids: NDArray[np.int64], lengths: NDArray[np.int32]
+    ) -> NDArray[Any] | None:
+        """PyTorch's output, eager; None where the call gives none."""
         order, back = rows_by_length(torch.from_numpy(lengths))
-        arguments = [torch.from_numpy(array)[order] for array in (ids, lengths)]
-        output: NDArray[np.float32] = called(type(self.module).__name__, self, *arguments)[back].numpy()
-        return output
+        value = call(*(torch.from_numpy(array)[order] for array in (ids, lengths)))
+        return None if value is None else value[back].numpy()
 
 
 def batch_graph(task: Task) -> Graph:
@@ -124,6 +138,7 @@ def user_batch_model(task: str, module: nn.Module, facts: "WrapFacts") -> BatchM
     check_arguments(who, module.forward, "ids, lengths")
     axes = [{"B": "batch", "T": "time", "C": "classes"}[letter] for letter in batch_graph(record).outputs[0].shape]
     shape = f"[{', '.join(axes)}]"
+    check_repeats(who, module, *random_texts(facts.vocab_size))
     logits = check_logits(who, called(who, module, *random_texts(facts.vocab_size)), {len(axes): shape}, 17)
     if "time" in axes and logits.shape[1] != 9:
         raise ExportError(f"{who} gives logits {list(logits.shape)} for ids [17, 9]; give {shape}.")
@@ -157,7 +172,7 @@ def batch_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]
     """Whether alone = in a batch, whatever the padding holds; see TaskExport."""
     graph, sequences = batch_graph(task_of(config.task)), opened.sequences()
     in_batch, padding = Changes(), Changes()
-    for texts in ragged_texts(config.vocab_size, 1, SHAPES):
+    for texts in consistency_texts(config):
         ids, lengths = padded(texts)
         is_text = np.arange(ids.shape[1] + 16) < lengths[:, None]
         other = np.where(is_text, np.pad(ids, ((0, 0), (0, 16))), config.vocab_size - 1)
@@ -176,6 +191,11 @@ def batch_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]
         "other_bits_by_batch": in_batch.num_rows,
         "other_bits_by_padding": padding.num_rows,
     }
+
+
+def _own_or_none(graph: Graph, answer: Callable[[], NDArray[Any] | None], row: int, length: int) -> NDArray[Any] | None:
+    output = answer()
+    return None if output is None else _own(graph, output, row, length)
 
 
 def _own(graph: Graph, output: NDArray[np.float32], row: int, length: int) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from export.trace.torch_export import DynamicAxes
 from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.inputs import InputSpec, ValueRange
 from export.user_module.prove import proven
+from export.user_module.repeatable import check_repeatable
 from export.user_module.source import described
 from export.user_module.trace import Traced, traced_module
 from models.errors import ExportError, RnnserveError, UnsupportedModelError
@@ -53,6 +54,11 @@ def check_arguments(who: str, method: Callable[..., Any], names: str) -> None:
         ) from error
 
 
+def check_repeats(who: str, function: Callable[..., Any], *arguments: Any) -> None:
+    """Refuse a method that answers otherwise the second time; see check_repeatable."""
+    check_repeatable(who, lambda: called(who, function, *arguments))
+
+
 def called(who: str, function: Callable[..., Any], *arguments: Any, advice: str = "") -> Any:
     """The function's result, without gradients.
 
@@ -81,6 +87,7 @@ def traced_for(
     graph: str,
     inputs: Mapping[str, tuple[Tensor, DynamicAxes]],
     outputs: Sequence[str],
+    remarks: list[str],
     longest: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
     """Trace what is around a user's module, and compare where its answers to questions about sizes would be others.
@@ -91,6 +98,7 @@ def traced_for(
         graph: its name.
         inputs: name -> (example, axis -> name of the dynamic axis).
         outputs: names of the results.
+        remarks: gets what a user should know of the comparison, a sentence each.
         longest: axis -> the most that it ever is.
 
     Raises:
@@ -109,7 +117,8 @@ def traced_for(
         )
 
     try:
-        traced, _ = proven(trace, around, drawing, sizes, outputs, way_round=_WAY_ROUND, is_checked_before=True)
+        traced, parity = proven(trace, around, drawing, sizes, outputs, way_round=_WAY_ROUND, is_checked_before=True)
+        remarks += [f"Graph {graph}: {note}" for note in parity.notes]
         return traced.model
     except ExportError as error:
         own = str(error).replace(type(around).__name__, type(module).__name__)

@@ -13,7 +13,9 @@ Floats = NDArray[np.float32]
 REASONS = {
     "worst_change_by_padding": "The answer changes with what stands past a text's end, so the forward ignores lengths "
     "somewhere: pack the sequence (pack_padded_sequence with the lengths, enforce_sorted=False), or mask what is past "
-    "them before every sum, mean, maximum and softmax over time.",
+    "them before every sum, mean, maximum and softmax over time. Where it leaves out some ids (padding, unknown "
+    "words), a text of nothing else must not fall back on what is past its end: a softmax over -1e9 alone is a mean "
+    "over everything.",
     "worst_change_by_batch": "The answer for a row changes with the other rows of its batch (batch normalisation in "
     "training mode, a sum over the batch).",
     "worst_change_by_chunks": "A prompt read in pieces gives another answer than in one, so the forward looks at more "
@@ -23,7 +25,7 @@ REASONS = {
     "of the text than its states hold.",
     "worst_attention_fault": "The attention is no set of shares over each source's own positions.",
     "worst_error": "Something in the forward was decided while it was traced (an if on a size or a value, a number "
-    "made of a tensor), or it draws random numbers.",
+    "made of a tensor).",
 }
 
 

@@ -5,6 +5,7 @@ padding, or on how a text is cut; within rounding it must not, and whether it do
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,11 @@ from runtime.padding import padded
 Ids = NDArray[np.int64]
 Lengths = NDArray[np.int32]
 
+_NAN = "gives NaN"
 SHAPES = ((1, 1), (2, 2), (5, 17), (4, 40), (17, 9))  # batch, longest text
 # Long texts, read only to be compared with PyTorch: a forward may decide by a size that the short ones never reach.
 LONG_SHAPES = ((2, 130), (12, 300))
+NOT_COMPARED = "batches_not_compared"  # a figure
 NUM_SLOTS = 32  # of a step runner that reads them
 
 
@@ -32,10 +35,36 @@ def unpadded(texts: list[list[int]]) -> tuple[Ids, Lengths]:
     return np.ascontiguousarray(ids[:, : lengths.max()]), lengths
 
 
-def error_figures(errors: Errors, agreements: list[NDArray[np.bool_]]) -> dict[str, float]:
-    """The figures of UserModel.errors; agreements: whether the likeliest is PyTorch's, bool [any] each."""
+def note_nan(remarks: list[str], who: str, texts: list[list[int]], answers: NDArray[Any]) -> None:
+    """Note the first text to which PyTorch itself answers NaN: the graphs do, too, and the server says it is an error.
+
+    Args:
+        remarks: gets at most one sentence of this kind.
+        who: the user's module.
+        texts: token ids of each row.
+        answers: PyTorch's, float [rows, ...].
+    """
+    is_nan = np.isnan(answers).reshape(len(answers), -1).any(axis=1)
+    if is_nan.any() and not any(_NAN in remark for remark in remarks):
+        ids = min((text for text, is_bad in zip(texts, is_nan, strict=True) if is_bad), key=len)
+        shown = ", ".join(map(str, ids[:8])) + (", ..." if len(ids) > 8 else "")
+        remarks.append(
+            f"{who} {_NAN} for the text of the ids {shown}, so such a text is answered with an error. Often 0 is "
+            "divided by 0, or a softmax is over -inf alone: clamp(min=1) what is divided by."
+        )
+
+
+def error_figures(errors: Errors, agreements: list[NDArray[np.bool_]], num_left: int) -> dict[str, float]:
+    """The figures of UserModel.errors.
+
+    Args:
+        errors: what was compared.
+        agreements: whether the likeliest is PyTorch's, bool [any] each.
+        num_left: batches of texts that were not compared, because those before took too long.
+    """
     return {
         "worst_error": errors.worst,
         "mean_error": errors.mean,
         "argmax_agreement": float(np.concatenate(agreements).mean()),
+        **({NOT_COMPARED: num_left} if num_left else {}),
     }

@@ -5,7 +5,9 @@ float32 [batch, time, V], or [batch, V] after each row's last token.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,16 +17,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.parity.errors import Errors
-from export.parity.texts import ragged_texts
+from export.parity.limits import FP32_TOLERANCE
+from export.user_module.precise import PreciseModule
+from export.user_module.repeatable import check_repeatable
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import LONG_SHAPES, NUM_SLOTS, SHAPES, error_figures, unpadded
+from export.user_module.wrap.consistency import NUM_SLOTS, error_figures, note_nan, unpadded
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, native_language_model
-from export.user_module.wrap.refused_logits import check_logits
-from export.user_module.wrap.states import StateLayout, state_layout
+from export.user_module.wrap.refused_logits import check_logits, check_num_logits
+from export.user_module.wrap.states import StateLayout, part_slices, state_layout
+from export.user_module.wrap.texts import ComparedTexts, consistency_texts, special_ids
 from models.architecture import WrappedConfig
-from models.errors import ExportError, UnsupportedModelError
+from models.errors import UnsupportedModelError
 from runtime.opening import OpenGraphs
 from runtime.runner import Array, SequenceRunner, StepRunner
 
@@ -41,7 +46,6 @@ _OPTIONAL = (
 )
 NUM_TURNS = 3  # texts read one after another, each from the state that the last one left
 CHUNK_SIZES = (1, 7, 16)
-_SAME = 1e-6  # how far an answer from no state may be from one from zeros
 
 
 class UserLanguageModel(nn.Module):
@@ -49,17 +53,19 @@ class UserLanguageModel(nn.Module):
 
     Args:
         module: the user's.
-        vocab_size: V.
+        facts: what it is wrapped with.
         layout: of its states.
         has_positions: whether it gives logits at every position.
     """
 
-    def __init__(self, module: nn.Module, vocab_size: int, layout: StateLayout, *, has_positions: bool) -> None:
+    def __init__(self, module: nn.Module, facts: "WrapFacts", layout: StateLayout, *, has_positions: bool) -> None:
         super().__init__()
-        self.vocab_size = vocab_size
+        self.facts = facts
+        self.vocab_size = facts.vocab_size
         self.module = module
         self.layout = layout
         self.has_positions = has_positions
+        self.remarks: list[str] = []
 
     def forward(self, ids: Tensor, lengths: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Logits as the module gives them, and the row after each row's last token."""
@@ -87,16 +93,21 @@ class UserLanguageModel(nn.Module):
         one = {"token": (ids[:, 0].clone(), of_rows), "state": (row, of_rows)}
         outputs = ["logits", "new_state"]
         graphs = {
-            "advance": traced_for(self.module, _Advance(self), "advance", sequence, outputs),
-            "step": traced_for(self.module, _Step(self), "step", one, outputs),
+            "advance": traced_for(self.module, _Advance(self), "advance", sequence, outputs, self.remarks),
+            "step": traced_for(self.module, _Step(self), "step", one, outputs, self.remarks),
         }
         if self.has_positions:
-            graphs["score"] = traced_for(self.module, self, "score", sequence, outputs)
+            graphs["score"] = traced_for(self.module, self, "score", sequence, outputs, self.remarks)
         return graphs
 
     def config(self) -> WrappedConfig:
         """See UserModel.config."""
-        return WrappedConfig(task="generation", vocab_size=self.vocab_size, state=list(self.layout.parts))
+        return WrappedConfig(
+            task="generation",
+            vocab_size=self.vocab_size,
+            state=list(self.layout.parts),
+            special_ids=special_ids(self.module, self.facts),
+        )
 
     def errors(self, opened: OpenGraphs) -> dict[str, float]:
         """See UserModel.errors."""
@@ -142,12 +153,9 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
             raise UnsupportedModelError(f"{who} gives {shown}; give (logits, state, ...).")
         return tuple(value)
 
+    check_repeatable(who, lambda: answer(3, 5))
     logits = check_logits(who, answer(3, 5)[0], {3: "[batch, time, V]", 2: "[batch, V]"}, 3)
-    if logits.shape[-1] != vocab_size:
-        raise ExportError(
-            f"The tokenizer has {vocab_size} tokens, {who} gives {logits.shape[-1]} logits. Each token needs one: "
-            "wrap the tokenizer that the model was trained with."
-        )
+    check_num_logits(who, logits.shape[-1], vocab_size)
     if logits.dim() == 3 and logits.shape[1] != 5:
         raise UnsupportedModelError(f"{who} gives logits {list(logits.shape)} for ids [3, 5]; give [batch, time, V].")
     check_longest(
@@ -158,7 +166,7 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
         "anyway: keep what was read before in a state.",
     )
     layout = state_layout(lambda batch, time: list(answer(batch, time)[1:]), _state_names(module.forward), who)
-    model = UserLanguageModel(module, vocab_size, layout, has_positions=logits.dim() == 3)
+    model = UserLanguageModel(module, facts, layout, has_positions=logits.dim() == 3)
     _check_begins_from_zeros(model, vocab_size, who)
     return model
 
@@ -166,15 +174,26 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
 def _check_begins_from_zeros(model: UserLanguageModel, vocab_size: int, who: str) -> None:
     ids = torch.arange(10).reshape(2, 5) % vocab_size
     lengths = torch.full((2,), 5)
+    zeros = torch.zeros(2, model.layout.size)
     logits, *states = called(who, model.module, ids, lengths)
-    again, row = called(who, model, ids, lengths, torch.zeros(2, model.layout.size))
-    errors = (float((logits - again).abs().max()), float((model.layout.row_from_states(states) - row).abs().max()))
-    if not max(errors) <= _SAME * max(1.0, float(logits.abs().max())):
+    again, row = called(who, model, ids, lengths, zeros)
+    begun = PreciseModule(model.module).value(ids, lengths)
+    exact = [None, None] if begun is None else [begun[0].numpy(), model.layout.row_from_states(list(begun[1:])).numpy()]
+    errors = Errors()
+    errors.add(again.numpy(), logits.numpy(), lambda: exact[0])
+    own = model.layout.row_from_states(states).numpy()
+    for part in part_slices(model.layout.parts):
+        errors.add(row[:, part].numpy(), own[:, part], partial(_part, exact[1], part))
+    if not errors.worst <= FP32_TOLERANCE:
         raise UnsupportedModelError(
-            f"{who} without states answers otherwise than with zeros (by {max(errors):.3g}), so its initial state is "
-            "something else, such as a learnt one. The server begins with zeros: subtract the initial state from what "
-            "forward gives and add it to what it takes."
+            f"{who} without states answers otherwise than with zeros (by {errors.difference:.3g} of the largest number "
+            "of a row), so its initial state is something else, such as a learnt one. The server begins with zeros: "
+            "subtract the initial state from what forward gives and add it to what it takes."
         )
+
+
+def _part(rows: Array | None, part: slice) -> Array | None:
+    return None if rows is None else rows[:, part]
 
 
 def _state_names(forward: Callable[..., Any]) -> list[str]:
@@ -191,42 +210,96 @@ class LanguageModelAnswers:
 
     def __init__(self, model: UserLanguageModel) -> None:
         self._model = model
+        self._precise = PreciseModule(model)
 
-    def answer(self, ids: Ids, lengths: Lengths, row: Floats) -> tuple[Floats, Floats, Floats | None]:
-        """Logits [batch, V] after each row's last token, the row [batch, D] there, and logits at every position."""
+    def answer(self, ids: Ids, lengths: Lengths, row: Floats) -> "LanguageModelAnswer":
+        """In float32."""
+        name = type(self._model.module).__name__
+        found = self._answer(partial(called, name, self._model), ids, lengths, row)
+        assert found is not None
+        return found
+
+    def precise(self, ids: Ids, lengths: Lengths, row: Floats) -> "LanguageModelAnswer | None":
+        """In float64; None where the module cannot be computed so."""
+        return self._answer(self._precise.value, ids, lengths, row)
+
+    def _answer(
+        self, call: Callable[..., Any], ids: Ids, lengths: Lengths, row: Floats
+    ) -> "LanguageModelAnswer | None":
         order, back = rows_by_length(torch.from_numpy(lengths))
-        arguments = [torch.from_numpy(array)[order] for array in (ids, lengths, row)]
-        logits, new_row = (value[back] for value in called(type(self._model.module).__name__, self._model, *arguments))
-        positions = None
-        if self._model.has_positions:
-            positions = logits.numpy()
-            logits = logits[torch.arange(len(ids)), torch.from_numpy(lengths).to(torch.int64) - 1]
-        return logits.numpy(), new_row.numpy(), positions
+        value = call(*(torch.from_numpy(array)[order] for array in (ids, lengths, row)))
+        if value is None:
+            return None
+        logits, new_row = (tensor[back] for tensor in value)
+        if not self._model.has_positions:
+            return LanguageModelAnswer(logits.numpy(), new_row.numpy(), None)
+        last = logits[torch.arange(len(ids)), torch.from_numpy(lengths).to(torch.int64) - 1]
+        is_valid = np.arange(logits.shape[1]) < lengths[:, None]
+        return LanguageModelAnswer(last.numpy(), new_row.numpy(), logits.numpy()[is_valid])
+
+
+@dataclass(frozen=True)
+class LanguageModelAnswer:
+    """What a language model answers to some texts.
+
+    Attributes:
+        logits: after each row's last token, [batch, V].
+        row: the states there, [batch, D].
+        positions: logits after every token of every row, [tokens, V]; None where the module gives none.
+    """
+
+    logits: Array
+    row: Array
+    positions: Array | None
 
 
 def _errors(runner: SequenceRunner, model: UserLanguageModel) -> dict[str, float]:
     """Of logits and states, from zeros and from states that text leads to."""
-    answers, vocab_size, state_width = LanguageModelAnswers(model), model.vocab_size, model.layout.size
+    answers, state_width = LanguageModelAnswers(model), model.layout.size
+    parts = part_slices(model.layout.parts)
     errors = Errors()
-    agreements = []
-    for seed in range(10, 10 + NUM_TURNS):
-        for texts in ragged_texts(vocab_size, seed, SHAPES if seed > 10 else (*SHAPES, *LONG_SHAPES)):
+    agreements, num_left = [], 0
+    for turn in range(NUM_TURNS):
+        compared = ComparedTexts(model.module, model.facts, 10 + turn, model.vocab_size, is_brief=turn > 0)
+        for texts in compared:
             ids, lengths = unpadded(texts)
             state = np.zeros((len(ids), state_width), np.float32)
             for _ in range(2):
-                logits, new_state, positions = answers.answer(ids, lengths, state)
+                expected = answers.answer(ids, lengths, state)
+                note_nan(model.remarks, type(model.module).__name__, texts, expected.logits)
+                precise = cache(partial(answers.precise, ids, lengths, state))
                 inputs: dict[str, Array] = {"ids": ids, "lengths": lengths, "state": state}
                 advanced = runner.run("advance", inputs)
-                errors.add(advanced["logits"], logits)
-                errors.add(advanced["new_state"], new_state)
-                agreements.append(advanced["logits"].argmax(-1) == logits.argmax(-1))
-                if positions is not None:
+                found = [LanguageModelAnswer(advanced["logits"], advanced["new_state"], None)]
+                if expected.positions is not None:
                     scored = runner.run("score", inputs)
                     is_valid = np.arange(ids.shape[1]) < lengths[:, None]
-                    errors.add(scored["logits"][is_valid], positions[:, : ids.shape[1]][is_valid])
-                    errors.add(scored["new_state"], new_state)
-                state = new_state
-    return error_figures(errors, agreements)
+                    found.append(LanguageModelAnswer(expected.logits, scored["new_state"], scored["logits"][is_valid]))
+                for answer in found:
+                    _add_errors(errors, answer, expected, precise, parts)
+                agreements.append(advanced["logits"].argmax(-1) == expected.logits.argmax(-1))
+                state = expected.row
+        num_left += compared.num_left
+    return error_figures(errors, agreements, num_left)
+
+
+def _add_errors(
+    errors: Errors,
+    found: LanguageModelAnswer,
+    expected: LanguageModelAnswer,
+    precise: Callable[[], LanguageModelAnswer | None],
+    parts: Sequence[slice],
+) -> None:
+    def exact(name: str, part: slice) -> Array | None:
+        answer = precise()
+        value: Array | None = None if answer is None else getattr(answer, name)
+        return None if value is None else value[:, part]
+
+    everything = slice(None)
+    for name, part in [("logits", everything), *(("row", part) for part in parts), ("positions", everything)]:
+        own = getattr(found, name)
+        if own is not None:
+            errors.add(own[:, part], getattr(expected, name)[:, part], partial(exact, name, part))
 
 
 def generation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]:
@@ -234,7 +307,7 @@ def generation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, f
     runner, step = opened.sequences(), opened.steps(NUM_SLOTS)
     vocab_size, state_width = config.vocab_size, config.state_size
     chunked, stepped, in_batch, padding = Changes(), Changes(), Changes(), Changes()
-    for texts in ragged_texts(vocab_size, 1, SHAPES):
+    for texts in consistency_texts(config):
         ids, lengths = unpadded(texts)
         state = np.zeros((len(ids), state_width), np.float32)
         together = runner.run("advance", {"ids": ids, "lengths": lengths, "state": state})

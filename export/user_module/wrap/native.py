@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from export.user_module.recurrent import KIND_OF_MODE
 from export.user_module.wrap.calls import called
-from export.user_module.wrap.consistency import LONG_SHAPES, SHAPES, within
+from export.user_module.wrap.consistency import unpadded
+from export.user_module.wrap.texts import ComparedTexts
 from models.cells import CellKind
 from models.config import ClassifierConfig, LanguageModelConfig, PoolingKind
 from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
 from models.network.recurrent import RecurrentStack
+from runtime.distance import difference
 
 if TYPE_CHECKING:
     from export.user_module.wrap.generation import UserLanguageModel
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 Native = LanguageModel | Classifier
 
-TOLERANCE = 1e-5  # relative to the largest magnitude or 1
+TOLERANCE = 1e-5  # relative to the largest magnitude of the user's row or 1
 _CELLS: dict[type[nn.Module], CellKind] = {nn.LSTMCell: "lstm", nn.GRUCell: "gru"}
 
 
@@ -68,10 +70,11 @@ def native_language_model(user: "UserLanguageModel") -> LanguageModel:
     """
     parts = _parts(user.module)
     (head,) = _linears(parts, 1)
-    vocab_size = parts.embedding.num_embeddings
+    vocab_size = user.vocab_size
+    _fit(parts.embedding.num_embeddings >= vocab_size, "its embedding has fewer rows than the tokenizer tokens")
     _fit(not parts.is_bidirectional, "its recurrent layer reads in both directions")
     _fit(head.in_features == parts.hidden_size, "the head does not read the last layer")
-    _fit(head.out_features == vocab_size, "embedding and head have different numbers of tokens")
+    _fit(head.out_features >= vocab_size, "the head gives fewer logits than the tokenizer has tokens")
     config = LanguageModelConfig(
         vocab_size=vocab_size,
         embedding_size=parts.embedding.embedding_dim,
@@ -95,6 +98,10 @@ def native_classifier(user: "UserClassifier") -> Classifier:
         NotNativeError: as native_language_model.
     """
     parts = _parts(user.module)
+    _fit(
+        parts.embedding.num_embeddings >= user.facts.vocab_size,
+        "its embedding has fewer rows than the tokenizer tokens",
+    )
     heads = [linear for linear in parts.linears if linear.out_features == user.num_logits]
     scores = [linear for linear in parts.linears if linear.out_features == 1 and linear not in heads[-1:]]
     _fit(bool(heads) and len(parts.linears) == 1 + len(scores), f"it has {len(parts.linears)} linear layers")
@@ -105,7 +112,7 @@ def native_classifier(user: "UserClassifier") -> Classifier:
     errors = []
     for pooling in poolings:
         config = ClassifierConfig(
-            vocab_size=parts.embedding.num_embeddings,
+            vocab_size=user.facts.vocab_size,
             embedding_size=parts.embedding.embedding_dim,
             kind=parts.kind,
             hidden_size=parts.hidden_size,
@@ -188,7 +195,7 @@ def _linears(parts: _Parts, number: int) -> tuple[nn.Linear, ...]:
 
 @torch.no_grad()
 def _copy(embedding: nn.Embedding, recurrent: RecurrentStack, parts: _Parts) -> None:
-    embedding.weight.copy_(parts.embedding.weight)
+    embedding.weight.copy_(parts.embedding.weight[: embedding.num_embeddings])  # what is beyond are spare rows
     directions = 2 if parts.is_bidirectional else 1
     for index, layer in enumerate(parts.layers):
         suffix = f"_l{index // directions}" + ("_reverse" if index % directions else "")
@@ -198,16 +205,16 @@ def _copy(embedding: nn.Embedding, recurrent: RecurrentStack, parts: _Parts) -> 
 
 @torch.no_grad()
 def _copy_linear(target: nn.Linear, source: nn.Linear) -> None:
-    """One logit is that of the second of two classes; the first one's is 0."""
+    """One logit is that of the second of two classes; the first one's is 0. Spare rows are left out."""
     bias = source.weight.new_zeros(source.out_features) if source.bias is None else source.bias
     for to, value in ((target.weight, source.weight), (target.bias, bias)):
-        to.copy_(torch.cat([torch.zeros_like(value), value]) if len(value) < len(to) else value)
+        to.copy_(torch.cat([torch.zeros_like(value), value]) if len(value) < len(to) else value[: len(to)])
 
 
 def _language_model_error(model: LanguageModel, user: "UserLanguageModel") -> float:
-    """The largest difference over two texts read one after the other, each network with its own states."""
+    """The first difference beyond the tolerance, or the largest, over two texts that are read one after the other."""
     worst = 0.0
-    for ids, lengths in _ragged(model.config.vocab_size):
+    for ids, lengths in _sorted_texts(user, user.vocab_size):
         row, state = torch.zeros(len(ids), user.layout.size), model.recurrent.zero_state(len(ids))
         for _ in range(2):
             logits, row = called(type(user.module).__name__, user, ids, lengths, row)
@@ -220,26 +227,30 @@ def _language_model_error(model: LanguageModel, user: "UserLanguageModel") -> fl
                 else (logits, expected[torch.arange(len(ids)), lengths - 1])
             )
             worst = max(worst, _difference(*pair))
+            if not worst <= TOLERANCE:
+                return worst
     return worst
 
 
 def _classifier_error(model: Classifier, user: "UserClassifier") -> float:
+    """The first difference beyond the tolerance, or the largest."""
     worst = 0.0
-    for ids, lengths in _ragged(model.config.vocab_size, user.facts.longest):
+    for ids, lengths in _sorted_texts(user, user.num_logits):
         with torch.no_grad():
             expected = model(ids, lengths)
         worst = max(worst, _difference(called(type(user.module).__name__, user, ids, lengths), expected))
+        if not worst <= TOLERANCE:
+            return worst
     return worst
 
 
-def _ragged(vocab_size: int, longest: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random ids and lengths, from long to short, because a module may want them so."""
-    generator = torch.Generator().manual_seed(0)
-    for batch, time in (*SHAPES, *within(LONG_SHAPES, longest)):
-        ids = torch.randint(vocab_size, (batch, time), generator=generator)
-        lengths = torch.randint(1, time + 1, (batch,), generator=generator)
-        lengths[0] = time
-        yield ids, lengths.sort(descending=True).values
+def _sorted_texts(
+    user: "UserLanguageModel | UserClassifier", outputs_per_token: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Ids and lengths that networks are compared on, from long to short, because a module may want them so."""
+    for texts in ComparedTexts(user.module, user.facts, 0, outputs_per_token):
+        ids, lengths = unpadded(sorted(texts, key=len, reverse=True))
+        yield torch.from_numpy(ids), torch.from_numpy(lengths).to(torch.int64)
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
@@ -247,7 +258,7 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape:
         return float("inf")
     found, expected = found.log_softmax(-1), expected.log_softmax(-1)
-    return float((found - expected).abs().max()) / max(1.0, float(expected.abs().max()))
+    return float(difference(expected.numpy(), found.numpy(), 1.0).max(initial=0.0))
 
 
 def _fit(is_fit: bool, reason: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from export.user_module.wrap.batch import BatchModel, check_text_length, random_texts
-from export.user_module.wrap.calls import called, check_arguments
+from export.user_module.wrap.calls import called, check_arguments, check_repeats
 from export.user_module.wrap.native import Native, native_classifier
 from export.user_module.wrap.refused_logits import check_logits
 from models.errors import UnsupportedModelError
@@ -61,6 +61,7 @@ def user_classifier(module: nn.Module, facts: "WrapFacts") -> UserClassifier:
     who = f"{type(module).__name__}.forward"
     check_arguments(who, module.forward, "ids, lengths")
     ids, lengths = random_texts(facts.vocab_size)
+    check_repeats(who, module, ids, lengths)
     logits = check_logits(who, called(who, module, ids, lengths), {2: "[batch, classes]", 1: "[batch]"}, 17)
     num_logits = logits.shape[1] if logits.dim() == 2 else 1
     if num_logits == 1 and _ends_in_sigmoid(module, ids):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -39,12 +40,12 @@ class StateLayout:
         return sum(part.size for part in self.parts)
 
     def row_from_states(self, states: Any) -> Tensor:
-        """Nested states -> float32 [batch, D].
+        """Nested states -> [batch, D], of their dtype.
 
         Raises:
             UnsupportedModelError: they are nested otherwise than when the layout was found.
         """
-        leaves, nesting = _leaves(states)
+        leaves, nesting = _leaves(states, may_be_precise=True)  # the module in float64 is what errors are judged by
         if nesting != self.nesting:
             raise UnsupportedModelError(
                 f"The module gives its states once as {self.nesting}, once as {nesting}; give them always alike."
@@ -63,6 +64,12 @@ class StateLayout:
             for piece, axis, part in zip(pieces, self.batch_axes, self.parts, strict=True)
         ]
         return tree_unflatten(leaves, self.nesting)
+
+
+def part_slices(parts: Sequence[StatePart]) -> list[slice]:
+    """Where each part lies in the row; parts are compared one by one, so that a counter hides nothing of the others."""
+    ends = list(accumulate(part.size for part in parts))
+    return [slice(end - part.size, end) for end, part in zip(ends, parts, strict=True)]
 
 
 def state_layout(states_at: Callable[[int, int], Any], names: Sequence[str], who: str) -> StateLayout:
@@ -112,14 +119,14 @@ def _batch_axis(name: str, first: Tensor, wider: Tensor, longer: Tensor) -> int:
     return axes[0]
 
 
-def _leaves(states: Any) -> tuple[list[Tensor], TreeSpec]:
+def _leaves(states: Any, *, may_be_precise: bool = False) -> tuple[list[Tensor], TreeSpec]:
     leaves, nesting = tree_flatten_with_path(states)
     for path, leaf in leaves:
         if isinstance(leaf, PackedSequence) or not isinstance(leaf, Tensor):
             raise UnsupportedModelError(
                 f"State {keystr(path)} is {type(leaf).__name__}; states are float32 tensors, in tuples, lists or dicts."
             )
-        if leaf.dtype != torch.float32:
+        if leaf.dtype != torch.float32 and not (may_be_precise and leaf.dtype == torch.float64):
             dtype = str(leaf.dtype).removeprefix("torch.")
             raise UnsupportedModelError(
                 f"State {keystr(path)} is {dtype}; the state row is float32. Keep it as float32 (a counter too)."

@@ -35,8 +35,10 @@ def wrapped_tokenizer(path: Path, task: str, end_token: str | None, start_token:
     except FileNotFoundError:
         raise TokenizerError(f"No tokenizer at {path}. Write it: tokenizer.save('{path}')") from None
     except Exception as error:  # the library raises bare Exception for a bad file
+        other = path.with_name("tokenizer.json" if path.name != "tokenizer.json" else "new-tokenizer.json")
         raise TokenizerError(
-            f"{path} is not a tokenizer.json of Hugging Face tokenizers ({error}). Write it: tokenizer.save('{path}')"
+            f"{path} is not a tokenizer.json of Hugging Face tokenizers ({error}). Write one beside it: "
+            f"tokenizer.save('{other}')"
         ) from None
     if task_of(task).tokenizer == "reads":
         return Tokenizer(backend, only_reads=True)
@@ -46,6 +48,12 @@ def wrapped_tokenizer(path: Path, task: str, end_token: str | None, start_token:
             f"{path} has no token {end_token!r}, which --end-token names. Special tokens: "
             f"{', '.join(special) or 'none'}."
         )
+    if start_token is not None and backend.token_to_id(start_token) is None:
+        raise TokenizerError(
+            f"{path} has no token {start_token!r} for --start-token. Special tokens: {', '.join(special) or 'none'}."
+        )
+    # What the flags name is a mark; one of a single character, such as a line break, may be text as well.
+    backend.add_special_tokens([token for token in (end_token, start_token) if token is not None and len(token) > 1])
     if "Lowercase" in str(json.loads(backend.to_str()).get("normalizer")):
         raise TokenizerError(
             f"{path} reads everything in lower case (normalizer Lowercase); for {task} text must come back as it was. "
@@ -62,9 +70,7 @@ def wrapped_tokenizer(path: Path, task: str, end_token: str | None, start_token:
     if tokenizer.is_lowercase:
         raise TokenizerError(f"{path} reads everything in lower case; for {task} text must come back as it was.")
     _check_end(path, task, tokenizer, backend, end_token)
-    if start_token is not None and backend.token_to_id(start_token) is None:
-        raise TokenizerError(f"{path} has no token {start_token!r} for --start-token.")
-    _check_marks(path, backend)
+    _check_marks(path, tokenizer, backend)
     _check_round_trip(path, tokenizer)
     return tokenizer
 
@@ -93,13 +99,17 @@ def _check_end(path: Path, task: str, tokenizer: Tokenizer, backend: BackendToke
     )
 
 
-def _check_marks(path: Path, backend: BackendTokenizer) -> None:
-    plain, marked = (backend.encode("a", add_special_tokens=flag).ids for flag in (False, True))
-    if marked[len(marked) - len(plain) :] != plain:
-        after = backend.encode("a").tokens
+def _check_marks(path: Path, tokenizer: Tokenizer, backend: BackendTokenizer) -> None:
+    contents = [content for content in tokenizer.token_bytes if content not in (b"", REPLACEMENT)]
+    known = [content.decode() for content in contents if tokenizer.kind == "character" or content.isascii()]
+    if not known:
+        return
+    plain, marked = (backend.encode(known[-1], add_special_tokens=flag) for flag in (False, True))
+    if marked.ids[len(marked.ids) - len(plain.ids) :] != plain.ids:
         raise TokenizerError(
-            f"{path} adds marks after a text ({' '.join(after)}), where it is to be continued or where the server puts "
-            "the end token itself. Leave them out: tokenizer.post_processor with marks in front only, or none."
+            f"{path} adds marks after a text ({' '.join(marked.tokens)}), where it is to be continued or where the "
+            "server puts the end token itself. Leave them out: tokenizer.post_processor with marks in front only, or "
+            "none."
         )
 
 

@@ -8,6 +8,8 @@ step(token, state, memory, keys, lengths) -> (logits, state, attention)
     positions, which sum to 1.
 """
 
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.parity.errors import Errors
-from export.parity.texts import ragged_texts
-from export.user_module.wrap.calls import called, rows_by_length, traced_for
+from export.user_module.precise import PreciseModule
+from export.user_module.repeatable import check_repeatable
+from export.user_module.wrap.calls import called, check_repeats, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.consistency import LONG_SHAPES, NUM_SLOTS, SHAPES, error_figures
+from export.user_module.wrap.consistency import NUM_SLOTS, error_figures
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
-from export.user_module.wrap.refused_logits import check_logits
-from export.user_module.wrap.states import StateLayout, state_layout
+from export.user_module.wrap.refused_logits import check_logits, check_num_logits
+from export.user_module.wrap.states import StateLayout, part_slices, state_layout
+from export.user_module.wrap.texts import ComparedTexts, Targets, consistency_texts, special_ids
 from models.architecture import WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
 from models.tasks import task_of
@@ -49,29 +53,25 @@ class UserTranslator(nn.Module):
 
     Args:
         module: the user's.
-        vocab_size: V.
+        facts: what it is wrapped with; its end token is what the server feeds first.
         layout: of its state.
         widths: M and A.
-        end_id: what the server feeds first.
-        start_id: what the module wants to be fed first; None where that is the end token.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        vocab_size: int,
+        facts: "WrapFacts",
         layout: StateLayout,
         widths: tuple[int, int],
-        end_id: int,
-        start_id: int | None,
     ) -> None:
         super().__init__()
-        self.vocab_size = vocab_size
+        self.facts = facts
+        self.vocab_size = facts.vocab_size
         self.module: Any = module
         self.layout = layout
         self.memory_width, self.keys_width = widths
-        self.end_id = end_id
-        self.start_id = start_id
+        self.remarks: list[str] = []
 
     def encode(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Memory, keys, and the state as a row."""
@@ -82,8 +82,9 @@ class UserTranslator(nn.Module):
         self, token: Tensor, row: Tensor, memory: Tensor, keys: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, the new state as a row, attention."""
-        if self.start_id is not None:  # an end token is never fed but at the beginning
-            token = torch.where(token == self.end_id, self.start_id, token)
+        start_id, end_id = self.facts.start_id, self.facts.end_id
+        if start_id is not None and end_id is not None:  # an end token is never fed but at the beginning
+            token = torch.where(token == end_id, start_id, token)
         (state,) = self.layout.states_from_row(row)
         logits, new_state, attention = self.module.step(token, state, memory, keys, lengths.to(torch.int64))
         return logits, self.layout.row_from_states([new_state]), attention
@@ -107,8 +108,12 @@ class UserTranslator(nn.Module):
             "lengths": (lengths, of_rows),
         }
         return {
-            "encode": traced_for(self.module, _Encode(self), "encode", sources, ["memory", "keys", "state"]),
-            "step": traced_for(self.module, _Step(self), "step", one, ["logits", "new_state", "attention"]),
+            "encode": traced_for(
+                self.module, _Encode(self), "encode", sources, ["memory", "keys", "state"], self.remarks
+            ),
+            "step": traced_for(
+                self.module, _Step(self), "step", one, ["logits", "new_state", "attention"], self.remarks
+            ),
         }
 
     def config(self) -> WrappedConfig:
@@ -119,7 +124,8 @@ class UserTranslator(nn.Module):
             state=list(self.layout.parts),
             memory_width=self.memory_width,
             keys_width=self.keys_width,
-            start_id=self.start_id,
+            start_id=self.facts.start_id,
+            special_ids=special_ids(self.module, self.facts),
         )
 
     def errors(self, opened: OpenGraphs) -> dict[str, float]:
@@ -172,19 +178,17 @@ def user_translator(module: Any, facts: "WrapFacts") -> UserTranslator:
         value = called(f"{name}.encode", module.encode, ids, torch.full((batch,), source))
         return _three(f"{name}.encode", value, "(memory, keys, state)")
 
+    check_repeatable(f"{name}.encode", lambda: encoded(3, 5))
     memory, keys, state = encoded(3, 5)
     widths = (_width(f"{name}.encode", "memory", memory), _width(f"{name}.encode", "keys", keys))
     layout = state_layout(lambda batch, source: [encoded(batch, source)[2]], ["state"], f"{name}.encode")
-    model = UserTranslator(module, vocab_size, layout, widths, end_id, facts.start_id)
+    model = UserTranslator(module, facts, layout, widths)
     lengths = torch.tensor([5, 3, 1])
+    check_repeats(f"{name}.step", module.step, torch.full((3,), end_id), state, memory, keys, lengths)
     value = called(f"{name}.step", module.step, torch.full((3,), end_id), state, memory, keys, lengths)
     logits, new_state, attention = _three(f"{name}.step", value, "(logits, state, attention)")
     check_logits(f"{name}.step", logits, {2: "[batch, V]"}, 3)
-    if logits.shape[1] != vocab_size:
-        raise ExportError(
-            f"The tokenizer has {vocab_size} tokens, {name}.step gives {logits.shape[1]} logits. Each token needs one: "
-            "wrap the tokenizer that the model was trained with (source and target share it)."
-        )
+    check_num_logits(f"{name}.step", logits.shape[1], vocab_size)
     if layout.row_from_states([new_state]).shape != (3, layout.size):
         raise UnsupportedModelError(f"{name}.step gives a state of another size than {name}.encode.")
     _check_attention(f"{name}.step", attention, lengths)
@@ -237,6 +241,19 @@ def _check_attention(who: str, attention: Any, lengths: Tensor) -> None:
         )
 
 
+class _Whole(_Encode):
+    """Encodes, then steps through targets."""
+
+    def forward(self, ids: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        memory, keys, row = first = self.model.encode(ids, lengths)
+        all_logits, all_attention = [], []
+        for token in targets.unbind(1):
+            logits, row, attention = self.model.step(token, row, memory, keys, lengths)
+            all_logits.append(logits)
+            all_attention.append(attention)
+        return *first, torch.stack(all_logits, dim=1), torch.stack(all_attention, dim=1), row
+
+
 class TranslatorAnswers:
     """PyTorch's answers in numpy arrays, eager.
 
@@ -246,49 +263,71 @@ class TranslatorAnswers:
 
     def __init__(self, model: UserTranslator) -> None:
         self._model = model
+        self._whole = _Whole(model)
+        self._precise = PreciseModule(self._whole)
 
-    def translate(self, ids: Ids, lengths: Lengths, targets: Ids) -> tuple[dict[str, Floats], Floats, Floats, Floats]:
-        """Encode, then step through targets int64 [batch, time].
+    def translate(self, ids: Ids, lengths: Lengths, targets: Ids) -> dict[str, Array]:
+        """Encode, then step through targets int64 [batch, time], in float32.
 
         Returns:
-            memory, keys and state by name; logits [batch, time, V]; attention [batch, time, source]; the last state
-            [batch, D].
+            memory, keys and state; logits [batch, time, V]; attention [batch, time, source]; last_state [batch, D].
         """
         name = type(self._model.module).__name__
+        found = self._translate(partial(called, name, self._whole), ids, lengths, targets)
+        assert found is not None
+        return found
+
+    def precise(self, ids: Ids, lengths: Lengths, targets: Ids) -> dict[str, Array] | None:
+        """The same in float64; None where the module cannot be computed so."""
+        return self._translate(self._precise.value, ids, lengths, targets)
+
+    def _translate(self, call: Callable[..., Any], ids: Ids, lengths: Lengths, targets: Ids) -> dict[str, Array] | None:
         order, back = rows_by_length(torch.from_numpy(lengths))
-        sources, of_sources = torch.from_numpy(ids)[order], torch.from_numpy(lengths)[order]
-        memory, keys, row = called(f"{name}.encode", self._model.encode, sources, of_sources)
-        encoded = {"memory": memory, "keys": keys, "state": row}
-        all_logits, all_attention = [], []
-        for token in torch.from_numpy(targets)[order].unbind(1):
-            logits, row, attention = called(f"{name}.step", self._model.step, token, row, memory, keys, of_sources)
-            all_logits.append(logits)
-            all_attention.append(attention)
-        stacked = [torch.stack(values, dim=1)[back].numpy() for values in (all_logits, all_attention)]
-        return {key: value[back].numpy() for key, value in encoded.items()}, stacked[0], stacked[1], row[back].numpy()
+        values = call(*(torch.from_numpy(array)[order] for array in (ids, lengths, targets)))
+        if values is None:
+            return None
+        names = ("memory", "keys", "state", "logits", "attention", "last_state")
+        return {name: value[back].numpy() for name, value in zip(names, values, strict=True)}
 
 
 def _errors(runner: SequenceRunner, step: AttentionStepRunner, model: UserTranslator) -> dict[str, float]:
     """Of memory, keys, states, logits and attention of every target step."""
-    answers, vocab_size = TranslatorAnswers(model), model.vocab_size
+    answers = TranslatorAnswers(model)
     errors = Errors()
     agreements = []
-    generator = np.random.default_rng(5)
-    for texts in ragged_texts(vocab_size, 10, (*SHAPES, *LONG_SHAPES)):
+    states = part_slices(model.layout.parts)
+    width = model.memory_width + model.keys_width
+    compared = ComparedTexts(model.module, model.facts, 10, width, is_each_alone=False)
+    targets_of = Targets(model.module, model.facts, 5)
+    for texts in compared:
         ids, lengths = padded(texts)
-        targets = generator.integers(vocab_size, size=(len(texts), NUM_COMPARED))
-        encoded, logits, attention, last = answers.translate(ids[:, : lengths.max()].copy(), lengths, targets)
-        found = runner.run("encode", {"ids": ids, "lengths": lengths})
-        for row, rows in enumerate(_forced(step, found, lengths, targets)):
-            length = int(lengths[row])
-            for name in ("memory", "keys"):
-                errors.add(found[name][row, :length], encoded[name][row, :length])
-            errors.add(found["state"][row], encoded["state"][row])
-            errors.add(rows["logits"], logits[row])
-            errors.add(rows["attention"][:, :length], attention[row, :, :length])
-            errors.add(rows["state"], last[row])
-            agreements.append(rows["logits"].argmax(-1) == logits[row].argmax(-1))
-    return error_figures(errors, agreements)
+        targets = targets_of.draw(len(texts), NUM_COMPARED)
+        own_ids = ids[:, : lengths.max()].copy()
+        expected = answers.translate(own_ids, lengths, targets)
+        precise = cache(partial(answers.precise, own_ids, lengths, targets))
+        encoded = runner.run("encode", {"ids": ids, "lengths": lengths})
+        for row, rows in enumerate(_forced(step, encoded, lengths, targets)):
+            found = {name: encoded[name][row] for name in encoded}
+            found |= {"logits": rows["logits"], "attention": rows["attention"], "last_state": rows["state"]}
+            for name, part in _compared_parts(int(lengths[row]), states):
+                errors.add(found[name][part], expected[name][row][part], partial(_row_of, precise, name, row, part))
+            agreements.append(rows["logits"].argmax(-1) == expected["logits"][row].argmax(-1))
+    return error_figures(errors, agreements, compared.num_left)
+
+
+def _compared_parts(length: int, states: Sequence[slice]) -> list[tuple[str, tuple[slice, ...]]]:
+    """What of a row's answers is compared: of a source's positions its own, of a state each part by itself."""
+    own, everything = slice(length), slice(None)
+    parts: list[tuple[str, tuple[slice, ...]]] = [("memory", (own,)), ("keys", (own,)), ("logits", (everything,))]
+    parts += [("attention", (everything, own))]
+    return parts + [(name, (part,)) for name in ("state", "last_state") for part in states]
+
+
+def _row_of(
+    answers: Callable[[], dict[str, Array] | None], name: str, row: int, part: tuple[slice, ...]
+) -> Array | None:
+    found = answers()
+    return None if found is None else found[name][row][part]
 
 
 def translation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, float]:
@@ -297,7 +336,7 @@ def translation_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, 
     generator = np.random.default_rng(3)
     in_batch, padding = Changes(), Changes()
     fault = 0.0
-    for texts in ragged_texts(vocab_size, 1, SHAPES):
+    for texts in consistency_texts(config):
         ids, lengths = padded(texts)
         together = runner.run("encode", {"ids": ids, "lengths": lengths})
         is_source = np.arange(ids.shape[1] + 16) < lengths[:, None]

@@ -19,14 +19,17 @@ from export.user_module.refusals import refuse_unsupported
 from export.user_module.source import load_module, without_weights
 from export.user_module.wrap.card import wrapped_card
 from export.user_module.wrap.changes import reason_of
+from export.user_module.wrap.consistency import NOT_COMPARED
 from export.user_module.wrap.native import Native, NotNativeError
 from export.user_module.wrap.options import WrapOptions
+from export.user_module.wrap.refused_logits import is_padded
 from export.user_module.wrap.tokenizer import start_id_of, truncation_of, wrapped_tokenizer
 from models.architecture import WrappedConfig
 from models.bundle import Bundle, publish
 from models.digest import file_sha256
 from models.errors import ConfigError, ExportError, ParityError
 from models.store import Store
+from models.tasks import task_of
 from models.tokenizer import Tokenizer
 
 Say = Callable[[str], None]
@@ -64,9 +67,9 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     tokenizer = wrapped_tokenizer(options.tokenizer, options.task, options.end_token, options.start_token)
     module = load_module(options.reference, options.weights)
     refuse_unsupported(module)
-    _check_embeddings(module, tokenizer)
+    _check_embeddings(module, tokenizer, options.task)
     start_id = start_id_of(tokenizer, options.tokenizer, options.start_token)
-    facts = WrapFacts(tokenizer.vocab_size, tokenizer.end_id, start_id, truncation_of(tokenizer))
+    facts = _facts(tokenizer, start_id)
     user = export_of(options.task).user_model(module, facts)
     user_config = user.config()
     _check_labels(options, user_config, module)
@@ -114,9 +117,7 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
         ExportError: the code is not that of the bundle.
     """
     module = load_module(reference, bundle.path / "weights.safetensors")
-    tokenizer = bundle.tokenizer
-    facts = WrapFacts(config.vocab_size, tokenizer.end_id, config.start_id, truncation_of(tokenizer))
-    found = export_of(config.task).user_model(module, facts)
+    found = export_of(config.task).user_model(module, _facts(bundle.tokenizer, config.start_id))
     parts = found.config().state
     own, stored = ([f"{part.name}{part.shape}" for part in each] for each in (parts, config.state))
     if [part.shape for part in parts] != [part.shape for part in config.state]:
@@ -125,6 +126,16 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
             "bundle was made of."
         )
     return found
+
+
+def _facts(tokenizer: Tokenizer, start_id: int | None) -> WrapFacts:
+    return WrapFacts(
+        vocab_size=tokenizer.vocab_size,
+        end_id=tokenizer.end_id,
+        start_id=start_id,
+        longest=truncation_of(tokenizer),
+        mark_ids=tokenizer.mark_ids,
+    )
 
 
 def _check_labels(options: WrapOptions, config: WrappedConfig, module: nn.Module) -> None:
@@ -181,6 +192,10 @@ def _wrapped_set(bundle: Bundle, user: UserModel, say: Say) -> Report:
         raise ParityError(f"{error} {reason_of(str(error))}".rstrip()) from error
     warnings = bundle.graph_set("fp32").manifest.notes["warnings"]
     figures = report.figures()
+    for remark in user.remarks:
+        say(remark)
+    if NOT_COMPARED in figures:
+        say(f"{figures[NOT_COMPARED]:g} batches of texts were not compared with PyTorch: those before took long.")
     others = [f"{name} ({figures[name]:g} rows)" for name in figures if name.startswith("other_bits") and figures[name]]
     if others:
         worst = max(value for name, value in figures.items() if name.startswith("worst_change"))
@@ -197,9 +212,17 @@ def _unplaced(say: Say) -> Say:
     return lambda line: None if "published at" in line else say(line)
 
 
-def _check_embeddings(module: nn.Module, tokenizer: Tokenizer) -> None:
-    sizes: Sequence[int] = [part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding)]
-    if sizes and tokenizer.vocab_size not in sizes:
+def _check_embeddings(module: nn.Module, tokenizer: Tokenizer, task: str) -> None:
+    """Refuse a tokenizer of another number of tokens than an embedding has rows, spare rows apart.
+
+    A vocabulary is often padded to a multiple of 64. What is written shows by its logits whether the rest is spare; of
+    what is only read the embedding is all there is to see.
+    """
+    kinds = (nn.Embedding, nn.EmbeddingBag)
+    sizes: Sequence[int] = [part.num_embeddings for part in module.modules() if isinstance(part, kinds)]
+    size, writes = tokenizer.vocab_size, task_of(task).tokenizer == "writes"
+    is_spare = any(is_padded(rows, size) or (writes and rows > size) for rows in sizes)
+    if sizes and size not in sizes and not is_spare:
         raise ExportError(
             f"The tokenizer has {tokenizer.vocab_size} tokens, {type(module).__name__}'s embedding "
             f"{', '.join(map(str, sizes))}. They must agree: wrap the tokenizer that the model was trained with."

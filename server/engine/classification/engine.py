@@ -200,7 +200,7 @@ class ClassificationEngine:
         logits = runner.run(self._graph, {"ids": ids, "lengths": lengths})["logits"]
         for text, row in zip(texts, logits, strict=True):
             found = row.copy() if row.ndim == 1 else row[: len(text.tokens)].copy()
-            if np.isfinite(found).all():
+            if np.isfinite(found.max(axis=-1)).all():  # -infinity rules a class out
                 sender.post(text.request.outputs, TextResult(text.number, found))
             else:
                 sender.post(text.request.outputs, EngineError(NOT_FINITE_MESSAGE))
