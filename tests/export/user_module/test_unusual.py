@@ -146,3 +146,16 @@ def test_an_unlikely_probability_keeps_its_digits(tmp_path: Path) -> None:
     found = exported(module)
     x = torch.tensor([-80.0, -20, -12, -7, 0, 9, 90, NAN]).reshape(1, 1, 8)
     np.testing.assert_allclose(answers(found, tmp_path, x=x)[0], eager(module, x)[0], rtol=2e-6)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_state_that_is_not_a_number_comes_out_as_in_pytorch(kind: Any, tmp_path: Path) -> None:
+    def forward(parts: nn.ModuleDict, x: Tensor, h: Tensor) -> Any:
+        return parts["layer"](x, (h, h * 2) if kind is nn.LSTM else h)
+
+    module = Doing(forward, layer=kind(8, 3, batch_first=True))
+    found = exported(module, (*X, "h:float32[1,batch,3]"))
+    x, h = torch.randn(3, 4, 8), torch.randn(1, 3, 3)
+    h[0, 1, 2] = NAN
+    for ours, theirs in zip(answers(found, tmp_path, x=x, h=h), eager(module, x, h), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6, equal_nan=True)

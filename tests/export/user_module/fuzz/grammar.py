@@ -77,6 +77,7 @@ class Drawn(nn.Module):
         self.source, self.has_lengths = source, has_lengths
         self._does = [stage.does for stage in stages]
         self._keep_time = [stage.keeps_time for stage in stages]
+        self.noise = 0.0  # of each stage's values: relative, and a tenth of it absolute, as a gate's sigmoid has it
         self.stages = nn.ModuleList(nn.ModuleDict(stage.layers) for stage in stages)
 
     def forward(self, first: Tensor, lengths: Tensor | None = None) -> Any:
@@ -85,6 +86,8 @@ class Drawn(nn.Module):
         for layers, does, keeps_time in zip(self.stages, self._does, self._keep_time, strict=True):
             values = does(layers, given, values)  # type: ignore[arg-type]
             given.fits = given.fits and keeps_time
+            if self.noise and isinstance(values, Tensor):
+                values = values + self.noise * torch.randn_like(values) * (values.abs() + 0.1)
         return values
 
 
