@@ -374,7 +374,8 @@ def test_stopping_waits_no_longer_than_told_for_a_call_that_never_returns() -> N
         async with rig(max_rows=1, num_lanes=2) as running:
             running.opened.hold()
             stuck = [running.submit([1], max_tokens=40), running.submit([2], [3], [4], max_tokens=40)]
-            await running.until_running(2)  # both lanes have left their queues
+            while not running.engine._lanes[0].num_running:  # it is in the call that is held, or about to be
+                await asyncio.sleep(0.001)
             started = time.monotonic()
             assert not await asyncio.to_thread(running.engine.stop, 0.2)
             assert time.monotonic() - started < 5

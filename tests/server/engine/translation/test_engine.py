@@ -128,7 +128,7 @@ def test_a_request_with_64_wide_beams_does_not_keep_a_small_one_waiting() -> Non
                 *[[1 + i % 9] * (1 + i % 30) for i in range(64)], beam_size=16, max_tokens=60, length_penalty=5
             )
             waiting = asyncio.create_task(answer(giant))
-            await running.until_running(48)
+            await running.until_running(32)  # a third of the slots is reserved
             before = len(running.opened.attention_step_runner.num_rows)
             await answer(running.submit([2, 3, 4], beam_size=4, max_tokens=5))
             assert (
