@@ -40,8 +40,8 @@ def with_unusual_values(model: onnx.ModelProto, *, has_floats: bool) -> onnx.Mod
         piece.prefix = f"unusual{index}."
         if node.op_type in _KERNELS:
             _recurrent(piece, node, has_floats=has_floats)
-        elif node.op_type == "Sigmoid" and types.get(node.input[0]) == FLOAT:
-            _sigmoid(piece, node)
+        elif node.op_type in _INEXACT and types.get(node.input[0]) == FLOAT:
+            _INEXACT[node.op_type](piece, node)
         elif has_floats and node.op_type in _PASSING_OVER_NAN and types.get(node.input[0]) == FLOAT:
             _PASSING_OVER_NAN[node.op_type](piece, node)
         else:
@@ -244,6 +244,15 @@ def _sigmoid(piece: OnnxGraph, node: onnx.NodeProto) -> None:
     piece.rename(piece.node("Div", one, piece.node("Add", one, power)), node.output[0])
 
 
+def _mean(piece: OnnxGraph, node: onnx.NodeProto) -> None:
+    """A sum by a count: a mean of nothing is NaN, which the runtime's own is not."""
+    value, *axes = node.input
+    total = piece.node("ReduceSum", value, *axes, **_attributes(node))
+    sizes = piece.node("Shape", value)
+    count = piece.node("ReduceProd", piece.node("Gather", sizes, axes[0]) if axes else sizes, keepdims=0)
+    piece.rename(piece.node("Div", total, piece.node("Cast", count, to=FLOAT)), node.output[0])
+
+
 def _half(piece: OnnxGraph) -> str:
     return piece.constant(np.float32(0.5))
 
@@ -259,6 +268,7 @@ def _pooled(piece: OnnxGraph, node: onnx.NodeProto) -> None:
         _with_nan(piece, node, node.op_type)
 
 
+_INEXACT: dict[str, Callable[[OnnxGraph, onnx.NodeProto], None]] = {"Sigmoid": _sigmoid, "ReduceMean": _mean}
 _PASSING_OVER_NAN: dict[str, Callable[[OnnxGraph, onnx.NodeProto], None]] = {
     "ReduceMax": _largest,
     "ReduceMin": _largest,

@@ -159,3 +159,12 @@ def test_a_state_that_is_not_a_number_comes_out_as_in_pytorch(kind: Any, tmp_pat
     h[0, 1, 2] = NAN
     for ours, theirs in zip(answers(found, tmp_path, x=x, h=h), eager(module, x, h), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6, equal_nan=True)
+
+
+def test_a_mean_of_no_steps_is_not_a_number(tmp_path: Path) -> None:
+    module = Doing(lambda _, x: (x[:, 1:].mean(1), x[:, :-1].square().mean((1, 2)), x.mean()))
+    found = exported(module)
+    for time in (1, 2, 9):
+        x = torch.randn(2, time, 8)
+        for ours, theirs in zip(answers(found, tmp_path, x=x), eager(module, x), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6, equal_nan=True)
