@@ -38,12 +38,13 @@ def num_steps_below_capacity(server: RealServer) -> float:
     return metric(server, "batch_size_bucket", le=f"{ROWS - 1}.0")
 
 
-def sent(server: RealServer, **fields: Any) -> socket.socket:
-    """A connection that has sent one request and not read the answer."""
+def sent(server: RealServer, number: int = 0, **fields: Any) -> socket.socket:
+    """A connection that has sent one request, of the client of that number, and not read the answer."""
     url = httpx.URL(server.url)
     connection = socket.create_connection((url.host, url.port or 0), timeout=60)
     body = json.dumps(fields).encode()
-    connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    head = f"POST /v1/generate HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 192.0.2.{number}\r\ncontent-length: {len(body)}"
+    connection.sendall(head.encode() + b"\r\n\r\n" + body)
     return connection
 
 
@@ -84,9 +85,10 @@ def is_stopped(pid: int) -> bool:
 def test_when_all_clients_leave_at_once_the_next_request_runs_in_the_next_step(tmp_path: Path) -> None:
     """The server is stopped while they leave, so that it meets everything in one turn of its loop."""
     limits = {"RNNSERVE_LANES": "1", "RNNSERVE_MAX_ROWS": str(ROWS), "RNNSERVE_MAX_REQUESTS": str(ROWS + 1)}
+    limits["RNNSERVE_TRUSTED_PROXIES"] = "127.0.0.1"  # so that many clients take the permits, and not one
     with real_server(Path("artifacts"), "--models", MODEL, log=tmp_path / "log", environment=limits) as server:
         long = {"prompt": "ROMEO:", "max_tokens": LONGEST, "min_tokens": LONGEST, "stream": True}
-        old = [sent(server, **long) for _ in range(ROWS)]
+        old = [sent(server, number + 1, **long) for number in range(ROWS)]
         wait_until(lambda: metric(server, "rows_running") == ROWS)
         waiting = sent(server, prompt="JULIET:", max_tokens=NEXT_TOKENS, min_tokens=NEXT_TOKENS)
         wait_until(lambda: metric(server, "rows_waiting") == 1)
