@@ -112,6 +112,7 @@ class SessionsMachine(RuleBasedStateMachine):
             max_rows=max_rows,
             prefix_cache_bytes=cache_bytes,
             max_requests=MAX_REQUESTS,
+            refusal_seconds=0,
         )
         self.app = create_app(own, lambda _, __: [model])
         self.service = self.app.state.service

@@ -145,7 +145,7 @@ FAILING = 7  # tokens of a source, its end token counted
 
 def test_a_failed_step_fails_the_requests_in_it_and_no_others() -> None:
     async def main() -> None:
-        async with rig(max_rows=8) as running:
+        async with rig(max_rows=10) as running:
             running.opened.fail_at(FAILING)
             running.opened.attention_step_runner.gate = threading.Event()
             mate = running.submit([1], beam_size=3, max_tokens=100)
