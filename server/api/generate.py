@@ -1,5 +1,6 @@
 """POST /v1/generate: from a checked request to an answer or a stream of events."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from server.sessions.point import point_after
 from server.sessions.store import Session
 
 TASK = "generation"
+LARGE_ANSWER = 1000  # tokens with log-probabilities
 LOGPROBS_WIDTH = 4  # slots of a row whose tokens each have log-probabilities: what that costs Python is about as much
 
 
@@ -115,7 +117,7 @@ def generate_router(service: Service) -> APIRouter:
         if asked.stream:
             events = answering.events()
             return EventStream(await anext(events), events)
-        return JsonAnswer(await answering.whole())
+        return await answering.whole()
 
     return router
 
@@ -136,15 +138,21 @@ class _Answering:
         self.id = f"gen-{new_id()}"
         self.record = record_of(self.request)
 
-    async def whole(self) -> dict[str, Any]:
-        """The whole answer. Raises ApiError."""
+    async def whole(self) -> JsonAnswer:
+        """The whole answer; a large one is made in another thread, so that the event loop goes on. Raises ApiError."""
         async with self._working() as generation:
             ended: list[TextOutput] = []
             while len(ended) < len(generation.items) * self.asked.n:
                 ended += await generation.outputs.get()
             ended.sort(key=lambda update: update.choice_index)
             self._keep(generation)
-            return self._answer(generation, ended) | {"usage": self._usage(generation, ended)}
+            usage = self._usage(generation, ended)
+
+            def made() -> JsonAnswer:
+                return JsonAnswer(self._answer(generation, ended) | {"usage": usage})
+
+            is_large = self.asked.logprobs is not None and usage["completion_tokens"] > LARGE_ANSWER
+            return await asyncio.to_thread(made) if is_large else made()
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """The events of a stream. Raises ApiError."""
