@@ -7,6 +7,7 @@ torch where it is set; LOCAL_PROMETHEUS=1 puts Debian's Prometheus in the place 
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -174,6 +175,22 @@ def test_serving_has_neither_torch_nor_onnx_nor_build_tools(engine: ContainerEng
     assert "site-packages/pip" not in files
     found = engine("run", "--rm", "--entrypoint", "sh", serve_image, "-c", "command -v gcc make git || echo none")
     assert found.strip() == "none"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the server's process belongs to another user")
+def test_a_server_that_is_killed_is_started_again_and_serves(engine: ContainerEngine, composed: Composed) -> None:
+    pid = json.loads(engine("inspect", composed.container))[0]["State"]["Pid"]
+    os.kill(pid, signal.SIGKILL)
+
+    def is_another() -> bool:
+        return json.loads(engine("inspect", composed.container))[0]["State"]["Pid"] not in (0, pid)
+
+    until(is_another, "the container has another process")
+    until(lambda: composed.server.get("/readyz").status_code == 200, "the server is ready again")
+    answer = composed.server.post(
+        "/v1/generate", json={"prompt": "To be", "max_tokens": 3, "model": "shakespeare-char"}
+    )
+    assert answer.status_code == 200
 
 
 def test_stop_ends_the_server_with_0(engine: ContainerEngine, serve_image: str) -> None:
