@@ -27,7 +27,9 @@ from server.sessions.store import Session
 
 TASK = "generation"
 LARGE_ANSWER = 1000  # tokens with log-probabilities
-LOGPROBS_WIDTH = 4  # slots of a row whose tokens each have log-probabilities: what that costs Python is about as much
+# Slots of a row whose tokens each have log-probabilities, which cost Python time: with 1, honest clients wait 4 times as long
+# beside `heavy` as beside its control, with 4 they wait 2.5 times as long (`python -m benchmarks attack`).
+LOGPROBS_WIDTH = 4
 
 
 class GenerateRequest(GenerationOptions):

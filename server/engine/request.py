@@ -180,8 +180,3 @@ class ScheduledItem:
     def num_slots(self) -> int:
         """Slots that all its rows take."""
         return self.num_rows * self.width
-
-    @property
-    def num_tokens(self) -> int:
-        """See EngineRequest."""
-        raise NotImplementedError
