@@ -27,8 +27,8 @@ from server.sessions.store import Session
 
 TASK = "generation"
 LARGE_ANSWER = 1000  # tokens with log-probabilities
-# Slots of a row whose tokens each have log-probabilities, which cost Python time: with 1, honest clients wait 4 times as long
-# beside `heavy` as beside its control, with 4 they wait 2.5 times as long (`python -m benchmarks attack`).
+# Slots of a row whose tokens each have log-probabilities, which cost Python time: honest clients wait 4 times as long
+# beside `heavy` as beside its control with 1, and 2.5 times as long with 4 (`python -m benchmarks attack`).
 LOGPROBS_WIDTH = 4
 
 

@@ -148,10 +148,11 @@ def test_a_client_that_takes_nothing_is_dropped_and_its_permit_is_free(small: Ru
     before = num_dropped()
     with connected(small) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        body = {"prompt": "a" * 150_000, "echo": True, "max_tokens": 1, "stream": is_streamed}
-        if not is_streamed:
-            body = {"prompt": ["a" * 9000] * 64, "echo": True, "max_tokens": 1}
-        for _ in range(12):  # the answers fill what the system keeps for a connection
+        # The answers fill what the system keeps for a connection.
+        body: dict[str, Any] = {"prompt": ["a" * 9000] * 64, "echo": True, "max_tokens": 1}
+        if is_streamed:
+            body = {"prompt": "a", "n": 16, "max_tokens": 4096, "min_tokens": 4096, "stream": True}
+        for _ in range(1 if is_streamed else 12):
             connection.sendall(posted("/v1/generate", body))
         small.until(lambda: num_dropped() > before)
         small.until(lambda: small.service.num_requests == 0 and small.service.limiter.num_taken == 0)
