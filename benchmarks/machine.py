@@ -1,9 +1,10 @@
 """What a figure was measured on, for the line under its table."""
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+
+from runtime.device import num_cores
 
 
 def machine() -> dict[str, str | int]:
@@ -15,7 +16,7 @@ def machine() -> dict[str, str | int]:
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     return {
         "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": num_cores(),
         "python": platform.python_version(),
         "onnxruntime": version("onnxruntime"),
     }

@@ -1,4 +1,4 @@
-"""Names of this machine's device, and the folder of what belongs to a model on it. Knows no file formats.
+"""The device and cores of this machine, and the folder of what belongs to a model on it. Knows no file formats.
 
 $RNNSERVE_CACHE/<bundle sha>/<device>/     default ~/.cache/rnnserve; engines, timing caches, measurements
 """
@@ -30,6 +30,11 @@ def device_name() -> str:
     for file in sorted(_GPUS.glob("*/information")):
         return plain(_line(file, "Model") or "nvidia-gpu")
     return plain(_line(_PROCESSORS, "model name") or platform.machine() or "cpu")
+
+
+def num_cores() -> int:
+    """The cores that this process may use, at least 1; where the system does not say (macOS), all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def plain(name: str) -> str:

@@ -1,9 +1,9 @@
 """The tasks that the server serves, each with the engine that runs its models."""
 
-import os
 from functools import partial
 from typing import Any
 
+from runtime.device import num_cores
 from runtime.opening import CPU
 from server.api.generate import generate_router
 from server.api.sentiment import sentiment_router
@@ -24,7 +24,7 @@ def num_lanes(model: LoadedModel, settings: Settings) -> int:
     """Lanes of a model: as set, else one per core; one on a GPU, which computes one call at a time."""
     if model.backend != CPU:
         return 1
-    return settings.lanes or len(os.sched_getaffinity(0))
+    return settings.lanes or num_cores()
 
 
 def generation_engine(model: LoadedModel, settings: Settings, observer: Observer) -> Engine[Any]:

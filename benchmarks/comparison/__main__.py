@@ -36,7 +36,6 @@ from benchmarks.comparison.servers import (
 )
 from benchmarks.comparison.workload import SHORT, Dialect, requests
 from benchmarks.core_limit.bare import BoundLoop, core_seconds
-from benchmarks.core_limit.limit import num_cores
 from benchmarks.report import Report
 from benchmarks.serving.client import connector
 from benchmarks.serving.loops import closed_loop, run
@@ -45,6 +44,7 @@ from benchmarks.serving.w1 import MODEL, NUM_CLIENTS, STORE, Workload, w1
 from benchmarks.targets import Target
 from models.bundle import Bundle
 from models.store import Store
+from runtime.device import num_cores
 from runtime.onnxruntime.build import open_graph_set
 from runtime.runner import Array
 

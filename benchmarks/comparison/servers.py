@@ -1,7 +1,6 @@
 """The servers of the comparison: how each is started, asked and ended."""
 
 import http.client
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from benchmarks.comparison.server_settings import ServerSettings
 from benchmarks.comparison.workload import Dialect
 from benchmarks.serving.server import HOST, Server, free_port
 from benchmarks.serving.w1 import MODEL, STORE
+from runtime.device import num_cores
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = ROOT / ".venv-comparison"
@@ -118,7 +118,7 @@ def installed_version(package: str) -> str:
     return found[0].name.removeprefix(f"{package}-").removesuffix(".dist-info")
 
 
-NUM_PROCESSES = len(os.sched_getaffinity(0))
+NUM_PROCESSES = num_cores()
 
 RNNSERVE = Dialect("/v1/generate", lambda asked: asked, lambda answer: int(answer["usage"]["completion_tokens"]))
 

@@ -17,9 +17,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from benchmarks.core_limit.limit import num_cores
 from export.onnx.decode import forced_decode
 from models.graph_set import GraphSet
+from runtime.device import num_cores
 from runtime.onnxruntime.build import open_session
 from runtime.runner import Array
 

@@ -11,7 +11,6 @@
 All three are measured in each round beside the server, because this machine's speed changes by the minute.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -20,6 +19,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.targets import number
+from runtime.device import num_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,6 @@ class Round:
     def share(self) -> float:
         """Of the limit, what the server answered."""
         return self.served / self.limit
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def medians(rounds: Sequence[Round]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from benchmarks.core_limit.bare_translator import BareTranslator
-from benchmarks.core_limit.limit import as_json, limit_table, num_cores
+from benchmarks.core_limit.limit import as_json, limit_table
 from benchmarks.core_limit.load import Measured, load, noop_seconds, rounds_from
 from benchmarks.core_limit.noop import NoopServer
 from benchmarks.core_limit.sources import sources_of
@@ -28,6 +28,7 @@ from benchmarks.serving.w1 import STORE
 from benchmarks.targets import Target
 from models.bundle import Bundle
 from models.store import Store
+from runtime.device import num_cores
 from runtime.onnxruntime.attention_run import OnnxAttentionStepRunner
 from runtime.onnxruntime.build import Graphs, open_graph_set
 from runtime.onnxruntime.run import OnnxSequenceRunner

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from benchmarks.core_limit.bare import BoundLoop, bare_window, cheapest, core_seconds
-from benchmarks.core_limit.limit import Round, limit_table, medians, num_cores
+from benchmarks.core_limit.limit import Round, limit_table, medians
 from benchmarks.core_limit.load import events_of, load, noop_seconds
 from benchmarks.core_limit.noop import PATH, NoopServer
 from benchmarks.core_limit.sentiment import BATCHES, bare_seconds
@@ -18,6 +18,7 @@ from benchmarks.serving.request import Count, Request
 from benchmarks.serving.w1 import MODEL
 from models.bundle import Bundle
 from models.store import Store
+from runtime.device import num_cores
 from runtime.onnxruntime.build import open_graph_set
 from runtime.runner import Array
 

@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from runtime import device
-from runtime.device import VARIABLE, cache_folder, device_name, plain
+from runtime.device import VARIABLE, cache_folder, device_name, num_cores, plain
 
 
 def test_what_belongs_to_a_machine_lies_by_bundle_and_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -34,3 +35,9 @@ def test_the_gpu_is_named_where_a_driver_is_loaded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(device, "_GPUS", tmp_path / "none")
     monkeypatch.setattr(device, "_PROCESSORS", tmp_path / "none")
     assert device_name()
+
+
+def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert num_cores() >= 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert num_cores() == os.cpu_count()
