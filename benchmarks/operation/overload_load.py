@@ -172,9 +172,10 @@ class Overload:
                 async with asyncio.timeout(ask.stay):
                     while part := await reader.read(1 << 16):
                         seen = seen or part
-            if ask.is_reset:
+            connection = writer.get_extra_info("socket")  # None once the server has closed
+            if ask.is_reset and connection is not None:
                 option = struct.pack("ii", 1, 0)  # linger for no time: close(2) sends a reset
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
         finally:
             writer.close()
         found = re.match(rb"HTTP/1\.1 (\d{3}) ", seen)
