@@ -1,8 +1,7 @@
 """Recurrent layers as ONNX LSTM, GRU and RNN nodes.
 
-PyTorch's exporter freezes or unrolls recurrent layers and ignores lengths. Here each layer is replaced by a module that
-names the ONNX operator itself (`torch.onnx.ops.symbolic_multi_out`), with weights already in ONNX order as buffers;
-everything around it stays ordinary torch. Equations and gate orders: ONNX operators LSTM-14, GRU-14, RNN-14.
+PyTorch's exporter freezes or unrolls recurrent layers and ignores lengths. Here each layer names the ONNX operator itself
+(`torch.onnx.ops.symbolic_multi_out`), with weights in ONNX order; everything around it stays ordinary torch. Equations and gate orders: ONNX operators LSTM-14, GRU-14, RNN-14.
 """
 
 from collections.abc import Sequence
@@ -35,8 +34,76 @@ def reordered_gates(weight: Tensor, kind: CellKind) -> Tensor:
     return torch.cat([blocks[gate] for gate in order], dim=0)
 
 
+def onnx_weights(kind: CellKind, directions: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """One layer's weights as an ONNX node takes them.
+
+    Args:
+        kind: the cell.
+        directions: of each direction weight_ih, weight_hh and, where the layer has biases, bias_ih and bias_hh.
+
+    Returns:
+        W [directions, gates * hidden, input], R [directions, gates * hidden, hidden] and
+        B [directions, 2 * gates * hidden], zeros where there are no biases.
+    """
+    ordered = [[reordered_gates(weight, kind) for weight in weights] for weights in directions]
+    biases = [
+        torch.cat(own[2:]) if len(own) > 2 else own[0].new_zeros(2 * own[0].shape[0])  # of both products
+        for own in ordered
+    ]
+    return torch.stack([own[0] for own in ordered]), torch.stack([own[1] for own in ordered]), torch.stack(biases)
+
+
+def recurrent_node(
+    kind: CellKind,
+    weights: tuple[Tensor, Tensor, Tensor],
+    inputs: Tensor,
+    states: Sequence[Tensor],
+    lengths: Tensor | None,
+    *,
+    is_reverse: bool = False,
+) -> tuple[Tensor, ...]:
+    """Emit the node of one layer. Time-major, as the operators are.
+
+    Args:
+        kind: the cell.
+        weights: see onnx_weights.
+        inputs: float [time, batch, input_size].
+        states: h, or h and c, each float [directions, batch, hidden_size].
+        lengths: int32 [batch], or None when every row is full.
+        is_reverse: whether a layer of one direction reads from the last step to the first.
+
+    Returns:
+        outputs [time, batch, directions * hidden_size], zero past the lengths, then the final states as given.
+    """
+    time, batch = inputs.shape[0], inputs.shape[1]
+    num_directions, _, hidden_size = weights[1].shape
+    one_direction = "reverse" if is_reverse else "forward"
+    attributes: dict[str, _Attribute] = {"hidden_size": hidden_size}
+    attributes["direction"] = "bidirectional" if num_directions == 2 else one_direction
+    if kind == "gru":
+        attributes["linear_before_reset"] = 1
+    if kind == "rnn-relu":
+        attributes["activations"] = ["Relu"] * num_directions
+    shape = (num_directions, batch, hidden_size)
+    operator = cell_of(kind).onnx_operator
+    assert operator is not None, "a traced cell has layers of its own (export.trace.scanned)"
+    outputs, *final = torch.onnx.ops.symbolic_multi_out(
+        operator,
+        (inputs, *weights, lengths, *states),
+        attributes,
+        dtypes=(inputs.dtype,) * (1 + len(states)),
+        shapes=((time, *shape), *(shape for _ in states)),
+        version=OPERATOR_VERSION,
+    )
+    if num_directions == 1:
+        outputs = outputs.squeeze(1)
+    else:
+        outputs = outputs.permute(0, 2, 1, 3).reshape(time, batch, -1)
+    return (outputs, *final)
+
+
 class OnnxRecurrentLayer(nn.Module):
-    """One layer, one or both directions, as one ONNX node. Time-major, as the operators are.
+    """One layer, one or both directions, as one ONNX node, its weights in ONNX order as buffers.
 
     Args:
         layers: the PyTorch module that holds the layer.
@@ -44,66 +111,27 @@ class OnnxRecurrentLayer(nn.Module):
         kind: the cell.
     """
 
-    input_weight: Tensor  # W [directions, gates * hidden, input]
-    recurrent_weight: Tensor  # R [directions, gates * hidden, hidden]
-    bias: Tensor  # B [directions, 2 * gates * hidden]
+    input_weight: Tensor
+    recurrent_weight: Tensor
+    bias: Tensor
 
     def __init__(self, layers: nn.RNNBase, index: int, kind: CellKind) -> None:
         super().__init__()
         self.kind = kind
-        self.hidden_size = layers.hidden_size
-        self.num_directions = 2 if layers.bidirectional else 1
-        input_weights, recurrent_weights, biases = [], [], []
-        for suffix in ("", "_reverse")[: self.num_directions]:
-            names = (f"weight_ih_l{index}{suffix}", f"weight_hh_l{index}{suffix}")
-            wx, wh = (reordered_gates(getattr(layers, name).detach(), kind) for name in names)
-            input_weights.append(wx)
-            recurrent_weights.append(wh)
-            if layers.bias:
-                names = (f"bias_ih_l{index}{suffix}", f"bias_hh_l{index}{suffix}")
-                biases.append(torch.cat([reordered_gates(getattr(layers, name).detach(), kind) for name in names]))
-            else:
-                biases.append(wx.new_zeros(2 * wx.shape[0]))
-        self.register_buffer("input_weight", torch.stack(input_weights))
-        self.register_buffer(
-            "recurrent_weight", torch.stack(recurrent_weights)
-        )  # R [directions, gates * hidden, hidden]
-        self.register_buffer("bias", torch.stack(biases))
+        names = [name for name in layers._flat_weights_names if name.endswith((f"_l{index}", f"_l{index}_reverse"))]
+        own = [getattr(layers, name).detach() for name in names]
+        half = len(own) // 2
+        directions = [own[:half], own[half:]] if layers.bidirectional else [own]
+        for name, value in zip(
+            ("input_weight", "recurrent_weight", "bias"), onnx_weights(kind, directions), strict=True
+        ):
+            self.register_buffer(name, value)
 
     def forward(self, inputs: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, ...]:
-        """Emit the node.
-
-        Args:
-            inputs: float [time, batch, input_size].
-            states: h, or h and c, each float [directions, batch, hidden_size].
-            lengths: int32 [batch], or None when every row is full.
-
-        Returns:
-            outputs [time, batch, directions * hidden_size], zero past the lengths, then the final states as given.
-        """
-        time, batch = inputs.shape[0], inputs.shape[1]
-        attributes: dict[str, _Attribute] = {"hidden_size": self.hidden_size}
-        attributes["direction"] = "bidirectional" if self.num_directions == 2 else "forward"
-        if self.kind == "gru":
-            attributes["linear_before_reset"] = 1
-        if self.kind == "rnn-relu":
-            attributes["activations"] = ["Relu"] * self.num_directions
-        shape = (self.num_directions, batch, self.hidden_size)
-        operator = cell_of(self.kind).onnx_operator
-        assert operator is not None, "a traced cell has layers of its own (export.trace.scanned)"
-        outputs, *final = torch.onnx.ops.symbolic_multi_out(
-            operator,
-            (inputs, self.input_weight, self.recurrent_weight, self.bias, lengths, *states),
-            attributes,
-            dtypes=(inputs.dtype,) * (1 + len(states)),
-            shapes=((time, *shape), *(shape for _ in states)),
-            version=OPERATOR_VERSION,
+        """As recurrent_node."""
+        return recurrent_node(
+            self.kind, (self.input_weight, self.recurrent_weight, self.bias), inputs, states, lengths
         )
-        if self.num_directions == 1:
-            outputs = outputs.squeeze(1)
-        else:
-            outputs = outputs.permute(0, 2, 1, 3).reshape(time, batch, -1)
-        return (outputs, *final)
 
 
 class OnnxRecurrentStack(nn.Module):

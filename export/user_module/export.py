@@ -15,7 +15,7 @@ from export.parity.limits import CPU_BACKEND, FP32_TOLERANCE
 from export.report import Check, Report
 from export.user_module.declared import correct_shapes
 from export.user_module.draw import Drawing, Sizes, new_drawing
-from export.user_module.exportable import copied
+from export.user_module.copies import copied
 from export.user_module.inputs import InputSpec, ValueRange
 from export.user_module.outputs import output_names
 from export.user_module.parity import ModuleParity, check_enough, eager_answers, sizes_as_text
@@ -164,24 +164,28 @@ def _example(module: nn.Module, drawing: Drawing) -> tuple[Drawing, Sizes, dict[
     )
 
 
-def _weights_of_layers(module: nn.Module) -> dict[str, tuple[int, int, int]]:
-    """Of each weight of a recurrent layer what changes when the forward sets it anew."""
+def _weights_of_layers(module: nn.Module) -> dict[str, tuple[Tensor, int, int]]:
+    """Each weight of a recurrent layer, and what of it changes when it is written over."""
     return {
-        f"{name}.{weight}".removeprefix("."): (id(value), value._version, value.data_ptr())
+        f"{name}.{weight}".removeprefix("."): (value, value._version, value.data_ptr())
         for name, layer in module.named_modules()
         if isinstance(layer, nn.RNNBase)
-        for weight in layer._flat_weights_names
-        if isinstance(value := getattr(layer, weight, None), Tensor)
+        for weight, value in layer._parameters.items()
+        if value is not None
     }
 
 
-def _check_weights_kept(before: dict[str, tuple[int, int, int]], after: dict[str, tuple[int, int, int]]) -> None:
-    changed = [name for name in before if after.get(name) != before[name]]
+def _check_weights_kept(
+    before: dict[str, tuple[Tensor, int, int]], after: dict[str, tuple[Tensor, int, int]]
+) -> None:
+    changed = [
+        name for name in before if name in after and after[name][0] is before[name][0] and after[name][1:] != before[name][1:]
+    ]
     if changed:
         raise UnsupportedModelError(
-            f"The forward sets weights of a recurrent layer anew at every call ({', '.join(changed)}), as weight drop "
-            "does; a graph has the weights that the layer holds when it is exported. In eval mode nothing is dropped: "
-            "before the export, copy the raw weight into the layer once and call the layer itself in forward."
+            f"The forward writes over weights of a recurrent layer at every call ({', '.join(changed)}), which a trace "
+            "does not see. Assign the weight instead, as weight drop does: self.lstm.weight_hh_l0 = weight, where "
+            "weight_hh_l0 is no parameter (del self.lstm._parameters['weight_hh_l0'])."
         )
 
 

@@ -7,20 +7,27 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from export.user_module.python_values import python_values
+from export.user_module.packing import Packings
+from export.user_module.python_values import attributes_kept, python_values
 from models.errors import ExportError, UnsupportedModelError
 
 
 class FlatOutputs(nn.Module):
-    """A module to be traced, whose forward gives a tuple of tensors, whatever the held one gives."""
+    """A module to be traced, whose forward gives a tuple of tensors, whatever the held one gives.
 
-    def __init__(self, module: nn.Module) -> None:
+    Args:
+        module: it.
+        packings: the packed batches of the trace.
+    """
+
+    def __init__(self, module: nn.Module, packings: Packings) -> None:
         super().__init__()
         self.module = module
+        self._packings = packings
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """As the held module's; the return value flattened."""
-        with python_values():
+        """As the held module's; the return value flattened. What a call leaves on the module is forgotten."""
+        with python_values(self._packings), attributes_kept(self.module):
             value = self.module(*inputs)
         return tuple(tensor for _, tensor in named_tensors(value))
 

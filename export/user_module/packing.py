@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols, statically_known_true, sym_eq
-from torch.nn.utils.rnn import PackedSequence
 
 from models.errors import UnsupportedModelError
 
@@ -77,24 +76,27 @@ class Packings:
             del kernels["_pack_padded_sequence"], kernels["_pad_packed_sequence"]
             torch._C._nn.pad_sequence = pad_sequence
 
-    def padded(self, sequence: PackedSequence) -> tuple[Tensor, Tensor]:
+    def padded(self, data: Tensor, batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
         """A packed batch as a padded one.
+
+        Args:
+            data: of a PackedSequence, [sum of lengths, ...].
+            batch_sizes: of it.
 
         Returns:
             [time, batch, ...] and the lengths int64 [batch], rows in the packed order.
         """
-        packing = self._packing(sequence.batch_sizes)
-        return self._padded_data(sequence.data, packing), packing.lengths
+        packing = self._packing(batch_sizes)
+        return self._padded_data(data, packing), packing.lengths
 
-    def repacked(self, sequence: PackedSequence, padded: Tensor) -> PackedSequence:
-        """Other values [time, batch, ...] in place of a packed batch's own."""
-        packing = self._packing(sequence.batch_sizes)
-        return PackedSequence(
-            self._remembered(packing.packed(padded), padded),
-            sequence.batch_sizes,
-            sequence.sorted_indices,
-            sequence.unsorted_indices,
-        )
+    def packed(self, padded: Tensor, batch_sizes: Tensor) -> Tensor:
+        """Other values [time, batch, ...] of a packed batch, as its data [sum of lengths, ...]."""
+        return self._remembered(self._packing(batch_sizes).packed(padded), padded)
+
+    def num_rows(self, tensor: Tensor) -> torch.SymInt | int | None:
+        """What the first of a packed batch's batch_sizes is, as every row has a step; None of another tensor."""
+        held = self._packings.get(id(tensor))
+        return None if held is None else held[1].is_valid.shape[1]
 
     def _packing(self, batch_sizes: Tensor) -> Packing:
         held = self._packings.get(id(batch_sizes))

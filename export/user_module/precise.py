@@ -1,12 +1,12 @@
 """A user's module computed in float64; where its code does not let itself be computed so, None."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from export.trace.precise import in_float64
+from export.user_module.copies import deep_copy
 from export.user_module.outputs import named_tensors
 
 
@@ -25,7 +25,7 @@ class PreciseModule:
         """What forward returns for inputs of any dtype; None where it cannot be computed in float64."""
         try:
             if self._copy is None:
-                self._copy = copy.deepcopy(self._module).double()
+                self._copy = deep_copy(self._module).double()
             with torch.no_grad(), in_float64():
                 return self._copy(*(value.double() if value.is_floating_point() else value.clone() for value in inputs))
         except Exception:  # whatever the user's own code raises when dtypes are not those it knows

@@ -1,24 +1,27 @@
 """Things that users write and PyTorch's tracer cannot follow, answered so that it can.
 
 `lengths.tolist()` or `.numpy()` handed to pack_padded_sequence: a list that remembers its tensor. `parameter.data` in
-an init_hidden: the same tensor, detached. Lengths that are made of sizes, as pack_sequence does, stay sizes. The end of
+an init_hidden: the same tensor, detached. The first of batch_sizes: the number of rows, a size. Lengths that are made of sizes, as pack_sequence does, stay sizes. The end of
 `x[:, :64]` is the smaller of 64 and the size, so that the slice is right for short and for long inputs. A stable sort
 is the only one that a graph has.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
+from export.user_module.packing import Packings
 from export.user_module.source import users_place
 from models.errors import UnsupportedModelError
 
 _SORTS = (torch.sort, Tensor.sort, torch.argsort, Tensor.argsort)
+_SET_ATTRIBUTE = nn.Module.__setattr__
 _DATA: Any = Tensor.data.__get__  # type: ignore[attr-defined]
 
 
@@ -60,12 +63,16 @@ for _operator in _OPERATORS:
 
 
 @contextmanager
-def python_values() -> Iterator[None]:
-    """While open, a traced forward may do what the module's docstring says."""
+def python_values(packings: Packings) -> Iterator[None]:
+    """While open, a traced forward may do what the module's docstring says.
+
+    Args:
+        packings: the packed batches of the trace.
+    """
     tolist = FakeTensor.tolist  # the class of tensors in a forward that is traced
     FakeTensor.tolist = _traced_list  # type: ignore[assignment, method-assign]
     try:
-        with _Functions():
+        with _Functions(packings):
             yield
     finally:
         FakeTensor.tolist = tolist  # type: ignore[method-assign]
@@ -75,7 +82,44 @@ def _traced_list(tensor: Tensor) -> Any:
     return tensor.item() if tensor.dim() == 0 else TracedList(tensor)
 
 
+@contextmanager
+def attributes_kept(module: nn.Module) -> Iterator[None]:
+    """While open, a forward may set attributes and weights, as weight drop does; afterwards they are what they were.
+
+    That nothing of it reaches the next call is asked before a module is traced. A computed tensor may stand in a
+    parameter's place: what a dropout gives in eval mode is a parameter in PyTorch itself, in a trace it is not.
+    """
+    fields = ("_parameters", "_buffers", "_flat_weights", "_flat_weight_refs")
+    parts = list(module.modules())
+    before = [(dict(vars(part)), {name: copy(vars(part)[name]) for name in fields if name in vars(part)}) for part in parts]
+    nn.Module.__setattr__ = _set_over_parameters  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__setattr__ = _SET_ATTRIBUTE  # type: ignore[method-assign]
+        for part, (attributes, held) in zip(parts, before, strict=True):
+            vars(part).clear()
+            vars(part).update(attributes)
+            for name, values in held.items():
+                own = vars(part)[name]
+                if isinstance(own, dict):
+                    own.clear()
+                    own.update(values)
+                else:
+                    own[:] = values
+
+
+def _set_over_parameters(module: nn.Module, name: str, value: Any) -> None:
+    if isinstance(value, Tensor) and name in vars(module).get("_parameters", ()):
+        del module._parameters[name]
+    _SET_ATTRIBUTE(module, name, value)
+
+
 class _Functions(TorchFunctionMode):
+    def __init__(self, packings: Packings) -> None:
+        super().__init__()
+        self._packings = packings
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
@@ -99,6 +143,9 @@ class _Functions(TorchFunctionMode):
         if any(isinstance(value, TracedList) for value in (*args, *options.values())) and not _packs(func):
             _refuse()
         if func is Tensor.__getitem__:
+            num_rows = self._packings.num_rows(args[0]) if type(args[1]) is int and args[1] == 0 else None
+            if num_rows is not None:
+                return num_rows
             return func(args[0], _within(args[0], args[1]))
         return func(*args, **options)
 

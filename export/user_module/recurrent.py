@@ -1,93 +1,144 @@
-"""nn.RNN, nn.LSTM and nn.GRU inside a user's module, each layer as one ONNX node; same arguments, same results.
+"""nn.RNN, nn.LSTM and nn.GRU inside a user's module, each layer as one ONNX node.
 
-The module keeps its class, its parameters and its other methods, so whatever else a user's forward reads of it stays;
-only what a call computes is replaced. Cells (nn.LSTMCell and the others) are ordinary products and need no replacement.
+The layers themselves stay as they are; only the kernels that they call, `torch._VF.lstm` and its siblings, are replaced
+while a module is traced. A kernel is given the very weights that PyTorch would compute with, so whatever makes them is
+followed: weight drop, a layer called by a forward of its own, `torch.func.functional_call`. Cells (nn.LSTMCell and the
+others) are ordinary products and need no replacement.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
-from export.trace.recurrent import OnnxRecurrentLayer
+from export.trace.recurrent import onnx_weights, recurrent_node
 from export.user_module.packing import Packings
 from models.cells import CellKind
-from models.errors import UnsupportedModelError
 
 KIND_OF_MODE: dict[str, CellKind] = {"RNN_TANH": "rnn-tanh", "RNN_RELU": "rnn-relu", "LSTM": "lstm", "GRU": "gru"}
-_States = Tensor | tuple[Tensor, Tensor]
+_States = tuple[Tensor, ...]
 
 
-def replace_forward(name: str, module: nn.RNNBase, packings: Packings) -> None:
-    """Let a recurrent module name ONNX operators when it is called.
+@contextmanager
+def in_place_of_kernels(packings: Packings) -> Iterator[None]:
+    """While open, recurrent layers name ONNX operators, and torch packs and pads through the packings."""
+    kernels = vars(torch._VF)  # without these names until now: it hands them on to the kernels
+    own = {mode.lower(): partial(_kernel, packings, kind) for mode, kind in KIND_OF_MODE.items()}
+    checks = {layer: layer.check_forward_args for layer in (nn.RNNBase, nn.LSTM)}
+    kernels.update(own)
+    for layer in checks:
+        layer.check_forward_args = _unchecked  # type: ignore[assignment, method-assign]
+    try:
+        with packings.in_place_of_kernels():
+            yield
+    finally:
+        for layer, check in checks.items():
+            layer.check_forward_args = check  # type: ignore[method-assign]
+        for name in own:
+            del kernels[name]
 
-    Args:
-        name: the module's name in the tree, for messages.
-        module: one that export.user_module.refusals lets pass; changed in place.
-        packings: the packed batches of the trace.
+
+def _unchecked(*_: Any) -> None:
+    """PyTorch has checked the shapes in the run before; here it would make a number of the batch's size."""
+
+
+def _kernel(packings: Packings, kind: CellKind, inputs: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    """As torch._VF.lstm, gru, rnn_tanh and rnn_relu, of a batch that is packed or padded.
+
+    Arguments after the inputs are states, weights, has_biases, num_layers, dropout, training, is_bidirectional and
+    batch_first; of a packed batch batch_sizes, states and so on, without batch_first.
     """
-    layers = [OnnxRecurrentLayer(module, index, KIND_OF_MODE[module.mode]) for index in range(module.num_layers)]
-    module.onnx_layers = nn.ModuleList(layers)
-    module.forward = partial(_forward, module, name, packings)
+    is_packed = not isinstance(arguments[2], bool)
+    batch_sizes, (states, weights, has_biases, num_layers, _, _, is_bidirectional) = (
+        (arguments[0], arguments[1:]) if is_packed else (None, arguments[:7])
+    )
+    states = tuple(states) if kind == "lstm" else (states,)
+    directions = 2 if is_bidirectional else 1
+    size = len(weights) // (num_layers * directions)
+    layers = [
+        [weights[(layer * directions + direction) * size :][:size] for direction in range(directions)]
+        for layer in range(num_layers)
+    ]
+    run = partial(_run, kind, layers, has_projection=size == (5 if has_biases else 3))
+    if is_packed:
+        values, lengths = packings.padded(inputs, batch_sizes)
+        outputs, final = run(values, states, lengths.to(torch.int32))
+        return packings.packed(outputs, batch_sizes), *final
+    batch_first = arguments[7]
+    outputs, final = run(inputs.transpose(0, 1) if batch_first else inputs, states, None)
+    return (outputs.transpose(0, 1) if batch_first else outputs), *final
 
 
-def _forward(
-    module: nn.RNNBase,
-    name: str,
-    packings: Packings,
-    input: Tensor | PackedSequence,  # noqa: A002
-    hx: _States | None = None,
-) -> tuple[Tensor | PackedSequence, _States]:
-    """As nn.LSTM.forward and its siblings; names of arguments are theirs."""
-    if isinstance(input, PackedSequence):
-        values, lengths = packings.padded(input)
-        outputs, final = _run(module, values, _permuted(module, hx, input.sorted_indices), lengths)
-        return packings.repacked(input, outputs), _permuted(module, final, input.unsorted_indices)  # type: ignore[return-value]
-    if input.dim() != 3:
-        raise UnsupportedModelError(
-            f"Layer {name} ({type(module).__name__}) is given {input.dim()} axes, without a batch; a graph's recurrent "
-            "layers take [time, batch, width] or, with batch_first, [batch, time, width]. "
-            "Give it a batch of one: x.unsqueeze(1), or x.unsqueeze(0) with batch_first."
-        )
-    outputs, final = _run(module, input.transpose(0, 1) if module.batch_first else input, hx, None)
-    return (outputs.transpose(0, 1) if module.batch_first else outputs), final
-
-
-def _run(module: nn.RNNBase, values: Tensor, hx: _States | None, lengths: Tensor | None) -> tuple[Tensor, _States]:
+def _run(
+    kind: CellKind,
+    layers: Sequence[Sequence[Sequence[Tensor]]],
+    values: Tensor,
+    states: _States,
+    lengths: Tensor | None,
+    *,
+    has_projection: bool,
+) -> tuple[Tensor, _States]:
     """All layers, time-major.
 
     Args:
-        module: the recurrent module.
+        kind: the cell.
+        layers: the weights of each layer and direction.
         values: float [time, batch, input_size].
-        hx: initial states as the module takes them, [layers * directions, batch, hidden_size] each, or None for zeros.
-        lengths: int64 [batch], or None when every row is full.
+        states: [layers * directions, batch, hidden_size or proj_size] each.
+        lengths: int32 [batch], or None when every row is full.
+        has_projection: whether the last weight of each direction projects h.
 
     Returns:
-        outputs [time, batch, directions * hidden_size] and the final states in hx's form.
+        outputs [time, batch, directions * hidden_size or proj_size] and the final states in the given form.
     """
-    is_lstm = module.mode == "LSTM"
-    directions = 2 if module.bidirectional else 1
-    if hx is None:
-        zeros = values.new_zeros(module.num_layers * directions, values.shape[1], module.hidden_size)
-        states: tuple[Tensor, ...] = (zeros, zeros) if is_lstm else (zeros,)
-    else:
-        states = tuple(hx) if is_lstm else (hx,)  # type: ignore[assignment]
-    lengths = None if lengths is None else lengths.to(torch.int32)
-    finals: list[tuple[Tensor, ...]] = []
-    outputs = values
-    for index, layer in enumerate(cast("nn.ModuleList", module.onnx_layers)):
-        own = tuple(state[index * directions : (index + 1) * directions] for state in states)
-        outputs, *final = layer(outputs, own, lengths)
+    finals: list[_States] = []
+    for index, directions in enumerate(layers):
+        own = tuple(state[index * len(directions) : (index + 1) * len(directions)] for state in states)
+        if has_projection:
+            values, *final = _projected(directions, values, own, lengths)
+        else:
+            values, *final = recurrent_node(kind, onnx_weights(kind, directions), values, own, lengths)
         finals.append(tuple(final))
-    joined = tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*finals, strict=True))
-    return outputs, ((joined[0], joined[1]) if is_lstm else joined[0])
+    return values, tuple(torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*finals, strict=True))
 
 
-def _permuted(module: nn.RNNBase, states: _States | None, rows: Tensor | None) -> _States | None:
-    """States with their batch axis in another order of rows, as the module itself does it."""
-    if states is None:
-        return None
-    permuted: _States = module.permute_hidden(states, rows)  # type: ignore[arg-type]
-    return permuted
+def _projected(
+    directions: Sequence[Sequence[Tensor]], values: Tensor, states: _States, lengths: Tensor | None
+) -> tuple[Tensor, ...]:
+    """An LSTM layer with projections (LSTMP, Sak et al. 2014, section 2), which ONNX does not know, by one without.
+
+    There h = W_hr m, with m = o * tanh(c), so W_hh h is (W_hh W_hr) m: an LSTM whose h is m, projected afterwards. The
+    h before the first step is no such product; it is an input of that step, with W_hh as its weight.
+
+    Args:
+        directions: of each weight_ih, weight_hh, bias_ih and bias_hh if it has biases, and weight_hr.
+        values: float [time, batch, input_size].
+        states: h [directions, batch, proj_size] and c [directions, batch, hidden_size].
+        lengths: int32 [batch], or None when every row is full.
+
+    Returns:
+        outputs [time, batch, directions * proj_size], zero past the lengths, then h and c.
+    """
+    steps = torch.arange(values.shape[0], dtype=torch.int32).unsqueeze(1)
+    outputs, finals = [], []
+    for number, (weight_ih, weight_hh, *biases, weight_hr) in enumerate(directions):
+        h, c = (state[number : number + 1] for state in states)
+        is_reverse = number == 1
+        first = steps[:1] if not is_reverse else steps[-1:] if lengths is None else lengths.unsqueeze(0) - 1
+        before = torch.where((steps == first).unsqueeze(2), h, 0.0)
+        weight = torch.cat([weight_ih, weight_hh], dim=1)
+        product = (weight_hh.double() @ weight_hr.double()).to(weight_hh.dtype)
+        output, final, cell = recurrent_node(
+            "lstm",
+            onnx_weights("lstm", [(weight, product, *biases)]),
+            torch.cat([values, before], dim=2),
+            (torch.zeros_like(c), c),
+            lengths,
+            is_reverse=is_reverse,
+        )
+        outputs.append(output @ weight_hr.T)
+        finals.append((final @ weight_hr.T, cell))
+    return torch.cat(outputs, dim=2), *(torch.cat(parts) for parts in zip(*finals, strict=True))

@@ -21,12 +21,15 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols, is_concrete_int
 
 from export.onnx.graph import OPSET
+from export.onnx.rewrite.computed_weights import with_computed_weights
 from export.onnx.rewrite.rnn_as_scan import rnn_as_scan
 from export.trace.torch_export import DynamicAxes, finished, quiet
-from export.user_module.exportable import exportable
+from export.user_module.copies import copied
 from export.user_module.guards import Guard, guards_of, users_lines
 from export.user_module.outputs import FlatOutputs
 from export.user_module.packing import Packings
+from export.user_module.recurrent import in_place_of_kernels
+from export.user_module.refusals import refuse_unsupported
 from export.user_module.source import described, is_machinery
 from models.errors import ExportError, UnsupportedModelError
 
@@ -82,13 +85,14 @@ def traced_module(
         ExportError: PyTorch cannot trace it, or its code freezes an axis.
     """
     packings = Packings()
-    flat = FlatOutputs(exportable(module, packings)).eval()
+    refuse_unsupported(module)
+    flat = FlatOutputs(copied(module), packings).eval()
     dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for _, axes in examples.values())
     values = tuple(value for value, _ in examples.values())
     with torch.no_grad(), quiet():
         try:
             # PyTorch prints half-made graphs to stderr.
-            with packings.in_place_of_kernels(), users_lines(), redirect_stderr(io.StringIO()):
+            with in_place_of_kernels(packings), users_lines(), redirect_stderr(io.StringIO()):
                 program = torch.export.export(flat, values, dynamic_shapes=(dynamic,), strict=False)
         except ExportError:
             raise
@@ -110,7 +114,8 @@ def traced_module(
             cause = error.__cause__ or error
             raise ExportError(_untranslated(module, program, cause)) from error
     assert translated is not None
-    return Traced(rnn_as_scan(finished(translated.model_proto, examples)), _guards(program, examples))
+    model = with_computed_weights(finished(translated.model_proto, examples))
+    return Traced(rnn_as_scan(model), _guards(program, examples))
 
 
 def _input_sizes(
