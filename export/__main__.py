@@ -105,7 +105,10 @@ def inspect(
 def module(
     reference: Annotated[str, typer.Argument(metavar="FILE:NAME", help="A class or function that gives the module.")],
     inputs: Annotated[
-        list[str], typer.Option("--input", help="NAME:DTYPE[AXIS,...] for each argument of forward, in order.")
+        list[str],
+        typer.Option(
+            "--input", help="NAME:DTYPE[AXIS,...] for each argument of forward, in order; (INPUT,INPUT) for a tuple."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", help="The .onnx file to write.")],
     weights: Annotated[Path | None, typer.Option("--weights", help="A safetensors file of the module.")] = None,

@@ -1,7 +1,8 @@
 """Recurrent layers as ONNX LSTM, GRU and RNN nodes.
 
-PyTorch's exporter freezes or unrolls recurrent layers and ignores lengths. Here each layer names the ONNX operator itself
-(`torch.onnx.ops.symbolic_multi_out`), with weights in ONNX order; everything around it stays ordinary torch. Equations and gate orders: ONNX operators LSTM-14, GRU-14, RNN-14.
+PyTorch's exporter freezes or unrolls recurrent layers and ignores lengths. Here each layer names the ONNX operator
+itself (`torch.onnx.ops.symbolic_multi_out`), with weights in ONNX order; everything around it stays ordinary torch.
+Equations and gate orders: ONNX operators LSTM-14, GRU-14, RNN-14.
 """
 
 from collections.abc import Sequence
@@ -96,10 +97,8 @@ def recurrent_node(
         version=OPERATOR_VERSION,
     )
     if num_directions == 1:
-        outputs = outputs.squeeze(1)
-    else:
-        outputs = outputs.permute(0, 2, 1, 3).reshape(time, batch, -1)
-    return (outputs, *final)
+        return (outputs.squeeze(1), *final)
+    return (outputs.permute(0, 2, 1, 3).reshape(time, batch, -1), *final)
 
 
 class OnnxRecurrentLayer(nn.Module):
@@ -129,9 +128,7 @@ class OnnxRecurrentLayer(nn.Module):
 
     def forward(self, inputs: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, ...]:
         """As recurrent_node."""
-        return recurrent_node(
-            self.kind, (self.input_weight, self.recurrent_weight, self.bias), inputs, states, lengths
-        )
+        return recurrent_node(self.kind, (self.input_weight, self.recurrent_weight, self.bias), inputs, states, lengths)
 
 
 class OnnxRecurrentStack(nn.Module):

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.export import export_module, write_graph
-from export.user_module.inputs import input_spec_from_text, value_range_from_text
+from export.user_module.inputs import argument_from_text, value_range_from_text
 from export.user_module.source import load_module, without_weights
 from export.user_module.table import exported_table
 from models.errors import ExportError
@@ -29,7 +29,7 @@ def export_to_file(
     Args:
         reference: FILE:NAME of a class or function that gives the module.
         weights: a safetensors file, or None for the module's own.
-        inputs: NAME:DTYPE[AXIS,...] for each argument of forward, in order.
+        inputs: NAME:DTYPE[AXIS,...] for each argument of forward, in order; (INPUT,INPUT,...) for one that is a tuple.
         output: the .onnx file to write.
         ranges: NAME:LO..HI of inputs or axes.
         names: of the outputs; None for those that the module's return value gives.
@@ -48,12 +48,12 @@ def export_to_file(
         raise ExportError(f"--output {output} cannot be written: no right to write to {output.parent}.")
     if not 0 < tolerance < 1:
         raise ExportError(f"--tolerance {tolerance:g} must be above 0 and below 1, for instance 1e-4.")
-    specs = [input_spec_from_text(text) for text in inputs]
+    arguments = [argument_from_text(text) for text in inputs]
     drawn = dict(value_range_from_text(text) for text in ranges)
     module = load_module(reference, weights)
     if weights is None:
         say(without_weights(reference))
-    exported = export_module(module, specs, ranges=drawn, outputs=names, tolerance=tolerance, say=say)
+    exported = export_module(module, arguments, ranges=drawn, outputs=names, tolerance=tolerance, say=say)
     for path in write_graph(exported.model, output):
         say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return exported_table(reference, exported)

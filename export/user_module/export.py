@@ -13,10 +13,11 @@ from export.onnx.census import census
 from export.onnx.rewrite.unusual_values import with_unusual_values
 from export.parity.limits import CPU_BACKEND, FP32_TOLERANCE
 from export.report import Check, Report
+from export.user_module.copies import copied
 from export.user_module.declared import correct_shapes
 from export.user_module.draw import Drawing, Sizes, new_drawing
-from export.user_module.copies import copied
-from export.user_module.inputs import InputSpec, ValueRange
+from export.user_module.inputs import InputSpec, Nested, ValueRange, flat_inputs
+from export.user_module.nested import taking_flat
 from export.user_module.outputs import output_names
 from export.user_module.parity import ModuleParity, check_enough, eager_answers, sizes_as_text
 from export.user_module.prove import proven
@@ -36,7 +37,7 @@ class Exported:
 
     Attributes:
         model: opset 20, IR 10, weights inside.
-        inputs: as they were given.
+        inputs: as they were given, without nesting.
         outputs: the graph's output names, in the order of the flattened return value.
         operators: how often each occurs.
         parity: what the comparison with PyTorch found.
@@ -62,7 +63,7 @@ class Exported:
 
 def export_module(
     module: nn.Module,
-    inputs: Sequence[InputSpec],
+    inputs: Sequence[Nested],
     *,
     ranges: Mapping[str, ValueRange] | None = None,
     outputs: Sequence[str] | None = None,
@@ -73,7 +74,7 @@ def export_module(
 
     Args:
         module: the module; it is copied and left as it is. Exported in eval mode.
-        inputs: what its forward takes, in order.
+        inputs: what its forward takes, in order; a tuple of inputs is one argument, a tuple, such as an LSTM's (h, c).
         ranges: name of an input or of a dynamic axis -> what it is drawn from when the graph is checked. Without one,
             an integer input named `lengths` holds 1..time with time among them, other integers stay below the smallest
             nn.Embedding, floats are normally distributed.
@@ -91,17 +92,18 @@ def export_module(
         ExportError: an input does not fit the module, PyTorch cannot trace it, or it freezes an axis.
     """
     refuse_unsupported(module)
+    _check_signature(module, inputs)
+    module, specs = taking_flat(module, inputs), flat_inputs(inputs)
     reference = copied(module)
-    _check_signature(reference, inputs)
-    drawing, sizes, example, answers = _example(reference, new_drawing(module, inputs, ranges))
-    names = output_names([name for name, _ in answers], outputs, [spec.name for spec in inputs])
+    drawing, sizes, example, answers = _example(reference, new_drawing(module, specs, ranges))
+    names = output_names([name for name, _ in answers], outputs, [spec.name for spec in specs])
     say(f"tracing {type(module).__name__} at {sizes_as_text(sizes)}")
 
     def trace(at: Sizes) -> Traced:
         values = example if at == sizes else drawing.draw(at, torch.Generator().manual_seed(0))
-        examples = {spec.name: (values[spec.name], spec.dynamic_axes) for spec in inputs}
+        examples = {spec.name: (values[spec.name], spec.dynamic_axes) for spec in specs}
         traced = traced_module(module, examples, names)
-        with_unusual_values(traced.model, has_floats=any(spec.dtype == "float32" for spec in inputs))
+        with_unusual_values(traced.model, has_floats=any(spec.dtype == "float32" for spec in specs))
         return traced
 
     traced, parity = proven(trace, reference, drawing, sizes, names, say, tolerance=tolerance)
@@ -111,25 +113,30 @@ def export_module(
     notes = [f"PyTorch itself refuses {sizes_as_text(refused)} ({reason})." for refused, reason in parity.refused]
     if drawing.is_sorted:
         notes.append("lengths must go from long to short: the module packs with enforce_sorted=True.")
-    return Exported(model, tuple(inputs), tuple(names), census(model), parity, (*notes, *parity.notes))
+    return Exported(model, tuple(specs), tuple(names), census(model), parity, (*notes, *parity.notes))
 
 
-def _check_signature(module: nn.Module, inputs: Sequence[InputSpec]) -> None:
+def _check_signature(module: nn.Module, inputs: Sequence[Nested]) -> None:
     """Refuse inputs that are more, fewer or in another order than what forward takes."""
-    names = [spec.name for spec in inputs]
+    names = [spec.name if isinstance(spec, InputSpec) else f"({', '.join(_names(spec))})" for spec in inputs]
     signature = inspect.signature(module.forward)
     try:
         bound = list(signature.bind(*names).arguments)
     except TypeError as error:
         raise ExportError(
             f"{type(module).__name__}.forward{signature} does not take the {len(names)} inputs {', '.join(names)}: "
-            f"{error}. Give one --input for each argument, in order."
+            f"{error}. Give one --input for each argument, in order; several in parentheses are one argument, a tuple: "
+            "--input '(h:float32[1,batch,6],c:float32[1,batch,6])'."
         ) from error
     if bound != names and sorted(bound) == sorted(names):
         raise ExportError(
             f"Inputs {', '.join(names)} are in another order than {type(module).__name__}.forward{signature} takes "
             f"them. Give them in that order: {', '.join(bound)}."
         )
+
+
+def _names(inputs: Sequence[Nested]) -> list[str]:
+    return [spec.name for spec in flat_inputs(inputs)]
 
 
 def _example(module: nn.Module, drawing: Drawing) -> tuple[Drawing, Sizes, dict[str, Tensor], list[tuple[str, Tensor]]]:
@@ -175,11 +182,11 @@ def _weights_of_layers(module: nn.Module) -> dict[str, tuple[Tensor, int, int]]:
     }
 
 
-def _check_weights_kept(
-    before: dict[str, tuple[Tensor, int, int]], after: dict[str, tuple[Tensor, int, int]]
-) -> None:
+def _check_weights_kept(before: dict[str, tuple[Tensor, int, int]], after: dict[str, tuple[Tensor, int, int]]) -> None:
     changed = [
-        name for name in before if name in after and after[name][0] is before[name][0] and after[name][1:] != before[name][1:]
+        name
+        for name in before
+        if name in after and after[name][0] is before[name][0] and after[name][1:] != before[name][1:]
     ]
     if changed:
         raise UnsupportedModelError(

@@ -1,6 +1,7 @@
 """What a graph takes: names, dtypes and axes of its inputs, and the values they may hold, as a user writes them."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +82,44 @@ def input_spec_from_text(text: str) -> InputSpec:
     name, dtype, axes = match.groups()
     words = [word.strip() for word in axes.split(",")] if axes.strip() else []
     return InputSpec(name, dtype, tuple(int(word) if re.fullmatch(r"-?\d+", word) else word for word in words))
+
+
+Nested = InputSpec | tuple["Nested", ...]  # an argument of forward: a tensor, or a tuple of arguments
+
+
+def argument_from_text(text: str) -> Nested:
+    """An argument of forward: one input, or a tuple as `(h:float32[2,batch,6],c:float32[2,batch,6])`, nested as may be.
+
+    Raises:
+        ExportError: as input_spec_from_text, or parentheses do not match.
+    """
+    inner = text.strip()
+    if not inner.startswith("("):
+        return input_spec_from_text(text)
+    parts, depth = [""], 0
+    for character in inner[1:-1]:
+        depth += (character in "([") - (character in ")]")
+        if depth < 0:
+            break
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if depth or not inner.endswith(")"):
+        raise ExportError(
+            f"Input {text!r} is not written as (INPUT,INPUT,...), for instance "
+            "(h:float32[2,batch,6],c:float32[2,batch,6]), which forward takes as one tuple."
+        )
+    return tuple(argument_from_text(part) for part in parts if part.strip())
+
+
+def flat_inputs(arguments: Iterable[Nested]) -> list[InputSpec]:
+    """The inputs of arguments, in order."""
+    return [
+        spec
+        for argument in arguments
+        for spec in ([argument] if isinstance(argument, InputSpec) else flat_inputs(argument))
+    ]
 
 
 def value_range_from_text(text: str) -> tuple[str, ValueRange]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -77,13 +78,12 @@ def proven(
         ParityError: no trace answers as the module does; the message names the guard, its line and the sizes.
         ExportError: PyTorch cannot trace it, or takes none of the sizes.
     """
+    check = _Check(module, drawing, tuple(outputs), way_round, tolerance, clock)
     usual = drawing.checked_sizes(example)
     traced = trace(example)
     say("comparing with PyTorch at other sizes")
     try:
-        return traced, _checked(
-            traced, module, drawing, () if is_checked_before else usual, outputs, way_round, tolerance, clock
-        )
+        return traced, check.parity(traced, () if is_checked_before else usual)
     except GuardError as error:
         other = example_against(error.guard, drawing)
         if other is None:
@@ -92,92 +92,112 @@ def proven(
         try:
             again = trace(other)
             beyond = [each for each in sizes_against(error.guard, drawing) if has_answer(module, drawing, each)]
-            sizes = [*usual, example, *(each for each in beyond if each != other)]
-            return again, _checked(again, module, drawing, sizes, outputs, way_round, tolerance, clock)
+            return again, check.parity(again, [*usual, example, *(each for each in beyond if each != other)])
         except ExportError:
             raise ParityError(str(error)) from error
 
 
-def _checked(
-    traced: Traced,
-    module: nn.Module,
-    drawing: Drawing,
-    sizes: Sequence[Sizes],
-    outputs: Sequence[str],
-    way_round: str,
-    tolerance: float,
-    clock: Callable[[], float],
-) -> ModuleParity:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "graph.onnx"
-        write_graph(traced.model, path)
-        try:
-            session = ChildSession(path)
-        except ProcessEndedError as error:
-            raise GraphEndsProcessError(
-                f"ONNX Runtime does not survive opening this graph: {error}, as it would end the process that serves "
-                f"it. Nothing is written.{_on_float64(module)}"
-            ) from error
-        with session:
+@dataclass(frozen=True)
+class _Check:
+    """What every trace of a module is held against; the attributes are arguments of proven."""
+
+    module: nn.Module
+    drawing: Drawing
+    outputs: tuple[str, ...]
+    way_round: str
+    tolerance: float
+    clock: Callable[[], float]
+
+    def parity(self, traced: Traced, sizes: Sequence[Sizes]) -> ModuleParity:
+        """At these sizes, and beyond every guard.
+
+        Raises:
+            ParityError: the trace does not answer as the module does.
+        """
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "graph.onnx"
+            write_graph(traced.model, path)
             try:
-                return _compared(traced, module, session, drawing, sizes, outputs, way_round, tolerance, clock)
-            except GraphEndsProcessError as error:
-                raise GraphEndsProcessError(f"{error}{_on_float64(module)}") from error
+                session = ChildSession(path)
+            except ProcessEndedError as error:
+                raise GraphEndsProcessError(
+                    f"ONNX Runtime does not survive opening this graph: {error}, as it would end the process that "
+                    f"serves it. Nothing is written.{_on_float64(self.module)}"
+                ) from error
+            with session:
+                try:
+                    parity = self._usual(traced, session, sizes)
+                    self._beyond_guards(traced, session, parity)
+                    return parity
+                except GraphEndsProcessError as error:
+                    raise GraphEndsProcessError(f"{error}{_on_float64(self.module)}") from error
 
+    def _at(self, session: Session, sizes: Sequence[Sizes]) -> ModuleParity:
+        return compare(self.module, session, self.drawing, sizes, self.outputs, tolerance=self.tolerance)
 
-def _compared(
-    traced: Traced,
-    module: nn.Module,
-    session: Session,
-    drawing: Drawing,
-    sizes: Sequence[Sizes],
-    outputs: Sequence[str],
-    way_round: str,
-    tolerance: float,
-    clock: Callable[[], float],
-) -> ModuleParity:
-    parity = ModuleParity.of(outputs, tolerance)
-    if sizes:
+    def _usual(self, traced: Traced, session: Session, sizes: Sequence[Sizes]) -> ModuleParity:
+        if not sizes:
+            return ModuleParity.of(self.outputs, self.tolerance)
         try:
-            parity = compare(module, session, drawing, sizes, outputs, tolerance=tolerance)
-            parity.notes += unusual_notes(module, session, drawing, outputs, tolerance)
-            parity.notes += empty_batch_notes(module, session, drawing, outputs, tolerance)
+            parity = self._at(session, sizes)
+            for notes in (unusual_notes, empty_batch_notes):
+                parity.notes += notes(self.module, session, self.drawing, self.outputs, self.tolerance)
         except GraphEndsProcessError:
             raise
         except ParityError as error:
-            raise _with_cause(error, traced, module, session, drawing, sizes, outputs, way_round, tolerance) from error
-    pace = Pace(drawing, clock)
-    for guard in traced.guards:
-        for against in sorted(sizes_against(guard, drawing), key=drawing.num_elements):
-            for at in pace.steps_to(against):
-                with pace.timed(at):
-                    if not has_answer(module, drawing, at):
-                        continue
-                    try:
-                        parity.add(compare(module, session, drawing, [at], outputs, tolerance=tolerance))
-                    except GraphEndsProcessError:
-                        raise
-                    except ParityError as error:
-                        if not guard.holds(at):
-                            raise _named(error, guard, at, way_round) from error
-                        raise _with_cause(
-                            error, traced, module, session, drawing, [at], outputs, way_round, tolerance
-                        ) from error.__cause__
-            if pace.why_left is not None:
-                parity.notes.append(_not_tried(guard, against, pace.why_left, way_round))
-                break
-        beyond = nearest_beyond(guard, drawing)
-        if beyond is not None and drawing.num_elements(beyond) > MOST_ELEMENTS:
-            reason = f"inputs of more than {MOST_ELEMENTS} numbers are not tried"
-            parity.notes.append(_not_tried(guard, beyond, reason, way_round))
-    return parity
+            raise self._with_cause(error, traced, session, sizes) from error
+        return parity
 
+    def _beyond_guards(self, traced: Traced, session: Session, parity: ModuleParity) -> None:
+        """Add what is found where a guard does not hold, as far as time lets."""
+        pace = Pace(self.drawing, self.clock)
+        for guard in traced.guards:
+            for against in sorted(sizes_against(guard, self.drawing), key=self.drawing.num_elements):
+                for at in pace.steps_to(against):
+                    with pace.timed(at):
+                        if has_answer(self.module, self.drawing, at):
+                            parity.add(self._at_or_guard(traced, session, guard, at))
+                if pace.why_left is not None:
+                    parity.notes.append(self._not_tried(guard, against, pace.why_left))
+                    break
+            beyond = nearest_beyond(guard, self.drawing)
+            if beyond is not None and self.drawing.num_elements(beyond) > MOST_ELEMENTS:
+                reason = f"inputs of more than {MOST_ELEMENTS} numbers are not tried"
+                parity.notes.append(self._not_tried(guard, beyond, reason))
 
-def _not_tried(guard: Guard, sizes: Sizes, reason: str, way_round: str) -> str:
-    return (
-        f"Not compared where {guard.text}{guard.place} is not so, as at {sizes_as_text(sizes)}: {reason}. "
-        f"The graph may answer otherwise there. {way_round}"
-    )
+    def _at_or_guard(self, traced: Traced, session: Session, guard: Guard, sizes: Sizes) -> ModuleParity:
+        try:
+            return self._at(session, [sizes])
+        except GraphEndsProcessError:
+            raise
+        except ParityError as error:
+            if not guard.holds(sizes):
+                raise self._named(error, guard, sizes) from error
+            raise self._with_cause(error, traced, session, [sizes]) from error.__cause__
+
+    def _with_cause(self, error: ParityError, traced: Traced, session: Session, sizes: Sequence[Sizes]) -> ParityError:
+        """The error with a guard that does not hold where it was found; the error itself where all hold."""
+        broken = [(guard, each) for each in sizes for guard in traced.guards if not guard.holds(each)]
+        for guard, each in broken:
+            if has_answer(self.module, self.drawing, each):
+                try:
+                    self._at(session, [each])
+                except ParityError as found:
+                    return self._named(found, guard, each)
+        return error
+
+    def _not_tried(self, guard: Guard, sizes: Sizes, reason: str) -> str:
+        return (
+            f"Not compared where {guard.text}{guard.place} is not so, as at {sizes_as_text(sizes)}: {reason}. "
+            f"The graph may answer otherwise there. {self.way_round}"
+        )
+
+    def _named(self, error: ParityError, guard: Guard, sizes: Sizes) -> GuardError:
+        return GuardError(
+            f"{error} The forward asks whether {guard.text}{guard.place}, and the trace keeps one answer: at "
+            f"{sizes_as_text(sizes)} it is another. {self.way_round}",
+            guard,
+        )
 
 
 def _on_float64(module: nn.Module) -> str:
@@ -192,34 +212,4 @@ def _on_float64(module: nn.Module) -> str:
     return (
         f" It computes in float64 in {', '.join(parts)}, which the runtime is rarely given: call model.float() and "
         "leave .double() out."
-    )
-
-
-def _with_cause(
-    error: ParityError,
-    traced: Traced,
-    module: nn.Module,
-    session: Session,
-    drawing: Drawing,
-    sizes: Sequence[Sizes],
-    outputs: Sequence[str],
-    way_round: str,
-    tolerance: float,
-) -> ParityError:
-    """The error with a guard that does not hold where it was found; the error itself where all hold."""
-    broken = [(guard, each) for each in sizes for guard in traced.guards if not guard.holds(each)]
-    for guard, each in broken:
-        if has_answer(module, drawing, each):
-            try:
-                compare(module, session, drawing, [each], outputs, tolerance=tolerance)
-            except ParityError as found:
-                return _named(found, guard, each, way_round)
-    return error
-
-
-def _named(error: ParityError, guard: Guard, sizes: Sizes, way_round: str) -> GuardError:
-    return GuardError(
-        f"{error} The forward asks whether {guard.text}{guard.place}, and the trace keeps one answer: at "
-        f"{sizes_as_text(sizes)} it is another. {way_round}",
-        guard,
     )

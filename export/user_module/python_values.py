@@ -1,9 +1,9 @@
 """Things that users write and PyTorch's tracer cannot follow, answered so that it can.
 
 `lengths.tolist()` or `.numpy()` handed to pack_padded_sequence: a list that remembers its tensor. `parameter.data` in
-an init_hidden: the same tensor, detached. The first of batch_sizes: the number of rows, a size. Lengths that are made of sizes, as pack_sequence does, stay sizes. The end of
-`x[:, :64]` is the smaller of 64 and the size, so that the slice is right for short and for long inputs. A stable sort
-is the only one that a graph has.
+an init_hidden: the same tensor, detached. The first of batch_sizes: the number of rows, a size.
+Lengths that are made of sizes, as pack_sequence does, stay sizes. The end of `x[:, :64]` is the smaller of 64 and the
+size, so that the slice is right for short and for long inputs. A stable sort is the only one that a graph has.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +91,9 @@ def attributes_kept(module: nn.Module) -> Iterator[None]:
     """
     fields = ("_parameters", "_buffers", "_flat_weights", "_flat_weight_refs")
     parts = list(module.modules())
-    before = [(dict(vars(part)), {name: copy(vars(part)[name]) for name in fields if name in vars(part)}) for part in parts]
+    before = [
+        (dict(vars(part)), {name: copy(vars(part)[name]) for name in fields if name in vars(part)}) for part in parts
+    ]
     nn.Module.__setattr__ = _set_over_parameters  # type: ignore[method-assign]
     try:
         yield

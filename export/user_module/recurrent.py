@@ -8,11 +8,13 @@ others) are ordinary products and need no replacement.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true, sym_eq
 
 from export.trace.recurrent import onnx_weights, recurrent_node
 from export.user_module.packing import Packings
@@ -20,6 +22,7 @@ from models.cells import CellKind
 
 KIND_OF_MODE: dict[str, CellKind] = {"RNN_TANH": "rnn-tanh", "RNN_RELU": "rnn-relu", "LSTM": "lstm", "GRU": "gru"}
 _States = tuple[Tensor, ...]
+_ENDS: ContextVar[Tensor | None] = ContextVar("ends", default=None)
 
 
 @contextmanager
@@ -39,6 +42,20 @@ def in_place_of_kernels(packings: Packings) -> Iterator[None]:
             layer.check_forward_args = check  # type: ignore[method-assign]
         for name in own:
             del kernels[name]
+
+
+@contextmanager
+def rows_end_at(lengths: Tensor) -> Iterator[None]:
+    """While open, a traced forward that knows no lengths answers for each row as if the row ended there.
+
+    Args:
+        lengths: int32 [batch], of every batch that a recurrent layer reads; a single step has no other length.
+    """
+    token = _ENDS.set(lengths)
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
 
 
 def _unchecked(*_: Any) -> None:
@@ -68,7 +85,8 @@ def _kernel(packings: Packings, kind: CellKind, inputs: Tensor, *arguments: Any)
         outputs, final = run(values, states, lengths.to(torch.int32))
         return packings.packed(outputs, batch_sizes), *final
     batch_first = arguments[7]
-    outputs, final = run(inputs.transpose(0, 1) if batch_first else inputs, states, None)
+    values = inputs.transpose(0, 1) if batch_first else inputs
+    outputs, final = run(values, states, None if statically_known_true(sym_eq(values.shape[0], 1)) else _ENDS.get())
     return (outputs.transpose(0, 1) if batch_first else outputs), *final
 
 

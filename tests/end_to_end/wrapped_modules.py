@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from tokenizers import Regex, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from tests.models.backends import unigram, with_ends
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz ,."
 WORDS = ["the", "film", "was", "good", "bad", "dull", "great", "not", "very", "and", "soup"]
@@ -123,10 +125,7 @@ def split_words() -> Backend:
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.add_special_tokens(["[UNK]", "[CLS]", "[SEP]"])
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    return backend
+    return with_ends(backend, "[CLS]", "[SEP]")
 
 
 # Sentiment: one of ours; a SentencePiece vocabulary that holds its marks as pieces.
@@ -142,19 +141,7 @@ class PlainReviews(nn.Module):
         return result
 
 
-def pieces() -> Backend:
-    backend = Backend(models.Unigram())
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    marks = ["<unk>", "<s>", "</s>"]
-    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=marks, unk_token="<unk>", show_progress=False)
-    backend.train_from_iterator(TEXT, trainer)
-    backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
-    )
-    return backend
-
-
-PIECES = pieces()
+PIECES = unigram(TEXT)
 
 
 # Sentiment: words whose tokenizer has nothing for what is unknown.
@@ -252,7 +239,7 @@ CASES = {
     "forgetting": Case(forgetting_lm, "generation", byte_bpe, "wrapped", {"end_token": "<|endoftext|>"}),
     "plain": Case(plain_lm, "generation", characters, "native", {"end_token": "</s>"}),
     "masked": Case(masked_reviews, "sentiment", split_words, "wrapped", {"labels": ("bad", "good", "never")}),
-    "pieces": Case(plain_reviews, "sentiment", pieces, "native", {"labels": ("bad", "good")}),
+    "pieces": Case(plain_reviews, "sentiment", lambda: PIECES, "native", {"labels": ("bad", "good")}),
     "bag": Case(bag_reviews, "sentiment", bare_words, "wrapped", {"labels": ("bad", "good")}),
     "translator": Case(translator, "translation", marked_characters, "wrapped", _TRANSLATION),
 }

@@ -6,10 +6,11 @@ import pickle
 from collections.abc import Callable
 
 import pytest
-from tokenizers import Regex, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
 from models.tokenizer import Tokenizer
+from tests.models.backends import unigram, with_ends
 
 TEXTS = ["the film was good", "a [SEP] b </s> c <|endoftext|>"] * 4
 ALPHABET = pre_tokenizers.ByteLevel.alphabet()
@@ -49,22 +50,6 @@ def words(model: type, *, has_unknown: bool = True) -> Backend:
     return with_ends(backend, "[CLS]", "[SEP]")
 
 
-def unigram() -> Backend:
-    backend = Backend(models.Unigram())
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    marks = ["<unk>", "<s>", "</s>"]
-    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=marks, unk_token="<unk>", show_progress=False)
-    backend.train_from_iterator(TEXTS, trainer)
-    return with_ends(backend, "<s>", "</s>")
-
-
-def with_ends(backend: Backend, first: str, last: str) -> Backend:
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{first} $A {last}", special_tokens=[(token, backend.token_to_id(token)) for token in (first, last)]
-    )
-    return backend
-
-
 def written(make: Callable[[], Backend]) -> Tokenizer:
     return Tokenizer(make(), end_token="<|endoftext|>")
 
@@ -82,7 +67,7 @@ TOKENIZERS: dict[str, tuple[Callable[[], Tokenizer], str]] = {  # and a mark of 
     "word level": (lambda: read(lambda: words(models.WordLevel)), "[SEP]"),
     "word level without unknown": (lambda: read(lambda: words(models.WordLevel, has_unknown=False)), "[SEP]"),
     "word piece": (lambda: read(lambda: words(models.WordPiece)), "[SEP]"),
-    "unigram": (lambda: read(unigram), "</s>"),
+    "unigram": (lambda: read(lambda: unigram(TEXTS)), "</s>"),
 }
 WAYS: dict[str, Callable[[Tokenizer], Tokenizer]] = {
     "itself": lambda tokenizer: tokenizer,

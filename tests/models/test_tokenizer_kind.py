@@ -9,6 +9,7 @@ from tokenizers import Tokenizer as Backend
 
 from models.errors import TokenizerError
 from models.tokenizer import Tokenizer
+from tests.models.backends import unigram, with_ends
 
 TEXTS = ["the film was good.", "das war nichts: 42 mal 7!"] * 4
 MARKS = ["<pad>", "<s>", "</s>"]
@@ -41,19 +42,7 @@ def word_piece() -> Backend:
     backend.train_from_iterator(
         TEXTS, trainers.WordPieceTrainer(vocab_size=90, special_tokens=marks, show_progress=False)
     )
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    return backend
-
-
-def unigram() -> Backend:
-    backend = Backend(models.Unigram())
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.train_from_iterator(
-        TEXTS, trainers.UnigramTrainer(vocab_size=60, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
-    )
-    return backend
+    return with_ends(backend, "[CLS]", "[SEP]")
 
 
 def test_byte_level_bpe_made_elsewhere_writes_text_and_its_marks_add_none() -> None:
@@ -79,7 +68,7 @@ def test_characters_split_by_any_pattern_write_text(pattern: str) -> None:
     ("make", "says"),
     [
         (word_piece, "normalizer BertNormalizer changes text"),
-        (unigram, r"Unigram with pre-tokenizer Metaspace is not supported \(Unigram \(SentencePiece\)"),
+        (lambda: unigram(TEXTS), r"Unigram with pre-tokenizer Metaspace is not supported \(Unigram \(SentencePiece\)"),
         (lambda: byte_bpe(dropout=0.1), r"has dropout=0\.1"),
     ],
 )
@@ -113,7 +102,7 @@ def test_a_word_among_characters_is_refused_unless_it_is_a_mark() -> None:
     assert Tokenizer.from_json(backend.to_str()).decode([1, 2, 1]) == "aa"
 
 
-@pytest.mark.parametrize(("make", "kind"), [(word_piece, "wordpiece"), (unigram, "unigram")])
+@pytest.mark.parametrize(("make", "kind"), [(word_piece, "wordpiece"), (lambda: unigram(TEXTS), "unigram")])
 def test_a_tokenizer_that_only_reads_may_be_of_any_kind(make: Callable[[], Backend], kind: str) -> None:
     backend = make()
     backend.enable_truncation(5)

@@ -1,7 +1,9 @@
-"""A user's language model, forward(ids, lengths, *states) -> (logits, *states), behind advance, step and score.
+"""A user's language model, forward(ids[, lengths], *states) -> (logits, *states), behind advance, step and score.
 
 ids int64 [batch, time], lengths int64 [batch], states as the module gives them or left out at the beginning; logits
-float32 [batch, time, V], or [batch, V] after each row's last token.
+float32 [batch, time, V], or [batch, V] after each row's last token. A forward without lengths reads whole rows; texts
+of different lengths are read one length after the other in PyTorch, and in a graph its recurrent layers get the
+lengths (export.user_module.recurrent).
 """
 
 import inspect
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from export.parity.errors import Errors
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.precise import PreciseModule
+from export.user_module.recurrent import rows_end_at
 from export.user_module.repeatable import check_repeatable
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
@@ -56,21 +59,53 @@ class UserLanguageModel(nn.Module):
         facts: what it is wrapped with.
         layout: of its states.
         has_positions: whether it gives logits at every position.
+        has_lengths: whether its forward takes lengths.
     """
 
-    def __init__(self, module: nn.Module, facts: "WrapFacts", layout: StateLayout, *, has_positions: bool) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        facts: "WrapFacts",
+        layout: StateLayout,
+        *,
+        has_positions: bool,
+        has_lengths: bool = True,
+    ) -> None:
         super().__init__()
         self.facts = facts
         self.vocab_size = facts.vocab_size
         self.module = module
         self.layout = layout
         self.has_positions = has_positions
+        self.has_lengths = has_lengths
         self.remarks: list[str] = []
 
     def forward(self, ids: Tensor, lengths: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Logits as the module gives them, and the row after each row's last token."""
-        logits, *states = self.module(ids, lengths.to(torch.int64), *self.layout.states_from_row(row))
+        if self.has_lengths:
+            return self._read(row, ids, lengths.to(torch.int64))
+        if torch.compiler.is_exporting():
+            with rows_end_at(lengths):
+                return self._read(row, ids)
+        return self._read_by_length(ids, lengths, row)
+
+    def _read(self, row: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        logits, *states = self.module(*inputs, *self.layout.states_from_row(row))
         return logits, self.layout.row_from_states(states)
+
+    def _read_by_length(self, ids: Tensor, lengths: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of one length after the other; logits past a row's end are zeros."""
+        found = []
+        for length in lengths.unique().tolist():
+            (rows,) = (lengths == length).nonzero(as_tuple=True)
+            found.append((rows, *self._read(row[rows], ids[rows, :length])))
+        new_row = torch.zeros_like(row).index_copy(
+            0, torch.cat([rows for rows, _, _ in found]), torch.cat([new for _, _, new in found])
+        )
+        logits = new_row.new_zeros(*ids.shape[: 2 if self.has_positions else 1], self.vocab_size)
+        for rows, own, _ in found:
+            logits[(rows, slice(own.shape[1])) if self.has_positions else rows] = own
+        return logits, new_row
 
     def last(self, ids: Tensor, lengths: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [batch, V] after each row's last token, and the row there."""
@@ -143,11 +178,13 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
         ExportError: the module fails, or gives something that cannot be served; the message says which.
     """
     who, vocab_size = f"{type(module).__name__}.forward", facts.vocab_size
-    check_arguments(who, module.forward, "ids, lengths")
+    has_lengths = _takes_lengths(module.forward)
+    check_arguments(who, module.forward, "ids, lengths" if has_lengths else "ids")
 
     def answer(batch: int, time: int) -> tuple[Any, ...]:
         ids = torch.arange(batch * time).reshape(batch, time) % vocab_size
-        value = called(who, module, ids, torch.full((batch,), time), advice=_OPTIONAL)
+        inputs = (ids, torch.full((batch,), time))[: 1 + has_lengths]
+        value = called(who, module, *inputs, advice=_OPTIONAL)
         if not isinstance(value, tuple | list) or len(value) < 2:
             shown = type(value).__name__ + (f" of {len(value)}" if isinstance(value, tuple | list) else "")
             raise UnsupportedModelError(f"{who} gives {shown}; give (logits, state, ...).")
@@ -165,19 +202,27 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
         "Make its tables long enough, or clamp positions. Positions counted from each call's beginning are wrong "
         "anyway: keep what was read before in a state.",
     )
-    layout = state_layout(lambda batch, time: list(answer(batch, time)[1:]), _state_names(module.forward), who)
-    model = UserLanguageModel(module, facts, layout, has_positions=logits.dim() == 3)
+    names = _state_names(module.forward)[1 if has_lengths else 0 :]
+    layout = state_layout(lambda batch, time: list(answer(batch, time)[1:]), names, who)
+    model = UserLanguageModel(module, facts, layout, has_positions=logits.dim() == 3, has_lengths=has_lengths)
     _check_begins_from_zeros(model, vocab_size, who)
     return model
+
+
+def _takes_lengths(forward: Callable[..., Any]) -> bool:
+    """Whether what follows the ids is lengths: it need not be given a value that is left out, or its name says so."""
+    second = list(inspect.signature(forward).parameters.values())[1:2]
+    return not second or second[0].default is inspect.Parameter.empty or "len" in second[0].name.lower()
 
 
 def _check_begins_from_zeros(model: UserLanguageModel, vocab_size: int, who: str) -> None:
     ids = torch.arange(10).reshape(2, 5) % vocab_size
     lengths = torch.full((2,), 5)
     zeros = torch.zeros(2, model.layout.size)
-    logits, *states = called(who, model.module, ids, lengths)
+    inputs = (ids, lengths)[: 1 + model.has_lengths]
+    logits, *states = called(who, model.module, *inputs)
     again, row = called(who, model, ids, lengths, zeros)
-    begun = PreciseModule(model.module).value(ids, lengths)
+    begun = PreciseModule(model.module).value(*inputs)
     exact = [None, None] if begun is None else [begun[0].numpy(), model.layout.row_from_states(list(begun[1:])).numpy()]
     errors = Errors()
     errors.add(again.numpy(), logits.numpy(), lambda: exact[0])
@@ -197,7 +242,7 @@ def _part(rows: Array | None, part: slice) -> Array | None:
 
 
 def _state_names(forward: Callable[..., Any]) -> list[str]:
-    parameters = list(inspect.signature(forward).parameters.values())[2:]
+    parameters = list(inspect.signature(forward).parameters.values())[1:]
     return [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
 
 

@@ -1,6 +1,13 @@
 import pytest
 
-from export.user_module.inputs import InputSpec, ValueRange, input_spec_from_text, value_range_from_text
+from export.user_module.inputs import (
+    InputSpec,
+    ValueRange,
+    argument_from_text,
+    flat_inputs,
+    input_spec_from_text,
+    value_range_from_text,
+)
 from models.errors import ExportError
 
 
@@ -41,3 +48,20 @@ def test_ranges_are_numbers_or_end_at_an_axis() -> None:
 def test_a_range_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ExportError, match=r"Range '"):
         value_range_from_text(text)
+
+
+def test_parentheses_make_a_tuple_of_inputs() -> None:
+    h, c = (input_spec_from_text(f"{name}:float32[2,batch,6]") for name in "hc")
+    assert argument_from_text("h:float32[2,batch,6]") == h
+    assert argument_from_text("(h:float32[2,batch,6], c:float32[2,batch,6])") == (h, c)
+    nested = argument_from_text("((h:float32[2,batch,6],c:float32[2,batch,6]),(h:float32[2,batch,6],))")
+    assert nested == ((h, c), (h,))
+    assert flat_inputs([h, nested]) == [h, h, c, h]
+
+
+@pytest.mark.parametrize(
+    "text", ["(h:float32[2,batch,6]", "(h:float32[2])(", "((h:float32[2])", "(h:float32[2,batch),6]"]
+)
+def test_parentheses_that_do_not_match_are_refused(text: str) -> None:
+    with pytest.raises(ExportError, match=r"not written as|one tuple"):
+        argument_from_text(text)

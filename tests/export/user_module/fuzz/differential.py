@@ -18,7 +18,7 @@ from export.user_module.write import write_graph
 from models.errors import ExportError
 from runtime.distance import difference
 from runtime.onnxruntime.child import ChildSession
-from tests.export.user_module.fuzz.grammar import VOCABULARY, WIDTH, Case, Drawn
+from tests.export.user_module.fuzz.drawn import VOCABULARY, WIDTH, Case, Drawn
 
 # batch, time; none is among the command's own
 SIZES = ((1, 4), (3, 1), (2, 11), (7, 5), (6, 31), (2, 70), (35, 8), (3, 260))
