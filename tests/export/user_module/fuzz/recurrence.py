@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.config import RecurrentConfig
 from models.network.recurrent import RecurrentStack
 from tests.export.user_module.fuzz.drawn import WIDTH, Given, Stage
+from tests.export.user_module.modules.weight_drops import AssignedWeights
 
 
 def drawn_layer(draw: random.Random, *, is_packed: bool = False) -> Stage:
