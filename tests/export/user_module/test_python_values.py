@@ -92,25 +92,6 @@ def test_what_cannot_be_copied_is_named(tmp_path: Path) -> None:
             exported(module)
 
 
-@pytest.mark.parametrize("drop", ["parameter", "data"])
-def test_weight_drop_is_named_as_what_it_is(drop: str) -> None:
-    lstm = nn.LSTM(8, 4, batch_first=True)
-    raw = torch.randn(16, 4)
-
-    def forward(parts: nn.ModuleDict, x: Tensor) -> Any:
-        weight = nn.functional.dropout(raw, 0.5, training=False)
-        if drop == "parameter":
-            parts["lstm"].weight_hh_l0 = nn.Parameter(weight)
-        else:
-            parts["lstm"].weight_hh_l0.data = weight
-        return parts["lstm"](x)[0]
-
-    with pytest.raises(
-        UnsupportedModelError, match=r"anew at every call \(parts\.lstm\.weight_hh_l0\), as weight drop"
-    ):
-        exported(Doing(forward, lstm=lstm))
-
-
 def test_adaptive_pooling_over_a_free_axis_is_named_with_its_line() -> None:
     def forward(parts: nn.ModuleDict, x: Tensor) -> Any:
         return parts["pool"](x)

@@ -20,16 +20,6 @@ class Around(nn.Module):
         return outputs
 
 
-class CustomLstm(nn.LSTM):
-    def forward(self, input: Tensor, hx: Any = None) -> Any:  # type: ignore[override]  # noqa: A002
-        outputs, state = super().forward(input, hx)
-        return outputs * 2, state
-
-
-def projected() -> nn.Module:
-    return Around(nn.LSTM(8, 6, proj_size=3, batch_first=True))
-
-
 def quantised() -> nn.Module:
     return torch.ao.quantization.quantize_dynamic(Around(nn.LSTM(8, 6, batch_first=True)), {nn.LSTM})  # type: ignore[no-any-return, no-untyped-call]
 
@@ -44,21 +34,6 @@ def compiled() -> nn.Module:
 
 def parallel() -> nn.Module:
     return nn.DataParallel(Around(nn.LSTM(8, 6, batch_first=True)))
-
-
-def custom() -> nn.Module:
-    return Around(CustomLstm(8, 6, batch_first=True))
-
-
-def replaced_forward() -> nn.Module:
-    layer = nn.LSTM(8, 6, batch_first=True)
-    layer.forward = lambda x: (x, None)  # type: ignore[assignment, method-assign]
-    return Around(layer)
-
-
-def normalised() -> nn.Module:
-    layer = nn.GRU(8, 6, batch_first=True)
-    return Around(torch.nn.utils.parametrizations.weight_norm(layer, "weight_hh_l0"))
 
 
 def double() -> nn.Module:
@@ -89,10 +64,6 @@ class Forward(nn.Module):
 
 def _packed(x: Tensor, lengths: Tensor) -> PackedSequence:
     return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-
-
-def without_batch() -> nn.Module:
-    return Forward(lambda lstm, x, _lengths: lstm(x[0])[0])
 
 
 def returns_packed() -> nn.Module:
