@@ -1,8 +1,8 @@
 """Copies of a user's module: it stays as it is, whatever is done with them."""
 
 import copy
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
@@ -35,16 +35,30 @@ def copied(module: nn.Module) -> nn.Module:
 
 
 def deep_copy(module: nn.Module) -> nn.Module:
-    """As copy.deepcopy, but of computed tensors the values, and functions on the module that close over its parts."""
+    """As copy.deepcopy, of computed tensors the values, of functions that close over parts ones that do over theirs."""
     kept: dict[int, Any] = {}
     for part in module.modules():
         _keep(list(vars(part).values()), kept)
-    copy_of_module = copy.deepcopy(module, kept)
+    with _in_eval_mode(module):
+        copy_of_module = copy.deepcopy(module, kept)
     for part in copy_of_module.modules():
         for name, value in list(vars(part).items()):
             if isinstance(value, FunctionType):
                 vars(part)[name] = _closed_over_copies(value, kept)
     return copy_of_module
+
+
+@contextmanager
+def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """While open: in training, to read a layer's weight, as copying it does, takes spectral norm a step further."""
+    parts = [part for part in module.modules() if part.training]
+    for part in parts:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.training = True
 
 
 def _with_plain_weights(part: nn.Module) -> None:
