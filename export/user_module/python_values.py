@@ -94,7 +94,7 @@ def attributes_kept(module: nn.Module) -> Iterator[None]:
     before = [
         (dict(vars(part)), {name: copy(vars(part)[name]) for name in fields if name in vars(part)}) for part in parts
     ]
-    nn.Module.__setattr__ = _set_over_parameters  # type: ignore[method-assign]
+    nn.Module.__setattr__ = _set_over_parameters  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:

@@ -69,9 +69,7 @@ def _kernel(packings: Packings, kind: CellKind, inputs: Tensor, *arguments: Any)
     batch_first; of a packed batch batch_sizes, states and so on, without batch_first.
     """
     is_packed = not isinstance(arguments[2], bool)
-    batch_sizes, (states, weights, has_biases, num_layers, _, _, is_bidirectional) = (
-        (arguments[0], arguments[1:]) if is_packed else (None, arguments[:7])
-    )
+    states, weights, has_biases, num_layers, _, _, is_bidirectional = arguments[is_packed:][:7]
     states = tuple(states) if kind == "lstm" else (states,)
     directions = 2 if is_bidirectional else 1
     size = len(weights) // (num_layers * directions)
@@ -81,6 +79,7 @@ def _kernel(packings: Packings, kind: CellKind, inputs: Tensor, *arguments: Any)
     ]
     run = partial(_run, kind, layers, has_projection=size == (5 if has_biases else 3))
     if is_packed:
+        batch_sizes = arguments[0]
         values, lengths = packings.padded(inputs, batch_sizes)
         outputs, final = run(values, states, lengths.to(torch.int32))
         return packings.packed(outputs, batch_sizes), *final

@@ -45,6 +45,10 @@ def word_piece() -> Backend:
     return with_ends(backend, "[CLS]", "[SEP]")
 
 
+def pieces() -> Backend:
+    return unigram(TEXTS)
+
+
 def test_byte_level_bpe_made_elsewhere_writes_text_and_its_marks_add_none() -> None:
     tokenizer = Tokenizer.from_json(byte_bpe().to_str(), end_token="</s>")
     text = "Good? 42 — 好 </s>"
@@ -68,7 +72,7 @@ def test_characters_split_by_any_pattern_write_text(pattern: str) -> None:
     ("make", "says"),
     [
         (word_piece, "normalizer BertNormalizer changes text"),
-        (lambda: unigram(TEXTS), r"Unigram with pre-tokenizer Metaspace is not supported \(Unigram \(SentencePiece\)"),
+        (pieces, r"Unigram with pre-tokenizer Metaspace is not supported \(Unigram \(SentencePiece\)"),
         (lambda: byte_bpe(dropout=0.1), r"has dropout=0\.1"),
     ],
 )
@@ -102,7 +106,7 @@ def test_a_word_among_characters_is_refused_unless_it_is_a_mark() -> None:
     assert Tokenizer.from_json(backend.to_str()).decode([1, 2, 1]) == "aa"
 
 
-@pytest.mark.parametrize(("make", "kind"), [(word_piece, "wordpiece"), (lambda: unigram(TEXTS), "unigram")])
+@pytest.mark.parametrize(("make", "kind"), [(word_piece, "wordpiece"), (pieces, "unigram")])
 def test_a_tokenizer_that_only_reads_may_be_of_any_kind(make: Callable[[], Backend], kind: str) -> None:
     backend = make()
     backend.enable_truncation(5)

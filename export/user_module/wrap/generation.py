@@ -96,7 +96,7 @@ class UserLanguageModel(nn.Module):
     def _read_by_length(self, ids: Tensor, lengths: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of one length after the other; logits past a row's end are zeros."""
         found = []
-        for length in lengths.unique().tolist():
+        for length in sorted(set(lengths.tolist())):
             (rows,) = (lengths == length).nonzero(as_tuple=True)
             found.append((rows, *self._read(row[rows], ids[rows, :length])))
         new_row = torch.zeros_like(row).index_copy(

@@ -47,7 +47,7 @@ def test_weight_norm_and_spectral_norm_are_followed(generation: str, tmp_path: P
     module = normed(*(getattr(torch.nn.utils, name) for name in ("weight_norm", "spectral_norm")))
     if generation == "parametrizations":
         module = normed(parametrizations.weight_norm, parametrizations.spectral_norm)
-        parametrizations.orthogonal(module.parts["lstm"], "weight_hh_l0")  # type: ignore[index]
+        parametrizations.orthogonal(module.get_submodule("parts.lstm"), "weight_hh_l0")
     module.train()(torch.randn(2, 5, 8)).sum().backward()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     found = exported(module)
@@ -71,7 +71,7 @@ def test_weight_norm_and_spectral_norm_are_followed(generation: str, tmp_path: P
 def test_weight_drop_is_followed(make: Callable[[], nn.Module], is_trained: bool, tmp_path: Path) -> None:
     module = Doing(first, layer=make())
     if is_trained:
-        module.train()(torch.randn(2, 5, 8)).sum().backward()  # type: ignore[attr-defined]
+        module.train()(torch.randn(2, 5, 8)).sum().backward()
     module.eval()
     before = [{**vars(part), "_parameters": dict(part._parameters)} for part in module.modules()]
     found = exported(module)
@@ -102,7 +102,7 @@ def test_weights_that_are_written_over_are_refused_by_name(way: str) -> None:
 
 def test_weights_made_of_an_input_are_refused() -> None:
     def forward(parts: nn.ModuleDict, x: Tensor) -> Any:
-        weights = {"weight_hh_l0": parts["lstm"].weight_hh_l0 * x.mean()}
+        weights = {"weight_hh_l0": parts["lstm"].get_parameter("weight_hh_l0") * x.mean()}
         return torch.func.functional_call(parts["lstm"], weights, (x,))[0]
 
     with pytest.raises(UnsupportedModelError, match="computes weights of a recurrent layer from its inputs"):

@@ -49,8 +49,8 @@ _COMPUTED: dict[str, Callable[[nn.RNNBase], nn.Module]] = {
 def _start(own: nn.ModuleDict, x: Tensor) -> Any:
     if "start" not in own:
         return None
-    start = own["start"]
-    states = [start[name].expand(-1, x.size(0), -1).contiguous() for name in sorted(start, reverse=True)]  # type: ignore[index,arg-type]
+    start: Any = own["start"]  # h, then c of an LSTM
+    states = [start[name].expand(-1, x.size(0), -1).contiguous() for name in sorted(start.keys(), reverse=True)]
     return tuple(states) if len(states) > 1 else states[0]
 
 

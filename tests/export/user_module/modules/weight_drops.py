@@ -75,7 +75,7 @@ class DroppingLstm(nn.LSTM):
                 setattr(self, name, functional.dropout(raw, 0.5, training=self.training))
             return original(*arguments)
 
-        self.forward = forward  # type: ignore[method-assign]
+        self.forward = forward  # type: ignore[assignment, method-assign]
 
 
 class NewParameter(nn.Module):
@@ -84,7 +84,7 @@ class NewParameter(nn.Module):
     def __init__(self, layer: nn.RNNBase) -> None:
         super().__init__()
         self.layer = layer
-        self.raw = nn.Parameter(layer.weight_hh_l0.detach() * 2)
+        self.raw = nn.Parameter(getattr(layer, "weight_hh_l0").detach() * 2)  # noqa: B009
 
     def forward(self, x: Tensor) -> Any:
         self.layer.weight_hh_l0 = nn.Parameter(functional.dropout(self.raw, 0.5, training=self.training))

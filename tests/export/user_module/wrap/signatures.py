@@ -23,7 +23,7 @@ class HiddenLM(nn.Module):
 
     def forward(self, x: Tensor, hidden: States | None = None) -> tuple[Tensor, States]:
         out, hidden = self.lstm(self.embedding(x), hidden)
-        return self.fc(out), hidden  # type: ignore[return-value]
+        return self.fc(out), hidden
 
 
 class NormedHiddenLM(HiddenLM):
@@ -65,7 +65,7 @@ class WeightNormedLM(HiddenLM):
 
     def forward(self, ids: Tensor, lengths: Tensor, hidden: States | None = None) -> tuple[Tensor, States]:  # type: ignore[override]
         out, hidden = unsorted(self.lstm, self.embedding(ids), lengths, hidden)
-        return self.fc(out), hidden  # type: ignore[return-value]
+        return self.fc(out), hidden
 
 
 class WeightDroppedLM(HiddenLM):

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer as Backend
 from export.user_module.wrap.tokenizer import start_id_of, wrapped_tokenizer
 from models.errors import TokenizerError
 from models.tasks import TaskName
-from tests.models.test_tokenizer_kind import byte_bpe, characters, unigram, word_piece
+from tests.models.test_tokenizer_kind import byte_bpe, characters, pieces, word_piece
 
 
 def saved(folder: Path, backend: Backend) -> Path:
@@ -19,7 +19,7 @@ def saved(folder: Path, backend: Backend) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [word_piece, unigram])
+@pytest.mark.parametrize("make", [word_piece, pieces])
 def test_any_kind_reads_for_a_classifier_and_keeps_its_marks(tmp_path: Path, make: type) -> None:
     path = saved(tmp_path, make())
     tokenizer = wrapped_tokenizer(path, "sentiment", None, None)
@@ -27,7 +27,7 @@ def test_any_kind_reads_for_a_classifier_and_keeps_its_marks(tmp_path: Path, mak
 
 
 @pytest.mark.parametrize("task", ["generation", "translation"])
-@pytest.mark.parametrize(("make", "says"), [(word_piece, "BertNormalizer"), (unigram, "Unigram")])
+@pytest.mark.parametrize(("make", "says"), [(word_piece, "BertNormalizer"), (pieces, "Unigram")])
 def test_for_a_model_that_writes_they_are_refused_with_the_reason(
     tmp_path: Path, make: type, says: str, task: TaskName
 ) -> None:
