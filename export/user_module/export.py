@@ -16,8 +16,7 @@ from export.report import Check, Report
 from export.user_module.copies import copied
 from export.user_module.declared import correct_shapes
 from export.user_module.draw import Drawing, Sizes, new_drawing
-from export.user_module.inputs import InputSpec, Nested, ValueRange, flat_inputs
-from export.user_module.nested import taking_flat
+from export.user_module.inputs import InputSpec, Nested, ValueRange, flat_inputs, taking_flat
 from export.user_module.outputs import output_names
 from export.user_module.parity import ModuleParity, check_enough, eager_answers, sizes_as_text
 from export.user_module.prove import proven

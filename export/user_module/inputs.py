@@ -1,10 +1,15 @@
-"""What a graph takes: names, dtypes and axes of its inputs, and the values they may hold, as a user writes them."""
+"""What a graph takes: names, dtypes and axes of its inputs, and the values they may hold, as a user writes them.
+
+A graph takes tensors one by one; a forward may take tuples of them, such as an LSTM's (h, c).
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from models.errors import ExportError
 
@@ -153,3 +158,34 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if abs(number) < float("inf") else None  # neither NaN nor infinite
+
+
+def taking_flat(module: nn.Module, arguments: Sequence[Nested]) -> nn.Module:
+    """The module itself where no argument is a tuple, else one of its name around it.
+
+    Args:
+        module: the user's.
+        arguments: what its forward takes, in order.
+    """
+    if all(isinstance(argument, InputSpec) for argument in arguments):
+        return module
+    kind = type(type(module).__name__, (_TakingFlat,), {})
+    around: nn.Module = kind(module, arguments)
+    return around.train(module.training)
+
+
+class _TakingFlat(nn.Module):
+    def __init__(self, module: nn.Module, arguments: Sequence[Nested]) -> None:
+        super().__init__()
+        self.module = module
+        self._arguments = tuple(arguments)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        values = iter(inputs)
+        return self.module(*(_value(argument, values) for argument in self._arguments))
+
+
+def _value(argument: Nested, values: Iterator[Tensor]) -> Any:
+    if isinstance(argument, InputSpec):
+        return next(values)
+    return tuple(_value(inner, values) for inner in argument)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.user_module.export import Exported, export_module
-from export.user_module.inputs import input_spec_from_text, value_range_from_text
+from export.user_module.inputs import argument_from_text, value_range_from_text
 from export.user_module.outputs import named_tensors
 from runtime.onnxruntime.build import open_session
 
@@ -30,7 +30,7 @@ class Doing(nn.Module):
 
 
 def exported(module: nn.Module, inputs: Sequence[str] = X, ranges: Sequence[str] = ()) -> Exported:
-    specs = [input_spec_from_text(text) for text in inputs]
+    specs = [argument_from_text(text) for text in inputs]
     return export_module(module, specs, ranges=dict(value_range_from_text(text) for text in ranges))
 
 
@@ -43,6 +43,6 @@ def answers(found: Exported, tmp_path: Path, **inputs: Tensor) -> list[NDArray[A
     return result
 
 
-def eager(module: nn.Module, *inputs: Tensor) -> list[NDArray[Any]]:
+def eager(module: nn.Module, *inputs: Any) -> list[NDArray[Any]]:
     with torch.no_grad():
         return [value.numpy() for _, value in named_tensors(module.eval()(*inputs))]
