@@ -22,7 +22,7 @@ from models.cells import CellKind
 
 KIND_OF_MODE: dict[str, CellKind] = {"RNN_TANH": "rnn-tanh", "RNN_RELU": "rnn-relu", "LSTM": "lstm", "GRU": "gru"}
 _States = tuple[Tensor, ...]
-_ENDS: ContextVar[Tensor | None] = ContextVar("ends", default=None)
+_ENDS: ContextVar[tuple[Tensor, int | torch.SymInt] | None] = ContextVar("ends", default=None)
 
 
 @contextmanager
@@ -45,13 +45,14 @@ def in_place_of_kernels(packings: Packings) -> Iterator[None]:
 
 
 @contextmanager
-def rows_end_at(lengths: Tensor) -> Iterator[None]:
-    """While open, a traced forward that knows no lengths answers for each row as if the row ended there.
+def rows_end_at(lengths: Tensor, time: int | torch.SymInt) -> Iterator[None]:
+    """While open, recurrent layers of a traced forward that knows no lengths end each row at its own.
 
     Args:
-        lengths: int32 [batch], of every batch that a recurrent layer reads; a single step has no other length.
+        lengths: int32 [batch].
+        time: the padded length of what a layer reads, for it to be of these rows.
     """
-    token = _ENDS.set(lengths)
+    token = _ENDS.set((lengths, time))
     try:
         yield
     finally:
@@ -85,8 +86,16 @@ def _kernel(packings: Packings, kind: CellKind, inputs: Tensor, *arguments: Any)
         return packings.packed(outputs, batch_sizes), *final
     batch_first = arguments[7]
     values = inputs.transpose(0, 1) if batch_first else inputs
-    outputs, final = run(values, states, None if statically_known_true(sym_eq(values.shape[0], 1)) else _ENDS.get())
+    outputs, final = run(values, states, _ends(values.shape[0]))
     return (outputs.transpose(0, 1) if batch_first else outputs), *final
+
+
+def _ends(time: int | torch.SymInt) -> Tensor | None:
+    """Lengths int32 [batch] of padded rows of this time; None where every row is full, as those of one step are."""
+    ends = _ENDS.get()
+    if ends is None or statically_known_true(sym_eq(time, 1)) or not statically_known_true(sym_eq(time, ends[1])):
+        return None
+    return ends[0]
 
 
 def _run(

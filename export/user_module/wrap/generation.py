@@ -85,7 +85,7 @@ class UserLanguageModel(nn.Module):
         if self.has_lengths:
             return self._read(row, ids, lengths.to(torch.int64))
         if torch.compiler.is_exporting():
-            with rows_end_at(lengths):
+            with rows_end_at(lengths, ids.shape[1]):
                 return self._read(row, ids)
         return self._read_by_length(ids, lengths, row)
 
@@ -120,6 +120,12 @@ class UserLanguageModel(nn.Module):
         Raises:
             ExportError: PyTorch cannot trace the module, or its code freezes an axis.
         """
+        if not self.has_lengths and not self.has_positions:
+            raise UnsupportedModelError(
+                f"{type(self.module).__name__}.forward takes no lengths and gives logits after the last token alone, "
+                "which in a batch of texts of different lengths is not each text's last. Give logits at every "
+                "position, [batch, time, V], or take lengths: forward(ids, lengths, ...)."
+            )
         ids = torch.zeros(3, 7, dtype=torch.int64)
         row = torch.zeros(3, self.layout.size)
         lengths = torch.tensor([7, 4, 1], dtype=torch.int32)

@@ -87,9 +87,10 @@ def test_a_difference_at_nan_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_output_is_declared_as_it_comes(tmp_path: Path) -> None:
-    frames = Doing(lambda parts, x: parts["gru"](x.unfold(1, 4, 4))[0], gru=nn.GRU(4, 8, batch_first=True))
-    found = exported(frames, ["x:float32[batch,time]"], ["time:4..400"])
-    x = torch.randn(2, 120)
+    layers = {"linear": nn.Linear(16, 4), "gru": nn.GRU(4, 8, batch_first=True)}
+    frames = Doing(lambda parts, x: parts["gru"](parts["linear"](x.unfold(1, 16, 10)))[0], **layers)
+    found = exported(frames, ["x:float32[batch,time]"])  # traced where there is one frame
+    x = torch.randn(2, 310)
     assert answers(found, tmp_path, x=x)[0].shape == (2, 30, 8)
     dims = found.model.graph.output[0].type.tensor_type.shape.dim
     assert dims[1].dim_value == 0

@@ -49,6 +49,14 @@ class LastLogitsLM(HiddenLM):
         return logits[:, -1], hidden
 
 
+class NormedLastLogitsLM(NormedHiddenLM):
+    """The same, not native."""
+
+    def forward(self, x: Tensor, hidden: Any = None) -> Any:
+        logits, hidden = super().forward(x, hidden)
+        return logits[:, -1], hidden
+
+
 class ProjectedLM(HiddenLM):
     def __init__(self) -> None:
         super().__init__(8)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from export.user_module.wrap.wrap import Wrapped, wrap_model
-from models.errors import ParityError
+from models.errors import ParityError, UnsupportedModelError
 from runtime.onnxruntime.build import open_session
 from tests.export.user_module.wrap import signatures
 from tests.export.user_module.wrap.test_wrap import options
@@ -65,6 +65,11 @@ def test_a_language_model_answers_as_its_forward_does(name: str, way: str, tmp_p
 def test_a_forward_without_lengths_that_reads_what_comes_after_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParityError, match=r"worst_change_by_padding|worst_error"):
         wrapped(tmp_path, "BackwardsLM")
+
+
+def test_logits_after_the_last_token_alone_need_lengths(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="takes no lengths and gives logits after the last token alone"):
+        wrapped(tmp_path, "NormedLastLogitsLM")
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
