@@ -14,6 +14,8 @@ import resource
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -29,11 +31,12 @@ from server.http.protocol import uvicorn_config
 from server.loading import load_models
 from server.service import Loader, Service
 from server.settings import PREFIX, SECRETS, Settings, settings_from
+from server.watch import BEAT_SECONDS, Watch
 
 log = structlog.get_logger()
 
-_POLL_SECONDS = 0.5
 _TRIM_SECONDS = 10.0
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 _OTHER_DESCRIPTORS = 100  # of a process: files, queues, models that are being loaded
 
 
@@ -68,6 +71,7 @@ def configure_logs() -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLog()])
+    logging.captureWarnings(True)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what is not HTTP is counted, not logged line by line
 
 
@@ -85,6 +89,7 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
     for name in SECRETS:  # not for programs that libraries start
         os.environ.pop(f"{PREFIX}{name.upper()}", None)
     configure_logs()
+    _share_one_arena()
     app = create_app(settings, partial(_load_for_good, load))
     config = uvicorn_config(app, settings, app.state.service.metrics)
     _raise_descriptor_limit(settings.max_connections)
@@ -125,6 +130,8 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
             loop.add_signal_handler(number, signals.put_nowait, number)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     trimming = asyncio.create_task(_trim_memory())
+    watched = loop, service.settings.stuck_seconds
+    threading.Thread(target=_watch_loop, args=watched, name="watch", daemon=True).start()
     exit_code = 0
     first = await _first(serving, service.failed.wait(), signals.get(), _dead(service))
     if first == 1:
@@ -149,6 +156,16 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
     return exit_code
 
 
+def _share_one_arena() -> None:
+    """Let all threads that are started from here on take memory from one arena of glibc's allocator.
+
+    Each would have its own, whose free end `malloc_trim` leaves alone: up to 7 MB a thread after long prompts.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+
+
 async def _trim_memory() -> None:
     """Give memory that requests have freed back to the system, now and then; the allocator of glibc keeps it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -157,10 +174,30 @@ async def _trim_memory() -> None:
         await asyncio.to_thread(trim, 0)
 
 
+def _watch_loop(loop: asyncio.AbstractEventLoop, most_seconds: float) -> None:
+    """End the process if the event loop does not go on: no request and no probe would be answered, and no signal."""
+    watch, since = Watch(time.monotonic), 0.0
+
+    def beat() -> None:
+        nonlocal since
+        since = 0.0
+
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        while watch.seconds("loop") <= most_seconds:
+            if not since:
+                since = time.monotonic()
+                loop.call_soon_threadsafe(beat)
+            time.sleep(BEAT_SECONDS)
+            watch.look({"loop": since})
+        log.critical("event loop dead", seconds=most_seconds)
+        sys.stderr.flush()
+        os._exit(1)
+
+
 async def _dead(service: Service) -> None:
     """Wait until an engine cannot go on: nothing but a new process helps."""
     while service.is_alive:
-        await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 async def _first(serving: asyncio.Task[None], *others: Coroutine[Any, Any, Any]) -> int:

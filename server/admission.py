@@ -16,8 +16,9 @@ from models.tokenizer import Tokenizer
 from server.endpoint import Endpoint, Limit
 from server.engine.request import EngineRequest
 from server.errors import ApiError, ClientGoneError, DeadlineError, FieldError
-from server.http.access import SMALL_BODY, record_of
+from server.http.access import record_of
 from server.http.body import HEADER, Asked, read_body, request_from, timeout_seconds
+from server.http.limits import SMALL_BODY
 from server.service import Service
 
 Work = TypeVar("Work", bound=EngineRequest[Any, Any])
@@ -59,12 +60,7 @@ async def asked_of(service: Service, request: Request, kind: type[Asked], task: 
     service.check_ready()
     if len(body) <= SMALL_BODY:
         return request_from(kind, body or no_body)
-    async with service.large_body:  # one after the other, and no more than half of the event loop's time
-        started = time.perf_counter()
-        try:
-            return request_from(kind, body)
-        finally:
-            await asyncio.sleep(time.perf_counter() - started)
+    return await service.in_turn(lambda: request_from(kind, body))
 
 
 async def read_texts(

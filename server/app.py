@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib import metadata
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from server.api.docs import page
 from server.api.models import models_router
@@ -14,7 +15,7 @@ from server.api.operations import operations_router
 from server.api.sessions import sessions_router
 from server.endpoint import ServerTask
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
-from server.http.access import Access, JsonAnswer, answer_error
+from server.http.access import Access, JsonAnswer, answer_error, json_of
 from server.loading import load_models
 from server.service import Loader, Service
 from server.settings import Settings
@@ -49,6 +50,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # the framework's page loads its script from the network
         redoc_url=None,
+        openapi_url=None,
         exception_handlers={ApiError: answer_error, HTTPException: _answer_http_error},
     )
     app.state.service = service
@@ -69,9 +71,17 @@ def create_app(
         refusal_seconds=service.settings.refusal_seconds,
     )
 
+    @cache
+    def described() -> tuple[bytes, str]:  # made once: it takes a while
+        return json_of(app.openapi()), page(app.openapi())
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(described()[0], media_type="application/json")
+
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(page(app.openapi()))
+        return HTMLResponse(described()[1])
 
     return app
 

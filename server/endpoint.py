@@ -17,7 +17,7 @@ from runtime.opening import OpenGraphs
 from server.engine.engine import AnyEngine
 from server.engine.lane import Observer
 from server.errors import FieldError, ModelNotFoundError, shown
-from server.http.access import Limiter
+from server.http.limits import Limiter
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
 

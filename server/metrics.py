@@ -5,7 +5,7 @@ Labels are few and bounded: `model` is always the id of a loaded model or empty,
 
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # of Linux: CPU, memory, descriptors
         self.endpoints: list[Endpoint] = []  # whose state is shown
+        self.dead_models: Callable[[], list[str]] = list  # the ids of those that cannot go on
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry, labelnames=["model"])
         duration = partial(histogram, buckets=DURATION_BUCKETS)
@@ -120,13 +121,14 @@ class Metrics(Collector):
             "rnnserve_state_cache_evictions", "States evicted to stay within the budget.", labels=["model"]
         )
         info = InfoMetricFamily("rnnserve_engine", "What runs each model.", labels=["model", "backend", "precision"])
+        dead = self.dead_models()
         for endpoint in self.endpoints:
-            labels, state = [endpoint.id], endpoint.engine.gauges
-            requests.add_metric(labels, endpoint.limiter.num_taken)
-            limits.add_metric(labels, endpoint.limiter.limit)
-            tokens.add_metric(labels, endpoint.limiter.num_tokens)
-            up.add_metric(labels, endpoint.engine.is_alive)
-            busy.add_metric(labels, endpoint.engine.busy_seconds)
+            labels, state, since = [endpoint.id], endpoint.engine.gauges, endpoint.engine.busy_since
+            requests.add_metric(labels, endpoint.limiter.permits.num_taken)
+            limits.add_metric(labels, endpoint.limiter.permits.limit)
+            tokens.add_metric(labels, endpoint.limiter.tokens.num_taken)
+            up.add_metric(labels, endpoint.id not in dead)
+            busy.add_metric(labels, time.monotonic() - since if since else 0)
             running.add_metric(labels, state.num_running)
             waiting.add_metric(labels, state.num_waiting)
             size.add_metric(labels, state.cache_bytes)

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
@@ -11,14 +12,16 @@ from models.errors import ConfigError, RnnserveError
 from models.tasks import task_of
 from server.endpoint import Endpoint, LoadedModel, Registry, ServerTask
 from server.errors import UnavailableError
-from server.http.access import HeldBytes, Limiter
+from server.http.limits import HeldBytes, Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
 from server.sessions.sessions import Sessions
 from server.settings import Settings
+from server.watch import BEAT_SECONDS, Watch
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 Loader = Callable[[Settings, Tasks], Sequence[LoadedModel]]
 Phase = Literal["loading", "ready", "draining", "failed"]
 _STOP_SECONDS = 5.0  # that a runtime call, or loading, is given to end when the server stops
@@ -41,9 +44,10 @@ class Service:
         self.tasks: Tasks = {task.name: task for task in tasks}
         self.limiter = Limiter("The server", settings.max_requests)  # of the requests of all models together
         self.bodies = HeldBytes(settings.max_held_bytes)
-        self.large_body = asyncio.Lock()  # held while one is parsed
+        self._turn = asyncio.Lock()  # see in_turn
         self.metrics = Metrics()
         self.metrics.ready.set_function(lambda: self.phase == "ready" and self.is_alive)
+        self.metrics.dead_models = lambda: self.dead_models
         self.sessions = Sessions(settings, self.metrics)
         self.phase: Phase = "loading"  # then ready and draining, or failed
         self.failure: str | None = None  # why loading failed, a sentence
@@ -51,6 +55,7 @@ class Service:
         self.is_stuck = False  # whether a runtime call, or loading, did not end when the server stopped
         self._ending: asyncio.Task[None] | None = None
         self._load = load
+        self._watch = Watch(time.monotonic)
         self._registry = Registry([], {})
         self._loading: asyncio.Task[None] | None = None
 
@@ -68,14 +73,13 @@ class Service:
     @property
     def dead_models(self) -> list[str]:
         """The ids of models whose engine has ended by itself, or has been in one call for too long."""
-        most = self.settings.stuck_seconds
-        engines = [(item.id, item.engine) for item in self._registry.models]
-        return [name for name, engine in engines if not engine.is_alive or engine.busy_seconds > most]
+        most, models = self.settings.stuck_seconds, self._registry.models
+        return [item.id for item in models if not item.engine.is_alive or self._watch.seconds(item.id) > most]
 
     @property
     def num_requests(self) -> int:
         """Requests of a task that have begun and are not answered."""
-        return sum(item.limiter.num_taken for item in self._registry.models)
+        return sum(item.limiter.permits.num_taken for item in self._registry.models)
 
     def check_ready(self) -> None:
         """Refuse work unless ready. Raises UnavailableError: loading, failed or draining."""
@@ -88,14 +92,33 @@ class Service:
         if self.phase == "draining":
             raise UnavailableError("The server is shutting down; send the request to another one.", code="draining")
 
+    async def in_turn(self, work: Callable[[], T]) -> T:
+        """The result of work that would hold up the event loop if many requests asked for it at once.
+
+        One after the other, and of the loop's time no more than half.
+        """
+        async with self._turn:
+            started = time.perf_counter()
+            try:
+                return work()
+            finally:
+                await asyncio.sleep(time.perf_counter() - started)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load when entered (in the background), stop the engines when left."""
         self._loading = asyncio.create_task(self._begin())
+        watching = asyncio.create_task(self._keep_watch())
         try:
             yield
         finally:
+            watching.cancel()
             await self.drain(grace_seconds=0)
+
+    async def _keep_watch(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            self._watch.look({item.id: item.engine.busy_since for item in self._registry.models})
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new requests, and wait for the running ones for so long at most; then end those that remain.
@@ -160,7 +183,7 @@ class Service:
         """Load the models, start their engines, and take up the sessions. Raises RnnserveError."""
         models = await asyncio.to_thread(self._load, self.settings, self.tasks)
         served = [Endpoint(model, self.tasks[model.task], self.settings, self.metrics) for model in models]
-        self.limiter.limit = _BODIES_PER_PERMIT * self.settings.max_requests * len(served)
+        self.limiter.permits.limit = _BODIES_PER_PERMIT * self.settings.max_requests * len(served)
         named = {task: getattr(self.settings, f"default_{task}", None) for task in self.tasks}
         defaults = {task: model for task, model in named.items() if model is not None}
         self._registry = Registry(served, defaults)

@@ -5,6 +5,7 @@ models.decoding.options; they are not settings.
 """
 
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,16 @@ def _split(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part for item in value.split(",") if (part := item.strip()))
     return value
+
+
+def _networks(value: Any) -> Any:
+    """Addresses and networks as such; others would never be found, or stand for everybody."""
+    if not isinstance(value, tuple | list):
+        return value
+    try:
+        return tuple(str(ipaddress.ip_network(item, strict=False)) for item in value)
+    except ValueError as error:
+        raise ValueError(f"{error}; give addresses such as 10.0.0.1 or networks such as 10.0.0.0/8") from None
 
 
 class Settings(BaseSettings):
@@ -150,13 +161,13 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = ()
     """Secrets of at least 16 characters, commas between; where set, every request below /v1 needs one of them
     (authorization: Bearer KEY), and who has the same key is the same client."""
-    trusted_proxies: Names = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _networks(_split(value)))] = ()
     """Addresses or networks of proxies, commas between, whose X-Forwarded-For says who a client is."""
     max_held_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
     """Bytes of the bodies of all requests inside; one more is answered 429."""
     max_connections: Positive = 1000
     """Connections open at once; for one more, the one that has been idle longest is closed, or, where all are in use,
-    the new one, with 503."""
+    the new one, with 503. The last quarter is for addresses that have few."""
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 << 10
     """Longest head of a request (its line and headers), in bytes; over it 431."""
     head_seconds: Annotated[float, Field(gt=0)] = 15.0

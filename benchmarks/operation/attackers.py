@@ -62,6 +62,25 @@ async def bodies(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: int)
     await asyncio.Event().wait()
 
 
+async def slow_bodies(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: int) -> None:
+    """Bodies of which a byte comes now and then, so that every connection is in use."""
+    writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{" % PATH.encode())
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.5)
+
+
+async def pages(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+    """The largest pages that need no permit."""
+    while True:
+        for path in (b"/metrics", b"/openapi.json"):
+            writer.write(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
+            head = await reader.readuntil(b"\r\n\r\n")
+            (length,) = (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            await reader.readexactly(int(length.split(b":")[1]))
+
+
 async def unread_streams(_: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
     """Long streams that nobody reads."""
     writer.write(post({"prompt": "a", "max_tokens": 4096, "stream": True, "logprobs": 20, "seed": number}))
@@ -117,6 +136,8 @@ ATTACKS: dict[str, tuple[Attack, int]] = {  # name -> what each connection does,
     "idle": (idle, 1500),
     "slow_heads": (slow_heads, 300),
     "bodies": (bodies, 200),
+    "slow_bodies": (slow_bodies, 1200),
+    "pages": (pages, 50),
     "unread_streams": (unread_streams, 76),
     "heavy": (heavy, 20),
     "long_prompts": (long_prompts, 64),
@@ -155,7 +176,7 @@ async def sink(port: int, seconds: float) -> int:
     """Take connections and what they send for so long."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.CancelledError):  # at its end
             while await reader.read(1 << 16):
                 pass
         writer.close()

@@ -5,10 +5,14 @@ tokens, and says how many may be made before it must see them. Text is made when
 stop string may end it or a place in the text is asked for.
 """
 
+from bisect import bisect_left
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.decoding.detokenizer import Detokenizer, TokenTexts
-from models.decoding.logprobs import TokenLogprob
+from models.decoding.logprobs import Logprobs
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopFilter, StopStrings
 from models.decoding.whole_tokens import num_whole_tokens
@@ -16,20 +20,20 @@ from models.decoding.whole_tokens import num_whole_tokens
 FinishReason = Literal["stop", "length"]
 
 
-class PlacedLogprob(NamedTuple):
-    """A token of the text with its log-probability.
+class PlacedLogprobs(NamedTuple):
+    """Tokens of the text with their log-probabilities.
 
     Attributes:
-        token: as TokenTexts.shown.
-        logprob: nats.
-        top: the likeliest tokens there and their log-probabilities.
-        offset: characters of the text before the one that the token begins or goes on with.
+        found: of n tokens.
+        offsets: int64 [n], characters of the text before the one that the token begins or goes on with.
     """
 
-    token: str
-    logprob: float
-    top: dict[str, float]
-    offset: int
+    found: Logprobs
+    offsets: NDArray[np.int64]
+
+    def followed_by(self, other: "PlacedLogprobs") -> "PlacedLogprobs":
+        """These, then others of the same text."""
+        return PlacedLogprobs(Logprobs.joined([self.found, other.found]), np.concatenate([self.offsets, other.offsets]))
 
 
 class Continuation:
@@ -59,6 +63,7 @@ class Continuation:
         "_num_made",
         "_num_read",
         "_num_shown",
+        "_offsets",
         "_pieces",
         "_placed",
         "_texts",
@@ -88,7 +93,8 @@ class Continuation:
         self._pieces: list[str] = [echo] if echo else []
         self._num_echoed = len(echo)
         self._num_made = self._num_shown = len(echo)  # characters: of all tokens, and those of them that are certain
-        self._placed: list[PlacedLogprob] = []  # not yet taken
+        self._placed: list[Logprobs] = []  # not yet taken
+        self._offsets: list[int] = []  # of their tokens
         self.num_tokens = self.num_taken = 0
         self.finish_reason: FinishReason | None = None
         self.stop_reason: str | None = None
@@ -98,11 +104,12 @@ class Continuation:
         """Tokens after which it may end, the end token apart: with stop strings after each, else only with the last."""
         return 1 if self._filter is not None else self._max_tokens - self.num_tokens
 
-    def extend(self, tokens: list[int]) -> bool:
+    def extend(self, tokens: list[int], logprobs: Logprobs | None = None) -> bool:
         """Take the next tokens, as far as the continuation goes; what comes after its end is ignored.
 
         Args:
             tokens: at least one, the end token included where it was chosen.
+            logprobs: of all these tokens, if they are wanted; an end token has no place in the text.
 
         Returns:
             Whether the continuation has ended; then it takes no more.
@@ -111,16 +118,11 @@ class Continuation:
         is_ended = self._end_id in tokens
         if is_ended:
             tokens = tokens[: tokens.index(self._end_id)]  # type: ignore[arg-type]  # it is in it
-        if self._filter is None:
+        if self._filter is None and logprobs is None:
             self._tokens += tokens
             self.num_tokens += len(tokens)
-        else:
-            for token in tokens:
-                self._tokens.append(token)
-                self.num_tokens += 1
-                self._read()
-                if self.finish_reason is not None:
-                    return True
+        elif self._extend_one_by_one(tokens, logprobs):
+            return True
         if is_ended:
             self.num_tokens += 1
             self._end("stop")
@@ -128,14 +130,20 @@ class Continuation:
             self._end("length")
         return self.finish_reason is not None
 
-    def place(self, found: TokenLogprob) -> None:
-        """Keep what is known of the token that `extend` is given next; an end token has no place in the text."""
-        if found.token == self._end_id:
-            return
-        self._read()
-        shown = self._texts.shown
-        top = {shown(token): logprob for token, logprob in found.top}
-        self._placed.append(PlacedLogprob(shown(found.token), found.logprob, top, self._num_made))
+    def _extend_one_by_one(self, tokens: list[int], logprobs: Logprobs | None) -> bool:
+        """Take tokens with the place of each, as far as a stop string lets; whether one has ended it."""
+        num_before = self.num_tokens
+        for token in tokens:
+            if logprobs is not None:
+                self._offsets.append(self._num_made)
+            self._tokens.append(token)
+            self.num_tokens += 1
+            self._read()
+            if self.finish_reason is not None:
+                break
+        if logprobs is not None and self.num_tokens > num_before:
+            self._placed.append(logprobs.part(0, self.num_tokens - num_before))
+        return self.finish_reason is not None
 
     def take(self) -> str:
         """The text that has become certain since the last call. What it has given it never takes back."""
@@ -145,17 +153,18 @@ class Continuation:
         self._pieces.clear()
         return text
 
-    def take_placed(self) -> tuple[PlacedLogprob, ...]:
-        """The tokens whose text `take` has begun to give since the last call, in order."""
-        if not self._placed:
-            return ()
-        if self.finish_reason == "length":  # nothing was cut off
-            num_certain = len(self._placed)
-        else:
-            num_certain = sum(placed.offset < self._num_shown for placed in self._placed)
-        placed = tuple(self._placed[:num_certain])
-        del self._placed[:num_certain]
-        return placed
+    def take_placed(self) -> PlacedLogprobs | None:
+        """The tokens whose text `take` has begun to give since the last call, in order; None where there are none."""
+        num_certain = len(self._offsets)
+        if self.finish_reason != "length":  # which cuts nothing off
+            num_certain = bisect_left(self._offsets, self._num_shown)
+        if not num_certain:
+            return None
+        found = Logprobs.joined(self._placed)
+        offsets = np.array(self._offsets[:num_certain], np.int64)
+        self._placed = [found.part(num_certain, len(found.tokens))] if num_certain < len(found.tokens) else []
+        del self._offsets[:num_certain]
+        return PlacedLogprobs(found.part(0, num_certain), offsets)
 
     def whole_tokens(self) -> list[int]:
         """Once it has ended: the tokens that its text holds whole, without the end token (see num_whole_tokens)."""

@@ -33,7 +33,8 @@ def operations_router(service: Service) -> APIRouter:
 
     @router.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        text = await service.in_turn(lambda: generate_latest(service.metrics.registry))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return router
 

@@ -147,7 +147,7 @@ def sessions_router(service: Service) -> APIRouter:
     async def state(request: Request, session_id: str) -> Response:
         """Bytes that a server with the same model and key can continue. Signed, not secret: they hold the text."""
         noted(request)
-        return Response(sessions.state(session_id), media_type=_BYTES)
+        return Response(await service.in_turn(lambda: sessions.state(session_id)), media_type=_BYTES)
 
     @router.put(
         "/{session_id}/state",
@@ -164,7 +164,8 @@ def sessions_router(service: Service) -> APIRouter:
                 f"session: an id has 1 to 64 letters, digits, - or _ (got {shown(session_id)}).", param="session"
             )
         service.check_ready()
-        return _answer(sessions.put_state(session_id, content, record_of(request).client))
+        client = record_of(request).client
+        return _answer(await service.in_turn(lambda: sessions.put_state(session_id, content, client)))
 
     return router
 

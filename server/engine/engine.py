@@ -33,10 +33,9 @@ class Gauges(NamedTuple):
 Request = TypeVar("Request", bound=EngineRequest[Any, Any])
 
 
-def longest_busy(since: Iterable[float]) -> float:
-    """Seconds from the earliest of these times, of which 0 is none, on time.monotonic's clock."""
-    earliest = min((each for each in since if each), default=0.0)
-    return time.monotonic() - earliest if earliest else 0.0
+def earliest(times: Iterable[float]) -> float:
+    """The earliest of these times, of which 0 is none; 0 if there is none."""
+    return min((each for each in times if each), default=0.0)
 
 
 class AnyEngine(Protocol):
@@ -51,8 +50,8 @@ class AnyEngine(Protocol):
         """Whether no lane has ended."""
 
     @property
-    def busy_seconds(self) -> float:
-        """How long the lane that has been busy longest has been doing the same thing."""
+    def busy_since(self) -> float:
+        """When the lane that has been busy longest began what it is doing, on time.monotonic's clock; 0: none is."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start it."""
@@ -101,9 +100,9 @@ class Engine(Generic[Request]):
         return all(lane.is_alive for lane in self._lanes)
 
     @property
-    def busy_seconds(self) -> float:
+    def busy_since(self) -> float:
         """See AnyEngine."""
-        return longest_busy(lane.busy_since for lane in self._lanes)
+        return earliest(lane.busy_since for lane in self._lanes)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the first lane; outputs go to queues of this loop."""

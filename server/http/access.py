@@ -5,12 +5,13 @@ happens.
 import asyncio
 import contextlib
 import hmac
-import math
+import ipaddress
 import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -21,7 +22,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.request import Times
-from server.errors import ApiError, ClientGoneError, FieldError, InternalError, OverloadedError, UnauthorizedError
+from server.errors import ApiError, ClientGoneError, InternalError, OverloadedError, UnauthorizedError
+from server.http.limits import HeldBytes, Limiter
 from server.metrics import Metrics
 
 log = structlog.get_logger()
@@ -29,11 +31,9 @@ log = structlog.get_logger()
 REQUEST_ID = b"x-request-id"
 _TIME_HEADERS = (b"x-queue-time", b"x-inference-time", b"x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
+MAX_ADDRESS = 64
 CLIENT_GONE = 499  # nginx's word for it, in the log and the metrics; nobody is sent it
-SMALL_BODY = 64 << 10  # bytes
 _DISCARD_SECONDS = 5.0  # that a body on its way is given when its request is refused
-_MOST_RETRY_AFTER = 60  # seconds
-_SHARE_OF_LAST = 0.1  # of the latest request in the running mean
 _ALLOWED_ID = re.compile(r"[\x21-\x7e]+")
 _random = random.Random()  # seeded by the system
 
@@ -118,128 +118,6 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
     return JsonAnswer(error.body, status_code=error.status, headers=error.headers)
-
-
-class Limiter:
-    """How many requests are inside at once, and how many tokens they may need together. Belongs to the event loop.
-
-    Each request holds a permit until its answer is sent. The last quarter of the permits is for clients that hold less
-    than their share, the permits by the number of clients, so that one client cannot keep all others out. A request
-    that needs few tokens may go beyond their limit by an eighth, so that large ones do not keep small ones out.
-
-    A client that is refused gets a Retry-After: as long as the requests inside take to make room for it
-    and for those that were refused before it, if all go on as the latest ones did.
-
-    Args:
-        name: what is limited, for the message.
-        limit: how many permits there are; may be changed.
-        max_tokens: of all requests inside; None for no limit.
-    """
-
-    def __init__(self, name: str, limit: int, max_tokens: int | None = None) -> None:
-        self._name = name
-        self._max_tokens = max_tokens
-        self._mean_seconds = 0.0  # that a permit is held
-        self._num_refused = 0  # and not yet made room for
-        self._by_client: dict[str, int] = {}  # permits
-        self.limit = limit
-        self.num_taken = 0  # permits
-        self.num_tokens = 0  # of all requests inside
-
-    def take(self, record: Record) -> None:
-        """Take a permit; give it back with `give_back`. Raises OverloadedError: there is none for this client."""
-        client = record.client
-        num_held = self._by_client.get(client, 0)
-        num_free = self.limit - self.num_taken
-        share = self.limit // (len(self._by_client) + (not num_held))
-        if num_free <= 0:
-            self._refuse(f"is full: {self.limit} requests are running or waiting", "RNNSERVE_MAX_REQUESTS")
-        reserve = self.limit // 4 if self.limit >= 8 else 0
-        if num_free <= reserve and num_held >= max(1, share - reserve):
-            held = f"is nearly full, and {num_held} of its {self.limit} requests are yours"
-            self._refuse(held, "RNNSERVE_MAX_REQUESTS")
-        self.num_taken += 1
-        self._by_client[client] = num_held + 1
-
-    def take_tokens(self, record: Record, num_tokens: int, param: str) -> None:
-        """Let a request need so many tokens, of which it may hold some; they are given back with its permit.
-
-        Args:
-            record: the request's.
-            num_tokens: at least 0.
-            param: the field that decides them, for the error.
-
-        Raises:
-            FieldError: they are more than all requests together may need.
-            OverloadedError: they are too many beside those of the requests inside.
-        """
-        most = self._max_tokens
-        if most is not None and num_tokens > most:
-            raise FieldError(
-                f"{param}: the request may need {num_tokens} tokens: those of its texts, and for each answer its most, "
-                f"times 1 + logprobs. At most {most} are allowed (RNNSERVE_MAX_PENDING_TOKENS). Send fewer texts in a "
-                "request, or ask for fewer tokens.",
-                param=param,
-                code="request_too_large",
-            )
-        is_small = most is not None and num_tokens <= most // 256
-        num_others = self.num_tokens - record.held_tokens
-        if most is not None and num_others + num_tokens > most + (most // 8 if is_small else 0):
-            found = f"has {num_others} tokens to work on; {num_tokens} more do not fit beside them"
-            self._refuse(found, "RNNSERVE_MAX_PENDING_TOKENS")
-        self.num_tokens, record.held_tokens = num_others + num_tokens, num_tokens
-
-    def give_back(self, record: Record) -> None:
-        """Give a request's permit back, and the tokens that it holds."""
-        client, seconds = record.client, time.perf_counter() - record.started
-        self.num_taken -= 1
-        self.num_tokens -= record.held_tokens
-        record.held_tokens = 0
-        self._by_client[client] -= 1
-        if not self._by_client[client]:
-            del self._by_client[client]
-        self._num_refused = max(0, self._num_refused - 1)
-        share = _SHARE_OF_LAST if self._mean_seconds else 1.0
-        self._mean_seconds += share * (seconds - self._mean_seconds)
-
-    def _refuse(self, found: str, setting: str) -> None:
-        self._num_refused += 1
-        expected = self._num_refused * self._mean_seconds / self.limit
-        seconds = min(max(1, math.ceil(expected)), _MOST_RETRY_AFTER)  # HTTP knows no fractions
-        raise OverloadedError(
-            f"{self._name} {found}. Try again in {seconds} s, or raise {setting}.",
-            headers={"retry-after": str(seconds)},
-        )
-
-
-class HeldBytes:
-    """The bytes of all bodies whose requests are inside; the last eighth is for small ones. Belongs to the event loop.
-
-    Args:
-        limit: most bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.num_bytes = 0
-
-    def take(self, record: Record, num_bytes: int) -> None:
-        """Add bytes of a request's body; they are given back at its end. Raises OverloadedError."""
-        limit = self._limit - (self._limit // 8 if record.held_bytes + num_bytes > SMALL_BODY else 0)
-        if self.num_bytes + num_bytes > limit:
-            raise OverloadedError(
-                f"The bodies of all requests inside would have over {self._limit} bytes (RNNSERVE_MAX_HELD_BYTES). "
-                "Try again in a moment, or send less at once.",
-                code="bodies_full",
-                headers={"retry-after": "1"},
-            )
-        self.num_bytes += num_bytes
-        record.held_bytes += num_bytes
-
-    def give_back(self, record: Record) -> None:
-        """A request is over."""
-        self.num_bytes -= record.held_bytes
-        record.held_bytes = 0
 
 
 class Access:
@@ -353,7 +231,19 @@ def client_of(scope: Scope, keys: Sequence[bytes]) -> str:
             raise UnauthorizedError(message, headers={"www-authenticate": "Bearer"})
         return f"key {number}"
     client: tuple[str, int] | None = scope.get("client")
-    return client[0] if client else ""
+    return network_of(client[0]) if client else ""
+
+
+@lru_cache(maxsize=4096)
+def network_of(address: str) -> str:
+    """What stands for all addresses that one client may have: itself, but of IPv6 its network of 64 bits."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:  # a proxy that is trusted says what it likes
+        return address[:MAX_ADDRESS]
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((int(found), 64), strict=False))
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:

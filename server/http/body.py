@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from server.errors import BadJsonError, BodyTooLargeError, DeadlineError, FieldError, shown
-from server.http.access import HeldBytes, discard_body, header_of, record_of
+from server.http.access import discard_body, header_of, record_of
+from server.http.limits import HeldBytes
 from server.settings import Settings
 
 HEADER = "x-request-timeout-ms"

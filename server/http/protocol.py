@@ -15,22 +15,25 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from server.errors import ApiError, BadRequestError, HeadTooLargeError, HeadTooSlowError, TooManyConnectionsError
-from server.http.access import json_of
+from server.http.access import json_of, network_of
+from server.http.limits import Shares
 from server.metrics import Metrics
 from server.settings import Settings
 
 MOST_AHEAD = 16  # requests on a connection that wait for the answers before theirs
 _IDLE_SECONDS = 75  # longer than load balancers keep idle connections, so that they close first
 _SHUTDOWN_SECONDS = 5
+_RETRY = {"retry-after": "1"}
 
 
 def uvicorn_config(app: ASGIApp, settings: Settings, metrics: Metrics) -> Config:
     """How uvicorn serves an app within the settings' limits; its other defaults hold."""
+    others = OpenConnections(settings.max_connections)
     return Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=partial(BoundedProtocol, settings=settings, metrics=metrics),  # type: ignore[arg-type]  # it is only called
+        http=partial(BoundedProtocol, settings=settings, metrics=metrics, others=others),  # type: ignore[arg-type]  # it is only called
         ws="none",
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
@@ -40,6 +43,37 @@ def uvicorn_config(app: ASGIApp, settings: Settings, metrics: Metrics) -> Config
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
+
+
+class OpenConnections(Shares):
+    """How many connections each client has, and which of them are idle. Nothing here takes longer the more there are.
+
+    Args:
+        limit: most of all clients together.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._idle: dict[str, dict[BoundedProtocol, None]] = {}  # by client, the longest idle first
+
+    def is_full(self, client: str) -> bool:
+        """Whether there is no room for one more of a client's."""
+        return self.num_taken >= self.limit or self.is_spent(client)
+
+    def set_idle(self, client: str, connection: "BoundedProtocol", is_idle: bool) -> None:
+        """A client's connection is idle from now on, or no more."""
+        own = self._idle.setdefault(client, {})
+        own.pop(connection, None)
+        if is_idle:
+            own[connection] = None
+        elif not own:
+            del self._idle[client]
+
+    def longest_idle(self, client: str) -> "BoundedProtocol | None":
+        """Which connection may go for one more of a client's; of its own where it has its share."""
+        own = [self._idle.get(client, {})] if self.is_spent(client) else self._idle.values()
+        firsts = (next(iter(connections)) for connections in own if connections)
+        return min(firsts, key=lambda connection: connection.idle_since, default=None)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -52,6 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: the event loop.
         settings: the limits, of this and all other connections.
         metrics: where connections are counted.
+        others: of all connections.
     """
 
     def __init__(
@@ -63,17 +98,20 @@ class BoundedProtocol(HttpToolsProtocol):
         *,
         settings: Settings,
         metrics: Metrics,
+        others: OpenConnections,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = settings
         self._metrics = metrics
+        self._open = others
+        self.address = ""  # of the client
         self._refusal: ApiError | None = None  # why the parser was stopped
         self._is_in_head, self._is_in_message = False, False
         self._num_heads = 0  # that have begun
         self._head_bytes = 0  # of the head that is being read; where others come before it, its names and values alone
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
-        self._idle_since = 0.0  # on the loop's clock, while no request is being answered
+        self.idle_since = 0.0  # on the loop's clock, while no request is being answered
 
     @property
     def is_idle(self) -> bool:
@@ -81,22 +119,32 @@ class BoundedProtocol(HttpToolsProtocol):
         return (self.cycle is None or self.cycle.response_complete) and not self.pipeline
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Keep the connection; over the limit the one that has been idle longest goes, or else this one."""
+        """Keep the connection, if there is room."""
         super().connection_made(transport)
+        self.address = network_of(self.client[0]) if self.client else ""
         self._metrics.connections.inc()
-        self._idle_since = self.loop.time()
+        self.idle_since = self.loop.time()
         self._head_timer = self.loop.call_later(self._limits.head_seconds, self._end_slow_head)
-        if len(self.connections) > self._limits.max_connections:
-            idle = [other for other in self.connections if isinstance(other, BoundedProtocol) and other.is_idle]
-            others = [other for other in idle if other is not self and not other.transport.is_closing()]
-            longest = min(others, key=lambda other: other._idle_since, default=None)
-            if longest is None:
-                most = self._limits.max_connections
-                message = f"{most} connections are open, and all are in use (RNNSERVE_MAX_CONNECTIONS). Try again."
-                self._refuse(TooManyConnectionsError(message, headers={"retry-after": "1"}))
-            else:
-                self._count(TooManyConnectionsError.usual_code)
-                longest.transport.abort()
+        if self._open.is_full(self.address):
+            self._make_room()
+        self._open.add(self.address, 1)
+        self._set_idle(not self.transport.is_closing())
+
+    def _make_room(self) -> None:
+        """Close the connection that has been idle longest, if there are too many, or else this one."""
+        most = self._limits.max_connections
+        longest = self._open.longest_idle(self.address)
+        if longest is None:
+            message = f"{most} connections may be open, and those that you may have are in use"
+            error = TooManyConnectionsError(f"{message} (RNNSERVE_MAX_CONNECTIONS). Try again.", headers=_RETRY)
+            self._refuse(error)
+        else:
+            self._count(TooManyConnectionsError.usual_code)
+            longest._set_idle(False)
+            longest.transport.abort()
+
+    def _set_idle(self, is_idle: bool) -> None:
+        self._open.set_idle(self.address, self, is_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing of it is left."""
@@ -104,6 +152,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._metrics.connections.dec()
+        self._open.add(self.address, -1)
+        self._set_idle(False)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -150,6 +200,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         if len(self.pipeline) >= MOST_AHEAD:
             self._stop(BadRequestError(f"More than {MOST_AHEAD} requests were sent ahead.", code="requests_ahead"))
+        self._set_idle(False)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -160,7 +211,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer has been handed to the transport."""
         super().on_response_complete()
-        self._idle_since = self.loop.time()
+        if self.is_idle and not self.transport.is_closing():
+            self.idle_since = self.loop.time()
+            self._set_idle(True)
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""

@@ -1,19 +1,24 @@
-"""Models some of whose tokens make numbers that are not finite: the built graphs with a few nodes more."""
+"""Models some of whose tokens make numbers that are not finite, and models that hang: built graphs with a few nodes
+more.
+"""
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from export.onnx.decode import with_decode
 from export.onnx.weights import save_graphs
 from export.parity.backends import open_graphs
 from export.parity.limits import CPU_BACKEND
 from models.bundle import Bundle
-from models.graph_set import Golden, new_graph_set
+from models.digest import as_json, file_sha256, sealed
+from models.graph_set import MANIFEST, Golden, new_graph_set
 from runtime.golden import golden_answer
 from runtime.opening import step_runner
 
@@ -46,6 +51,31 @@ def break_bundle(bundle: Bundle, sets: Iterable[str]) -> None:
                 parity=built.manifest.parity,
                 notes=built.manifest.notes,
             )
+
+
+def hang_in_decode(graph_set: Path) -> None:
+    """Change the `decode` of a graph set on disk so that a call of it goes on for 2^63 - 1 rounds of a Loop."""
+    path = graph_set / "decode.onnx"
+    model = onnx.load(str(path), load_external_data=False)
+    kept, going = "kept_temperature", "temperature"
+    for node in model.graph.node:
+        node.input[:] = [kept if item == going else item for item in node.input]
+    floats = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B"]) for name in ("before", "after")]
+    flags = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("goes_on", "goes_further")]
+    round_number = helper.make_tensor_value_info("round", TensorProto.INT64, [])
+    nodes = [
+        helper.make_node("Identity", ["goes_on"], ["goes_further"]),
+        helper.make_node("Neg", ["before"], ["after"]),
+    ]
+    body = helper.make_graph(nodes, "rounds", [round_number, flags[0], floats[0]], [flags[1], floats[1]])
+    model.graph.node.insert(0, helper.make_node("Loop", ["num_rounds", "is_begun", going], [kept], body=body))
+    for name, value in (("num_rounds", np.array(2**63 - 1)), ("is_begun", np.array(True))):
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    path.write_bytes(model.SerializeToString())
+    record = json.loads((graph_set / MANIFEST).read_text())
+    del record["sha256"]
+    record["files"][path.name] = file_sha256(path)
+    (graph_set / MANIFEST).write_bytes(as_json(sealed(record)))
 
 
 def _logit_table(ids: dict[str, int], vocab_size: int) -> NDArray[np.float32]:

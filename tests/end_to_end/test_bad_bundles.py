@@ -1,16 +1,21 @@
 """A damaged model is refused at start in one sentence that names the file; the others are served."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from models.bundle import Bundle
 from models.cells import CellKind
 from runtime.device import VARIABLE
+from tests.end_to_end.broken_models import hang_in_decode
 from tests.end_to_end.real_server import real_server
 
 Built = Callable[[CellKind], Bundle]
@@ -46,6 +51,23 @@ def test_a_damaged_model_is_named_and_the_others_are_served(built_bundle: Built,
         assert missing.status_code == 404
         assert "gru" in missing.json()["error"]["message"]
     assert "weights.safetensors" in (tmp_path / "log").read_text()
+
+
+def test_a_model_that_hangs_in_the_runtime_is_seen_and_ends_the_server(tmp_path: Path) -> None:
+    shutil.copytree("artifacts/shakespeare-char/1", tmp_path / "store/hanging/1")
+    hang_in_decode(tmp_path / "store/hanging/1/onnx/int8")
+    arguments = ("--stuck-seconds", "2", "--grace-seconds", "0")
+    with real_server(tmp_path / "store", *arguments, log=tmp_path / "log") as server, ThreadPoolExecutor() as pool:
+        asked = pool.submit(server.client.post, "/v1/generate", json={"prompt": "a"})
+        statuses = set()
+        with contextlib.suppress(httpx.TransportError), httpx.Client(base_url=server.url) as probe:
+            while server.process.poll() is None:
+                statuses.add(probe.get("/livez").status_code)
+                time.sleep(0.02)
+        assert statuses == {200, 500}
+        assert asked.result().status_code == 503
+        assert server.process.wait(30) == 1
+    assert "engine dead" in (tmp_path / "log").read_text()
 
 
 def test_a_truncated_graph_is_named_and_the_other_set_is_served(

@@ -4,12 +4,15 @@ Skipped unless RNNSERVE_CONTAINER_ENGINE names an engine (see container_engine.p
 torch where it is set; LOCAL_PROMETHEUS=1 puts Debian's Prometheus in the place of the image that compose.yaml names.
 """
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import httpx
 import pytest
 
 from models.store import Store
+from tests.end_to_end.broken_models import hang_in_decode
 from tests.end_to_end.container_engine import VARIABLE, ContainerEngine
 from tests.end_to_end.real_server import free_port
 
@@ -68,26 +72,36 @@ def export_image(engine: ContainerEngine) -> str:
 
 @pytest.fixture(scope="module")
 def composed(engine: ContainerEngine, serve_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    ports = {"PORT": str(free_port()), "PROMETHEUS_PORT": str(free_port())}
-    environment = {**ports, "SERVER_IMAGE": serve_image, "MODELS": str(Path("artifacts").resolve())}
-    environment["COMPOSE_PROJECT_NAME"] = "rnnserve-test"
+    environment = {}
     if os.environ.get("LOCAL_PROMETHEUS"):
         folder = tmp_path_factory.mktemp("prometheus")
         (folder / "Dockerfile").write_text(DEBIAN_PROMETHEUS)
         engine.build(PROMETHEUS, folder / "Dockerfile", folder)
         environment["PROMETHEUS_IMAGE"] = PROMETHEUS
+    with started(engine, serve_image, Path("artifacts").resolve(), environment) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def started(
+    engine: ContainerEngine, serve_image: str, models: Path, variables: Mapping[str, str], *services: str
+) -> Iterator[Composed]:
+    """What compose.yaml starts of a store, or of it some services alone; with the server ready."""
+    ports = {"PORT": str(free_port()), "PROMETHEUS_PORT": str(free_port())}
+    environment = {**ports, "SERVER_IMAGE": serve_image, "MODELS": str(models), **variables}
+    project = environment["COMPOSE_PROJECT_NAME"] = f"rnnserve-test-{ports['PORT']}"
     file = Path("docker/compose.yaml")
     start = time.monotonic()
     try:
-        engine.compose(file, "up", "--detach", "--no-build", environment=environment)
+        engine.compose(file, "up", "--detach", "--no-build", *services, environment=environment)
         with (
             httpx.Client(base_url=f"http://127.0.0.1:{ports['PORT']}", timeout=60) as server,
             httpx.Client(base_url=f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}", timeout=60) as prometheus,
         ):
             until(lambda: server.get("/readyz").status_code == 200, "the server is ready")
             print(f"ready {time.monotonic() - start:.1f} s after `compose up`")
-            container = engine("ps", "--quiet", "--no-trunc", "--filter", f"ancestor={serve_image}").split()[0]
-            yield Composed(server, prometheus, container)
+            own = ("--filter", f"label=com.docker.compose.project={project}", "--filter", f"ancestor={serve_image}")
+            yield Composed(server, prometheus, engine("ps", "--quiet", "--no-trunc", *own).split()[0])
     finally:
         print(engine.compose(file, "logs", environment=environment)[-3000:])
         engine.compose(file, "down", "--volumes", environment=environment)
@@ -104,6 +118,17 @@ def until(is_so: Callable[[], bool], what: str, seconds: float = 60) -> None:
             pass
         time.sleep(0.1)
     raise AssertionError(f"after {seconds} s it was not so that {what}")
+
+
+def readable(folder: Path) -> None:
+    """Let other users read what pytest makes for its own alone."""
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)
+
+
+def state_of(engine: ContainerEngine, container: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(engine("inspect", container))[0]["State"]
+    return found
 
 
 def samples(prometheus: httpx.Client, query: str) -> list[dict[str, Any]]:
@@ -179,18 +204,93 @@ def test_serving_has_neither_torch_nor_onnx_nor_build_tools(engine: ContainerEng
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the server's process belongs to another user")
 def test_a_server_that_is_killed_is_started_again_and_serves(engine: ContainerEngine, composed: Composed) -> None:
-    pid = json.loads(engine("inspect", composed.container))[0]["State"]["Pid"]
+    pid = state_of(engine, composed.container)["Pid"]
     os.kill(pid, signal.SIGKILL)
-
-    def is_another() -> bool:
-        return json.loads(engine("inspect", composed.container))[0]["State"]["Pid"] not in (0, pid)
-
-    until(is_another, "the container has another process")
+    until(lambda: state_of(engine, composed.container)["Pid"] not in (0, pid), "the container has another process")
     until(lambda: composed.server.get("/readyz").status_code == 200, "the server is ready again")
     answer = composed.server.post(
         "/v1/generate", json={"prompt": "To be", "max_tokens": 3, "model": "shakespeare-char"}
     )
     assert answer.status_code == 200
+
+
+def test_a_server_whose_runtime_hangs_ends_with_1_is_started_again_and_serves(
+    engine: ContainerEngine, serve_image: str, tmp_path: Path
+) -> None:
+    readable(tmp_path)
+    for name in ("shakespeare-char", "sentiment-en"):
+        shutil.copytree(f"artifacts/{name}/1", tmp_path / name / "1")
+    hang_in_decode(tmp_path / "shakespeare-char/1/onnx/int8")
+    variables = {"RNNSERVE_STUCK_SECONDS": "3", "RNNSERVE_GRACE_SECONDS": "1"}
+    with started(engine, serve_image, tmp_path, variables, "server") as found, ThreadPoolExecutor() as pool:
+        pid = state_of(engine, found.container)["Pid"]
+        asked = pool.submit(found.server.post, "/v1/generate", json={"prompt": "To be"})
+        with contextlib.suppress(httpx.TransportError):
+            assert asked.result().status_code == 503
+        until(lambda: state_of(engine, found.container)["Pid"] not in (0, pid), "the container has another process")
+        until(lambda: found.server.get("/readyz").status_code == 200, "the server is ready again")
+        answer = found.server.post("/v1/sentiment", json={"text": "What a wonderful film!"})
+        assert answer.status_code == 200, answer.text
+        past = ("--since", "10m", "--until", "0s") if engine.program == "docker" else ("--stream=false",)
+        ended = engine("events", *past, "--filter", f"container={found.container}", "--format", "json")
+        assert [code for code in re.findall(r'xitCode"?: ?"?(\d+)', ended) if code != "0"] == ["1"], ended
+
+
+STUB = """
+import socket
+stub = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+stub.bind(("127.0.0.1", 53))
+print("listening", flush=True)
+while True:
+    query, _ = stub.recvfrom(2000)
+    name, at = [], 12
+    while query[at]:
+        name.append(query[at + 1 : at + 1 + query[at]].decode(errors="replace"))
+        at += 1 + query[at]
+    print("asked for", ".".join(name), flush=True)
+"""
+ASK = """
+import json, time, urllib.request
+def ask(path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    return urllib.request.urlopen("http://127.0.0.1:8000" + path, data, timeout=60).read()
+for _ in range(600):
+    try:
+        ask("/readyz")
+        break
+    except OSError:
+        time.sleep(0.1)
+for seed in range(3):
+    ask("/v1/generate", {"prompt": "To be", "max_tokens": 20, "seed": seed})
+    ask("/v1/sentiment", {"model": "sentiment-en", "text": "What a wonderful film!"})
+time.sleep(2)
+print("answered")
+"""
+
+
+def test_no_look_up_leaves_the_image(engine: ContainerEngine, serve_image: str, tmp_path: Path) -> None:
+    """In a network without a way out, where a stub answers for the resolver and prints what it is asked for."""
+    readable(tmp_path)
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    resolver = ("--volume", f"{tmp_path / 'resolv.conf'}:/etc/resolv.conf:ro")
+    python = ("--entrypoint", "python", serve_image, "-u", "-c")
+    stub = engine("run", "--detach", "--network", "none", "--user", "0", *resolver, *python, STUB).split()[-1]
+    beside = ("--network", f"container:{stub}", *resolver)
+    containers = [stub]
+    try:
+        until(lambda: "listening" in engine("logs", stub), "the stub listens")
+        models = ("--volume", f"{Path('artifacts').resolve()}:/models:ro")
+        server = engine("run", "--detach", *beside, *models, serve_image).split()[-1]
+        containers.insert(0, server)
+        assert "answered" in engine("exec", server, "python", "-c", ASK)
+        engine("stop", "--time", "60", server)
+        assert "asked for" not in engine("logs", stub)
+        look_up = "import socket, contextlib\nwith contextlib.suppress(OSError): socket.getaddrinfo('example.org', 443)"
+        engine("run", "--rm", *beside, *python, look_up)
+        assert "asked for example.org" in engine("logs", stub)  # it sees them
+    finally:
+        for container in containers:
+            engine("rm", "--force", container)
 
 
 def test_stop_ends_the_server_with_0(engine: ContainerEngine, serve_image: str) -> None:
@@ -206,8 +306,7 @@ def test_stop_ends_the_server_with_0(engine: ContainerEngine, serve_image: str) 
         start = time.monotonic()
         engine("stop", "--time", "60", container)
         print(f"stopped after {time.monotonic() - start:.1f} s")
-        state = json.loads(engine("inspect", container))[0]["State"]
-        assert state["ExitCode"] == 0
+        assert state_of(engine, container)["ExitCode"] == 0
     finally:
         engine("rm", "--force", container)
 
@@ -215,9 +314,8 @@ def test_stop_ends_the_server_with_0(engine: ContainerEngine, serve_image: str) 
 def test_the_export_image_trains_exports_and_verifies(
     engine: ContainerEngine, export_image: str, tmp_path: Path
 ) -> None:
+    readable(tmp_path)
     tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:  # pytest's own, which nobody else may enter
-        folder.chmod(0o755)
     shutil.copytree("artifacts/shakespeare-char/1", tmp_path / "shakespeare-char/1")
     run = ("run", "--rm", "--volume", f"{tmp_path}:/models", export_image)
     assert "FAIL" not in engine(*run, "export", "verify", "/models/shakespeare-char/1", seconds=600)

@@ -172,7 +172,12 @@ def running(
     server = uvicorn.Server(config)
     listening = config.bind_socket()
     port = listening.getsockname()[1]
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+
+    def serve() -> None:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve(sockets=[listening]))
+
+    thread = threading.Thread(target=serve)
     thread.start()
     url = f"http://127.0.0.1:{port}"
     try:

@@ -56,7 +56,7 @@ def test_a_request_that_takes_too_long_is_504_and_its_work_stops(path: str, all_
     for gate in closed:
         gate.set()
     all_tasks.until(lambda: not any(item.engine.gauges.num_running for item in all_tasks.service.registry.models))
-    assert all(item.limiter.num_taken == 0 for item in all_tasks.service.registry.models)
+    assert all(item.limiter.permits.num_taken == 0 for item in all_tasks.service.registry.models)
     assert 'reason="deadline"} 1.0' in all_tasks.client.get("/metrics").text
 
 

@@ -78,13 +78,25 @@ def test_a_damaged_model_is_refused_with_the_sentence(store: Path) -> None:
     assert loaded(store) == [("other/1", "int8")]  # the others are served
 
 
-def test_a_server_whose_weights_are_cut_goes_on_and_the_next_one_refuses_the_file_by_name(store: Path) -> None:
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def overwritten_in_place(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(os.urandom(path.stat().st_size))
+
+
+@pytest.mark.parametrize("change", [cut, overwritten_in_place])
+def test_a_server_whose_weights_are_changed_goes_on_and_the_next_one_refuses_the_file_by_name(
+    store: Path, change: Callable[[Path], None]
+) -> None:
     asked = {"prompt": "to be", "max_tokens": 20, "seed": 3}
     with running(*load_models(Settings(store=store, set="int8"), BY_NAME)) as server:
         requests = [asked, asked | {"top_k": 5}, asked | {"frequency_penalty": 0.5}]  # by several graphs
         expected = [server.generate(**fields)["choices"] for fields in requests]
         for path in (store / "model/2/onnx/int8").iterdir():
-            os.truncate(path, path.stat().st_size // 2)
+            change(path)
         assert [server.generate(**fields)["choices"] for fields in requests] == expected
     with pytest.raises(BundleCorruptError, match=r"model/2/onnx/int8/"):
         loaded(store, models=("model",), set="int8")

@@ -173,6 +173,31 @@ def test_a_call_that_never_returns_is_seen_and_ends_the_program() -> None:
     assert any("engine dead" in line and "fake/1" in line for line in program.lines)
 
 
+def test_a_process_that_was_stopped_for_a_while_has_not_hung() -> None:
+    """As by SIGSTOP or a paused container: the clock has gone on, the call has not."""
+    with started("tests.server.stuck_program", RNNSERVE_STUCK_SECONDS="3", RNNSERVE_GRACE_SECONDS="0") as program:
+        program.until_ready()
+        with httpx.Client(base_url=program.url, timeout=30) as client, ThreadPoolExecutor() as pool:
+            asked = pool.submit(httpx.post, f"{program.url}/v1/generate", json={"prompt": "a"}, timeout=30)
+            wait_until(lambda: 'running{model="fake/1"} 1.0' in client.get("/metrics").text)
+            program.process.send_signal(signal.SIGSTOP)
+            time.sleep(3.5)
+            program.process.send_signal(signal.SIGCONT)
+            assert client.get("/livez").status_code == 200
+            assert asked.result().status_code == 503  # in time it is seen all the same
+        assert program.process.wait(30) == 1
+
+
+def test_an_event_loop_that_hangs_ends_the_program() -> None:
+    """No probe is answered and no signal handled, so nothing else would end it where nobody asks for /livez."""
+    with started("tests.server.stuck_program", "--models", "loop", RNNSERVE_STUCK_SECONDS="1") as program:
+        program.until_ready()
+        with pytest.raises(httpx.TransportError):
+            httpx.post(f"{program.url}/v1/generate", json={"prompt": "a"}, timeout=30)
+        assert program.process.wait(30) == 1
+    assert any("event loop dead" in line for line in program.lines)
+
+
 def test_sessions_that_a_full_disk_takes_are_counted_and_the_exit_code_is_1(tmp_path: Path) -> None:
     variables = {"RNNSERVE_SESSION_DIR": str(tmp_path), "RNNSERVE_SESSION_KEY": "sixteen letters!"}
     no_space = ("bash", "-c", 'ulimit -f 0 && exec "$@"', "bash")
@@ -195,6 +220,47 @@ def test_loading_that_never_ends_does_not_keep_the_program() -> None:
                 break
         program.process.send_signal(signal.SIGTERM)
         assert program.process.wait(30) == 1
+
+
+def test_programs_that_libraries_start_are_given_no_secret() -> None:
+    code = """
+import subprocess
+from models.errors import ConfigError
+from server.__main__ import main
+
+def load(settings, _):
+    assert settings.session_key and settings.admin_key and settings.api_keys
+    raise ConfigError(subprocess.run(["env"], capture_output=True, text=True, check=True).stdout)
+
+raise SystemExit(main(["--port", "0"], load))
+"""
+    names = ("SESSION_KEY", "ADMIN_KEY", "API_KEYS")
+    secrets = {f"RNNSERVE_{name}": f"secret of {name.lower()}" for name in names}
+    environment = {**os.environ, **secrets, "RNNSERVE_STORE": "kept"}
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "RNNSERVE_STORE=kept" in found.stderr
+    assert "secret of" not in found.stderr
+
+
+def test_what_libraries_log_and_warn_of_is_json_too() -> None:
+    code = """
+import asyncio, logging, warnings
+from server.__main__ import configure_logs
+
+async def main():
+    asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+    await asyncio.sleep(0)
+
+configure_logs()
+logging.getLogger("uvicorn.error").error("from uvicorn")
+warnings.warn("from a library")
+asyncio.run(main())
+"""
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in found.stderr.splitlines()]
+    assert [line["logger"] for line in lines] == ["uvicorn.error", "py.warnings", "asyncio"]
+    assert "ZeroDivisionError" in lines[2]["exception"]
 
 
 def test_a_store_without_models_ends_the_program_with_the_sentence(tmp_path: Path) -> None:

@@ -38,6 +38,15 @@ def test_a_wrong_variable_is_named_with_its_flag(monkeypatch: pytest.MonkeyPatch
         settings_from([])
 
 
+@pytest.mark.parametrize("text", ["*", "10.0.0.0/33", "proxy.internal", "10.0.0.1, all"])
+def test_a_proxy_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(PREFIX + "TRUSTED_PROXIES", text)
+    with pytest.raises(ConfigError, match=r"RNNSERVE_TRUSTED_PROXIES.*give addresses such as 10.0.0.1 or networks"):
+        settings_from([])
+    monkeypatch.setenv(PREFIX + "TRUSTED_PROXIES", "10.1.2.3/8, 192.0.2.1, 2001:db8::1")
+    assert settings_from([]).trusted_proxies == ("10.0.0.0/8", "192.0.2.1/32", "2001:db8::1/128")
+
+
 def test_settings_do_not_change() -> None:
     settings = Settings(store=Path("elsewhere"))
     with pytest.raises(ValidationError, match="frozen"):

@@ -16,7 +16,7 @@ from runtime.padding import padded
 from runtime.runner import SequenceRunner
 from server.engine.classification.request import Text, TextBatch, TextResult
 from server.engine.classification.scheduler import ClassificationScheduler
-from server.engine.engine import Gauges, longest_busy
+from server.engine.engine import Gauges, earliest
 from server.engine.lane import (
     ENDED_MESSAGE,
     FAILED_MESSAGE,
@@ -81,10 +81,10 @@ class ClassificationEngine:
         return all(thread.is_alive() for thread in self._threads)
 
     @property
-    def busy_seconds(self) -> float:
+    def busy_since(self) -> float:
         """See AnyEngine."""
         with self._lock:
-            return longest_busy(self._busy_since.values())
+            return earliest(self._busy_since.values())
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the lanes; outputs go to queues of this loop."""

@@ -7,7 +7,6 @@ runs the graph `step` once for each step, changes the logits as the row's option
 """
 
 from abc import abstractmethod
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.decoding.continuation import Continuation
 from models.decoding.inverse_cdf import NARROW
-from models.decoding.logprobs import TokenLogprob, token_logprobs
+from models.decoding.logprobs import Logprobs, token_logprobs
 from models.decoding.options import GenerationOptions
 from models.decoding.penalties import Penalties, PenaltyRow, penalty_row
 from models.decoding.sampler import FILTERED, ROW, Sampler, sampling_row
@@ -48,7 +47,7 @@ class Window(NamedTuple):
             tokens read, and the state float32 [D] after them.
     """
 
-    due: list[tuple[Row[Prompt], list[int], list[TokenLogprob]]]
+    due: list[tuple[Row[Prompt], list[int], Logprobs | None]]
     chunk_states: list[tuple[Prompt, int, NDArray[np.float32]]]
 
 
@@ -65,7 +64,7 @@ class GenerationBatch(Batch[Prompt]):
         self._log = TokenLog(capacity, end_id)
         self._end_id = end_id
         self._unstarted: dict[Row[Prompt], None] = {}  # rows that have no token yet
-        self._logprobs: dict[Row[Prompt], list[TokenLogprob]] = {}  # of rows that want them: since they were last due
+        self._logprobs: dict[Row[Prompt], list[Logprobs]] = {}  # of rows that want them: since they were last due
 
     @abstractmethod
     def _decode(self, num_steps: int) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
@@ -89,15 +88,16 @@ class GenerationBatch(Batch[Prompt]):
         due = []
         for index in reversed(indices):
             row = self.rows[index]
-            due.append((row, self._log.take(index), self._logprobs.get(row, [])))
-            if row in self._logprobs:
+            logprobs = self._logprobs.get(row)
+            due.append((row, self._log.take(index), Logprobs.joined(logprobs) if logprobs else None))
+            if logprobs:
                 self._logprobs[row] = []
         return Window(due, self._chunk_states())
 
     def set_due(self, row: Row[Prompt]) -> None:
         """Let a row be due when it may end or, as a stream, has something to emit."""
-        is_watched = row.item.request.is_streamed or row in self._logprobs
-        self._log.set_due(row.index, 1 if is_watched else continuation_of(row).num_until_end)
+        is_streamed = row.item.request.is_streamed
+        self._log.set_due(row.index, 1 if is_streamed else continuation_of(row).num_until_end)
 
     def num_wanted(self, most: int) -> int:
         """See Batch. While few rows run, a stream's first token is not kept waiting for the end of a long window."""
@@ -141,13 +141,15 @@ class GenerationBatch(Batch[Prompt]):
             column = tokens[num_steps - num_new :, row.index]
             num_finite = int((column < 0).argmax()) if (column < 0).any() else num_new
             counts.append(num_finite)
-            num_top += [row.item.request.options.logprobs or 0] * num_finite
+            num_top.append(row.item.request.options.logprobs or 0)
             steps += range(num_steps - num_new, num_steps - num_new + num_finite)
             indices += [row.index] * num_finite
         if steps:
-            found = iter(token_logprobs(logits[steps, indices], tokens[steps, indices], num_top))
-            for kept, count in zip(self._logprobs.values(), counts, strict=True):
-                kept += islice(found, count)
+            found, start = token_logprobs(logits[steps, indices], tokens[steps, indices], max(num_top)), 0
+            for kept, count, most in zip(self._logprobs.values(), counts, num_top, strict=True):
+                if count:
+                    kept.append(found.part(start, start + count, most))
+                start += count
 
 
 def continuation_of(row: Row[Prompt]) -> Continuation:

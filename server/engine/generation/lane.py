@@ -8,7 +8,7 @@ A continuation without stop strings is given its tokens when it is due: at its e
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoding.logprobs import TokenLogprob
+from models.decoding.logprobs import Logprobs
 from models.decoding.sampler import NOT_FINITE
 from models.errors import RunnerError
 from runtime.runner import Array, DecodeRunner, SequenceRunner, StepRunner
@@ -199,7 +199,7 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
             self._fail(row.item, NOT_FINITE_MESSAGE)
         return num_steps
 
-    def _handle(self, row: Row[Prompt], tokens: list[int], logprobs: list[TokenLogprob]) -> bool:
+    def _handle(self, row: Row[Prompt], tokens: list[int], logprobs: Logprobs | None) -> bool:
         """Give a row's continuation its tokens, and emit what is new if it has ended or is a stream.
 
         Returns:
@@ -210,15 +210,7 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
         is_broken = NOT_FINITE in tokens
         if is_broken:
             tokens = tokens[: tokens.index(NOT_FINITE)]
-        has_ended = False
-        if request.options.logprobs is None:
-            has_ended = bool(tokens) and continuation.extend(tokens)
-        else:
-            for token, found in zip(tokens, logprobs, strict=False):
-                continuation.place(found)
-                has_ended = continuation.extend([token])
-                if has_ended:
-                    break
+        has_ended = bool(tokens) and continuation.extend(tokens, logprobs)
         if has_ended or (request.is_streamed and tokens and not is_broken):
             self._emit(row)
         return is_broken and not has_ended

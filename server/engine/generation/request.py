@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoding.continuation import Continuation, FinishReason, PlacedLogprob
+from models.decoding.continuation import Continuation, FinishReason, PlacedLogprobs
 from models.decoding.options import GenerationOptions
 from server.engine.request import EngineRequest, ScheduledItem
 
@@ -28,11 +28,14 @@ class TextOutput(NamedTuple):
     finish_reason: FinishReason | None
     stop_reason: str | None
     num_tokens: int
-    logprobs: tuple[PlacedLogprob, ...] = ()
+    logprobs: PlacedLogprobs | None = None
 
     def merged_with_previous(self, previous: "TextOutput") -> "TextOutput":
         """One output of this one and the previous one of the same continuation."""
-        return self._replace(text=previous.text + self.text, logprobs=previous.logprobs + self.logprobs)
+        logprobs = self.logprobs or previous.logprobs
+        if self.logprobs is not None and previous.logprobs is not None:
+            logprobs = previous.logprobs.followed_by(self.logprobs)
+        return self._replace(text=previous.text + self.text, logprobs=logprobs)
 
 
 @dataclass(eq=False, slots=True)

@@ -16,8 +16,8 @@ from tests.server.running import Running, running
 GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-def connected(server: Running) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+def connected(server: Running, address: str = "127.0.0.1") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30, source_address=(address, 0))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -129,6 +129,22 @@ def test_where_all_connections_are_in_use_a_new_one_is_503() -> None:
         server.steps.gate.set()
 
 
+def test_one_client_leaves_a_quarter_of_the_connections_to_others() -> None:
+    """Its bodies come so slowly that all its connections are in use."""
+    with running(max_connections=16) as server, contextlib.ExitStack() as stack:
+        for _ in range(12):
+            slow = stack.enter_context(connected(server, "127.0.0.2"))
+            slow.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        server.until(lambda: server.service.limiter.permits.num_taken == 12)
+        with connected(server, "127.0.0.2") as one_more:
+            status, error = refusal(one_more)
+        assert (status, error["code"]) == (503, "connections_full")
+        for _ in range(4):
+            other = stack.enter_context(connected(server))
+            other.sendall(GET)
+            assert answered(other) == 200
+
+
 def test_requests_sent_ahead_are_answered_in_order_up_to_a_limit(small: Running) -> None:
     with connected(small) as connection:
         connection.sendall(GET * 9 + GET.replace(b"host", b"connection: close\r\nhost"))
@@ -155,7 +171,7 @@ def test_a_client_that_takes_nothing_is_dropped_and_its_permit_is_free(small: Ru
         for _ in range(1 if is_streamed else 12):
             connection.sendall(posted("/v1/generate", body))
         small.until(lambda: num_dropped() > before)
-        small.until(lambda: small.service.num_requests == 0 and small.service.limiter.num_taken == 0)
+        small.until(lambda: small.service.num_requests == 0 and small.service.limiter.permits.num_taken == 0)
 
 
 def test_a_body_that_nobody_reads_keeps_no_connection_open(small: Running) -> None:

@@ -171,13 +171,13 @@ def test_a_permit_is_taken_before_the_body_is_read() -> None:
         held = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(8)]
         for connection in held:
             connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 40\r\n\r\n{")
-        server.until(lambda: server.service.limiter.num_taken == 6)
+        server.until(lambda: server.service.limiter.permits.num_taken == 6)
         refused = server.client.post("/v1/generate", content=b"not JSON")
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
         for connection in held:
             connection.close()
-        server.until(lambda: server.service.limiter.num_taken == 0)
+        server.until(lambda: server.service.limiter.permits.num_taken == 0)
         server.generate(prompt="a", max_tokens=1)
 
 
@@ -250,12 +250,12 @@ def test_bodies_together_are_held_within_their_limit() -> None:
     with running(max_held_bytes=1 << 16) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
             slow.sendall(HEAD + b"content-length: 60000\r\n\r\n" + b"x" * 50_000)
-            server.until(lambda: server.service.bodies.num_bytes == 50_000)
+            server.until(lambda: server.service.bodies.num_taken == 50_000)
             refused = server.client.post("/v1/generate", json={"prompt": "a" * 20_000})
             assert (refused.status_code, refused.json()["error"]["code"]) == (429, "bodies_full")
             assert "RNNSERVE_MAX_HELD_BYTES" in refused.json()["error"]["message"]
             server.generate(prompt="a", max_tokens=1)
-        server.until(lambda: server.service.bodies.num_bytes == 0)
+        server.until(lambda: server.service.bodies.num_taken == 0)
         server.generate(prompt="a" * 20_000, max_tokens=1)
 
 
@@ -291,4 +291,4 @@ def test_a_request_that_may_need_too_many_tokens_is_422_and_one_that_does_not_fi
         gate.set()
         assert small.result()["choices"]
         assert large.result()["choices"]
-        server.until(lambda: all(model.limiter.num_tokens == 0 for model in server.service.registry.models))
+        server.until(lambda: all(model.limiter.tokens.num_taken == 0 for model in server.service.registry.models))

@@ -400,7 +400,7 @@ class SessionsMachine(RuleBasedStateMachine):
         self.service.phase = "ready"  # to look once more
         self.check_all()
         (served,) = self.service.registry.models
-        assert served.limiter.num_taken == self.service.num_requests == 0
+        assert served.limiter.permits.num_taken == self.service.num_requests == 0
 
     async def _end_tasks(self) -> None:
         tasks = [item.exchange.task for item in self.pending]

@@ -107,4 +107,4 @@ def test_no_session_sees_anothers_tokens_and_each_row_is_that_of_its_tokens() ->
         assert server.service.sessions.num_bytes == sum(item.point.num_bytes for item in sessions)
         (served,) = server.service.registry.models
         server.until(lambda: served.engine.gauges.num_running == served.engine.gauges.num_waiting == 0)
-        assert served.limiter.num_taken == 0
+        assert served.limiter.permits.num_taken == 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.decoding.continuation import Continuation
 from models.decoding.detokenizer import TokenTexts
-from models.decoding.logprobs import TokenLogprob
+from models.decoding.logprobs import Logprobs
 from models.decoding.options import GenerationOptions
 from models.decoding.penalties import penalty_row
 from models.decoding.sampler import Sampler, sampling_row
@@ -206,13 +206,28 @@ def plain_run(
         token = int(sampler.choose(changed, row)[0])
         answer.append(token)
         row["position"] += 1
-        if options.logprobs is not None:
-            log_sum = math.log(sum(math.exp(logit) for logit in logits[0].tolist()))
-            ranked = sorted(range(vocab_size), key=lambda i: (-logits[0, i], i))[: options.logprobs]
-            top = tuple((i, float(logits[0, i]) - log_sum) for i in ranked)
-            continuation.place(TokenLogprob(token, float(logits[0, token]) - log_sum, top))
-        if continuation.extend([token]):
+        if continuation.extend([token], plain_logprobs(logits[0], token, options)):
             reasons = continuation.finish_reason, continuation.stop_reason
-            text, logprobs = continuation.take(), continuation.take_placed()
-            output = TextOutput(choice, text, *reasons, continuation.num_tokens, logprobs)
+            text, placed = continuation.take(), continuation.take_placed()
+            output = TextOutput(choice, text, *reasons, continuation.num_tokens, placed)
             return output, continuation.whole_tokens()
+
+
+def plain_logprobs(logits: NDArray[np.float32], token: int, options: GenerationOptions) -> Logprobs | None:
+    """Of one token; float32 [V]."""
+    if options.logprobs is None:
+        return None
+    log_sum = math.log(sum(map(math.exp, logits.tolist())))
+    ranked = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[: options.logprobs]
+    found = logits.astype(np.float64) - log_sum
+    return Logprobs(np.array([token]), found[[token]], np.array([ranked], np.int64), found[None, ranked])
+
+
+def same_output(found: TextOutput, wanted: TextOutput) -> None:
+    """Equal, but for the last digits of log-probabilities, which are made in another order here."""
+    assert found._replace(logprobs=None) == wanted._replace(logprobs=None)
+    assert (found.logprobs is None) == (wanted.logprobs is None)
+    if found.logprobs is not None and wanted.logprobs is not None:
+        np.testing.assert_array_equal(found.logprobs.offsets, wanted.logprobs.offsets)
+        for one, other in zip(found.logprobs.found, wanted.logprobs.found, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)

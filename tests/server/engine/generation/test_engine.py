@@ -22,6 +22,7 @@ from tests.server.engine.generation.harness import (
     generation_of,
     plainly,
     rig,
+    same_output,
 )
 
 LONG: dict[str, Any] = {"max_tokens": 200, "min_tokens": 200}
@@ -74,14 +75,8 @@ def expected(
 
 
 def same(found: list[TextOutput], wanted: list[TextOutput]) -> None:
-    """Equal, but for the last digits of logprobs, which are made in another order here."""
-    assert [output._replace(logprobs=()) for output in found] == [output._replace(logprobs=()) for output in wanted]
     for one, other in zip(found, wanted, strict=True):
-        assert len(one.logprobs) == len(other.logprobs)
-        for placed, plain in zip(one.logprobs, other.logprobs, strict=True):
-            assert (placed.token, placed.offset, list(placed.top)) == (plain.token, plain.offset, list(plain.top))
-            assert placed.logprob == pytest.approx(plain.logprob, abs=1e-5)
-            assert list(placed.top.values()) == pytest.approx(list(plain.top.values()), abs=1e-5)
+        same_output(one, other)
 
 
 @pytest.mark.parametrize(

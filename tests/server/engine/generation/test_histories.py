@@ -1,7 +1,6 @@
 """Thousands of random histories of the generation engine: every row's text is the one that it has alone."""
 
 import asyncio
-import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 
 from models.decoding.detokenizer import TokenTexts
-from models.decoding.logprobs import TokenLogprob
 from models.decoding.options import GenerationOptions
 from models.decoding.penalties import penalty_row
 from models.decoding.sampler import Sampler, sampling_row
@@ -28,7 +26,9 @@ from tests.server.engine.generation.harness import (
     Rig,
     continuation_of,
     generation_of,
+    plain_logprobs,
     rig,
+    same_output,
     session_of,
     state_after,
 )
@@ -90,16 +90,6 @@ class KnownText:
         return sum(output.finish_reason is not None for output in found.values()) == len(self.rows)
 
 
-def same_output(found: TextOutput, wanted: TextOutput) -> None:
-    """Equal, but for the last digits of log-probabilities, which are made in another order here."""
-    assert found._replace(logprobs=()) == wanted._replace(logprobs=())
-    assert len(found.logprobs) == len(wanted.logprobs)
-    for one, other in zip(found.logprobs, wanted.logprobs, strict=True):
-        assert (one.token, one.offset, list(one.top)) == (other.token, other.offset, list(other.top))
-        for number, plain in zip([one.logprob, *one.top.values()], [other.logprob, *other.top.values()], strict=True):
-            assert math.isclose(number, plain, abs_tol=1e-5)
-
-
 def known_row(
     prompt: list[int], options: GenerationOptions, seed: int, choice: int, texts: TokenTexts, broken: int
 ) -> KnownRow:
@@ -122,21 +112,13 @@ def known_row(
         token = int(sampler.choose(changed, row)[0])
         answer.append(token)
         row["position"] += 1
-        if options.logprobs is not None:
-            continuation.place(plain_logprob(logits[0].tolist(), token, options.logprobs))
-        has_ended = continuation.extend([token])
+        has_ended = continuation.extend([token], plain_logprobs(logits[0], token, options))
         if not has_ended:
             keys.add((state.tobytes(), token))
     reasons = continuation.finish_reason, continuation.stop_reason
     text, logprobs = continuation.take(), continuation.take_placed()
     output = TextOutput(choice, text, *reasons, continuation.num_tokens, logprobs)
     return KnownRow(output, continuation.whole_tokens(), frozenset(keys))
-
-
-def plain_logprob(logits: list[float], token: int, num_top: int) -> TokenLogprob:
-    log_sum = math.log(sum(map(math.exp, logits)))
-    ranked = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[:num_top]
-    return TokenLogprob(token, logits[token] - log_sum, tuple((i, logits[i] - log_sum) for i in ranked))
 
 
 @cache

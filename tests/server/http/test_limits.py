@@ -3,7 +3,8 @@ import time
 import pytest
 
 from server.errors import FieldError, OverloadedError
-from server.http.access import Limiter, Record
+from server.http.access import Record, network_of
+from server.http.limits import HeldBytes, Limiter
 
 
 def of(client: str, seconds: float = 0.0) -> Record:
@@ -87,11 +88,35 @@ def test_tokens_that_never_fit_are_422_and_those_that_do_not_fit_now_429() -> No
         permits.take_tokens(large, num_tokens, "prompt")
     with pytest.raises(OverloadedError, match="has 2000 tokens to work on; 600 more do not fit"):
         permits.take_tokens(of("a"), 600, "prompt")
-    permits.take_tokens(of("a"), 560, "prompt")
+    with pytest.raises(OverloadedError, match="has 2000 tokens to work on, and 2000 are yours"):
+        permits.take_tokens(of("a"), 500, "prompt")
+    permits.take_tokens(of("b"), 560, "prompt")
     for _ in range(32):  # small ones have an eighth more
         permits.take_tokens(of("a"), 10, "prompt")
     for num_tokens in (10, 11):
         with pytest.raises(OverloadedError):
             permits.take_tokens(of("a"), num_tokens, "prompt")
     permits.give_back(large)
-    assert permits.num_tokens == 880
+    assert permits.tokens.num_taken == 880
+
+
+def test_one_client_leaves_a_quarter_of_the_bytes_to_others() -> None:
+    bodies = HeldBytes(128 << 20)
+    for _ in range(96):
+        bodies.take(of("greedy"), 1 << 20)
+    with pytest.raises(OverloadedError, match="more than their share"):
+        bodies.take(of("greedy"), 1 << 20)
+    bodies.take(of("greedy"), 1000)
+    for client in "abcdefghijklmno":
+        bodies.take(of(client), 1 << 20)
+    with pytest.raises(OverloadedError):
+        bodies.take(of("p"), 1 << 20)
+
+
+def test_all_addresses_of_one_network_of_ipv6_are_one_client() -> None:
+    assert network_of("192.0.2.1") != network_of("192.0.2.2")
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1")
+    assert network_of("2001:db8::1") == network_of("2001:0db8:0:0:ffff::2") != network_of("2001:db8:0:1::1")
+    assert network_of("fe80::1%eth0") == network_of("fe80::2")
+    assert network_of("unknown") == "unknown"
+    assert len(network_of("x" * 1000)) < 100
