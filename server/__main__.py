@@ -25,6 +25,7 @@ import structlog
 import uvicorn
 
 from models.errors import ConfigError
+from runtime.device import num_cores
 from server.app import create_app
 from server.endpoint import LoadedModel, ServerTask
 from server.http.protocol import uvicorn_config
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
     for name in SECRETS:  # not for programs that libraries start
         os.environ.pop(f"{PREFIX}{name.upper()}", None)
     configure_logs()
-    _share_one_arena()
+    _share_arenas()
     app = create_app(settings, partial(_load_for_good, load))
     config = uvicorn_config(app, settings, app.state.service.metrics)
     _raise_descriptor_limit(settings.max_connections)
@@ -156,14 +157,15 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
     return exit_code
 
 
-def _share_one_arena() -> None:
-    """Let all threads that are started from here on take memory from one arena of glibc's allocator.
+def _share_arenas() -> None:
+    """Let threads share the arenas of glibc's allocator, of which there are one more than cores.
 
-    Each would have its own, whose free end `malloc_trim` leaves alone: up to 7 MB a thread after long prompts.
+    Else each would have its own, whose free end `malloc_trim` leaves alone: up to 7 MB a thread after long prompts. With
+    one for all, lanes wait for each other: a fifth fewer short texts and translations a second.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_ARENA_MAX, num_cores() + 1)
 
 
 async def _trim_memory() -> None:

@@ -122,11 +122,10 @@ class Limiter:
         is_small = num_tokens <= most // 256
         tokens.add(record.client, -record.held_tokens)
         record.held_tokens = 0
-        others = f"has {tokens.num_taken} tokens to work on"
-        if tokens.num_taken + num_tokens > most + (most // 8 if is_small else 0):
-            self._refuse(f"{others}; {num_tokens} more do not fit beside them", "RNNSERVE_MAX_PENDING_TOKENS")
-        if not is_small and tokens.is_spent(record.client):
-            self._refuse(f"{others}, and {tokens.held(record.client)} are yours", "RNNSERVE_MAX_PENDING_TOKENS")
+        is_full = tokens.num_taken + num_tokens > most + (most // 8 if is_small else 0)
+        if is_full or (not is_small and tokens.is_spent(record.client)):
+            why = f"{num_tokens} more do not fit" if is_full else f"{tokens.held(record.client)} of them are yours"
+            self._refuse(f"has {tokens.num_taken} tokens to work on; {why}", "RNNSERVE_MAX_PENDING_TOKENS")
         tokens.add(record.client, num_tokens)
         record.held_tokens = num_tokens
 

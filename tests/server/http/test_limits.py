@@ -88,7 +88,7 @@ def test_tokens_that_never_fit_are_422_and_those_that_do_not_fit_now_429() -> No
         permits.take_tokens(large, num_tokens, "prompt")
     with pytest.raises(OverloadedError, match="has 2000 tokens to work on; 600 more do not fit"):
         permits.take_tokens(of("a"), 600, "prompt")
-    with pytest.raises(OverloadedError, match="has 2000 tokens to work on, and 2000 are yours"):
+    with pytest.raises(OverloadedError, match="has 2000 tokens to work on; 2000 of them are yours"):
         permits.take_tokens(of("a"), 500, "prompt")
     permits.take_tokens(of("b"), 560, "prompt")
     for _ in range(32):  # small ones have an eighth more
