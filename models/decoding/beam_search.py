@@ -19,6 +19,13 @@ hypothesis is dropped when it can no longer beat the worst kept one: log p and c
 so nothing that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After
 max_tokens tokens those that live are finished as they are.
 
+A loop that knows nothing of this may go on with dropped hypotheses and be followed step by step all the same
+(`BeamSearch.follow`). Live rows are in the order of log p, so those that are dropped are the last; the rows before them
+keep their numbers. A continuation's log p is at most its hypothesis's, so what comes of a dropped one has log p too low
+to beat the worst kept translation, as that one had, and ranks below every continuation that is not to be dropped. So it
+takes the place of hopeless continuations alone: those of them that would have lived on would have been dropped in the
+same step, and those that end would not have been kept.
+
 So with a beam of at least 2 that holds all live prefixes of every length, the result is the best of all that can come
 out; and a search ends early only when going on could not change the result.
 """
@@ -107,7 +114,7 @@ class BeamSearch:
         keep_attention: whether hypotheses carry their attention.
 
     Attributes:
-        tokens: int64 [k], each live row's next input; empty when the search is over.
+        live: token and log p of each live row, the best first; empty when the search is over.
         num_tokens: tokens chosen so far in each live row.
         max_tokens: the most that a translation may have.
     """
@@ -121,13 +128,17 @@ class BeamSearch:
         self._keep_attention = keep_attention
         self._num_wanted = 1 + options.alternatives
         self.max_tokens = max_tokens_of(options, source_length)
-        self._log_p = np.zeros(1)  # float64 [k]
-        self._last: list[_Node | None] = [None]  # of each live row
+        self._last: list[_Node | None] = [None]  # by live row
         self._coverage = np.zeros((1, source_length)) if options.coverage_penalty else None  # float64 [k, S]
         self._finished: list[_Finished] = []  # best first
         self._num_taken = 0
-        self.tokens = np.array([end_id], np.int64)
+        self.live = [(end_id, 0.0)]
         self.num_tokens = 0
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """int64 [k], each live row's next input."""
+        return np.array([token for token, _ in self.live], np.int64)
 
     @property
     def num_candidates(self) -> int:
@@ -136,9 +147,14 @@ class BeamSearch:
         return 1 if beam_size == 1 else beam_size + 1
 
     @property
+    def needs_attention(self) -> bool:
+        """Whether the penalty or the results need the attention."""
+        return self._keep_attention or self._coverage is not None
+
+    @property
     def is_over(self) -> bool:
         """Whether no row is live."""
-        return not len(self.tokens)
+        return not self.live
 
     def advance(self, logits: NDArray[np.float32], attention: NDArray[np.float32]) -> NDArray[np.int64]:
         """Take what the model made of `tokens`.
@@ -162,23 +178,44 @@ class BeamSearch:
         Returns:
             As `advance`.
         """
-        self.num_tokens += 1
-        totals = self._log_p[:, None] + candidates.log_probabilities
+        before = np.array([log_p for _, log_p in self.live])
+        totals = before[:, None] + candidates.log_probabilities
         log_p, ids, width = totals.ravel().tolist(), candidates.ids.ravel().tolist(), totals.shape[1]
         ranked = sorted(range(len(log_p)), key=log_p.__getitem__, reverse=True)  # of equal ones the first is first
+        rows, tokens = [place // width for place in ranked], [ids[place] for place in ranked]
+        return np.array(self.follow(rows, tokens, [log_p[place] for place in ranked], attention), np.int64)
+
+    def follow(
+        self, rows: list[int], tokens: list[int], log_p: list[float], attention: NDArray[np.float32] | None
+    ) -> list[int]:
+        """`advance`, when the continuations were ranked elsewhere, by a loop that goes on with rows dropped here too.
+
+        Args:
+            rows: which live row each continues, the best continuation first, at least the 2 beam_size best; those of
+                rows that are not live are ignored.
+            tokens: the next token of each.
+            log_p: of all tokens of each.
+            attention: float32 [rows, S], as for `advance`; None where neither the results nor the penalty need it.
+
+        Returns:
+            As `advance`.
+        """
+        self.num_tokens += 1
+        num_live = len(self.live)
         parents: list[int] = []
         chosen: list[tuple[int, float]] = []
-        for place in ranked:
-            if log_p[place] == -math.inf:
+        for row, token, total in zip(rows, tokens, log_p, strict=True):
+            if total == -math.inf:
                 break
-            row, token = place // width, ids[place]
+            if row >= num_live:
+                continue
             if token == self._end_id:
-                self._finish(_Node(token, self._row_of(attention, row), self._last[row]), log_p[place], row, attention)
+                self._finish(_Node(token, self._row_of(attention, row), self._last[row]), total, row, attention)
             elif len(parents) == self._options.beam_size:
                 break
             else:
                 parents.append(row)
-                chosen.append((token, log_p[place]))
+                chosen.append((token, total))
         return self._live_on(parents, chosen, attention)
 
     def take(self) -> tuple[list[int], NDArray[np.float32] | None]:
@@ -199,8 +236,8 @@ class BeamSearch:
         return [self._hypothesis(finished) for finished in self._finished]
 
     def _live_on(
-        self, parents: list[int], chosen: list[tuple[int, float]], attention: NDArray[np.float32]
-    ) -> NDArray[np.int64]:
+        self, parents: list[int], chosen: list[tuple[int, float]], attention: NDArray[np.float32] | None
+    ) -> list[int]:
         """Make the chosen continuations the live rows, or finish them where they may not grow."""
         nodes = [
             _Node(token, self._row_of(attention, row), self._last[row])
@@ -215,24 +252,31 @@ class BeamSearch:
             num_hopeful = sum(log_p / most > worst for _, log_p in chosen)  # log p falls along the rows
             parents, nodes, chosen = parents[:num_hopeful], nodes[:num_hopeful], chosen[:num_hopeful]
         self._last = list(nodes)
-        self._log_p = np.array([log_p for _, log_p in chosen], np.float64)
-        self.tokens = np.array([token for token, _ in chosen], np.int64)
+        self.live = chosen
         if self._coverage is not None:
-            self._coverage = self._coverage[parents] + attention[parents, : self._source_length]
-        return np.array(parents, np.int64)
+            self._coverage = self._covered_by(attention, parents)
+        return parents
 
-    def _finish(self, last: _Node, log_p: float, row: int, attention: NDArray[np.float32]) -> None:
+    def _finish(self, last: _Node, log_p: float, row: int, attention: NDArray[np.float32] | None) -> None:
         """Keep a finished hypothesis, the continuation of a row, if it is among the best."""
-        coverage = None
-        if self._coverage is not None:
-            coverage = self._coverage[row] + attention[row, : self._source_length]
+        coverage = None if self._coverage is None else self._covered_by(attention, row)
         score = score_of(log_p, self.num_tokens, self._options, coverage)
         place = sum(other.score >= score for other in self._finished)
         self._finished.insert(place, _Finished(score, last, last.token == self._end_id))
         del self._finished[self._num_wanted :]
 
-    def _row_of(self, attention: NDArray[np.float32], row: int) -> NDArray[np.float32] | None:
-        return attention[row, : self._source_length].copy() if self._keep_attention else None
+    def _covered_by(self, attention: NDArray[np.float32] | None, rows: int | list[int]) -> NDArray[np.float64]:
+        """float64 [..., S], what rows and the attention of their next tokens have covered."""
+        assert self._coverage is not None
+        assert attention is not None, "a penalty of coverage needs the attention"
+        covered: NDArray[np.float64] = self._coverage[rows] + attention[rows, : self._source_length]
+        return covered
+
+    def _row_of(self, attention: NDArray[np.float32] | None, row: int) -> NDArray[np.float32] | None:
+        if not self._keep_attention:
+            return None
+        assert attention is not None, "attention that is kept is needed"
+        return attention[row, : self._source_length].copy()
 
     def _hypothesis(self, finished: _Finished) -> Hypothesis:
         nodes: list[_Node] = []
