@@ -3,7 +3,8 @@
 Loading, golden vectors, bench, TensorRT profiles, verification, wrapping and the server read these records; a task of
 your own is one more record, registered before it is used, and an entry of the same name in export.tasks.
 
-Shapes are written in letters. Symbolic axes: B batch, T time, S source, K steps of a decode window. Numbers of the
+Shapes are written in letters. Symbolic axes: B batch, T time, S source, K steps of a decode window,
+W hypotheses of a beam, R ranks (2 W). Numbers of the
 model, which `sizes` of a bundle's record gives: V vocabulary, C classes, D state row, M memory, A keys.
 """
 
@@ -22,6 +23,7 @@ Fact = Literal["languages", "labels"]
 # What makes an input's values: token ids below V; the number of positions; zeros; ones; -1; [0, 1); a normal variable.
 Fill = Literal["tokens", "lengths", "zeros", "ones", "none", "uniform", "normal"]
 
+BEAM = 4  # hypotheses of a search where nothing else is asked for
 PREFILL_CHUNK = 32  # prompt tokens that a server reads in one call
 PADDING_MULTIPLE = 16  # of every axis that is reduced over: sums of 16 floats are exact against padding
 
@@ -95,7 +97,7 @@ class Graph:
         """
         generator = np.random.default_rng(seed)
         time = -(-length // self.padding_multiple) * self.padding_multiple
-        numbers = {"B": batch, "T": time, "S": time, "K": steps, **sizes}
+        numbers = {"B": batch, "T": time, "S": time, "K": steps, "W": BEAM, **sizes}
         return {
             tensor.name: _filled(tensor, tuple(numbers[axis] for axis in tensor.shape), length, sizes, generator)
             for tensor in self.inputs
@@ -328,6 +330,28 @@ TRANSLATION = register(
                 "decode",
                 inputs=(_TOKEN, _STATE, *_MEMORY, _LENGTHS, _FORCED),
                 outputs=(_CHOSEN, Tensor("log_probability", "KB"), Tensor("attention", "KBS"), _NEW_STATE),
+                is_required=False,
+                padding_multiple=PADDING_MULTIPLE,
+            ),
+            Graph(
+                "decode_beam",
+                "decode",
+                inputs=(
+                    Tensor("token", "BW", "int64", "tokens"),
+                    Tensor("state", "BWD"),
+                    *_MEMORY,
+                    _LENGTHS,
+                    Tensor("log_p", "BW", "float64"),
+                    Tensor("steps", "K", "int64"),
+                ),
+                outputs=(
+                    Tensor("parents", "KBR", "int64"),
+                    Tensor("tokens", "KBR", "int64"),
+                    Tensor("log_probability", "KBR", "float64"),
+                    Tensor("is_broken", "KBW", "bool"),
+                    Tensor("attention", "KBWS"),
+                    Tensor("new_state", "BWD"),
+                ),
                 is_required=False,
                 padding_multiple=PADDING_MULTIPLE,
             ),

@@ -37,6 +37,9 @@ class OpenGraphs(Protocol):
     def decoder(self, capacity: int) -> DecodeRunner | None:
         """The runner of `decode`, with so many slots; None where the set or the backend has none."""
 
+    def beam_decoder(self, capacity: int, beam_size: int) -> DecodeRunner | None:
+        """The runner of `decode_beam` for searches of one beam size, with a slot for each; None as for `decoder`."""
+
     def has(self, graph: str) -> bool:
         """Whether a graph was opened."""
 
@@ -147,6 +150,9 @@ class _Combined:
     def decoder(self, capacity: int) -> DecodeRunner | None:
         return self._opened["decode"].decoder(capacity)
 
+    def beam_decoder(self, capacity: int, beam_size: int) -> DecodeRunner | None:
+        return self._opened["decode_beam"].beam_decoder(capacity, beam_size)
+
     def has(self, graph: str) -> bool:
         return graph in self._opened and self._opened[graph].has(graph)
 
@@ -189,6 +195,13 @@ class _OnCpu:
 
         return OnnxDecodeRunner(self._graphs, capacity, self._width) if self.has("decode") else None
 
+    def beam_decoder(self, capacity: int, beam_size: int) -> DecodeRunner | None:
+        from runtime.onnxruntime.decode_run import OnnxDecodeRunner
+
+        if not self.has("decode_beam"):
+            return None
+        return OnnxDecodeRunner(self._graphs, capacity, self._width, beam_size)
+
     def has(self, graph: str) -> bool:
         return graph in self._graphs.sessions
 
@@ -222,6 +235,9 @@ class _OnCuda:
         return CudaAttentionStepRunner(self._graphs, capacity, self._width)
 
     def decoder(self, capacity: int) -> DecodeRunner | None:  # noqa: ARG002 - the interface's
+        return None
+
+    def beam_decoder(self, capacity: int, beam_size: int) -> DecodeRunner | None:  # noqa: ARG002 - the interface's
         return None
 
     def has(self, graph: str) -> bool:

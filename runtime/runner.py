@@ -86,7 +86,8 @@ class AttentionStepRunner(StepRunner, Protocol):
 class DecodeRunner(Protocol):
     """Holds the states of the rows that are decoded together, and advances all by several tokens in one call.
 
-    The rows lie in slots 0..n-1; whoever uses it moves the last row into the slot of one that leaves.
+    The rows lie in slots 0..n-1; whoever uses it moves the last row into the slot of one that leaves. Over the graph
+    `decode_beam` a slot holds the W rows of a search, and `get`, `previous` and `replay` are not for it.
 
     Attributes:
         capacity: the number of slots.
@@ -97,7 +98,10 @@ class DecodeRunner(Protocol):
     input_names: frozenset[str]
 
     def put(self, slot: int, row: NDArray[np.float32], memory: Mapping[str, Array] | None = None) -> None:
-        """Write a state row, float32 [D], and what else the row needs, into a slot; as StepRunner.put."""
+        """Write a state row, float32 [D], and what else the row needs, into a slot; as StepRunner.put.
+
+        All rows of a search begin with the same state.
+        """
 
     def get(self, slot: int) -> NDArray[np.float32]:
         """A copy of the state row, float32 [D], that the slot holds."""

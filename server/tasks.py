@@ -72,6 +72,7 @@ def translation_engine(model: LoadedModel, settings: Settings, observer: Observe
             steps=model.opened.attention_steps(2 * settings.max_rows),
             sequences=model.opened.sequences(),
             decoder=model.opened.decoder(settings.max_rows),
+            beam_decoder=lambda beam_size: model.opened.beam_decoder(settings.max_rows // beam_size, beam_size),
             observer=observer,
         )
 

@@ -9,40 +9,25 @@ one, so that a prompt's tokens can be rows of the same call.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 
+from export.onnx.beam import beam_decode
 from export.onnx.choice import NOT_FINITE, ChoiceInputs, chosen_tokens, declared, likeliest_token
 from export.onnx.graph import OnnxGraph
+from export.onnx.loop import carried, renamed, width_of
 from models.decoding.inverse_cdf import NARROW
-from models.errors import ExportError
 
-DECODE, FILTERED, CHOOSE = "decode", "decode_filtered", "choose"
+DECODE, FILTERED, CHOOSE, BEAM = "decode", "decode_filtered", "choose", "decode_beam"
 
 
 _Output = tuple[str, type[np.generic], list[str | int]]  # name, dtype, shape
 
 
-class _State(NamedTuple):
-    """What the loop carries of the state.
-
-    Attributes:
-        before: names in the step's graph of what it reads.
-        after: names in the step's graph of what it leaves.
-        sizes: of the parts; empty where the row is carried whole.
-        lifted: nodes of the step that stay outside.
-    """
-
-    before: list[str]
-    after: list[str]
-    sizes: list[int]
-    lifted: list[onnx.NodeProto]
-
-
 def with_decode(graphs: Mapping[str, onnx.ModelProto], *, end_id: int | None) -> dict[str, onnx.ModelProto]:
-    """A set's graphs and what is made of its `step`: `decode`, for text generation with `decode_filtered` and `choose`.
+    """A set's graphs and what is made of its `step`: `decode` and, for text generation, `decode_filtered` and `choose`;
+    for translation, where there is an end token, `decode_beam`.
 
     Args:
         graphs: by name; without a step they are all.
@@ -52,12 +37,13 @@ def with_decode(graphs: Mapping[str, onnx.ModelProto], *, end_id: int | None) ->
     if step is None:
         return dict(graphs)
     if any(item.name == "memory" for item in step.graph.input):
-        return {**graphs, DECODE: greedy_decode(step)}
+        beam = {} if end_id is None else {BEAM: beam_decode(step, end_id)}
+        return {**graphs, DECODE: greedy_decode(step), **beam}
     return {
         **graphs,
         DECODE: sampled_decode(step, end_id),
         FILTERED: sampled_decode(step, end_id, has_filters=True),
-        CHOOSE: choose_graph(_width(step, "logits"), end_id),
+        CHOOSE: choose_graph(width_of(step, "logits"), end_id),
     }
 
 
@@ -78,7 +64,7 @@ def sampled_decode(step: onnx.ModelProto, end_id: int | None, *, has_filters: bo
         int64 [B] (0: off) and top_p float64 [B] (1: off) -> tokens int64 [K, B] (-1 where the logits are not finite),
         new_state, and up to NARROW ids logits float32 [K, B, V].
     """
-    vocab_size = _width(step, "logits")
+    vocab_size = width_of(step, "logits")
     graph = _outer(step)
     forced = graph.input("forced", np.int64, ["steps", "batch"])
     uniforms = graph.input("uniforms", np.float64, ["steps", "batch"])
@@ -108,7 +94,7 @@ def greedy_decode(step: onnx.ModelProto) -> onnx.ModelProto:
         finite), new_state, log_probability float32 [K, B] (natural logarithm; of the likeliest token, where another is
         forced too), attention float32 [K, B, S].
     """
-    vocab_size = _width(step, "logits")
+    vocab_size = width_of(step, "logits")
     graph = _outer(step)
     scanned = [graph.input("forced", np.int64, ["steps", "batch"])]
 
@@ -145,7 +131,7 @@ def forced_decode(step: onnx.ModelProto) -> onnx.ModelProto:
     def choose(body: OnnxGraph, values: dict[str, str], _: list[str]) -> tuple[str, list[str]]:
         return body.constant(np.int64(0)), [values["logits"]]
 
-    return _looped(graph, step, scanned, choose, [("logits", np.float32, ["steps", "batch", _width(step, "logits")])])
+    return _looped(graph, step, scanned, choose, [("logits", np.float32, ["steps", "batch", width_of(step, "logits")])])
 
 
 def choose_graph(vocab_size: int, end_id: int | None) -> onnx.ModelProto:
@@ -187,7 +173,7 @@ def _looped(
         choose: (body, the step's outputs by name, values scanned besides `forced`) -> token, values of extra outputs.
         extra: name, dtype and shape of each extra output.
     """
-    state = _carried(step)
+    state = carried(step)
     inside = {"token": graph.unique("token")}
     inside |= {name: graph.unique("before") for name in state.before}
     outputs = {item.name: graph.unique(item.name) for item in step.graph.output}
@@ -202,7 +188,7 @@ def _looped(
         body.input(name, dtype, None)
     for node in step.graph.node:
         if id(node) not in lifted:
-            body.take_node(_renamed(node, inside))
+            body.take_node(renamed(node, inside))
     token, values = choose(body, outputs, others)
     is_forced = body.node("GreaterOrEqual", forced, body.constant(np.int64(0)))
     token = body.node("Where", is_forced, forced, token)
@@ -229,79 +215,7 @@ def _looped(
     after, emitted = found[1 : 1 + len(parts)], found[1 + len(parts) :]
     row = graph.node("Concat", *after, axis=1) if state.sizes else after[0]
     graph.output(emitted[0], "tokens", np.int64, ["steps", "batch"])
-    graph.output(row, "new_state", np.float32, ["batch", _width(step, "state")])
+    graph.output(row, "new_state", np.float32, ["batch", width_of(step, "state")])
     for value, (name, dtype, shape) in zip(emitted[1:], extra, strict=True):
         graph.output(value, name, dtype, shape)
     return graph.model(like=step)
-
-
-def _carried(step: onnx.ModelProto) -> _State:
-    """What the loop carries: the parts of the row where the step splits it first and joins it last, else the row."""
-    whole = _State(["state"], ["new_state"], [], [])
-    made_by = {name: node for node in step.graph.node for name in node.output}
-    readers = [node for node in step.graph.node if "state" in node.input]
-    if len(readers) != 1 or readers[0].op_type != "Split":
-        return whole
-    split, lifted = readers[0], []
-    name = "new_state"
-    while (node := made_by[name]).op_type == "Identity":
-        lifted.append(node)
-        name = node.input[0]
-    if node.op_type != "Concat" or len(node.input) != len(split.output):
-        return whole
-    sizes = _sizes(step, split)
-    outside = {name for item in (node, *lifted) for name in item.output}
-    kept = [item for item in step.graph.node if item is not node and item not in lifted]
-    if not sizes or any(outside.intersection(item.input) for item in kept):  # the joined row is read in the step
-        return whole
-    shapes = onnx.shape_inference.infer_shapes(step).graph.value_info
-    widths = {
-        item.name: item.type.tensor_type.shape.dim[-1].dim_value for item in shapes if item.type.tensor_type.shape.dim
-    }
-    if any(widths.get(part) not in (None, 0, size) for part, size in zip(node.input, sizes, strict=True)):
-        return whole
-    if len(set(sizes)) > 1 and any(not widths.get(part) for part in node.input):
-        return whole  # parts of several widths, in an order that is not known
-    return _State(list(split.output), list(node.input), sizes, [split, node, *lifted])
-
-
-def _sizes(step: onnx.ModelProto, split: onnx.NodeProto) -> list[int]:
-    """The widths of a Split's parts of the state row; empty where they are not constants."""
-    if len(split.input) == 1:  # equal parts
-        width, num_parts = _width(step, "state"), len(split.output)
-        return [] if width % num_parts else [width // num_parts] * num_parts
-    for tensor in step.graph.initializer:
-        if tensor.name == split.input[1]:
-            sizes: list[int] = onnx.numpy_helper.to_array(tensor).tolist()
-            return sizes
-    return []
-
-
-def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
-    """A copy with other names for some values, in its own bodies too."""
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    pending = [copy]
-    while pending:
-        item = pending.pop()
-        item.input[:] = [names.get(name, name) for name in item.input]
-        item.output[:] = [names.get(name, name) for name in item.output]
-        for attribute in item.attribute:
-            pending.extend(attribute.g.node)
-            for value in attribute.g.output:
-                value.name = names.get(value.name, value.name)
-    return copy
-
-
-def _width(step: onnx.ModelProto, name: str) -> int:
-    """The last dimension of an input or output.
-
-    Raises:
-        ExportError: it is not a number.
-    """
-    for item in (*step.graph.input, *step.graph.output):
-        if item.name == name:
-            width: int = item.type.tensor_type.shape.dim[-1].dim_value
-            if width:
-                return width
-    raise ExportError(f"Graph step has no {name} whose last dimension is a number; decode cannot be made of it.")

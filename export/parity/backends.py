@@ -64,6 +64,12 @@ class OnnxRuntimeCpu:
         """See OpenGraphs.decoder."""
         return OnnxDecodeRunner(self._graphs, capacity, self._width) if self.has("decode") else None
 
+    def beam_decoder(self, capacity: int, beam_size: int) -> DecodeRunner | None:
+        """See OpenGraphs.beam_decoder."""
+        if not self.has("decode_beam"):
+            return None
+        return OnnxDecodeRunner(self._graphs, capacity, self._width, beam_size)
+
     def has(self, graph: str) -> bool:
         """See OpenGraphs.has."""
         return graph in self._graphs.sessions
@@ -125,6 +131,10 @@ class Served:
     def decoder(self, capacity: int) -> DecodeRunner | None:
         """See OpenGraphs.decoder."""
         return self._opened.decoder(capacity)
+
+    def beam_decoder(self, capacity: int, beam_size: int) -> DecodeRunner | None:
+        """See OpenGraphs.beam_decoder."""
+        return self._opened.beam_decoder(capacity, beam_size)
 
     def has(self, graph: str) -> bool:
         """See OpenGraphs.has."""

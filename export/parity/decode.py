@@ -1,5 +1,6 @@
 """Whether `decode` gives what steps and the choice outside give, in windows of any length and batches of any size: the
-same tokens and states, to the bit.
+same tokens and states, to the bit. And whether `decode_beam` ranks what steps give, and the same in windows of any
+length and batches of any size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from models.decoding.inverse_cdf import NARROW
 from models.decoding.options import GenerationOptions
 from models.decoding.sampler import sampling_row
 from models.decoding.uniforms import uniforms
-from models.tasks import Task
+from models.tasks import BEAM, Task
 from runtime.opening import OpenGraphs
 from runtime.padding import padded
 from runtime.runner import Array, DecodeRunner
@@ -33,6 +34,8 @@ _FILTERS = ("min_p", "top_k", "top_p")
 _NUM_FORCED = 3  # tokens of the prompt, of every other row
 _NUM_ROWS = 2 * len(_OPTIONS)
 _SOME_ROWS = (7, 0, 10, 3, 5)
+BEAM_ERROR = "worst_error_of_beams"
+_BEAM_OUTPUTS = ("parents", "tokens", "log_probability", "is_broken", "attention")
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,106 @@ def decode_figures(
     compare = _compare_greedy if task.row_tensors else _compare_sampled
     num_changed = sum(compare(opened, decoder, sizes, end_id, window) for window in WINDOWS)
     make = _greedy_rows if task.row_tensors else _sampled_rows
-    by_window, by_batch = _compare_batches(decoder, make(opened, decoder, sizes, end_id, WINDOWS[-1]))
+    rows = make(opened, decoder, sizes, end_id, WINDOWS[-1])
+    by_window, by_batch = _compare_batches(decoder, rows)
+    beams = opened.beam_decoder(_NUM_ROWS, BEAM)
+    figures = {}
+    if beams is not None and end_id is not None:
+        by_beam_window, by_beam_batch, figures[BEAM_ERROR] = _compare_beams(opened, beams, rows, end_id)
+        by_window, by_batch = by_window + by_beam_window, by_batch + by_beam_batch
     return {
         FIGURE: float(num_changed + by_window),
         WRAPPED_BATCH_FIGURE if is_wrapped else BATCH_FIGURE: float(by_batch),
+        **figures,
     }
+
+
+def _compare_beams(opened: OpenGraphs, decoder: DecodeRunner, rows: _Rows, end_id: int) -> tuple[int, int, float]:
+    """Searches of BEAM rows.
+
+    Returns:
+        Searches that differ alone in windows of one step; that differ in smaller batches; and the worst difference of
+        the log probability of a best continuation's last token from that of the same token by steps of the same rows.
+    """
+    num_steps = WINDOWS[-1]
+    together, steps_together = _beams(decoder, rows, range(_NUM_ROWS), [num_steps], end_id)
+    some, _ = _beams(decoder, rows, _SOME_ROWS, [num_steps], end_id)
+    is_changed = dict.fromkeys(range(_NUM_ROWS), False)
+    is_changed |= {row: found != together[row] for row, found in zip(_SOME_ROWS, some, strict=True)}
+    num_cut = 0
+    for row in range(_NUM_ROWS):
+        ((alone,), _), ((cut,), _) = (
+            _beams(decoder, rows, [row], lengths, end_id) for lengths in ([num_steps], [1] * num_steps)
+        )
+        num_cut += alone != cut
+        is_changed[row] |= alone != together[row]
+    return num_cut, sum(is_changed.values()), _beam_error(opened, rows, steps_together, end_id)
+
+
+def _beams(
+    decoder: DecodeRunner, rows: _Rows, which: Sequence[int], lengths: Sequence[int], end_id: int
+) -> tuple[list[bytes], dict[str, Array]]:
+    """What ranks of some searches, decoded together in windows of these lengths: as bytes by search, and by name."""
+    own = list(which)
+    for slot, row in enumerate(own):
+        decoder.put(slot, rows.states[row], rows.memories[row])
+    token = np.repeat(rows.token[own][:, None], BEAM, axis=1)
+    log_p = np.full(token.shape, -np.inf)
+    log_p[:, 0] = 0
+    windows = []
+    for length in lengths:
+        inputs = {"token": token, "log_p": log_p, "steps": np.zeros(length, np.int64)}
+        found = dict(zip(_BEAM_OUTPUTS, decoder.decode(len(own), inputs, _BEAM_OUTPUTS), strict=True))
+        windows.append(found)
+        token, log_p, _ = _live_of(found, -1, end_id)
+    joined: dict[str, Array] = {
+        name: np.concatenate([window[name] for window in windows]) for name in _BEAM_OUTPUTS if name != "attention"
+    }
+    attention = []
+    for slot, row in enumerate(own):
+        memory = rows.memories[row]
+        assert memory is not None, "a translator's rows attend to something"
+        attention.append(_attention_of(windows, slot, len(memory["memory"])))
+    texts = [b"".join(values[:, slot].tobytes() for values in joined.values()) for slot in range(len(own))]
+    return [text + weights for text, weights in zip(texts, attention, strict=True)], joined
+
+
+def _attention_of(windows: list[dict[str, Array]], slot: int, length: int) -> bytes:
+    """The attention of a search's rows up to its source's length."""
+    return b"".join(np.ascontiguousarray(window["attention"][:, slot, :, :length]).tobytes() for window in windows)
+
+
+def _live_of(found: dict[str, Array], step: int, end_id: int) -> tuple[NDArray[np.int64], NDArray[np.float64], Array]:
+    """Token, log p and parent [n, BEAM] of the rows that go on after a step, as the loop chooses them."""
+    tokens, log_p = found["tokens"][step], found["log_probability"][step]
+    order = np.argsort(-np.where(tokens == end_id, -np.inf, log_p), axis=1, kind="stable")[:, :BEAM]
+    token, after, parents = (
+        np.take_along_axis(values, order, axis=1) for values in (tokens, log_p, found["parents"][step])
+    )
+    return token, np.where(token == end_id, -np.inf, after), parents
+
+
+def _beam_error(opened: OpenGraphs, rows: _Rows, found: dict[str, Array], end_id: int) -> float:
+    """The worst difference of a log probability from that by steps of the same rows; infinite where only one is."""
+    steps = opened.attention_steps(2 * _NUM_ROWS * BEAM)
+    for slot, (state, memory) in enumerate(zip(rows.states, rows.memories, strict=True)):
+        steps.put(slot, state, memory)
+    first = np.arange(_NUM_ROWS)[:, None]
+    token, slots = np.repeat(rows.token[:, None], BEAM, axis=1), np.repeat(first, BEAM, axis=1)
+    before = np.full(token.shape, -np.inf)
+    before[:, 0] = 0
+    worst = 0.0
+    for step in range(len(found["tokens"])):
+        logits = steps.step(token.ravel(), slots.ravel()).astype(np.float64)
+        z = logits - logits.max(axis=1, keepdims=True)
+        log_p = (z - np.log(np.exp(z).sum(axis=1, keepdims=True))).reshape(*token.shape, -1)
+        parents, tokens, totals = (found[name][step] for name in ("parents", "tokens", "log_probability"))
+        is_live = totals > -np.inf
+        expected = np.take_along_axis(before, parents, axis=1) + log_p[first, parents, tokens]
+        worst = max(worst, float(np.abs(expected - totals)[is_live].max(initial=0)))
+        token, before, parents = _live_of(found, step, end_id)
+        slots = first * BEAM + parents
+    return worst
 
 
 def _compare_batches(decoder: DecodeRunner, rows: _Rows) -> tuple[int, int]:

@@ -13,6 +13,9 @@ FP16_TOLERANCE = 1e-2  # mean difference, the same way
 FP16_AGREEMENT = 0.99
 INT8_NATS_TOLERANCE = 0.01  # share by which nats per token may rise
 INT8_PROBABILITY_TOLERANCE = 0.02  # mean difference of a class's probability
+# Worst difference of a continuation's log probability, of 8 tokens, between a window of beam search and steps. Rounding
+# gives 1e-5, an int8 number that is rounded the other way less than 0.1, a continuation of another row 1 and more.
+BEAM_TOLERANCE = 0.1
 CPU_BACKEND = "onnxruntime-cpu"
 
 # On a CPU an answer is the same to the bit whatever the rest of the batch, the padding and the chunks.
@@ -26,6 +29,7 @@ _EXACT = {
         "rows_changed_by_decode_batch",
     )
 }
+_EXACT["worst_error_of_beams"] = Limit(BEAM_TOLERANCE)
 # Of a user's own module within rounding; bits are facts.
 _OF_WRAPPED = ("worst_change_by_chunks", "worst_change_by_batch", "worst_change_by_padding", "worst_attention_fault")
 _FORMAT_CHECK = (

@@ -20,19 +20,21 @@ class OnnxDecodeRunner:
     Not thread-safe: it belongs to one lane.
 
     Args:
-        graphs: an open set with the graph `decode`, and `decode_filtered` where it has that.
+        graphs: an open set with the graph `decode`, and `decode_filtered` where it has that; for beams `decode_beam`.
         capacity: number of slots.
         state_width: D.
+        beam_size: the rows of each slot, for `decode_beam`; None for `decode`.
     """
 
-    def __init__(self, graphs: Graphs, capacity: int, state_width: int) -> None:
+    def __init__(self, graphs: Graphs, capacity: int, state_width: int, beam_size: int | None = None) -> None:
         self.capacity = capacity
-        self._session = graphs.session("decode")
-        self._filtered = graphs.sessions.get("decode_filtered", self._session)
+        self._session = graphs.session("decode" if beam_size is None else "decode_beam")
+        self._filtered = self._session if beam_size else graphs.sessions.get("decode_filtered", self._session)
         self.input_names = frozenset(item.name for item in self._filtered.get_inputs())
         self._has_memory = "memory" in self.input_names
-        self._states: Floats = np.zeros((capacity, state_width), np.float32)
-        self._before: Floats = np.zeros((capacity, state_width), np.float32)
+        shape = (capacity, state_width) if beam_size is None else (capacity, beam_size, state_width)
+        self._states: Floats = np.zeros(shape, np.float32)
+        self._before: Floats = np.zeros(shape, np.float32)
         self._sources: list[Source | None] = [None] * capacity
         self._memories = LaidMemories()
 
@@ -70,7 +72,7 @@ class OnnxDecodeRunner:
         self._states[:num_rows] = new_state
         if "attention" in outputs:
             index = outputs.index("attention")
-            found[index] = found[index][:, :, :longest]
+            found[index] = found[index][..., :longest]
         return found
 
     def replay(self, state: NDArray[np.float32], inputs: Mapping[str, Array]) -> NDArray[np.float32]:

@@ -72,6 +72,10 @@ class TensorrtGraphs:
         """TensorRT steps one by one."""
         return None
 
+    def beam_decoder(self, capacity: int, beam_size: int) -> DecodeRunner | None:  # noqa: ARG002 - the interface's
+        """As `decoder`."""
+        return None
+
     def has(self, graph: str) -> bool:
         """Whether an engine was found for a graph."""
         return graph in self.engines

@@ -25,7 +25,7 @@ from runtime.opening import step_runner
 NAN, INFINITE, NOTHING, HALF, STATE = "qxzjv"
 """What a character does: after it one logit is NaN or +infinity, all are -infinity, every other is -infinity (which is
 allowed), or the state is NaN, and so are all later logits."""
-_DERIVED = ("decode", "decode_filtered", "choose")
+_DERIVED = ("decode", "decode_filtered", "decode_beam", "choose")
 
 
 def break_bundle(bundle: Bundle, sets: Iterable[str]) -> None:

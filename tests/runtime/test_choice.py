@@ -50,7 +50,8 @@ def test_choices_are_read_as_they_were_written_last(folder: Path, bundle: Bundle
 
 def test_a_choice_names_the_set_of_each_graph() -> None:
     mixed = Choice(CPU, ("fp32", "int8"))
-    assert mixed.set_of_graphs(TRANSLATION) == {"encode": "fp32", "step": "int8", "decode": "int8"}
+    of_decoder = dict.fromkeys(("step", "decode", "decode_beam"), "int8")
+    assert mixed.set_of_graphs(TRANSLATION) == {"encode": "fp32", **of_decoder}
     assert (mixed.precision, str(mixed)) == ("fp32+int8", f"fp32+int8 on {CPU}")
     assert whole_set(CPU, "int8", TRANSLATION) == Choice(CPU, ("int8", "int8"))
     assert Choice(CPU, ("int8", "int8")).precision == "int8"

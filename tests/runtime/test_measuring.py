@@ -107,7 +107,7 @@ def test_each_group_has_a_choice_of_its_own_and_backends_are_compared_by_theirs(
 
 def test_graphs_that_share_states_are_one_group() -> None:
     assert GENERATION.groups == (("step", "advance", "decode", "decode_filtered", "choose", "score"),)
-    assert TRANSLATION.groups == (("encode",), ("step", "decode"))
+    assert TRANSLATION.groups == (("encode",), ("step", "decode", "decode_beam"))
     assert SENTIMENT.groups == (("classify",),)
 
 

@@ -39,5 +39,8 @@ class FakeOpenSet:
     def decoder(self, capacity: int) -> DecodeRunner | None:
         return None
 
+    def beam_decoder(self, capacity: int, beam_size: int) -> DecodeRunner | None:
+        return None
+
     def has(self, graph: str) -> bool:
         return False

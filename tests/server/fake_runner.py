@@ -327,6 +327,112 @@ class FakeDecodeRunner(Fake):
         return np.where(is_broken, NOT_FINITE, candidates.ids[:, 0])
 
 
+class FakeBeamRunner(Fake):
+    """`decode_beam`: as FakeAttentionStepRunner, all rows of several searches, ranked as the graph ranks them.
+
+    Args:
+        capacity: searches.
+        beam_size: W.
+        vocab_size: V.
+        end_id: the end token's id.
+    """
+
+    input_names = frozenset({"token", "log_p", "steps"})
+
+    def __init__(self, capacity: int, beam_size: int, vocab_size: int, end_id: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self._vocab_size = vocab_size
+        self._end_id = end_id
+        self._states = np.full((capacity, beam_size, STATE_WIDTH), np.nan, np.float32)
+        self._memories: list[Mapping[str, Array]] = [{}] * capacity
+        self.windows: list[tuple[int, int]] = []  # searches and steps of each call
+        self.wanted: list[tuple[str, ...]] = []  # outputs of each call
+
+    def put(self, slot: int, row: NDArray[np.float32], memory: Mapping[str, Array] | None = None) -> None:
+        assert memory is not None
+        self._states[slot] = row
+        self._memories[slot] = memory
+
+    def get(self, slot: int) -> NDArray[np.float32]:
+        raise AssertionError("a slot holds several rows")
+
+    previous = get
+
+    def memory_of(self, slot: int) -> Mapping[str, Array]:
+        """What the rows of a search attend to."""
+        return self._memories[slot]
+
+    def move(self, slot: int, source: int) -> None:
+        self._states[slot] = self._states[source]
+        self._memories[slot] = self._memories[source]
+
+    def replay(self, state: NDArray[np.float32], inputs: Mapping[str, Array]) -> NDArray[np.float32]:
+        raise AssertionError("searches are not replayed")
+
+    def decode(self, num_rows: int, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        self._wait()
+        assert inputs.keys() == self.input_names
+        assert {name: str(array.dtype) for name, array in inputs.items()} == {
+            "token": "int64",
+            "log_p": "float64",
+            "steps": "int64",
+        }
+        assert inputs["token"].shape == inputs["log_p"].shape == (num_rows, self._states.shape[1])
+        memories = self._memories[:num_rows]
+        lengths = [len(memory["memory"]) for memory in memories]
+        if self.fails_at in lengths:
+            raise RunnerError("fake failure")
+        self.windows.append((num_rows, len(inputs["steps"])))
+        self.wanted.append(tuple(outputs))
+        states, token, log_p = self._states[:num_rows], inputs["token"], inputs["log_p"]
+        steps = []
+        for _ in inputs["steps"]:
+            found = [
+                self._step(states[i], token[i], log_p[i], memory, max(lengths)) for i, memory in enumerate(memories)
+            ]
+            token, log_p, states = (np.stack([each[name] for each in found]) for name in ("token", "log_p", "state"))
+            steps.append({name: np.stack([each[name] for each in found]) for name in outputs})
+        self._states[:num_rows] = states
+        return [np.stack([step[name] for step in steps]) for name in outputs]
+
+    def _step(
+        self,
+        states: NDArray[np.float32],
+        token: NDArray[np.int64],
+        log_p: NDArray[np.float64],
+        memory: Mapping[str, Array],
+        longest: int,
+    ) -> dict[str, Array]:
+        """One step of one search: its outputs, and what the next begins with."""
+        beam_size = len(token)
+        states = fake_next_state(states, token)
+        logits = fake_memory_logits(states, [memory] * beam_size, self._vocab_size)
+        is_broken = (token == self.is_broken_after) | (len(memory["memory"]) == self.is_broken_at)
+        logits[is_broken] = np.nan
+        candidates = top_candidates(logits, self._vocab_size)
+        total = log_p[:, None] + candidates.log_probabilities
+        total = np.where(np.isnan(total), -np.inf, total).ravel()
+        order = np.argsort(-total, kind="stable")
+        tokens = candidates.ids.ravel()[order]
+        (going_on,) = np.nonzero(tokens != self._end_id)
+        live = order[going_on[:beam_size]]
+        ranked = order[: 2 * beam_size]
+        attention = np.zeros((beam_size, -(-longest // 16) * 16), np.float32)
+        own = attention_of(states, [memory] * beam_size)
+        attention[:, : own.shape[1]] = own
+        return {
+            "parents": ranked // self._vocab_size,
+            "tokens": tokens[: 2 * beam_size],
+            "log_probability": total[ranked],
+            "is_broken": is_broken,
+            "attention": attention,
+            "state": states[live // self._vocab_size],
+            "token": candidates.ids.ravel()[live],
+            "log_p": total[live],
+        }
+
+
 class Chooser:
     """The graph `choose`, and what chooses inside `decode`: the sampler, with uniform numbers from outside.
 
@@ -390,6 +496,7 @@ class FakeOpenSet:
         end_id: the end token's id, or None.
         has_memory: whether it is a translator's.
         has_decoder: whether it has `decode` and, for generation, `choose`.
+        has_beam_decoder: whether a translator's has `decode_beam`.
         capacity: slots until a lane asks for its number.
 
     Attributes:
@@ -409,10 +516,17 @@ class FakeOpenSet:
         *,
         has_memory: bool = False,
         has_decoder: bool = True,
+        has_beam_decoder: bool = True,
         capacity: int = 64,
     ) -> None:
         self._has_decoder = has_decoder
         self._has_memory = has_memory
+        self.beam_runners: dict[int, FakeBeamRunner] = {}  # by beam size
+        if has_memory and has_beam_decoder and end_id is not None:
+            self.beam_runners = {
+                beam_size: FakeBeamRunner(capacity // beam_size, beam_size, vocab_size, end_id)
+                for beam_size in range(2, 17)
+            }
         self.sequence_runner = FakeSequenceRunner(vocab_size, end_id)
         self.step_runner = FakeStepRunner(2 * capacity, vocab_size)
         self.attention_step_runner = FakeAttentionStepRunner(2 * capacity, vocab_size)
@@ -422,6 +536,7 @@ class FakeOpenSet:
             self.step_runner,
             self.attention_step_runner,
             self.decode_runner,
+            *self.beam_runners.values(),
         )
 
     @property
@@ -442,6 +557,11 @@ class FakeOpenSet:
     def decoder(self, capacity: int) -> FakeDecodeRunner | None:
         assert capacity <= self.decode_runner.capacity
         return self.decode_runner if self._has_decoder else None
+
+    def beam_decoder(self, capacity: int, beam_size: int) -> FakeBeamRunner | None:
+        runner = self.beam_runners.get(beam_size)
+        assert runner is None or capacity <= runner.capacity
+        return runner
 
     def has(self, graph: str) -> bool:
         return self._has_decoder and graph in ({"decode"} if self._has_memory else {"decode", "choose"})

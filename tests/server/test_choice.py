@@ -72,7 +72,7 @@ def test_a_damaged_record_is_replaced_and_a_set_that_is_asked_for_is_not_measure
     for name in ("int8", "fp32"):
         assert loaded(bundle, set=name).precision == name
     path.unlink()
-    assert loaded(bundle, set="int8").graph_sets == dict.fromkeys(("encode", "step", "decode"), "int8")
+    assert loaded(bundle, set="int8").graph_sets == dict.fromkeys(("encode", "step", "decode", "decode_beam"), "int8")
     assert not path.exists()
 
 
@@ -100,8 +100,9 @@ def test_each_group_runs_from_its_set_to_the_bit(bundle: Bundle, choice: Choice)
         steps.put(0, expected["state"][0], {name: expected[name][0, :4] for name in ("memory", "keys")})
         logits.append(steps.step(np.array([3, 4]), np.zeros(2, np.int64)).copy())
     assert np.array_equal(logits[0], logits[1])
-    assert all(opened.has(graph) for graph in ("encode", "step", "decode"))
+    assert all(opened.has(graph) for graph in ("encode", "step", "decode", "decode_beam"))
     assert opened.decoder(4) is not None
+    assert opened.beam_decoder(4, 2) is not None
 
 
 @pytest.mark.parametrize("choice", MIXED, ids=lambda choice: choice.precision)
@@ -124,7 +125,7 @@ def test_answers_of_several_sets_do_not_depend_on_the_rest_of_the_batch(bundle: 
         assert [server.translate(**fields)["translations"] for fields in requests[::3]] == together[::3]
     encoder, decoder = choice.sets
     assert card["precision"] == choice.precision
-    assert card["graph_sets"] == {"encode": encoder, "step": decoder, "decode": decoder}
+    assert card["graph_sets"] == {"encode": encoder, "step": decoder, "decode": decoder, "decode_beam": decoder}
 
 
 def test_of_several_sets_one_that_computes_otherwise_here_gives_way(

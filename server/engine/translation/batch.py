@@ -1,4 +1,5 @@
-"""The rows of a lane that translate: greedy ones by windows of the graph `decode`, all others step by step.
+"""The rows of a lane that translate: greedy ones by windows of the graph `decode`, beams by windows of `decode_beam`,
+and those whose tokens are sampled step by step; so are all where the set has no such graphs.
 
 Which path a source takes depends on its own options alone (`runs_in_decode`).
 """
@@ -25,6 +26,11 @@ Search = TypeVar("Search", GreedySearch, BeamSearch)
 def runs_in_decode(options: TranslationOptions) -> bool:
     """Whether a source's tokens are chosen inside the graph `decode`: greedy decoding."""
     return options.beam_size == 1 and options.sampling is None
+
+
+def runs_in_decode_beam(options: TranslationOptions) -> bool:
+    """Whether a source's hypotheses are ranked inside the graph `decode_beam`."""
+    return options.beam_size > 1
 
 
 class Window(NamedTuple):
@@ -138,6 +144,65 @@ class GreedyBatch(TranslationBatch[GreedySearch]):
 
 
 class BeamBatch(TranslationBatch[BeamSearch]):
+    """Searches of one beam size, several steps in one call; a search has a slot, and the slot as many rows as the beam.
+
+    Args:
+        runner: holds the states and memories.
+        beam_size: of all searches.
+    """
+
+    def __init__(self, runner: DecodeRunner, beam_size: int) -> None:
+        super().__init__(BeamSearch)
+        self._runner = runner
+        self._tokens = np.zeros((runner.capacity, beam_size), np.int64)
+        self._log_p = np.zeros((runner.capacity, beam_size))
+
+    def run(self, num_steps: int) -> Window:
+        """See TranslationBatch."""
+        num_searches = len(self.rows)
+        inputs = {
+            "token": self._tokens[:num_searches],
+            "log_p": self._log_p[:num_searches],
+            "steps": np.zeros(num_steps, np.int64),
+        }
+        searches = [self.searches[row] for row in self.rows]
+        needs_attention = any(search.needs_attention for search in searches)
+        wanted = ["parents", "tokens", "log_probability", "is_broken", *(["attention"] if needs_attention else [])]
+        parents, tokens, log_p, is_broken, *attention = self._runner.decode(num_searches, inputs, wanted)
+        ranked = [values.transpose(1, 0, 2).tolist() for values in (parents, tokens, log_p)]
+        is_any_broken = is_broken.any()
+        broken = []
+        for index, (row, search) in enumerate(zip(self.rows, searches, strict=True)):
+            for step, continuations in enumerate(zip(*(values[index] for values in ranked), strict=True)):
+                if is_any_broken and is_broken[step, index, : len(search.live)].any():
+                    broken.append(row)
+                    break
+                rows, next_tokens, totals = continuations
+                search.follow(rows, next_tokens, totals, attention[0][step, index] if attention else None)
+                if search.is_over:
+                    break
+            self._set_live(index, search.live)
+        return Window(num_steps, broken)
+
+    def _put(self, row: Row[Source]) -> None:
+        super()._put(row)
+        encoded = row.item.take_encoded()
+        self._runner.put(row.index, encoded.state, encoded.memory)
+        self._set_live(row.index, self.searches[row].live)
+
+    def _move(self, index: int, source: int) -> None:
+        self._runner.move(index, source)
+        self._tokens[index] = self._tokens[source]
+        self._log_p[index] = self._log_p[source]
+
+    def _set_live(self, index: int, live: list[tuple[int, float]]) -> None:
+        """The rows that the next window goes on with; log p of -infinity keeps the others out of it."""
+        self._tokens[index], self._log_p[index] = 0, -np.inf
+        for row, (token, log_p) in enumerate(live):
+            self._tokens[index, row], self._log_p[index, row] = token, log_p
+
+
+class StepBatch(TranslationBatch[BeamSearch]):
     """Searches whose hypotheses are stepped together; a search has as many of the runner's slots as live hypotheses.
 
     Args:

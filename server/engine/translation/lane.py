@@ -1,5 +1,6 @@
 """A lane of a translation model: encodes sources together, and decodes all requests' rows together."""
 
+from collections.abc import Callable
 from typing import Any
 
 from models.decoding.beam_search import BeamSearch, GreedySearch
@@ -8,7 +9,14 @@ from runtime.runner import AttentionStepRunner, DecodeRunner, SequenceRunner
 from server.engine.lane import NOT_FINITE_MESSAGE, Lane, Observer
 from server.engine.length_buckets import length_bucket
 from server.engine.scheduler import Chunk, Item, Row, Scheduler, WindowLength
-from server.engine.translation.batch import BeamBatch, GreedyBatch, TranslationBatch, runs_in_decode
+from server.engine.translation.batch import (
+    BeamBatch,
+    GreedyBatch,
+    StepBatch,
+    TranslationBatch,
+    runs_in_decode,
+    runs_in_decode_beam,
+)
 from server.engine.translation.request import Encoded, Source, TranslationOutput
 
 
@@ -52,6 +60,8 @@ class TranslationLane(Lane[Source, TranslationBatch[Any]]):
         steps: runs `step`; its capacity is at least twice the lane's rows.
         sequences: runs `encode`.
         decoder: runs `decode`; None where the set has none.
+        beam_decoder: by beam size, runs `decode_beam` for as many searches as the lane's slots hold; None where the
+            set has none.
         observer: counts.
     """
 
@@ -64,12 +74,15 @@ class TranslationLane(Lane[Source, TranslationBatch[Any]]):
         steps: AttentionStepRunner,
         sequences: SequenceRunner,
         decoder: DecodeRunner | None,
+        beam_decoder: Callable[[int], DecodeRunner | None],
         observer: Observer,
     ) -> None:
         self._sequence_runner = sequences
-        self._beam_batch = BeamBatch(steps)
+        self._step_batch = StepBatch(steps)
         self._greedy_batch: GreedyBatch | None = None
-        batches: list[TranslationBatch[Any]] = [self._beam_batch]
+        self._beam_decoder = beam_decoder
+        self._beam_batches: dict[int, TranslationBatch[Any]] = {}  # by beam size, made when first needed
+        batches: list[TranslationBatch[Any]] = [self._step_batch]
         if decoder is not None:
             self._greedy_batch = GreedyBatch(decoder)
             batches.insert(0, self._greedy_batch)
@@ -78,7 +91,19 @@ class TranslationLane(Lane[Source, TranslationBatch[Any]]):
     def _batch_of(self, item: Source) -> TranslationBatch[Any]:
         if self._greedy_batch is not None and runs_in_decode(item.request.options):
             return self._greedy_batch
-        return self._beam_batch
+        if runs_in_decode_beam(item.request.options):
+            return self._beam_batch(item.request.options.beam_size)
+        return self._step_batch
+
+    def _beam_batch(self, beam_size: int) -> TranslationBatch[Any]:
+        """The batch of the searches of a beam size; their runner has one number of rows for each."""
+        if beam_size not in self._beam_batches:
+            runner = self._beam_decoder(beam_size)
+            batch = self._step_batch if runner is None else BeamBatch(runner, beam_size)
+            if batch is not self._step_batch:
+                self._batches.append(batch)
+            self._beam_batches[beam_size] = batch
+        return self._beam_batches[beam_size]
 
     def _prefill(self, chunks: list[Chunk[Source]]) -> int:
         """Encode the sources, all in one call."""

@@ -60,8 +60,12 @@ async def rig(
     num_lanes: int = 1,
     max_steps: int = 8,
     has_decoder: bool = True,
+    has_beam_decoder: bool = True,
 ) -> AsyncIterator[Rig]:
-    sets = [FakeOpenSet(VOCAB_SIZE, END, has_memory=True, has_decoder=has_decoder) for _ in range(num_lanes)]
+    sets = [
+        FakeOpenSet(VOCAB_SIZE, END, has_memory=True, has_decoder=has_decoder, has_beam_decoder=has_beam_decoder)
+        for _ in range(num_lanes)
+    ]
     counts = Counts()
 
     def lane(number: int) -> TranslationLane:
@@ -73,6 +77,7 @@ async def rig(
             steps=opened.attention_steps(2 * max_rows),
             sequences=opened.sequences(),
             decoder=opened.decoder(max_rows),
+            beam_decoder=lambda beam_size: opened.beam_decoder(max_rows // beam_size, beam_size),
             observer=counts,
         )
 

@@ -44,6 +44,7 @@ def some_source(rng: np.random.Generator) -> list[int]:
         {"max_rows": 17, "encode_tokens": 64, "num_lanes": 2, "max_steps": 4},
         {"max_rows": 64, "encode_tokens": 1024},
         {"max_rows": 17, "has_decoder": False, "max_steps": 2},
+        {"max_rows": 17, "has_beam_decoder": False, "num_lanes": 2},
     ],
 )
 def test_mixed_requests_are_the_same_alone_and_together_streamed_and_whole(setting: dict[str, Any]) -> None:
@@ -97,7 +98,7 @@ def test_cancelled_requests_never_affect_batch_mates_and_free_their_rows() -> No
 
 def test_a_cancelled_request_takes_part_in_no_step_after_the_one_that_runs() -> None:
     async def main() -> None:
-        async with rig(max_steps=1) as running:
+        async with rig(max_steps=1, has_beam_decoder=False) as running:
             running.opened.attention_step_runner.gate = threading.Event()
             first = running.submit([1], **UNENDING)
             second = running.submit([2, 3], beam_size=4, max_tokens=12)
@@ -122,7 +123,7 @@ def test_a_few_sources_that_wait_are_encoded_in_one_call() -> None:
 
 def test_a_request_with_64_wide_beams_does_not_keep_a_small_one_waiting() -> None:
     async def main() -> None:
-        async with rig(max_rows=64, encode_tokens=1024) as running:
+        async with rig(max_rows=64, encode_tokens=1024, has_beam_decoder=False) as running:
             running.opened.slow_down(0.0005)
             giant = running.submit(
                 *[[1 + i % 9] * (1 + i % 30) for i in range(64)], beam_size=16, max_tokens=60, length_penalty=5
@@ -143,12 +144,17 @@ def test_a_request_with_64_wide_beams_does_not_keep_a_small_one_waiting() -> Non
 FAILING = 7  # tokens of a source, its end token counted
 
 
-def test_a_failed_step_fails_the_requests_in_it_and_no_others() -> None:
+@pytest.mark.parametrize("has_beam_decoder", [True, False])
+def test_a_failed_call_fails_the_requests_in_it_and_no_others(has_beam_decoder: bool) -> None:
     async def main() -> None:
-        async with rig(max_rows=10) as running:
+        async with rig(
+            max_rows=12 if has_beam_decoder else 10, max_steps=1, has_beam_decoder=has_beam_decoder
+        ) as running:
             running.opened.fail_at(FAILING)
-            running.opened.attention_step_runner.gate = threading.Event()
-            mate = running.submit([1], beam_size=3, max_tokens=100)
+            gate = threading.Event()
+            for runner in (running.opened.attention_step_runner, *running.opened.beam_runners.values()):
+                runner.gate = gate
+            mate = running.submit([1], beam_size=4 if has_beam_decoder else 3, max_tokens=100)
             bad = running.submit([1] * (FAILING - 1), beam_size=4)
             later = running.submit([3] * 20, [4], beam_size=4, max_tokens=9)  # no places are left
             await running.until_running(3)
@@ -162,9 +168,10 @@ def test_a_failed_step_fails_the_requests_in_it_and_no_others() -> None:
     asyncio.run(main())
 
 
-def test_failed_steps_take_no_slots_from_later_requests() -> None:
+@pytest.mark.parametrize("has_beam_decoder", [True, False])
+def test_failed_calls_take_no_slots_from_later_requests(has_beam_decoder: bool) -> None:
     async def main() -> None:
-        async with rig(max_rows=2) as running:
+        async with rig(max_rows=2, has_beam_decoder=has_beam_decoder) as running:
             running.opened.fail_at(FAILING)
             for _ in range(5):  # of four slots
                 with pytest.raises(EngineError):
@@ -176,7 +183,7 @@ def test_failed_steps_take_no_slots_from_later_requests() -> None:
 
 def test_windows_count_hypotheses_and_the_steps_that_were_made() -> None:
     async def main() -> None:
-        async with rig() as running:
+        async with rig(has_beam_decoder=False) as running:
             await answer(running.submit([1], beam_size=4, max_tokens=30))
             await running.until_idle()
             num_steps = len(running.opened.attention_step_runner.num_rows)
@@ -254,15 +261,16 @@ def test_stopping_waits_no_longer_than_told_for_a_call_that_never_returns() -> N
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("beam_size", [1, 3])
 @pytest.mark.parametrize("has_decoder", [True, False])
-def test_greedy_numbers_that_are_not_finite_fail_their_own_request_alone(has_decoder: bool) -> None:
+def test_numbers_that_are_not_finite_in_windows_fail_their_own_request_alone(has_decoder: bool, beam_size: int) -> None:
     async def main() -> None:
-        async with rig(has_decoder=has_decoder) as running:
+        async with rig(has_decoder=has_decoder, has_beam_decoder=has_decoder) as running:
             running.opened.break_at(FAILING)
             running.opened.hold()
-            options: dict[str, Any] = {"beam_size": 1, "max_tokens": 20}
+            options: dict[str, Any] = {"beam_size": beam_size, "max_tokens": 20}
             steady = running.submit([3], [5, 6], **options)
-            bad = running.submit([4], [2] * (FAILING - 1), [9], beam_size=1)
+            bad = running.submit([4], [2] * (FAILING - 1), [9], beam_size=beam_size)
             running.opened.release()
             with pytest.raises(EngineError, match="not finite"):
                 await answer(bad)
@@ -272,16 +280,39 @@ def test_greedy_numbers_that_are_not_finite_fail_their_own_request_alone(has_dec
     asyncio.run(main())
 
 
-def test_only_greedy_decoding_runs_in_windows() -> None:
-    async def main(options: dict[str, Any], *, is_inside: bool) -> None:
-        async with rig() as running:
+def test_the_options_alone_decide_by_which_graph_a_source_is_decoded() -> None:
+    async def main(options: dict[str, Any], graph: str, **setting: bool) -> None:
+        async with rig(**setting) as running:
             await answer(running.submit([1, 2], max_tokens=6, **options))
-            assert bool(running.opened.decode_runner.windows) == is_inside
-            assert bool(running.opened.attention_step_runner.num_rows) != is_inside
+            opened = running.opened
+            calls = {
+                "decode": opened.decode_runner.windows,
+                "decode_beam": [call for runner in opened.beam_runners.values() for call in runner.windows],
+                "step": opened.attention_step_runner.num_rows,
+            }
+            assert {name for name, made in calls.items() if made} == {graph}
 
-    asyncio.run(main({"beam_size": 1}, is_inside=True))
-    asyncio.run(main({"beam_size": 2}, is_inside=False))
-    asyncio.run(main({"beam_size": 1, "temperature": 1.0}, is_inside=False))
+    asyncio.run(main({"beam_size": 1}, "decode"))
+    asyncio.run(main({"beam_size": 1}, "step", has_decoder=False))
+    asyncio.run(main({"beam_size": 2}, "decode_beam"))
+    asyncio.run(main({"beam_size": 2}, "decode_beam", has_decoder=False))
+    asyncio.run(main({"beam_size": 2}, "step", has_beam_decoder=False))
+    asyncio.run(main({"beam_size": 1, "temperature": 1.0}, "step"))
+
+
+def test_attention_is_asked_for_only_where_a_search_needs_it() -> None:
+    async def main() -> None:
+        async with rig() as running:
+            translation = running.submit([1, 2], beam_size=2, max_tokens=6)
+            translation.keeps_attention = False
+            await answer(translation)
+            covered = running.submit([1, 2], beam_size=2, max_tokens=6, coverage_penalty=0.5)
+            covered.keeps_attention = False
+            await answer(covered)
+            wanted = running.opened.beam_runners[2].wanted
+            assert ["attention" in outputs for outputs in (wanted[0], wanted[-1])] == [False, True]
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,7 @@ class TranslationKind(Kind[KnownTranslation]):
             num_lanes=draw.choice([1, 1, 2, 3]),
             max_steps=self.max_steps,
             has_decoder=draw.random() < 0.8,
+            has_beam_decoder=draw.random() < 0.7,
         )
 
     def calls(self, world: Rig) -> Iterable[tuple[Any, str, Callable[..., Iterable[Key]]]]:
@@ -118,6 +119,9 @@ class TranslationKind(Kind[KnownTranslation]):
                 num_rows: int, _: Mapping[str, Array], __: Sequence[str], runner: Any = opened.decode_runner
             ) -> list[Key]:
                 return [runner.memory_of(slot)["memory"].tobytes() for slot in range(num_rows)]
+
+            for beam_runner in opened.beam_runners.values():
+                yield beam_runner, "decode", partial(of_decode, runner=beam_runner)
 
             yield opened.attention_step_runner, "step", of_step
             yield opened.sequence_runner, "run", of_run
