@@ -197,7 +197,7 @@ def options_of_a_beam(draw: st.DrawFn, beam_size: int) -> TranslationOptions:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_windows_that_are_followed_find_what_a_search_finds_step_by_step(data: st.DataObject) -> None:
     vocab_size = data.draw(st.sampled_from(VOCABULARIES))
