@@ -40,8 +40,7 @@ class RecurrentStack(nn.Module):
         """
         total = inputs.shape[1]
         if isinstance(self.layers, SteppedLayers):
-            full = torch.full((len(inputs),), total) if lengths is None else lengths
-            outputs, final = self.layers(inputs, self._parts(state), full)
+            outputs, final = self.layers(inputs, self._parts(state), lengths)
         elif lengths is None:
             outputs, final = self.layers(inputs, self._unrowed(state))
         else:

@@ -6,6 +6,7 @@ result may depend on nothing but its own numbers (so no batch normalisation), or
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from models.cells import Cell, add_cell
 from models.config import RecurrentConfig
 from models.errors import ConfigError
+from models.network.scan import scan
 
 MakeStep = Callable[[int, int], nn.Module]
 _STEPS: dict[str, MakeStep] = {}
@@ -50,71 +52,54 @@ class SteppedLayers(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, inputs: Tensor, states: Sequence[Tensor], lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def forward(
+        self, inputs: Tensor, states: Sequence[Tensor], lengths: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run all layers.
 
         Args:
             inputs: float [batch, time, input_size].
             states: each float [layers * directions, batch, hidden_size].
-            lengths: int [batch], each 1..time.
+            lengths: int [batch], each 1..time; None when every row is full.
 
         Returns:
             outputs [batch, time, output_size], zero past the lengths, and the states after each row's last input (of
             the backward direction: after its first).
         """
-        is_valid = torch.arange(inputs.shape[1], device=inputs.device)[:, None] < lengths.to(inputs.device)
-        values = inputs.transpose(0, 1)
-        finals = []
-        for index, step in enumerate(self.steps):
-            direction = index % self.config.num_directions
-            if direction == 0:
-                layer_inputs = self.dropout(values) if index else values
-                outputs = []
-            own = tuple(state[index] for state in states)
-            output, final = repeated(step, layer_inputs, own, is_valid.unsqueeze(2), is_reversed=direction == 1)
-            outputs.append(output)
+        values, directions, finals = inputs.transpose(0, 1), self.config.num_directions, []
+        for start in range(0, len(self.steps), directions):
+            own = tuple(state[start : start + directions] for state in states)
+            layer_inputs = self.dropout(values) if start else values
+            values, *final = layer(self.steps[start : start + directions], layer_inputs, own, lengths)
             finals.append(final)
-            values = torch.cat(outputs, dim=2)
-        return values.transpose(0, 1), tuple(torch.stack(part) for part in zip(*finals, strict=True))
+        return values.transpose(0, 1), tuple(torch.cat(part) for part in zip(*finals, strict=True))
 
 
-def repeated(
-    step: nn.Module, inputs: Tensor, states: tuple[Tensor, ...], is_valid: Tensor, *, is_reversed: bool
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer and direction, time-major.
+def layer(
+    steps: Sequence[nn.Module], inputs: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None
+) -> tuple[Tensor, ...]:
+    """One layer, time-major.
 
     Args:
-        step: the cell.
+        steps: the cell of each direction, forward before backward.
         inputs: float [time, batch, input].
-        states: each float [batch, hidden].
-        is_valid: bool [time, batch, 1].
-        is_reversed: from the last input to the first.
+        states: each float [directions, batch, hidden].
+        lengths: int [batch], or None when every row is full.
 
     Returns:
-        outputs [time, batch, hidden] and the last states.
+        outputs [time, batch, directions * hidden], zero past the lengths, then the last states as given.
     """
-    outputs: list[Tensor] = []
-    times = range(len(inputs))
-    for time in reversed(times) if is_reversed else times:
-        states, output = masked_step(step, states, inputs[time], is_valid[time])
+    outputs, finals = [], []
+    for direction, step in enumerate(steps):
+        own = (state[direction] for state in states)
+        output, *final = scan(
+            partial(_step, step), inputs, *own, lengths=lengths, reverse=direction == 1, batch_first=False
+        )
         outputs.append(output)
-    return torch.stack(outputs[::-1] if is_reversed else outputs), states
+        finals.append(final)
+    return (torch.cat(outputs, dim=2), *(torch.stack(part) for part in zip(*finals, strict=True)))
 
 
-def masked_step(
-    step: nn.Module, states: tuple[Tensor, ...], inputs: Tensor, is_valid: Tensor
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """One step, in which rows past their end keep their states and put out zeros.
-
-    Args:
-        step: the cell.
-        states: each float [batch, hidden].
-        inputs: float [batch, input].
-        is_valid: bool [batch, 1].
-
-    Returns:
-        The new states, and the output [batch, hidden].
-    """
+def _step(step: nn.Module, inputs: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
     new = tuple(step(inputs, *states))
-    kept = tuple(torch.where(is_valid, after, before) for after, before in zip(new, states, strict=True))
-    return kept, torch.where(is_valid, new[0], torch.zeros_like(new[0]))
+    return (new[0], *new)
