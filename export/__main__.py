@@ -123,7 +123,8 @@ def module(
 
     console = Console(stderr=True)
     say = partial(console.print, markup=False)
-    Console().print(export_to_file(reference, weights, inputs, output, ranges or (), names, tolerance, say))
+    for table in export_to_file(reference, weights, inputs, output, ranges or (), names, tolerance, say):
+        Console().print(table)
 
 
 @app.command()

@@ -45,9 +45,14 @@ _CELLS = {
         Cell("rnn-relu", gates="h", onnx_gates="h", onnx_operator="RNN"),
         Cell("lstm", state=("h", "c"), gates="ifco", onnx_gates="iofc", onnx_operator="LSTM"),
         Cell("gru", gates="rzh", onnx_gates="zrh", onnx_operator="GRU"),
+        Cell("layer-norm-lstm", state=("h", "c")),
+        Cell("min-gru"),
     )
 }
-CELL_KINDS = tuple(_CELLS)  # those that come with rnnserve
+CELL_KINDS = tuple(
+    kind for kind, cell in _CELLS.items() if cell.onnx_operator
+)  # those of PyTorch, with every graph set
+TRACED_KINDS = tuple(kind for kind in _CELLS if kind not in CELL_KINDS)  # whose steps are models.network.cells; fp32
 
 
 def add_cell(cell: Cell) -> None:

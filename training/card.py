@@ -9,6 +9,8 @@ from models.tokenizer import Tokenizer
 CELL_NAMES: dict[CellKind, str] = {
     "lstm": "LSTM",
     "gru": "GRU",
+    "layer-norm-lstm": "layer-norm LSTM",
+    "min-gru": "minGRU",
     "rnn-tanh": "simple RNN (tanh)",
     "rnn-relu": "simple RNN (ReLU)",
 }

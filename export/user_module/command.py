@@ -10,6 +10,8 @@ from export.parity.limits import FP32_TOLERANCE
 from export.user_module.export import export_module, write_graph
 from export.user_module.inputs import argument_from_text, value_range_from_text
 from export.user_module.source import load_module, without_weights
+from export.user_module.step_graphs import export_steps
+from export.user_module.stepped import has_step_only
 from export.user_module.table import exported_table
 from models.errors import ExportError
 
@@ -23,21 +25,21 @@ def export_to_file(
     names: Sequence[str] | None = None,
     tolerance: float = FP32_TOLERANCE,
     say: Callable[[str], None] = lambda _: None,
-) -> Table:
+) -> list[Table]:
     """Load, export, check and write a user's module.
 
     Args:
         reference: FILE:NAME of a class or function that gives the module.
         weights: a safetensors file, or None for the module's own.
         inputs: NAME:DTYPE[AXIS,...] for each argument of forward, in order; (INPUT,INPUT,...) for one that is a tuple.
-        output: the .onnx file to write.
+        output: the .onnx file to write; of a step NAME-step.onnx and NAME-advance.onnx.
         ranges: NAME:LO..HI of inputs or axes.
         names: of the outputs; None for those that the module's return value gives.
         tolerance: how far an answer may be from PyTorch's, relative to the largest magnitude of its row.
         say: called with what is being done, a line at a time.
 
     Returns:
-        The report as a table.
+        The report, a table for each graph: one, or `step` and `advance` of a module that has a step and no forward.
 
     Raises:
         ExportError: anything does not fit; nothing is written.
@@ -53,7 +55,13 @@ def export_to_file(
     module = load_module(reference, weights)
     if weights is None:
         say(without_weights(reference))
-    exported = export_module(module, arguments, ranges=drawn, outputs=names, tolerance=tolerance, say=say)
-    for path in write_graph(exported.model, output):
-        say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    return exported_table(reference, exported)
+    if has_step_only(module):
+        graphs = export_steps(module, arguments, ranges=drawn, outputs=names, tolerance=tolerance, say=say)
+    else:
+        graphs = {"": export_module(module, arguments, ranges=drawn, outputs=names, tolerance=tolerance, say=say)}
+    tables = []
+    for graph, exported in graphs.items():
+        for path in write_graph(exported.model, output.with_stem(f"{output.stem}-{graph}") if graph else output):
+            say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        tables.append(exported_table(f"{reference} {graph}".rstrip(), exported))
+    return tables

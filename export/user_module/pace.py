@@ -52,6 +52,10 @@ class Pace:
         if self.why_left is None:
             yield sizes
 
+    def is_within(self, sizes: Sizes) -> bool:
+        """Whether a comparison at some sizes may begin."""
+        return self._why_not(sizes) is None
+
     @contextmanager
     def timed(self, sizes: Sizes) -> Iterator[None]:
         """Around the comparison at sizes."""

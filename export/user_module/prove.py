@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from export.parity.limits import FP32_TOLERANCE
+from export.user_module.constants import integers_of
 from export.user_module.draw import Drawing, Sizes
 from export.user_module.guards import MOST_ELEMENTS, Guard, example_against, nearest_beyond, sizes_against
 from export.user_module.pace import Pace
@@ -27,6 +28,8 @@ from export.user_module.write import write_graph
 from models.errors import ExportError, ParityError
 from runtime.onnxruntime.child import ChildSession, ProcessEndedError
 
+LOOPED = (1, 2, 3, 7, 64)  # steps that a loop over time is proven at
+MOST_LOOPED = 1024  # of the numbers in the code, the largest that a loop is proven beyond
 _WAY_ROUND = (
     "Promise sizes with --range AXIS:LO..HI, or write it without the branch (torch.where, clamp, a mask, a slice)."
 )
@@ -164,6 +167,10 @@ class _Check:
             if beyond is not None and self.drawing.num_elements(beyond) > MOST_ELEMENTS:
                 reason = f"inputs of more than {MOST_ELEMENTS} numbers are not tried"
                 parity.notes.append(self._not_tried(guard, beyond, reason))
+        for at in looped_sizes(traced, self.module, self.drawing):
+            if at not in parity.compared and pace.is_within(at) and has_answer(self.module, self.drawing, at):
+                with pace.timed(at):
+                    parity.add(self._at(session, [at]))
 
     def _at_or_guard(self, traced: Traced, session: Session, guard: Guard, sizes: Sizes) -> ModuleParity:
         try:
@@ -198,6 +205,19 @@ class _Check:
             f"{sizes_as_text(sizes)} it is another. {self.way_round}",
             guard,
         )
+
+
+def looped_sizes(traced: Traced, module: nn.Module, drawing: Drawing) -> list[Sizes]:
+    """Sizes that a Python loop over time is proven at: few steps, many, and just beyond each number of the code."""
+    if not traced.looped:
+        return []
+    beyond = [number + 1 for number in integers_of(module) if 1 <= number <= MOST_LOOPED]
+    found = []
+    for steps in sorted({*LOOPED, *beyond}):
+        sizes = {**drawing.small_sizes(), **dict.fromkeys(traced.looped, steps)}
+        if all(drawing.is_allowed(*each) for each in sizes.items()) and drawing.num_elements(sizes) <= MOST_ELEMENTS:
+            found.append(sizes)
+    return found
 
 
 def _on_float64(module: nn.Module) -> str:

@@ -14,9 +14,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+import models.network.scan
 from models.errors import ExportError
 
-_OWN_FOLDER = f"{Path(__file__).parents[1]}/"  # export/trace
+_OWN_FOLDER = f"{Path(__file__).parents[1]}/"  # export
+_SCAN = models.network.scan.__file__  # between a user's forward and the user's step
 
 
 def load_module(reference: str, weights: Path | None) -> nn.Module:
@@ -161,8 +163,8 @@ def users_place() -> str:
 
 def is_machinery(filename: str) -> bool:
     """Whether a file is an installed library's, Python's or export's own, and so not where a user would look."""
-    is_installed = any(part in filename for part in ("site-packages", "/lib/python3", "<frozen"))
-    return is_installed or filename.startswith(_OWN_FOLDER)
+    is_installed = any(part in filename for part in ("site-packages", "/lib/python3", "<frozen", "<string>"))
+    return is_installed or filename.startswith(_OWN_FOLDER) or filename == _SCAN
 
 
 def _imported(name: str) -> ModuleType:

@@ -26,10 +26,13 @@ from export.onnx.rewrite.rnn_as_scan import rnn_as_scan
 from export.trace.torch_export import DynamicAxes, finished, quiet
 from export.user_module.copies import copied
 from export.user_module.guards import Guard, guards_of, users_lines
+from export.user_module.loops.modules import with_loops_rewritten
+from export.user_module.loops.traced import Tracing
 from export.user_module.outputs import FlatOutputs
 from export.user_module.packing import Packings
 from export.user_module.recurrent import in_place_of_kernels
 from export.user_module.refusals import refuse_unsupported
+from export.user_module.single_step import with_products_in_steps
 from export.user_module.source import described, is_machinery
 from models.errors import ExportError, UnsupportedModelError
 
@@ -56,10 +59,12 @@ class Traced:
     Attributes:
         model: opset 20, every named axis symbolic, weights inside.
         guards: what the traced path of the forward took for granted about sizes.
+        looped: axes that a Python loop went over.
     """
 
     model: onnx.ModelProto
     guards: tuple[Guard, ...]
+    looped: tuple[str, ...] = ()
 
 
 def trace_module(
@@ -84,9 +89,12 @@ def traced_module(
         UnsupportedModelError: the module holds a part that cannot be exported.
         ExportError: PyTorch cannot trace it, or its code freezes an axis.
     """
-    packings = Packings()
+    packings, tracing = Packings(), Tracing()
     refuse_unsupported(module)
-    flat = FlatOutputs(copied(module), packings).eval()
+    own = copied(module)
+    with_products_in_steps(own)
+    with_loops_rewritten(own, tracing)
+    flat = FlatOutputs(own, packings).eval()
     dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.AUTO) for _, axes in examples.values())
     values = tuple(value for value, _ in examples.values())
     with torch.no_grad(), quiet():
@@ -114,8 +122,18 @@ def traced_module(
             cause = error.__cause__ or error
             raise ExportError(_untranslated(module, program, cause)) from error
     assert translated is not None
-    model = with_computed_weights(finished(translated.model_proto, examples))
-    return Traced(rnn_as_scan(model), _guards(program, examples))
+    model = rnn_as_scan(with_computed_weights(finished(translated.model_proto, examples)))
+    return Traced(model, _guards(program, examples), _looped(program, examples, tracing))
+
+
+def _looped(
+    program: torch.export.ExportedProgram, examples: Mapping[str, tuple[Tensor, DynamicAxes]], tracing: Tracing
+) -> tuple[str, ...]:
+    """The axes that decide how many steps the loops of the forward have."""
+    symbols = set().union(*(count.node.expr.free_symbols for count in tracing.counts))
+    sizes = _input_sizes(program, examples)
+    axes = [examples[name][1][axis] for name, axis, size, _ in sizes if size.node.expr.free_symbols & symbols]
+    return tuple(dict.fromkeys(axes))
 
 
 def _input_sizes(
@@ -146,9 +164,9 @@ def _check_frozen(program: torch.export.ExportedProgram, examples: Mapping[str, 
             raise ExportError(
                 f"Axis {axis} ({examples[name][1][axis]}) of input {name} was frozen to {size}"
                 f"{_place_of_freezing(value, int(size))}. A Python loop over it, len(), unpacking or int() "
-                "of its size does that: a graph cannot repeat a step an unknown number of times. Use nn.LSTM, "
-                f"nn.GRU or nn.RNN for a cell in a loop, x.size({axis}) for len(x), tensors for lists of rows, or "
-                "declare the axis as a number in --input."
+                "of its size does that: a graph cannot repeat a step an unknown number of times. A loop over time is "
+                "followed in a method of the module (docs/cells.md); or use nn.LSTM, nn.GRU or nn.RNN, "
+                f"x.size({axis}) for len(x), tensors for lists of rows, or declare the axis as a number in --input."
             )
 
 

@@ -51,19 +51,44 @@ def scan(
     axis = 1 if batch_first else 0
     leaves, nesting = tree_flatten(frames)
     time, batch = _checked_frames(leaves, axis)
-    carried, of_states = tree_flatten(list(states))
     _check_states(states, None if lengths is None else batch)
-    leaves = [leaf.movedim(axis, 0) for leaf in leaves]
+    timed = tree_unflatten([leaf.movedim(axis, 0) for leaf in leaves], nesting)
     is_valid = None if lengths is None else _valid(lengths, time, batch, leaves[0].device)
-    flat_step = _FlatStep(step, nesting, of_states)
+    outputs, after = over_time(step, timed, states, is_valid, reverse=reverse)
+    flat, of_output = tree_flatten(outputs)
+    if past_end == "hold" and lengths is not None:
+        flat = [_held(output, lengths) for output in flat]
+    return (tree_unflatten([output.movedim(0, axis) for output in flat], of_output), *after)
+
+
+def over_time(
+    step: Step, frames: Nested, states: Sequence[Nested], is_valid: Tensor | None = None, *, reverse: bool = False
+) -> tuple[Nested, list[Nested]]:
+    """As scan, of anything whose first axis is time.
+
+    Args:
+        step: see scan.
+        frames: [time, ...], at least one tensor.
+        states: before the first step.
+        is_valid: bool [time, batch], false past a row's end; None where every row is full.
+        reverse: from the last frame to the first.
+
+    Returns:
+        The outputs [time, ...] and the states after the last step.
+
+    Raises:
+        ValueError: what the step gives does not fit.
+    """
+    leaves, nesting = tree_flatten(frames)
+    carried, of_states = tree_flatten(list(states))
+    time = leaves[0].shape[0]
     # A single step needs no Scan, and its graph no loop.
     is_scan = torch.compiler.is_exporting() and (isinstance(time, torch.SymInt) or time > 1)
     repeated = _scanned if is_scan else _looped
-    outputs, after, of_output = repeated(flat_step, leaves, carried, is_valid, reverse=reverse)
-    if past_end == "hold" and lengths is not None:
-        outputs = [_held(output, lengths) for output in outputs]
-    outputs = [output.movedim(0, axis) for output in outputs]
-    return (tree_unflatten(outputs, of_output), *tree_unflatten(after, of_states))
+    outputs, after, of_output = repeated(
+        _FlatStep(step, nesting, of_states), leaves, carried, is_valid, reverse=reverse
+    )
+    return tree_unflatten(outputs, of_output), tree_unflatten(after, of_states)
 
 
 class _FlatStep:

@@ -73,7 +73,7 @@ def _architecture(model: Classifier, tokenizer: Tokenizer) -> str:
     both = "bidirectional " if config.bidirectional else ""
     case = ", in lower case" if tokenizer.is_lowercase else ""
     return (
-        f"{config.num_layers} x {both}{CELL_NAMES[config.kind]}, hidden size {config.hidden_size}; embedding "
+        f"{config.num_layers} x {both}{CELL_NAMES.get(config.kind, config.kind)}, hidden size {config.hidden_size}; embedding "
         f"{config.embedding_size} of {config.vocab_size} {token_unit(tokenizer)}{case}; pooling over time: "
         f"{config.pooling}; linear head over {config.num_classes} classes"
     )

@@ -45,7 +45,7 @@ def card_parts(
 
 def _architecture(model: Translator, tokenizer: Tokenizer) -> str:
     config = model.config
-    cell = CELL_NAMES[config.kind]
+    cell = CELL_NAMES.get(config.kind, config.kind)
     both = "bidirectional " if config.bidirectional else ""
     feeding = ", input feeding" if config.input_feeding else ""
     shared = "one embedding" if config.shared_embeddings else "two embeddings"

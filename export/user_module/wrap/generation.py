@@ -1,5 +1,7 @@
 """A user's language model, forward(ids[, lengths], *states) -> (logits, *states), behind advance, step and score.
 
+Or step(token, *states) -> (logits, *states) without a forward: then `step` is that, and the others repeat it.
+
 ids int64 [batch, time], lengths int64 [batch], states as the module gives them or left out at the beginning; logits
 float32 [batch, time, V], or [batch, V] after each row's last token. A forward without lengths reads whole rows; texts
 of different lengths are read one length after the other in PyTorch, and in a graph its recurrent layers get the
@@ -23,6 +25,7 @@ from export.parity.limits import FP32_TOLERANCE
 from export.user_module.precise import PreciseModule
 from export.user_module.recurrent import rows_end_at
 from export.user_module.repeatable import check_repeatable
+from export.user_module.stepped import Steps, stepped, uses_step
 from export.user_module.wrap.calls import called, check_arguments, rows_by_length, traced_for
 from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import NUM_SLOTS, error_figures, note_nan, unpadded
@@ -114,6 +117,13 @@ class UserLanguageModel(nn.Module):
             logits = logits[torch.arange(ids.shape[0]), lengths.to(torch.int64) - 1]
         return logits, new_row
 
+    def once(self, token: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """As last, of one token each, int64 [batch]."""
+        if not isinstance(self.module, Steps):
+            return self.last(token.unsqueeze(1), torch.ones_like(token), row)
+        logits, *states = self.module.step(token, *self.layout.states_from_row(row))
+        return logits, self.layout.row_from_states(states)
+
     def graphs(self) -> dict[str, onnx.ModelProto]:
         """Trace them.
 
@@ -170,7 +180,7 @@ class _Advance(nn.Module):
 
 class _Step(_Advance):
     def forward(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        return self.model.last(token.unsqueeze(1), torch.ones_like(token), state)
+        return self.model.once(token, state)
 
 
 def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageModel:
@@ -184,7 +194,10 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
         ExportError: the module fails, or gives something that cannot be served; the message says which.
     """
     who, vocab_size = f"{type(module).__name__}.forward", facts.vocab_size
-    has_lengths = _takes_lengths(module.forward)
+    if uses_step(module, "ids", "lengths"):
+        who = f"{type(module).__name__}.step"
+        module = stepped(module, lambda batch: [torch.arange(batch) % vocab_size])
+    has_lengths = isinstance(module, Steps) or _takes_lengths(module.forward)
     check_arguments(who, module.forward, "ids, lengths" if has_lengths else "ids")
 
     def answer(batch: int, time: int) -> tuple[Any, ...]:
@@ -208,7 +221,7 @@ def user_language_model(module: nn.Module, facts: "WrapFacts") -> UserLanguageMo
         "Make its tables long enough, or clamp positions. Positions counted from each call's beginning are wrong "
         "anyway: keep what was read before in a state.",
     )
-    names = _state_names(module.forward)[1 if has_lengths else 0 :]
+    names = _state_names(module, has_lengths=has_lengths)
     layout = state_layout(lambda batch, time: list(answer(batch, time)[1:]), names, who)
     model = UserLanguageModel(module, facts, layout, has_positions=logits.dim() == 3, has_lengths=has_lengths)
     _check_begins_from_zeros(model, vocab_size, who)
@@ -247,8 +260,10 @@ def _part(rows: Array | None, part: slice) -> Array | None:
     return None if rows is None else rows[:, part]
 
 
-def _state_names(forward: Callable[..., Any]) -> list[str]:
-    parameters = list(inspect.signature(forward).parameters.values())[1:]
+def _state_names(module: nn.Module, *, has_lengths: bool) -> list[str]:
+    if isinstance(module, Steps):
+        return module.state_names
+    parameters = list(inspect.signature(module.forward).parameters.values())[2 if has_lengths else 1 :]
     return [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
 
 

@@ -3,9 +3,10 @@
 A step is a module made by `make(input_size, hidden_size)`, with forward(inputs [batch, input], *states) -> new states;
 each state is float [batch, hidden], zero at the beginning, in the order of the cell's record, the output first. A row's
 result may depend on nothing but its own numbers (so no batch normalisation), or its bits change with its batch-mates.
+A step that also has `parallel(inputs, *states, lengths, reverse)`, all steps at once, is trained by it (min_gru).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 from models.cells import Cell, add_cell
 from models.config import RecurrentConfig
 from models.errors import ConfigError
+from models.network.cells.layer_norm_lstm import LayerNormLstm
+from models.network.cells.min_gru import MinGru
 from models.network.scan import scan
 
 MakeStep = Callable[[int, int], nn.Module]
-_STEPS: dict[str, MakeStep] = {}
+_STEPS: dict[str, MakeStep] = {"layer-norm-lstm": LayerNormLstm, "min-gru": MinGru}
 
 
 def register_cell(cell: Cell, make: MakeStep) -> None:
@@ -76,7 +79,7 @@ class SteppedLayers(nn.Module):
 
 
 def layer(
-    steps: Sequence[nn.Module], inputs: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None
+    steps: Iterable[nn.Module], inputs: Tensor, states: tuple[Tensor, ...], lengths: Tensor | None
 ) -> tuple[Tensor, ...]:
     """One layer, time-major.
 
@@ -91,10 +94,12 @@ def layer(
     """
     outputs, finals = [], []
     for direction, step in enumerate(steps):
-        own = (state[direction] for state in states)
-        output, *final = scan(
-            partial(_step, step), inputs, *own, lengths=lengths, reverse=direction == 1, batch_first=False
-        )
+        own, options = [state[direction] for state in states], {"lengths": lengths, "reverse": direction == 1}
+        parallel = getattr(step, "parallel", None) if step.training else None
+        if parallel is None:
+            output, *final = scan(partial(_step, step), inputs, *own, **options, batch_first=False)
+        else:
+            output, *final = parallel(inputs, *own, **options)
         outputs.append(output)
         finals.append(final)
     return (torch.cat(outputs, dim=2), *(torch.stack(part) for part in zip(*finals, strict=True)))

@@ -49,7 +49,9 @@ def test_a_cell_around_scan_answers_as_pytorch_does_alone_and_in_a_batch(
 
 def test_what_does_not_fit_is_reported_with_the_users_own_line() -> None:
     def grows(_: nn.ModuleDict, x: Tensor) -> Tensor:
-        return scan(lambda frame, h: (frame, h + frame), x, x.new_zeros(1, 8))[1]
+        _, state = scan(lambda frame, h: (frame, h + frame), x, x.new_zeros(1, 8))
+        assert isinstance(state, Tensor)
+        return state
 
     with pytest.raises(ExportError, match=r"State \[0\] is float32\[1, 8\] before a step and float32\[.*8\] after it"):
         exported(Doing(grows))
@@ -61,7 +63,8 @@ def test_a_question_about_sizes_inside_a_step_is_kept_by_the_trace() -> None:
             h = (h + frame if frame.size(0) < 30 else h - frame).tanh()
             return h, h
 
-        return scan(step, x, torch.zeros(x.size(0), 8))[0]
+        outputs: Tensor = scan(step, x, torch.zeros(x.size(0), 8))[0]
+        return outputs
 
     with pytest.raises(ExportError, match=r"whether batch < 30 \(test_scan.py, line \d+: h = "):
         exported(Doing(decides))

@@ -1,5 +1,8 @@
 """scan in eager mode: the loop that a user would write, with lengths."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,7 +18,7 @@ def cell_and_frames() -> tuple[nn.LSTMCell, Tensor]:
     return nn.LSTMCell(3, 5), torch.randn(BATCH, TIME, 3)
 
 
-def running(cell: nn.LSTMCell) -> object:
+def running(cell: nn.LSTMCell) -> Callable[..., Any]:
     def step(frame: Tensor, state: tuple[Tensor, Tensor]) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
         h, c = cell(frame, state)
         return {"h": h, "sum": h + c}, (h, c)
@@ -53,7 +56,7 @@ def test_it_trains_as_a_loop_does_and_time_may_come_first() -> None:
     for frame in frames.unbind(1):
         state = cell(frame, state)
         outputs.append(state[0])
-    torch.stack(outputs).square().sum().backward()
+    torch.stack(outputs).square().sum().backward()  # type: ignore[no-untyped-call]
     expected = [parameter.grad.clone() for parameter in cell.parameters() if parameter.grad is not None]
     cell.zero_grad()
     found, _ = scan(running(cell), frames.transpose(0, 1), zeros(), batch_first=False)
@@ -91,6 +94,6 @@ def test_the_gradient_of_a_frame_past_the_end_is_zero() -> None:
         (lambda x: scan(lambda f, h: (f, h), x, x[:, 0], lengths=LENGTHS.float()), r"lengths is float32\[4\]"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(call: object, message: str) -> None:
+def test_what_does_not_fit_is_refused_in_a_sentence(call: Callable[[Tensor], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        call(torch.randn(BATCH, TIME, 3))  # type: ignore[operator]
+        call(torch.randn(BATCH, TIME, 3))

@@ -72,14 +72,15 @@ class SmallNtm(nn.Module):
         return (self.output(torch.cat([h, read], dim=1)), reads), new
 
     def addressed(self, address: Tensor, memory: Tensor, before: Tensor) -> Tensor:
-        key, strength, gate, shift, sharpness = address.split([self.cell, 1, 1, 3, 1], dim=1)
+        key, strength, gate, shift, sharpness = torch.split(address, [self.cell, 1, 1, 3, 1], dim=1)
         alike = F.cosine_similarity(key.tanh().unsqueeze(1), memory, dim=2, eps=1e-6)
         by_content = (F.softplus(strength) * alike).softmax(dim=1)
         mixed = gate.sigmoid() * by_content + (1 - gate.sigmoid()) * before
         left, stay, right = shift.softmax(dim=1).unsqueeze(2).unbind(1)
         moved = left * mixed.roll(1, 1) + stay * mixed + right * mixed.roll(-1, 1)
         sharp = (moved + 1e-6) ** (1 + F.softplus(sharpness))
-        return sharp / sharp.sum(dim=1, keepdim=True)
+        weights: Tensor = sharp / sharp.sum(dim=1, keepdim=True)
+        return weights
 
 
 class ScannedLayerNormLstm(LayerNormLstm):
