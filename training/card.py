@@ -6,7 +6,7 @@ from typing import Any
 from models.cells import CellKind
 from models.tokenizer import Tokenizer
 
-CELL_NAMES: dict[CellKind, str] = {
+_CELL_NAMES: dict[CellKind, str] = {
     "lstm": "LSTM",
     "gru": "GRU",
     "layer-norm-lstm": "layer-norm LSTM",
@@ -14,6 +14,11 @@ CELL_NAMES: dict[CellKind, str] = {
     "rnn-tanh": "simple RNN (tanh)",
     "rnn-relu": "simple RNN (ReLU)",
 }
+
+
+def cell_name(kind: CellKind) -> str:
+    """What a card calls a cell; one of your own by its kind."""
+    return _CELL_NAMES.get(kind, kind)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 
 from models.network.language_model import LanguageModel
 from models.tokenizer import Tokenizer
-from training.card import CELL_NAMES, CardParts, indented, token_unit
+from training.card import CardParts, cell_name, indented, token_unit
 from training.generation.recipe import GenerationRecipe
 
 
@@ -33,7 +33,7 @@ def card_parts(
         data=f"{data['title']}, from {data['upstream']}. Licence as the source states it: {data['licence']}.\n"
         f"The last {recipe.data.validation_share:.0%} of the {split} ({order}) are the validation part: "
         f"{data['train_tokens']:,} tokens for training, {data['validation_tokens']:,} for validation.",
-        architecture=f"{config.num_layers} x {CELL_NAMES.get(config.kind, config.kind)}, hidden size {config.hidden_size}; embedding "
+        architecture=f"{config.num_layers} x {cell_name(config.kind)}, hidden size {config.hidden_size}; embedding "
         f"{config.embedding_size}; linear head over {config.vocab_size} {unit}{tied}",
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         measured="On the validation part, read once from its beginning to its end with the state carried all the way, "

@@ -4,7 +4,7 @@ from typing import Any
 
 from models.network.classifier import Classifier
 from models.tokenizer import Tokenizer
-from training.card import CELL_NAMES, CardParts, table_cell, token_unit
+from training.card import CardParts, cell_name, table_cell, token_unit
 from training.sentiment.mix import Mix
 from training.sentiment.recipe import SentimentRecipe
 
@@ -73,7 +73,7 @@ def _architecture(model: Classifier, tokenizer: Tokenizer) -> str:
     both = "bidirectional " if config.bidirectional else ""
     case = ", in lower case" if tokenizer.is_lowercase else ""
     return (
-        f"{config.num_layers} x {both}{CELL_NAMES.get(config.kind, config.kind)}, hidden size {config.hidden_size}; embedding "
+        f"{config.num_layers} x {both}{cell_name(config.kind)}, hidden size {config.hidden_size}; embedding "
         f"{config.embedding_size} of {config.vocab_size} {token_unit(tokenizer)}{case}; pooling over time: "
         f"{config.pooling}; linear head over {config.num_classes} classes"
     )

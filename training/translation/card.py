@@ -4,7 +4,7 @@ from typing import Any
 
 from models.network.translator import Translator
 from models.tokenizer import Tokenizer
-from training.card import CELL_NAMES, CardParts, table_cell, token_unit
+from training.card import CardParts, cell_name, table_cell, token_unit
 from training.translation.recipe import TranslationRecipe
 
 
@@ -45,7 +45,7 @@ def card_parts(
 
 def _architecture(model: Translator, tokenizer: Tokenizer) -> str:
     config = model.config
-    cell = CELL_NAMES.get(config.kind, config.kind)
+    cell = cell_name(config.kind)
     both = "bidirectional " if config.bidirectional else ""
     feeding = ", input feeding" if config.input_feeding else ""
     shared = "one embedding" if config.shared_embeddings else "two embeddings"

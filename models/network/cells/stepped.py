@@ -94,12 +94,14 @@ def layer(
     """
     outputs, finals = [], []
     for direction, step in enumerate(steps):
-        own, options = [state[direction] for state in states], {"lengths": lengths, "reverse": direction == 1}
+        own, is_reverse = [state[direction] for state in states], direction == 1
         parallel = getattr(step, "parallel", None) if step.training else None
         if parallel is None:
-            output, *final = scan(partial(_step, step), inputs, *own, **options, batch_first=False)
+            output, *final = scan(
+                partial(_step, step), inputs, *own, lengths=lengths, reverse=is_reverse, batch_first=False
+            )
         else:
-            output, *final = parallel(inputs, *own, **options)
+            output, *final = parallel(inputs, *own, lengths=lengths, reverse=is_reverse)
         outputs.append(output)
         finals.append(final)
     return (torch.cat(outputs, dim=2), *(torch.stack(part) for part in zip(*finals, strict=True)))
