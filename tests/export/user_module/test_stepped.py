@@ -44,7 +44,7 @@ def test_the_command_writes_a_step_without_a_loop_and_the_same_over_a_sequence(
             own = dict(zip(own, new, strict=True))
         assert not speech[row, length:].any()
         for whole, state in zip(after, own.values(), strict=True):
-            np.testing.assert_allclose(whole[:, row], state[:, 0], atol=1e-6)
+            np.testing.assert_allclose(whole[:, row], state[:, 0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
