@@ -23,7 +23,7 @@ from export.user_module.parity import (
     sizes_as_text,
 )
 from export.user_module.trace import Traced
-from export.user_module.unusual import empty_batch_notes, unusual_notes
+from export.user_module.unusual import empty_notes, unusual_notes
 from export.user_module.write import write_graph
 from models.errors import ExportError, ParityError
 from runtime.onnxruntime.child import ChildSession, ProcessEndedError
@@ -143,7 +143,7 @@ class _Check:
             return ModuleParity.of(self.outputs, self.tolerance)
         try:
             parity = self._at(session, sizes)
-            for notes in (unusual_notes, empty_batch_notes):
+            for notes in (unusual_notes, empty_notes):
                 parity.notes += notes(self.module, session, self.drawing, self.outputs, self.tolerance)
         except GraphEndsProcessError:
             raise

@@ -12,6 +12,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from export.user_module import unusual
 from export.user_module.declared import correct_shapes
+from export.user_module.export import export_module
+from export.user_module.inputs import input_spec_from_text
 from export.user_module.parity import GraphEndsProcessError
 from models.errors import ParityError, RunnerError
 from runtime.onnxruntime.child import ChildSession, ProcessEndedError
@@ -169,3 +171,22 @@ def test_a_mean_of_no_steps_is_not_a_number(tmp_path: Path) -> None:
         x = torch.randn(2, time, 8)
         for ours, theirs in zip(answers(found, tmp_path, x=x), eager(module, x), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-6, equal_nan=True)
+
+
+class TimeFirst(nn.Module):
+    """ONNX Runtime joins its last transposition and product into an operator that fails without rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm1d(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.transpose(0, 1)
+        return self.head(self.norm(rows.transpose(1, 2)).transpose(1, 2))  # type: ignore[no-any-return]
+
+
+def test_a_size_of_zero_is_tried_of_every_axis_and_said() -> None:
+    found = export_module(TimeFirst().eval(), [input_spec_from_text("x:float32[time,batch,6]")])
+    assert [note.partition(":")[0] for note in found.notes] == [
+        "With batch=0 the graph does not answer as PyTorch does"
+    ]
