@@ -131,8 +131,10 @@ def module(
 def wrap(
     reference: Annotated[str, typer.Argument(metavar="FILE:NAME", help="A class or function that gives the module.")],
     task: Annotated[str, typer.Option(help="A registered task, such as generation, translation or sentiment.")],
-    tokenizer: Annotated[Path, typer.Option(help="The tokenizer.json that the model was trained with.")],
     to: Annotated[Path, typer.Option(metavar="STORE/NAME", help="Where the bundle goes, as its next version.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="The tokenizer.json that the model was trained with; not of --task sequence.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="A safetensors file of the module.")] = None,
     labels: Annotated[str, typer.Option(help="Of a classifier: its classes in order, with commas.")] = "",
     source: Annotated[str | None, typer.Option(help="Of a translator: what it reads, such as en.")] = None,
@@ -141,6 +143,15 @@ def wrap(
     start_token: Annotated[
         str | None, typer.Option(help="Of a translator: what its decoder reads first, if not the end token.")
     ] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="Of a sequence model: NAME:DTYPE[batch,time,...]; repeat.")
+    ] = None,
+    ranges: Annotated[
+        list[str] | None, typer.Option("--range", help="Of a sequence model's inputs: NAME:LO..HI; repeat.")
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--output-name", help="Of a sequence model: for each output, in order.")
+    ] = None,
 ) -> None:
     """Make a bundle that the server takes of a model trained elsewhere, say my_file:MyLM; see docs/wrap.md."""
     from export.user_module.wrap.command import wrap_to_store
@@ -148,7 +159,18 @@ def wrap(
     console = Console(stderr=True)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     facts = {"source": source, "target": target, "end_token": end_token, "start_token": start_token}
-    wrapped = wrap_to_store(reference, task, tokenizer, to, weights, {"labels": labels, **facts}, say)
+    wrapped = wrap_to_store(
+        reference,
+        task,
+        tokenizer,
+        to,
+        weights,
+        {"labels": labels, **facts},
+        say,
+        inputs=inputs or (),
+        ranges=ranges or (),
+        outputs=names or (),
+    )
     for report in wrapped.reports:
         Console().print(report_table(report))
     Console().print(str(wrapped.bundle.path), markup=False, highlight=False, soft_wrap=True)

@@ -161,8 +161,9 @@ def verified(
     try:
         figures = architecture.figures(opened, texts)
         is_wrapped = isinstance(bundle.config, WrappedConfig)
-        end_id = bundle.tokenizer.end_id
-        figures |= decode_figures(opened, bundle.task, bundle.sizes, end_id, is_wrapped=is_wrapped)
+        if bundle.task.feeds_back == "token":
+            end_id = bundle.tokenizer.end_id
+            figures |= decode_figures(opened, bundle.task, bundle.sizes, end_id, is_wrapped=is_wrapped)
     except (RunnerError, ValueError, IndexError):  # shapes that do not fit, which the faults explain
         if not faults:
             raise

@@ -17,7 +17,8 @@ def bundle_tables(bundle: Bundle) -> Iterator[Table]:
     facts = _table(f"{bundle.id} ({record.task})", "field", "value")
     for field, value in bundle.config.model_dump().items():
         facts.add_row(field, str(value))
-    facts.add_row("tokenizer", f"{record.tokenizer.kind}, {record.tokenizer.vocab_size} ids")
+    if record.tokenizer is not None:
+        facts.add_row("tokenizer", f"{record.tokenizer.kind}, {record.tokenizer.vocab_size} ids")
     for metric, figure in record.metrics.items():
         facts.add_row(metric, f"{figure:.4g}")
     for file in record.files:

@@ -11,14 +11,19 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from models.config import ClassifierConfig, FrozenModel, LanguageModelConfig, RowEntry, Size, TranslatorConfig
-from models.tasks import TaskName, task_of
+from models.signature import DataType, Signature
+from models.tasks import Task, TaskName, task_of
 
 
 class StatePart(FrozenModel):
-    """One of the tensors that the module takes and gives as its state, without the batch axis."""
+    """One of the tensors that the module takes and gives as its state, without the batch axis.
+
+    In the row every part is float32: an integer there is exact up to 2^24.
+    """
 
     name: str
     shape: list[Annotated[int, Field(ge=1)]]
+    dtype: DataType = "float32"  # the module's own
 
     @property
     def size(self) -> int:
@@ -31,8 +36,9 @@ class WrappedConfig(FrozenModel):
 
     architecture: Literal["wrapped"] = "wrapped"
     task: TaskName
-    vocab_size: Size
+    vocab_size: Annotated[int, Field(ge=0, le=1_000_000)]  # 0 where the task has no tokenizer
     state: list[StatePart]  # in the order of the state row
+    signature: Signature | None = None  # of a task of frames
     memory_width: Size | None = None  # M, where the task has a memory
     keys_width: Size | None = None  # A, where it has keys
     start_id: int | None = None  # what a translator's decoder reads first, where that is not the end token
@@ -46,17 +52,29 @@ class WrappedConfig(FrozenModel):
             "memory_width": self.memory_width is not None,
             "keys_width": self.keys_width is not None,
             "num_classes": self.num_classes is not None,
+            "signature": self.signature is not None,
+            "vocab_size": self.vocab_size > 0,
         }
         task = task_of(self.task)
         wanted = {f"{tensor.name}_width" for tensor in task.row_tensors}
         wanted |= {"state"} if task.has_state else set()
         wanted |= {"num_classes"} if "labels" in task.facts else set()
+        wanted |= {"signature"} if task.inputs == "frames" else set()
+        wanted |= {"vocab_size"} if task.tokenizer != "none" else set()
+        if task.inputs == "frames" and not self.state:  # such a model reads whole sequences
+            wanted.discard("state")
         wrong = [field for field, is_there in has.items() if is_there != (field in wanted)]
         if wrong:
             raise ValueError(
                 f"a wrapped model for {self.task} has {', '.join(sorted(wanted)) or 'none of these'}; wrong: {wrong}"
             )
         return self
+
+    @property
+    def model_task(self) -> Task:
+        """The task's record, with the model's own tensors in its graphs where it has such."""
+        task = task_of(self.task)
+        return task if self.signature is None else self.signature.task(task, has_state=bool(self.state))
 
     @property
     def state_size(self) -> int:

@@ -23,7 +23,7 @@ from models.architecture import Architecture, ArchitectureConfig, WrappedConfig
 from models.cells import ANY_CELL
 from models.config import ClassifierConfig, FrozenModel, RowEntry, TranslatorConfig, checked
 from models.digest import as_json, check_files, file_sha256, read_checked, read_sealed, sealed, write_durably
-from models.errors import BundleCorruptError
+from models.errors import BundleCorruptError, ConfigError
 from models.graph_set import SETS, GraphSet
 from models.store import Store
 from models.tasks import Task, TaskName, task_of
@@ -64,7 +64,7 @@ class BundleRecord(FrozenModel):
     version: int
     task: TaskName
     architecture: Architecture
-    tokenizer: TokenizerRecord
+    tokenizer: TokenizerRecord | None  # of a task whose record asks for one
     languages: Languages | None = None  # of a task whose record asks for them
     labels: list[str] | None = None  # by class, of a task whose record asks for them
     state_width: int  # D, the length of the state row; 0 where nothing is carried
@@ -78,7 +78,7 @@ class BundleRecord(FrozenModel):
 
     @model_validator(mode="after")
     def _facts_fit_the_task(self) -> Self:
-        _check_facts(self.architecture, self.languages, self.labels)
+        _check_facts(self.architecture, self.languages, self.labels, has_tokenizer=self.tokenizer is not None)
         return self
 
 
@@ -98,7 +98,7 @@ class Bundle:
         self.record = checked(
             BundleRecord, read_sealed(self.path / RECORD), str(self.path / RECORD), context={ANY_CELL: True}
         )
-        if set(self.record.files) != {WEIGHTS, TOKENIZER, CARD}:
+        if set(self.record.files) != _core_files(has_tokenizer=self.record.tokenizer is not None):
             raise BundleCorruptError(f"{self.path / RECORD} lists files {sorted(self.record.files)}; publish again.")
         check_files(self.path, self.record.files)
 
@@ -109,15 +109,16 @@ class Bundle:
 
     @property
     def task(self) -> Task:
-        """What the model does."""
-        return task_of(self.record.task)
+        """What the model does: its task's record, with tensors of its own where it has such."""
+        config = self.record.architecture
+        return config.model_task if isinstance(config, WrappedConfig) else task_of(config.task)
 
     @property
     def sizes(self) -> dict[str, int]:
         """The model's numbers by the letters of models.tasks: V, D, and as far as it has them M, A and C."""
         record = self.record
         numbers = {
-            "V": record.tokenizer.vocab_size,
+            "V": None if record.tokenizer is None else record.tokenizer.vocab_size,
             "D": record.state_width,
             "M": record.memory_width,
             "A": record.keys_width,
@@ -132,7 +133,14 @@ class Bundle:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer. Raises BundleCorruptError: its file has changed since the bundle was opened."""
+        """The tokenizer.
+
+        Raises:
+            BundleCorruptError: its file has changed since the bundle was opened.
+            ConfigError: models of the task have none.
+        """
+        if self.record.tokenizer is None:
+            raise ConfigError(f"{self.id} has no tokenizer: {self.record.task} models take tensors, not text.")
         return Tokenizer.from_json(
             self._read(TOKENIZER).decode(),
             end_token=self.record.tokenizer.end_token,
@@ -176,7 +184,7 @@ def publish(
     *,
     config: ArchitectureConfig,
     weights: dict[str, NDArray[np.floating[Any]]],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     card: str,
     metrics: dict[str, float],
     provenance: dict[str, Any],
@@ -192,7 +200,7 @@ def publish(
         name: the model's name.
         config: the architecture.
         weights: parameters by PyTorch name.
-        tokenizer: the tokenizer; its vocab_size is config.vocab_size.
+        tokenizer: the tokenizer; its vocab_size is config.vocab_size. None where the task has none.
         card: Markdown text of the card.
         metrics: name -> figure, as measured.
         provenance: what made it: recipe, data, library versions.
@@ -208,14 +216,15 @@ def publish(
     Raises:
         BundleError: the name is not allowed.
     """
-    if tokenizer.vocab_size != config.vocab_size:
+    if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise ValueError(f"tokenizer has {tokenizer.vocab_size} ids, the config {config.vocab_size}")
-    _check_facts(config, languages, labels)
+    _check_facts(config, languages, labels, has_tokenizer=tokenizer is not None)
     dtype = np.float16 if half else np.float32
     with store.new_version(name) as (folder, target):
         arrays = {key: np.ascontiguousarray(array, dtype=dtype) for key, array in weights.items()}
         write_durably(folder / WEIGHTS, save(arrays))
-        write_durably(folder / TOKENIZER, tokenizer.to_json().encode())
+        if tokenizer is not None:
+            write_durably(folder / TOKENIZER, tokenizer.to_json().encode())
         write_durably(folder / CARD, card.encode())
         record = {
             "format": 1,
@@ -223,7 +232,9 @@ def publish(
             "version": int(target.name),
             "task": config.task,
             "architecture": config.model_dump(),
-            "tokenizer": {
+            "tokenizer": None
+            if tokenizer is None
+            else {
                 "kind": tokenizer.kind,
                 "vocab_size": tokenizer.vocab_size,
                 "unknown_id": tokenizer.unknown_id,
@@ -238,16 +249,26 @@ def publish(
             "row": [entry.model_dump() for entry in config.row],
             "metrics": metrics,
             "provenance": provenance,
-            "files": {file: file_sha256(folder / file) for file in (WEIGHTS, TOKENIZER, CARD)},
+            "files": {
+                file: file_sha256(folder / file) for file in sorted(_core_files(has_tokenizer=tokenizer is not None))
+            },
         }
         write_durably(folder / RECORD, as_json(sealed(record)))
         complete(Bundle(folder))
     return Bundle(target)
 
 
-def _check_facts(config: ArchitectureConfig, languages: Languages | None, labels: Sequence[str] | None) -> None:
+def _core_files(*, has_tokenizer: bool) -> set[str]:
+    return {WEIGHTS, CARD} | ({TOKENIZER} if has_tokenizer else set())
+
+
+def _check_facts(
+    config: ArchitectureConfig, languages: Languages | None, labels: Sequence[str] | None, *, has_tokenizer: bool
+) -> None:
     """Raises ValueError unless the bundle has what its task's record asks for and nothing else."""
     task = task_of(config.task)
+    if has_tokenizer != (task.tokenizer != "none"):
+        raise ValueError(f"the tokenizer is {'needless' if has_tokenizer else 'missing'} for {task.name}")
     for fact, is_there in (("languages", languages is not None), ("labels", labels is not None)):
         if is_there != (fact in task.facts):
             wanted = " and ".join(task.facts) or "neither languages nor labels"

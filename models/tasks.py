@@ -3,12 +3,13 @@
 Loading, golden vectors, bench, TensorRT profiles, verification, wrapping and the server read these records; a task of
 your own is one more record, registered before it is used, and an entry of the same name in export.tasks.
 
-Shapes are written in letters. Symbolic axes: B batch, T time, S source, K steps of a decode window,
-W hypotheses of a beam, R ranks (2 W). Numbers of the
-model, which `sizes` of a bundle's record gives: V vocabulary, C classes, D state row, M memory, A keys.
+Shapes are written in letters. Symbolic axes: B batch, T time, S source, K steps of a decode window, W hypotheses of a
+beam, R ranks (2 W). Numbers of the model, which `sizes` of a bundle's record gives: V vocabulary, C classes, D state
+row, M memory, A keys. What a model of frames takes and gives is its own: models.signature puts it into the task's
+graphs, with sizes as plain numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -20,8 +21,9 @@ from models.errors import ConfigError
 
 Sizes = Mapping[str, int]
 Fact = Literal["languages", "labels"]
-# What makes an input's values: token ids below V; the number of positions; zeros; ones; -1; [0, 1); a normal variable.
-Fill = Literal["tokens", "lengths", "zeros", "ones", "none", "uniform", "normal"]
+# What makes an input's values: token ids below V; the number of positions; zeros; ones; -1; [0, 1); a normal variable;
+# from the tensor's low to its high, both included.
+Fill = Literal["tokens", "lengths", "zeros", "ones", "none", "uniform", "normal", "range"]
 
 BEAM = 4  # hypotheses of a search where nothing else is asked for
 PREFILL_CHUNK = 32  # prompt tokens that a server reads in one call
@@ -30,18 +32,26 @@ PADDING_MULTIPLE = 16  # of every axis that is reduced over: sums of 16 floats a
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a graph: shape in the letters above, dtype by its numpy name.
+    """An input or output of a graph: shape in the letters above and numbers, dtype by its numpy name.
 
     Attributes:
         fill: what makes its values in `Graph.random_inputs`.
         is_optional: whether only some models' graphs have it.
+        low: the least of a range.
+        high: the most of a range.
     """
 
     name: str
-    shape: str
+    shape: Sequence[Any]  # letters, and numbers
     dtype: str = "float32"
     fill: Fill = "zeros"
     is_optional: bool = False
+    low: float = 0.0
+    high: float = 0.0
+
+    def sizes(self, numbers: Mapping[str, int]) -> tuple[int, ...]:
+        """Its shape in numbers, of each letter's."""
+        return tuple(axis if isinstance(axis, int) else numbers[axis] for axis in self.shape)
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class Graph:
         time = -(-length // self.padding_multiple) * self.padding_multiple
         numbers = {"B": batch, "T": time, "S": time, "K": steps, "W": BEAM, **sizes}
         return {
-            tensor.name: _filled(tensor, tuple(numbers[axis] for axis in tensor.shape), length, sizes, generator)
+            tensor.name: _filled(tensor, tensor.sizes(numbers), length, sizes, generator)
             for tensor in self.inputs
             if not tensor.is_optional
         }
@@ -113,14 +123,14 @@ class Task:
         name: in bundle.json, on the command line and in the API.
         graphs: all that a graph set may have.
         engine: how requests are computed: "decode" steps rows again and again, "batch" answers each with one call,
-            "decode after encode" reads a source first.
+            "decode after encode" reads a source first, "frames" reads tensors and answers them with tensors.
         inputs: what a sequence consists of: "ids" of tokens, "frames" of numbers, "none" where only state goes in.
         feeds_back: what a step's answer becomes the next step's input as.
         has_state: whether a state row is carried from call to call.
         row_tensors: what else a row keeps.
         independent: graphs that may each run from another graph set than the rest, because they take no state and what
             they give means the same in every set. All others share states and run from one set.
-        session: what a session stores: "tokens" with their state, "state" alone, "none" where there are no sessions.
+        session: what a session stores: "tokens" or "frames" with their state, "none" where there are no sessions.
         tokenizer: "writes" needs one whose tokens' bytes join to the text, "reads" takes any, "none" has no tokenizer.
         facts: what a bundle of the task has beside its architecture; it has no others.
         max_length: the longest input that a server admits by default, in elements; None where it has no end.
@@ -128,13 +138,13 @@ class Task:
 
     name: str
     graphs: tuple[Graph, ...]
-    engine: Literal["decode", "batch", "decode after encode"]
+    engine: Literal["decode", "batch", "decode after encode", "frames"]
     inputs: Literal["ids", "frames", "none"] = "ids"
     feeds_back: Literal["token", "frame", "none"] = "none"
     has_state: bool = False
     row_tensors: tuple[RowTensor, ...] = ()
     independent: tuple[str, ...] = ()
-    session: Literal["tokens", "state", "none"] = "none"
+    session: Literal["tokens", "frames", "none"] = "none"
     tokenizer: Literal["writes", "reads", "none"] = "reads"
     facts: tuple[Fact, ...] = ()
     max_length: int | None = None
@@ -216,6 +226,10 @@ def _filled(
             values = generator.random(shape)
         case "normal":
             values = generator.standard_normal(shape)
+        case "range" if tensor.dtype == "float32":
+            values = generator.uniform(tensor.low, tensor.high, shape)
+        case "range":
+            values = generator.integers(int(tensor.low), int(tensor.high), size=shape, endpoint=True)
         case "zeros" | "ones" | "none":
             values = np.full(shape, {"zeros": 0, "ones": 1, "none": -1}[tensor.fill])
     return values.astype(tensor.dtype)
@@ -382,6 +396,36 @@ SENTIMENT = register(
         ),
         engine="batch",
         facts=("labels",),
+        max_length=8192,
+    )
+)
+
+SEQUENCE = register(
+    Task(
+        name="sequence",
+        graphs=(
+            Graph(
+                "step",
+                "step",
+                inputs=(_STATE,),
+                outputs=(_NEW_STATE,),
+                is_required=False,  # a model without a state reads whole sequences alone
+                bench=((1, 1), (8, 1), (64, 1)),
+            ),
+            Graph(
+                "advance",
+                "sequence",
+                inputs=(_LENGTHS, _STATE),
+                outputs=(_NEW_STATE,),
+                max_time=PREFILL_CHUNK,
+                bench=((1, PREFILL_CHUNK), (16, PREFILL_CHUNK)),
+            ),
+        ),
+        engine="frames",
+        inputs="frames",
+        has_state=True,
+        session="frames",
+        tokenizer="none",
         max_length=8192,
     )
 )

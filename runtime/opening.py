@@ -60,8 +60,8 @@ class OpenSet(OpenGraphs, Protocol):
 
 
 def step_runner(opened: OpenGraphs, task: Task, capacity: int) -> StepRunner | None:
-    """The runner of a task's step, whichever it has; None for a task without steps."""
-    if all(graph.kind != "step" for graph in task.graphs):
+    """The runner of a task's step, whichever it has; None for a task that feeds no answer back into a step."""
+    if task.feeds_back == "none":
         return None
     return opened.attention_steps(capacity) if task.row_tensors else opened.steps(capacity)
 

@@ -1,10 +1,12 @@
 """The tasks that can be exported, by name."""
 
-from export.tasks import generation, sentiment, translation
+from export.tasks import generation, sentiment, sequence, translation
 from export.tasks.task import TaskExport
 from models.errors import ConfigError
 
-_EXPORTS = {export.task: export for export in (generation.EXPORT, translation.EXPORT, sentiment.EXPORT)}
+_EXPORTS = {
+    export.task: export for export in (generation.EXPORT, translation.EXPORT, sentiment.EXPORT, sequence.EXPORT)
+}
 
 
 def register_export(export: TaskExport) -> None:

@@ -3,14 +3,15 @@
 A task has at most one network of rnnserve's own (an architecture), and takes any user's module that fits its graphs.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from export.user_module.inputs import InputSpec, ValueRange
 from export.user_module.wrap.native import Native
 from models.architecture import WrappedConfig
 from models.bundle import Bundle
@@ -76,13 +77,19 @@ class WrapFacts:
         start_id: what a decoder reads first, if that is not the end token.
         longest: where the tokenizer cuts texts, in tokens; None where it does not.
         mark_ids: tokens of the tokenizer that are not text, such as those for padding and for what is unknown.
+        inputs: what a model of frames takes, in the order of its forward.
+        ranges: name of such an input -> its range.
+        outputs: names of what such a model gives; none for those that its return value gives.
     """
 
-    vocab_size: int
+    vocab_size: int = 0
     end_id: int | None = None
     start_id: int | None = None
     longest: int | None = None
     mark_ids: tuple[int, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
+    ranges: Mapping[str, ValueRange] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,6 @@ def _sequences(graph: Graph, sizes: Sizes, max_batch: int, shortest: int, longes
 
 def _profile(graph: Graph, sizes: Sizes, axes: Mapping[str, Axis]) -> Profile:
     def shape(tensor: Tensor, corner: int) -> Shape:
-        return tuple(axes[axis][corner] if axis in axes else sizes[axis] for axis in tensor.shape)
+        return tensor.sizes({**sizes, **{axis: found[corner] for axis, found in axes.items()}})
 
     return {tensor.name: Range(shape(tensor, 0), shape(tensor, 1), shape(tensor, 2)) for tensor in graph.inputs}

@@ -44,6 +44,8 @@ def ignored_lengths(graph: Graph, *, is_step: bool) -> Iterator[str]:
 
 def other_tokenizer(bundle: Bundle) -> Iterator[str]:
     """A sentence when the tokenizer does not fit the model."""
+    if bundle.record.tokenizer is None:
+        return
     found, expected = bundle.tokenizer.vocab_size, bundle.config.vocab_size
     if found != expected:
         yield f"the vocabulary is wrong: the tokenizer has {found} tokens, the model {expected}"
@@ -61,7 +63,7 @@ def other_vocabulary(graph: Graph, bundle: Bundle) -> Iterator[str]:
         if table is not None and is_of_tokens and len(table) != expected:
             yield f"the vocabulary is wrong: {graph.where(node)} holds {len(table)} tokens, the model {expected}"
     outputs = next((each.outputs for each in bundle.task.graphs if each.name == graph.name), ())
-    of_tokens = {tensor.name for tensor in outputs if tensor.shape.endswith("V")}
+    of_tokens = {tensor.name for tensor in outputs if tensor.shape[-1] == "V"}
     for value in graph.model.graph.output:
         if value.name in of_tokens:
             found = value.type.tensor_type.shape.dim[-1].dim_value

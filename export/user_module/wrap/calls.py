@@ -89,6 +89,7 @@ def traced_for(
     outputs: Sequence[str],
     remarks: list[str],
     longest: Mapping[str, int] | None = None,
+    ranges: Mapping[str, ValueRange] | None = None,
 ) -> onnx.ModelProto:
     """Trace what is around a user's module, and compare where its answers to questions about sizes would be others.
 
@@ -100,12 +101,13 @@ def traced_for(
         outputs: names of the results.
         remarks: gets what a user should know of the comparison, a sentence each.
         longest: axis -> the most that it ever is.
+        ranges: input -> what its values are drawn from.
 
     Raises:
         ParityError: a branch on a size matters.
         ExportError: PyTorch cannot trace it, or its code freezes an axis.
     """
-    drawing = _drawing(module, inputs, longest or {})
+    drawing = _drawing(module, inputs, longest or {}, ranges or {})
     sizes = {axes[axis]: example.shape[axis] for example, axes in inputs.values() for axis in axes}
 
     def trace(at: Sizes) -> Traced:
@@ -126,7 +128,10 @@ def traced_for(
 
 
 def _drawing(
-    module: nn.Module, inputs: Mapping[str, tuple[Tensor, DynamicAxes]], longest: Mapping[str, int]
+    module: nn.Module,
+    inputs: Mapping[str, tuple[Tensor, DynamicAxes]],
+    longest: Mapping[str, int],
+    own_ranges: Mapping[str, ValueRange],
 ) -> Drawing:
     """Random inputs, rows from long to short; states are zeros, which every module takes."""
     specs = [
@@ -137,7 +142,7 @@ def _drawing(
         )
         for name, (example, axes) in inputs.items()
     ]
-    ranges = {axis: ValueRange(1, most) for axis, most in longest.items()}
+    ranges = {**own_ranges, **{axis: ValueRange(1, most) for axis, most in longest.items()}}
     if "state" in inputs:
         ranges["state"] = ValueRange(0, 0)
     return replace(new_drawing(module, specs, ranges), is_sorted=True)

@@ -1,6 +1,6 @@
 """`python -m export wrap`: from what a user writes to a bundle and its reports."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from export.tasks.task import Architecture
@@ -15,22 +15,29 @@ from models.errors import ExportError
 def wrap_to_store(
     reference: str,
     task: str,
-    tokenizer: Path,
+    tokenizer: Path | None,
     to: Path,
     weights: Path | None,
     facts: Mapping[str, str | None],
     say: Callable[[str], None] = lambda _: None,
+    *,
+    inputs: Sequence[str] = (),
+    ranges: Sequence[str] = (),
+    outputs: Sequence[str] = (),
 ) -> Wrapped:
     """Wrap a model.
 
     Args:
         reference: FILE:NAME of a class or function that gives the module.
         task: the name of a registered one.
-        tokenizer: a tokenizer.json.
+        tokenizer: a tokenizer.json; None for a task without one.
         to: STORE/NAME.
         weights: a safetensors file, or None for the module's own.
         facts: labels (with commas), source, target, end_token, start_token, as far as the task has them.
         say: called with what is being done, a line at a time.
+        inputs: of a model of frames, NAME:DTYPE[AXIS,...] for each argument of forward, in order.
+        ranges: of such inputs, NAME:LO..HI.
+        outputs: names of what such a model gives.
 
     Returns:
         The published bundle and what verification found.
@@ -50,6 +57,9 @@ def wrap_to_store(
         target=facts.get("target"),
         end_token=facts.get("end_token"),
         start_token=facts.get("start_token"),
+        inputs=tuple(inputs),
+        ranges=tuple(ranges),
+        outputs=tuple(outputs),
     )
     return wrap_model(options, say)
 

@@ -12,7 +12,9 @@ _FIRST = 64
 _TIMEOUT = 1.0  # seconds; after a call that took longer no longer text is tried
 
 
-def check_longest(who: str, call: Callable[[int], Any], most: int, advice: str) -> None:
+def check_longest(
+    who: str, call: Callable[[int], Any], most: int, advice: str, things: str = "texts", units: str = "tokens"
+) -> None:
     """Try longer and longer texts, one row of random tokens each.
 
     Args:
@@ -20,6 +22,8 @@ def check_longest(who: str, call: Callable[[int], Any], most: int, advice: str) 
         call: tokens -> whatever; raises ExportError where the forward fails.
         most: tokens that the server may ask for.
         advice: the way round.
+        things: what is read, for the message.
+        units: what they consist of.
 
     Raises:
         ExportError: the forward fails at a length up to `most`; the message names the least such length.
@@ -30,14 +34,20 @@ def check_longest(who: str, call: Callable[[int], Any], most: int, advice: str) 
         try:
             call(length)
         except ExportError as error:
-            raise _failure(who, call, (taken, length), error, most, advice) from error
+            raise _failure(f"{who} takes {things}", units, call, (taken, length), error, most, advice) from error
         if time.perf_counter() - begin > _TIMEOUT:
             return
         taken, length = length, min(2 * length, most)
 
 
 def _failure(
-    who: str, call: Callable[[int], Any], between: tuple[int, int], error: ExportError, most: int, advice: str
+    what: str,
+    units: str,
+    call: Callable[[int], Any],
+    between: tuple[int, int],
+    error: ExportError,
+    most: int,
+    advice: str,
 ) -> ExportError:
     """The message for the least length that fails, between one that is taken and one that is not."""
     taken, failing = between
@@ -49,6 +59,6 @@ def _failure(
         except ExportError as nearer:
             failing, error = middle, nearer
     return ExportError(
-        f"{who} takes texts of up to {taken} tokens and fails at {failing}, but the server gives it up to {most} at "
+        f"{what} of up to {taken} {units} and fails at {failing}, but the server gives it up to {most} at "
         f"once: {error} {advice}"
     )

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.user_module.inputs import InputSpec, ValueRange, input_spec_from_text, value_range_from_text
 from models.bundle import Languages
 from models.errors import ConfigError
 from models.store import checked_name
@@ -17,7 +18,7 @@ class WrapOptions:
     Attributes:
         reference: FILE:NAME of a class or function that gives the module.
         task: what it does.
-        tokenizer: a tokenizer.json.
+        tokenizer: a tokenizer.json, where the task has one.
         to: STORE/NAME, where the bundle goes.
         weights: a safetensors file; None for those that the module comes with.
         labels: of a task with labels, by class.
@@ -25,11 +26,14 @@ class WrapOptions:
         target: of a translator, the language it writes.
         end_token: what ends a text, where the tokenizer has it.
         start_token: of a translator, what its decoder reads first, if that is not the end token.
+        inputs: of a model of frames, NAME:DTYPE[AXIS,...] for each argument of forward.
+        ranges: of a model of frames, NAME:LO..HI of inputs.
+        outputs: of a model of frames, names of what it gives; none for those of the return value.
     """
 
     reference: str
     task: str
-    tokenizer: Path
+    tokenizer: Path | None
     to: Path
     weights: Path | None = None
     labels: tuple[str, ...] = ()
@@ -37,9 +41,13 @@ class WrapOptions:
     target: str | None = None
     end_token: str | None = None
     start_token: str | None = None
+    inputs: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         task = _task(self.task)
+        _check_what_is_read(task, self.tokenizer, self.inputs, {"--range": self.ranges, "--output-name": self.outputs})
         checked_name(self.to.name)
         _check_outside_bundles(self.to)
         if "labels" in task.facts and not self.labels:
@@ -70,6 +78,35 @@ class WrapOptions:
     def languages(self) -> Languages | None:
         """Of a translator."""
         return Languages(source=self.source, target=self.target) if self.source and self.target else None
+
+    @property
+    def input_specs(self) -> tuple[InputSpec, ...]:
+        """The inputs, read. Raises ExportError."""
+        return tuple(input_spec_from_text(text) for text in self.inputs)
+
+    @property
+    def input_ranges(self) -> dict[str, ValueRange]:
+        """The ranges, read. Raises ExportError."""
+        return dict(value_range_from_text(text) for text in self.ranges)
+
+
+def _check_what_is_read(
+    task: Task, tokenizer: Path | None, inputs: tuple[str, ...], others: dict[str, tuple[str, ...]]
+) -> None:
+    """A model reads text, by a tokenizer, or tensors, by their inputs. Raises ConfigError."""
+    if task.tokenizer == "none":
+        if tokenizer is not None:
+            raise ConfigError(f"--tokenizer goes with tasks of text, not {task.name}; leave it out.")
+        if not inputs:
+            raise ConfigError(
+                "--input is missing: name each argument of forward, --input 'frames:float32[batch,time,8]'"
+            )
+        return
+    if tokenizer is None:
+        raise ConfigError(f"--tokenizer is missing: a {task.name} model reads text by its tokenizer.json.")
+    for flag, values in {"--input": inputs, **others}.items():
+        if values:
+            raise ConfigError(f"{flag} goes with --task sequence, not {task.name}; leave it out.")
 
 
 def _task(name: str) -> Task:

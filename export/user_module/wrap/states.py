@@ -14,6 +14,7 @@ from models.architecture import StatePart
 from models.errors import UnsupportedModelError
 
 _PROBES = ((2, 5), (3, 5), (3, 7))  # batch, time
+_INTEGERS = (torch.int64, torch.int32, torch.bool)  # what may be cast to the row's float32 and back
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,16 @@ class StateLayout:
         Raises:
             UnsupportedModelError: they are nested otherwise than when the layout was found.
         """
-        leaves, nesting = _leaves(states, may_be_precise=True)  # the module in float64 is what errors are judged by
+        # The module in float64 is what errors are judged by.
+        leaves, nesting = _leaves(states, may_be_precise=True, may_be_integer=True)
         if nesting != self.nesting:
             raise UnsupportedModelError(
                 f"The module gives its states once as {self.nesting}, once as {nesting}; give them always alike."
             )
+        is_precise = any(leaf.dtype == torch.float64 for leaf in leaves)
+        leaves = [
+            leaf if leaf.is_floating_point() else leaf.double() if is_precise else leaf.float() for leaf in leaves
+        ]
         rows = [
             leaf.movedim(axis, 0).reshape(-1, part.size) if leaf.dim() > 1 else leaf.unsqueeze(1)
             for leaf, axis, part in zip(leaves, self.batch_axes, self.parts, strict=True)
@@ -60,7 +66,7 @@ class StateLayout:
         """float32 [batch, D] -> nested states."""
         pieces = torch.split(row, [part.size for part in self.parts], dim=1) if len(self.parts) > 1 else (row,)
         leaves = [
-            piece.reshape(-1, *part.shape).movedim(0, axis).contiguous()
+            _as(part.dtype, piece.reshape(-1, *part.shape).movedim(0, axis).contiguous())
             for piece, axis, part in zip(pieces, self.batch_axes, self.parts, strict=True)
         ]
         return tree_unflatten(leaves, self.nesting)
@@ -72,18 +78,27 @@ def part_slices(parts: Sequence[StatePart]) -> list[slice]:
     return [slice(end - part.size, end) for end, part in zip(ends, parts, strict=True)]
 
 
-def state_layout(states_at: Callable[[int, int], Any], names: Sequence[str], who: str) -> StateLayout:
+def _as(dtype: str, piece: Tensor) -> Tensor:
+    return piece if dtype == "float32" else piece.to(getattr(torch, dtype))
+
+
+def state_layout(
+    states_at: Callable[[int, int], Any], names: Sequence[str], who: str, *, may_be_integer: bool = False
+) -> StateLayout:
     """Find each state's batch axis by calling the module with batches and times of different sizes.
 
     Args:
         states_at: (batch, time) -> the states, a sequence.
         names: what to call the states; further ones are numbered.
         who: the method that gives them, for messages.
+        may_be_integer: whether integers and truth values are states, too.
 
     Raises:
         UnsupportedModelError: a state is no float32 tensor, has no batch axis, or a shape that depends on the time.
     """
-    (first, nesting), (wider, other), (longer, third) = (_leaves(states_at(*probe)) for probe in _PROBES)
+    (first, nesting), (wider, other), (longer, third) = (
+        _leaves(states_at(*probe), may_be_integer=may_be_integer) for probe in _PROBES
+    )
     if not first:
         raise UnsupportedModelError(
             f"{who} gives no state. What a model remembers of the text before must be in states that it gives back and "
@@ -95,7 +110,9 @@ def state_layout(states_at: Callable[[int, int], Any], names: Sequence[str], who
     for (path, leaf), second, last in zip(_paths(states_at(*_PROBES[0])), wider, longer, strict=True):
         name = _name(path, names)
         axes.append(_batch_axis(name, leaf, second, last))
-        parts.append(StatePart(name=name, shape=[size for axis, size in enumerate(leaf.shape) if axis != axes[-1]]))
+        dtype = str(leaf.dtype).removeprefix("torch.")
+        shape = [size for axis, size in enumerate(leaf.shape) if axis != axes[-1]]
+        parts.append(StatePart(name=name, shape=shape, dtype=dtype))  # type: ignore[arg-type]
     return StateLayout(tuple(parts), tuple(axes), nesting)
 
 
@@ -119,14 +136,17 @@ def _batch_axis(name: str, first: Tensor, wider: Tensor, longer: Tensor) -> int:
     return axes[0]
 
 
-def _leaves(states: Any, *, may_be_precise: bool = False) -> tuple[list[Tensor], TreeSpec]:
+def _leaves(
+    states: Any, *, may_be_precise: bool = False, may_be_integer: bool = False
+) -> tuple[list[Tensor], TreeSpec]:
+    allowed = (torch.float32, *((torch.float64,) if may_be_precise else ()), *(_INTEGERS if may_be_integer else ()))
     leaves, nesting = tree_flatten_with_path(states)
     for path, leaf in leaves:
         if isinstance(leaf, PackedSequence) or not isinstance(leaf, Tensor):
             raise UnsupportedModelError(
                 f"State {keystr(path)} is {type(leaf).__name__}; states are float32 tensors, in tuples, lists or dicts."
             )
-        if leaf.dtype != torch.float32 and not (may_be_precise and leaf.dtype == torch.float64):
+        if leaf.dtype not in allowed:
             dtype = str(leaf.dtype).removeprefix("torch.")
             raise UnsupportedModelError(
                 f"State {keystr(path)} is {dtype}; the state row is float32. Keep it as float32 (a counter too)."

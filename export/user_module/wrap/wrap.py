@@ -15,6 +15,7 @@ from export.report import Report
 from export.tasks.registry import export_of
 from export.tasks.task import UserModel, WrapFacts
 from export.tasks.wrapped import WrappedArchitecture
+from export.user_module.inputs import InputSpec, ValueRange
 from export.user_module.refusals import refuse_unsupported
 from export.user_module.source import load_module, without_weights
 from export.user_module.wrap.card import wrapped_card
@@ -28,6 +29,7 @@ from models.architecture import WrappedConfig
 from models.bundle import Bundle, publish
 from models.digest import file_sha256
 from models.errors import ConfigError, ExportError, ParityError
+from models.signature import Signature
 from models.store import Store
 from models.tasks import task_of
 from models.tokenizer import Tokenizer
@@ -64,12 +66,16 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     Raises:
         RnnserveError: something does not fit; the message says what. Nothing is published.
     """
-    tokenizer = wrapped_tokenizer(options.tokenizer, options.task, options.end_token, options.start_token)
+    tokenizer: Tokenizer | None = None
+    if options.tokenizer is not None:
+        tokenizer = wrapped_tokenizer(options.tokenizer, options.task, options.end_token, options.start_token)
     module = load_module(options.reference, options.weights)
     refuse_unsupported(module)
-    _check_embeddings(module, tokenizer, options.task)
-    start_id = start_id_of(tokenizer, options.tokenizer, options.start_token)
-    facts = _facts(tokenizer, start_id)
+    if tokenizer is None or options.tokenizer is None:
+        facts = WrapFacts(inputs=options.input_specs, ranges=options.input_ranges, outputs=options.outputs)
+    else:
+        _check_embeddings(module, tokenizer, options.task)
+        facts = _facts(tokenizer, start_id_of(tokenizer, options.tokenizer, options.start_token))
     user = export_of(options.task).user_model(module, facts)
     user_config = user.config()
     _check_labels(options, user_config, module)
@@ -93,7 +99,9 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
         say(without_weights(options.reference))
     config = native.config if native is not None else user_config
     num_parameters = sum(parameter.numel() for parameter in module.parameters())
-    rows = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size} tokens", "state row": f"{config.state_size}"}
+    rows = {"state row": f"{config.state_size}"}
+    if tokenizer is not None:
+        rows = {"tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size} tokens", **rows}
     bundle = publish(
         Store(options.to.parent),
         options.to.name,
@@ -117,7 +125,9 @@ def user_model_of(bundle: Bundle, config: WrappedConfig, reference: str) -> User
         ExportError: the code is not that of the bundle.
     """
     module = load_module(reference, bundle.path / "weights.safetensors")
-    found = export_of(config.task).user_model(module, _facts(bundle.tokenizer, config.start_id))
+    signature = config.signature
+    facts = _facts(bundle.tokenizer, config.start_id) if signature is None else _facts_of_frames(signature)
+    found = export_of(config.task).user_model(module, facts)
     parts = found.config().state
     own, stored = ([f"{part.name}{part.shape}" for part in each] for each in (parts, config.state))
     if [part.shape for part in parts] != [part.shape for part in config.state]:
@@ -136,6 +146,20 @@ def _facts(tokenizer: Tokenizer, start_id: int | None) -> WrapFacts:
         longest=truncation_of(tokenizer),
         mark_ids=tokenizer.mark_ids,
     )
+
+
+def _facts_of_frames(signature: Signature) -> WrapFacts:
+    """What a model of frames was wrapped with. Where lengths stand, its forward says."""
+    specs = [
+        InputSpec(port.name, port.dtype, ("batch", *(("time",) if port.has_time else ()), *port.shape))
+        for port in signature.inputs
+    ]
+    ranges = {
+        port.name: ValueRange(port.low, port.high)
+        for port in signature.inputs
+        if port.low is not None and port.high is not None
+    }
+    return WrapFacts(inputs=tuple(specs), ranges=ranges, outputs=tuple(port.name for port in signature.outputs))
 
 
 def _check_labels(options: WrapOptions, config: WrappedConfig, module: nn.Module) -> None:
@@ -246,6 +270,6 @@ def _provenance(options: WrapOptions, way: str, reason: str) -> dict[str, Any]:
         "way": way,
         "reason": reason,
         "weights_sha256": None if options.weights is None else file_sha256(options.weights),
-        "tokenizer_sha256": file_sha256(options.tokenizer),
+        "tokenizer_sha256": None if options.tokenizer is None else file_sha256(options.tokenizer),
         "versions": {library: version(library) for library in ("torch", "onnx", "onnxruntime", "tokenizers")},
     }

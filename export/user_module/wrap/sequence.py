@@ -1,0 +1,481 @@
+"""A user's model of frames, forward(*inputs[, lengths], *states) -> (outputs, *states), behind `advance` and `step`.
+
+Inputs and outputs are [batch, time, ...], or [batch, ...] where a call has one. States are nested as the module likes,
+float or integer; a module without any, such as one that reads in both directions, takes whole sequences.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.parity.errors import Errors
+from export.parity.limits import FP32_TOLERANCE
+from export.user_module.constants import integers_of
+from export.user_module.draw import Drawing, Sizes, new_drawing
+from export.user_module.inputs import InputSpec, ValueRange
+from export.user_module.outputs import named_tensors, output_names
+from export.user_module.precise import PreciseModule
+from export.user_module.repeatable import check_repeatable
+from export.user_module.wrap.calls import called, rows_by_length, traced_for
+from export.user_module.wrap.frames import LONG_SHAPES, SHAPES, advanced, random_rows
+from export.user_module.wrap.longest import LONGEST_CALL, check_longest
+from export.user_module.wrap.native import Native, NotNativeError
+from export.user_module.wrap.states import StateLayout, part_slices, state_layout
+from models.architecture import StatePart, WrappedConfig
+from models.errors import ExportError, UnsupportedModelError
+from models.signature import RESERVED, DataType, InputPort, Port, Signature
+from models.tasks import SEQUENCE
+from runtime.frames import MAX_CHUNK, Row, batched, num_frames, own_answer
+from runtime.opening import OpenGraphs
+from runtime.runner import Array
+
+if TYPE_CHECKING:
+    from export.tasks.task import WrapFacts
+
+Floats = NDArray[np.float32]
+
+_PROBES = ((2, 5), (3, 5), (3, 7))  # batch, time
+_DTYPES: dict[torch.dtype, DataType] = {
+    torch.float32: "float32",
+    torch.int64: "int64",
+    torch.int32: "int32",
+    torch.bool: "bool",
+}
+_OPTIONAL = " Each state needs a default, because the server begins without any: def forward(self, frames, h=None)."
+_LONGEST_CALL_ADVICE = "Make its tables long enough, or clamp positions."
+_SHARE_OF_NAN = 0.3
+
+
+class UserSequenceModel(nn.Module):
+    """The module with its states as one row.
+
+    Args:
+        module: the user's.
+        signature: what it takes and gives.
+        lengths_at: where `lengths` stands among its arguments; None where it takes none.
+        layout: of its states; None where it has none.
+        num_states: arguments after inputs and lengths, each a state.
+        special: integers that its code names.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        signature: Signature,
+        lengths_at: int | None,
+        layout: StateLayout | None,
+        num_states: int,
+        special: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.signature = signature
+        self.lengths_at = lengths_at
+        self.layout = layout
+        self.num_states = num_states
+        self.special = tuple(special)
+        self.remarks: list[str] = []
+
+    @property
+    def state_size(self) -> int:
+        """D."""
+        return 0 if self.layout is None else self.layout.size
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The tensors of `advance`, in its order: outputs, and the new row where there is a state."""
+        num_inputs = len(self.signature.inputs)
+        inputs, rest = list(tensors[:num_inputs]), list(tensors[num_inputs:])
+        if self.lengths_at is not None:
+            inputs.insert(self.lengths_at, rest.pop(0).to(torch.int64))
+        states = () if self.layout is None else self.layout.states_from_row(rest.pop(0))
+        outputs, states = _parted(self.module(*inputs, *states), self.num_states)
+        flat = [tensor for _, tensor in named_tensors(outputs)]
+        return (*flat, *(() if self.layout is None else (self.layout.row_from_states(list(states)),)))
+
+    def graphs(self) -> dict[str, onnx.ModelProto]:
+        """See UserModel.graphs."""
+        task = self.signature.task(SEQUENCE, has_state=self.layout is not None)
+        graphs = {}
+        for graph in reversed(task.graphs):  # `advance` first: what is wrong shows there
+            around = _Step(self) if graph.name == "step" else self
+            numbers = {"B": 3, "T": 7, "D": self.state_size}
+            ports = {port.name: port for port in self.signature.inputs}
+            inputs = {}
+            for tensor in graph.inputs:
+                axes = {
+                    index: {"B": "batch", "T": "time"}[axis]
+                    for index, axis in enumerate(tensor.shape)
+                    if axis in ("B", "T")
+                }
+                value = ports[tensor.name].padding if tensor.name in ports else 0
+                example = torch.full(tensor.sizes(numbers), value).to(getattr(torch, tensor.dtype))
+                inputs[tensor.name] = (example, axes)
+            if "lengths" in inputs:
+                inputs["lengths"] = (torch.tensor([7, 4, 1], dtype=torch.int32), {0: "batch"})
+            ranges = {
+                port.name: ValueRange(port.low, port.high)
+                for port in self.signature.inputs
+                if port.low is not None and port.high is not None
+            }
+            outputs = [tensor.name for tensor in graph.outputs]
+            graphs[graph.name] = traced_for(
+                self.module, around, graph.name, inputs, outputs, self.remarks, ranges=ranges
+            )
+        return graphs
+
+    def config(self) -> WrappedConfig:
+        """See UserModel.config."""
+        parts: Sequence[StatePart] = () if self.layout is None else self.layout.parts
+        return WrappedConfig(
+            task="sequence",
+            vocab_size=0,
+            state=list(parts),
+            signature=self.signature,
+            special_ids=[number for number in self.special if number >= 0][:64],
+        )
+
+    def errors(self, opened: OpenGraphs) -> dict[str, float]:
+        """See UserModel.errors: outputs and states, from zeros and from states that frames lead to."""
+        errors, answers = Errors(), _Answers(self)
+        shapes = SHAPES if self.layout is None else (*SHAPES, (3, MAX_CHUNK))
+        for rows in random_rows(self.signature, (*shapes, *LONG_SHAPES), 10, self.special):
+            state = np.zeros((len(rows), self.state_size), np.float32)
+            for _ in range(1 if self.layout is None else 2):
+                expected = answers.of(rows, state)
+                exact = cache(partial(answers.precise, rows, state))
+                found = advanced(opened, self.signature, rows, state)
+                self._note_nan(expected)
+                for index, row in enumerate(rows):
+                    length = num_frames(self.signature, row)
+                    for port in self.signature.outputs:
+                        own = partial(own_answer, port, index=index, length=length)
+                        numbers = (_numbers(own(each[port.name])) for each in (found, expected))
+                        errors.add(*numbers, precise=partial(_own_exact, own, exact, port.name))
+                if self.layout is not None:
+                    for part in part_slices(self.layout.parts):
+                        states = (each["new_state"][:, part] for each in (found, expected))
+                        errors.add(*states, precise=partial(_state_exact, exact, part))
+                    state = expected["new_state"]
+        return {"worst_error": errors.worst, "mean_error": errors.mean}
+
+    def native(self) -> Native:
+        """See UserModel.native."""
+        raise NotNativeError("models of frames are traced from their own forward")
+
+    def _note_nan(self, expected: Mapping[str, Array]) -> None:
+        sentence = f"{type(self.module).__name__} gives numbers that are not finite for some random frames."
+        is_bad = any(value.dtype == np.float32 and not np.isfinite(value).all() for value in expected.values())
+        if is_bad and sentence not in self.remarks:
+            self.remarks.append(sentence)
+
+
+class _Step(nn.Module):
+    """One frame of each row: the module called with a time of one."""
+
+    def __init__(self, model: UserSequenceModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The tensors of `step`, in its order."""
+        signature = self.model.signature
+        inputs = [
+            tensor.unsqueeze(1) if port.has_time else tensor
+            for port, tensor in zip(signature.inputs, tensors, strict=False)
+        ]
+        lengths = [
+            torch.ones_like(tensors[0].flatten(1)[:, 0] if tensors[0].dim() > 1 else tensors[0], dtype=torch.int32)
+        ]
+        rest = tensors[len(inputs) :]
+        found = self.model(*inputs, *(lengths if signature.has_lengths else ()), *rest)
+        outputs = [
+            tensor[:, 0] if port.has_time else tensor for port, tensor in zip(signature.outputs, found, strict=False)
+        ]
+        return (*outputs, *found[len(outputs) :])
+
+
+class _Answers:
+    """PyTorch's answers in numpy arrays, eager."""
+
+    def __init__(self, model: UserSequenceModel) -> None:
+        self._model = model
+        self._precise = PreciseModule(model)
+
+    def of(self, rows: Sequence[Row], state: Floats) -> dict[str, Array]:
+        """Outputs [batch, time, ...] or [batch, ...], and "new_state" [batch, D], in float32."""
+        found = self._answer(partial(called, type(self._model.module).__name__, self._model), rows, state)
+        assert found is not None
+        return found
+
+    def precise(self, rows: Sequence[Row], state: Floats) -> dict[str, Array] | None:
+        """In float64; None where the module cannot be computed so."""
+        return self._answer(self._precise.value, rows, state)
+
+    def _answer(self, call: Callable[..., Any], rows: Sequence[Row], state: Floats) -> dict[str, Array] | None:
+        signature = self._model.signature
+        lengths = torch.tensor([num_frames(signature, row) for row in rows])
+        arrays = list(batched(signature, rows, int(lengths.max())).values())
+        if self._model.layout is not None:
+            arrays.append(state)
+        order, back = rows_by_length(lengths)
+        value = call(*(torch.from_numpy(array)[order] for array in arrays))
+        if value is None:
+            return None
+        names = [port.name for port in signature.outputs] + ["new_state"]
+        return {name: tensor[back].numpy() for name, tensor in zip(names, value, strict=False)}
+
+
+def _numbers(values: Array) -> Array:
+    """Answers as they are compared: a decision counts as a number."""
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
+def _own_exact(own: Callable[[Array], Array], exact: Callable[[], dict[str, Array] | None], name: str) -> Array | None:
+    answer = exact()
+    return None if answer is None else _numbers(own(answer[name]))
+
+
+def _state_exact(exact: Callable[[], dict[str, Array] | None], part: slice) -> Array | None:
+    answer = exact()
+    return None if answer is None else answer["new_state"][:, part]
+
+
+def user_sequence_model(module: nn.Module, facts: "WrapFacts") -> UserSequenceModel:
+    """Look at what a module takes and gives.
+
+    Args:
+        module: the user's, in eval mode.
+        facts: what it is wrapped with.
+
+    Raises:
+        ExportError: the module fails, or gives something that cannot be served; the message says which.
+    """
+    who = f"{type(module).__name__}.forward"
+    specs = [spec for spec in facts.inputs if not spec.is_lengths]
+    batch, time = _axes(specs)
+    drawing = new_drawing(module, specs, facts.ranges)
+    lengths_at, state_names = _arguments(module.forward, who, facts.inputs, specs)
+    call = _Call(who, module, drawing, (batch, time), lengths_at, bool(state_names))
+    check_repeatable(who, lambda: call(3, 5))
+    states_at = partial(_states_at, call, len(state_names), who)
+    layout = state_layout(states_at, state_names, who, may_be_integer=True) if state_names else None
+    inputs = [_input_port(spec, drawing, time, facts, module) for spec in specs]
+    outputs = _output_ports(call, len(state_names), [port.name for port in inputs], facts, who)
+    signature = Signature(inputs=inputs, outputs=outputs, has_lengths=lengths_at is not None)
+    if time is not None:
+        admitted = (SEQUENCE.max_length or LONGEST_CALL) if layout is None else LONGEST_CALL
+        check_longest(who, lambda length: call(1, length), admitted, _LONGEST_CALL_ADVICE, "sequences", "frames")
+    model = UserSequenceModel(module, signature, lengths_at, layout, len(state_names), integers_of(module))
+    if layout is not None:
+        _check_begins_from_zeros(model, call, who)
+    return _with_nan(model)
+
+
+class _Call:
+    """Calls the user's forward with random inputs and no states, rows as long as can be."""
+
+    def __init__(
+        self,
+        who: str,
+        module: nn.Module,
+        drawing: Drawing,
+        axes: tuple[str, str | None],
+        lengths_at: int | None,
+        has_states: bool,
+    ) -> None:
+        self._who = who
+        self._module = module
+        self._drawing = drawing
+        self._axes = axes
+        self._lengths_at = lengths_at
+        self._advice = _OPTIONAL if has_states else ""
+
+    def inputs(self, batch: int, time: int) -> list[Tensor]:
+        """Random inputs, without lengths."""
+        sizes: Sizes = {axis: size for axis, size in zip(self._axes, (batch, time), strict=True) if axis is not None}
+        return list(self._drawing.draw(sizes, torch.Generator().manual_seed(batch + 1000 * time)).values())
+
+    def __call__(self, batch: int, time: int) -> Any:
+        """What forward returns."""
+        arguments = self.inputs(batch, time)
+        if self._lengths_at is not None:
+            arguments.insert(self._lengths_at, torch.full((batch,), time))
+        return called(self._who, self._module, *arguments, advice=self._advice)
+
+
+def _axes(specs: Sequence[InputSpec]) -> tuple[str, str | None]:
+    """The names of the batch and time axes, the only dynamic ones."""
+    found = {axis for spec in specs for axis in spec.dynamic_axes.values()}
+    batches = {spec.axes[0] if spec.axes else 1 for spec in specs}
+    if len(batches) != 1 or not isinstance(next(iter(batches)), str):
+        raise ExportError(
+            "The first axis of every input is the batch, of one name: --input 'frames:float32[batch,time,8]'."
+        )
+    (batch,) = batches
+    times = found - {batch}
+    for spec in specs:
+        if spec.name in RESERVED:
+            raise ExportError(f"Input {spec.name} has a name that the graphs use themselves: {', '.join(RESERVED)}.")
+        if any(index > 1 for index in spec.dynamic_axes):
+            raise ExportError(
+                f"Input {spec.name} has a word beyond its second axis. The batch is the first axis, the time the "
+                "second, and all others are numbers: --input 'frames:float32[batch,time,8]'."
+            )
+    if len(times) > 1:
+        raise ExportError(f"The inputs have the axes {', '.join(sorted(times))} in time; call them all alike.")
+    return str(batch), next(iter(times), None)
+
+
+def _arguments(
+    forward: Callable[..., Any], who: str, given: Sequence[InputSpec], specs: Sequence[InputSpec]
+) -> tuple[int | None, list[str]]:
+    """Where `lengths` stands among the arguments, and the names of the states after it."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [item.name for item in inspect.signature(forward).parameters.values() if item.kind in kinds]
+    declared = [index for index, spec in enumerate(given) if spec.is_lengths]
+    if declared:
+        return declared[0], names[len(given) :]
+    if len(names) < len(specs):
+        raise UnsupportedModelError(
+            f"{who}{inspect.signature(forward)} takes {len(names)} arguments; {len(specs)} inputs were given: "
+            f"{', '.join(spec.name for spec in specs)}."
+        )
+    if len(names) > len(specs) and names[len(specs)] == "lengths":
+        return len(specs), names[len(specs) + 1 :]
+    return None, names[len(specs) :]
+
+
+def _parted(value: Any, num_states: int) -> tuple[Any, tuple[Any, ...]]:
+    """What forward returns as outputs, nested as they are, and states."""
+    if not num_states:
+        return value, ()
+    outputs, states = tuple(value[:-num_states]), tuple(value[-num_states:])
+    return (outputs[0] if len(outputs) == 1 else outputs), states
+
+
+def _states_at(call: _Call, num_states: int, who: str, batch: int, time: int) -> list[Any]:
+    value = call(batch, time)
+    if not isinstance(value, tuple | list) or len(value) <= num_states:
+        shown = type(value).__name__ + (f" of {len(value)}" if isinstance(value, tuple | list) else "")
+        raise UnsupportedModelError(
+            f"{who} takes {num_states} states and gives {shown}; give (outputs, *states), with as many states."
+        )
+    return list(_parted(value, num_states)[1])
+
+
+def _input_port(
+    spec: InputSpec, drawing: Drawing, time: str | None, facts: "WrapFacts", module: nn.Module
+) -> InputPort:
+    has_time = time is not None and spec.axes[1:2] == (time,)
+    shape = [size for size in spec.axes[2 if has_time else 1 :] if isinstance(size, int)]
+    wanted = facts.ranges.get(spec.name)
+    low, high = (None, None) if wanted is None else (float(wanted.low), float(wanted.high))
+    if wanted is None and spec.dtype.startswith("int"):
+        kinds = (nn.Embedding, nn.EmbeddingBag)
+        if not any(isinstance(part, kinds) for part in module.modules()):
+            raise ExportError(
+                f"Input {spec.name} holds integers and {type(module).__name__} has no embedding, so it is not known "
+                f"which are allowed. Say it: --range {spec.name}:0..99"
+            )
+        low, high = 0.0, float(drawing.num_ids - 1)
+    return InputPort(name=spec.name, dtype=spec.dtype, shape=shape, has_time=has_time, low=low, high=high)  # type: ignore[arg-type]
+
+
+def _output_ports(call: _Call, num_states: int, inputs: Sequence[str], facts: "WrapFacts", who: str) -> list[Port]:
+    probes = [named_tensors(_parted(call(*probe), num_states)[0]) for probe in _PROBES]
+    names = output_names([name for name, _ in probes[0]], facts.outputs or None, inputs)
+    ports = []
+    for index, name in enumerate(names):
+        tensors = [probe[index][1] for probe in probes]
+        ports.append(_output_port(name, tensors, who))
+    return ports
+
+
+def _output_port(name: str, tensors: Sequence[Tensor], who: str) -> Port:
+    shapes = [list(tensor.shape) for tensor in tensors]
+    if name in RESERVED:
+        raise ExportError(f"Output {name} has a name that the graphs use themselves: {', '.join(RESERVED)}.")
+    if tensors[0].dtype not in _DTYPES:
+        dtype = str(tensors[0].dtype).removeprefix("torch.")
+        raise UnsupportedModelError(f"{who} gives output {name} as {dtype}; give one of {', '.join(_DTYPES.values())}.")
+    sizes = [shape[:1] for shape in shapes]
+    if sizes != [[batch] for batch, _ in _PROBES]:
+        raise UnsupportedModelError(
+            f"{who} gives output {name} of shape {shapes[0]} for a batch of {_PROBES[0][0]}; its first axis is the "
+            "batch."
+        )
+    has_time = shapes[1][1:2] != shapes[2][1:2]
+    if has_time and [shape[1] for shape in shapes] != [time for _, time in _PROBES]:
+        raise UnsupportedModelError(
+            f"{who} gives output {name} with {shapes[2][1]} steps for {_PROBES[2][1]} frames. Give one for each frame, "
+            "or one for the whole call."
+        )
+    rest = [shape[2 if has_time else 1 :] for shape in shapes]
+    if rest[0] != rest[1] or rest[1] != rest[2]:
+        raise UnsupportedModelError(
+            f"{who} gives output {name} of shapes {shapes[1]} and {shapes[2]} for {_PROBES[1][1]} and {_PROBES[2][1]} "
+            "frames; besides batch and time, in this order, its axes must be fixed."
+        )
+    if 0 in rest[0]:
+        raise UnsupportedModelError(f"{who} gives output {name} of shape {shapes[0]}, which holds no number.")
+    return Port(name=name, dtype=_DTYPES[tensors[0].dtype], shape=rest[0], has_time=has_time)
+
+
+def _check_begins_from_zeros(model: UserSequenceModel, call: _Call, who: str) -> None:
+    inputs = call.inputs(2, 5)
+    assert model.layout is not None
+    lengths = [torch.full((2,), 5, dtype=torch.int32)] if model.lengths_at is not None else []
+    outputs, states = _parted(call(2, 5), model.num_states)
+    begun = [tensor for _, tensor in named_tensors(outputs)] + [model.layout.row_from_states(list(states))]
+    again = called(who, model, *inputs, *lengths, torch.zeros(2, model.state_size))
+    errors = Errors()
+    for own, other in zip(again, begun, strict=True):
+        errors.add(_numbers(own.numpy()), _numbers(other.numpy()))
+    if not errors.worst <= FP32_TOLERANCE:
+        raise UnsupportedModelError(
+            f"{who} without states answers otherwise than with zeros (by {errors.difference:.3g} of the largest number "
+            "of a row), so its initial state is something else, such as a learnt one. The server begins with zeros: "
+            "subtract the initial state from what forward gives and add it to what it takes."
+        )
+
+
+def _with_nan(model: UserSequenceModel) -> UserSequenceModel:
+    """The model, whose signature says of which inputs it takes NaN: where all that it gives stays finite."""
+    signature = model.signature
+    ports = []
+    for port in signature.inputs:
+        may_be_nan = port.dtype == "float32" and _takes_nan(model, port.name)
+        ports.append(port.model_copy(update={"may_be_nan": may_be_nan}))
+    model.signature = signature.model_copy(update={"inputs": ports})
+    return model
+
+
+def _takes_nan(model: UserSequenceModel, name: str) -> bool:
+    answers = _Answers(model)
+    generator = np.random.default_rng(0)
+    for rows in random_rows(model.signature, ((3, 9), (2, 1)), 5, model.special):
+        broken = []
+        for row in rows:
+            values = row[name].copy()
+            values[generator.random(values.shape) < _SHARE_OF_NAN] = np.nan
+            values.reshape(-1)[:1] = np.nan
+            broken.append({**row, name: values})
+        try:
+            found = answers.of(broken, np.zeros((len(rows), model.state_size), np.float32))
+        except ExportError:  # it checks for NaN itself
+            return False
+        for port in model.signature.outputs:
+            for index, row in enumerate(rows):
+                own = own_answer(port, found[port.name], index, num_frames(model.signature, row))
+                if not np.isfinite(_numbers(own)).all():
+                    return False
+        if "new_state" in found and not np.isfinite(found["new_state"]).all():
+            return False
+    return True
