@@ -5,9 +5,10 @@ Batch and time are left out of the shapes here: an input `frames` of shape [8] i
 """
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from models.config import FrozenModel
@@ -58,6 +59,16 @@ class InputPort(Port):
     def bytes_per_frame(self) -> int:
         """Bytes that one frame's value takes."""
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    def wrong(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of some values, of the input's dtype, it may not hold."""
+        if self.dtype == "float32":
+            not_finite: NDArray[np.bool_] = np.isinf(values) if self.may_be_nan else ~np.isfinite(values)
+            return not_finite
+        if self.dtype == "bool" or self.low is None or self.high is None:
+            return np.zeros(values.shape, np.bool_)
+        found: NDArray[np.bool_] = (values < self.low) | (values > self.high)
+        return found
 
     def tensor(self, graph: str) -> Tensor:
         """See Port."""

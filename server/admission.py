@@ -22,6 +22,7 @@ from server.http.limits import SMALL_BODY
 from server.service import Service
 
 Work = TypeVar("Work", bound=EngineRequest[Any, Any])
+Parsed = TypeVar("Parsed")
 _LONG = 4096  # characters; tokenizing more at once would hold up the event loop
 
 
@@ -50,17 +51,22 @@ ShortTexts = Annotated[
 
 
 async def asked_of(service: Service, request: Request, kind: type[Asked], task: str, no_body: bytes = b"") -> Asked:
-    """A request's body as an object of the class `kind`; `no_body` is what an empty one means.
+    """A request's body as an object of the class `kind`; `no_body` is what an empty one means. As `parsed_body`."""
+    return await parsed_body(service, request, task, lambda body: request_from(kind, body or no_body))
 
-    The task is noted in the request's record. Raises as `read_body` and `request_from`, and UnavailableError where the
-    service is not ready once the body is here.
+
+async def parsed_body(service: Service, request: Request, task: str, parse: Callable[[bytes], Parsed]) -> Parsed:
+    """A request's body as what `parse` makes of it.
+
+    The task is noted in the request's record. Raises as `read_body` and `parse`, and UnavailableError where the service
+    is not ready once the body is here.
     """
     record_of(request).task = task
     body = await read_body(request, service.settings, service.bodies)
     service.check_ready()
     if len(body) <= SMALL_BODY:
-        return request_from(kind, body or no_body)
-    return await service.in_turn(lambda: request_from(kind, body))
+        return parse(body)
+    return await service.in_turn(lambda: parse(body))
 
 
 async def read_texts(
@@ -133,6 +139,7 @@ async def working(
     endpoint: Endpoint,
     request: Request,
     prepare: Callable[[Callable[[int], None]], Awaitable[Work]],
+    most_seconds: float | None = None,
 ) -> AsyncIterator[Work]:
     """Hold a permit of the model while its engine works on a request; leaving the block ends its work.
 
@@ -142,7 +149,9 @@ async def working(
         request: its body has been read. Its client may leave: then the output queue raises ClientGoneError, and the
             engine drops the request.
         prepare: reads the texts and gives what the engine works on; called with the permit taken, and with a function
-            that is to be called with how many tokens the request needs at least, as soon as that is known.
+            that is to be called with how many tokens the request needs at least, as soon as that is known. It must be
+            done within the request's time.
+        most_seconds: that the request may take, where it says so itself.
 
     Raises:
         ApiError: no permit is free, the texts cannot be read, the engine takes no requests, or the request's time is
@@ -151,6 +160,7 @@ async def working(
     record = record_of(request)
     record.model = endpoint.id
     seconds = timeout_seconds(request, service.settings.request_timeout_ms)
+    seconds = seconds if most_seconds is None else min(seconds, most_seconds)
     endpoint.limiter.take(record)
     work: Work | None = None
 
@@ -158,7 +168,11 @@ async def working(
         endpoint.limiter.take_tokens(record, num_tokens, endpoint.limit.field)
 
     try:
-        work = await prepare(hold)
+        try:
+            async with asyncio.timeout(record.started + seconds - time.perf_counter()):
+                work = await prepare(hold)
+        except TimeoutError:
+            raise _late(seconds) from None
         hold(work.num_tokens)
         work.id = record.request_id
         endpoint.metrics.prompt_tokens.inc(record.prompt_tokens)

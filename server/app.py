@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from server.api.docs import page
+from server.api.inference.routes import inference_router
 from server.api.models import models_router
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
@@ -55,9 +56,11 @@ def create_app(
     )
     app.state.service = service
     for task in service.tasks.values():
-        app.router.routes.extend(task.router(service).routes)  # included routers are searched anew for each request
+        if task.router is not None:
+            app.router.routes.extend(task.router(service).routes)  # included routers are searched anew for each request
     for router in (sessions_router, models_router, operations_router):
         app.router.routes.extend(router(service).routes)
+    app.router.routes.extend(inference_router(service, _version()).routes)
     keys = [key.get_secret_value() for key in service.settings.api_keys]
     admin_key = service.settings.admin_key
     if keys and admin_key is not None:  # operators need no second one

@@ -3,17 +3,20 @@ request finds it.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import APIRouter
+from starlette.requests import Request
 
 from models.bundle import Languages
 from models.decoding.detokenizer import TokenTexts
+from models.signature import Signature
 from models.tokenizer import Tokenizer
 from runtime.opening import OpenGraphs
+from runtime.runner import Array
 from server.engine.engine import AnyEngine
 from server.engine.lane import Observer
 from server.errors import FieldError, ModelNotFoundError, shown
@@ -22,6 +25,7 @@ from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
 
 if TYPE_CHECKING:
+    from server.api.inference.tensors import Asked
     from server.service import Service
 
 
@@ -32,7 +36,7 @@ class LoadedModel:
     name: str  # the folder's name in the store
     version: int  # in that folder
     task: str  # a registered task's name
-    tokenizer: Tokenizer
+    own_tokenizer: Tokenizer | None = None  # None for a task without one
     precision: str  # the graph set that runs; of several, their names joined by "+"
     backend: str  # what runs it
     opened: OpenGraphs  # its graphs
@@ -42,6 +46,13 @@ class LoadedModel:
     state_width: int = 0  # D; 0 for models without a state
     languages: Languages | None = None  # of a translator
     labels: tuple[str, ...] = ()  # of a classifier, by class
+    signature: Signature | None = None  # of a model of frames
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of a model that reads text."""
+        assert self.own_tokenizer is not None, "a model of this task has one"
+        return self.own_tokenizer
 
     @property
     def id(self) -> str:
@@ -58,6 +69,23 @@ class Limit:
     setting: str  # the variable that sets it, for the message
 
 
+class TensorInfo(NamedTuple):
+    """What the Open Inference Protocol says of an input or output."""
+
+    name: str
+    datatype: str  # its word, such as FP32
+    shape: list[int]  # -1 for an axis of any size
+
+
+@dataclass(frozen=True)
+class TensorTask:
+    """How models of a task are asked by tensors (server.api.inference)."""
+
+    inputs: Callable[[LoadedModel], list[TensorInfo]]
+    outputs: Callable[[LoadedModel], list[TensorInfo]]
+    answer: "Callable[[Service, Endpoint, Request, Asked], Awaitable[Mapping[str, Array]]]"  # outputs; raises ApiError
+
+
 @dataclass(frozen=True)
 class ServerTask:
     """What the server knows of a task beside its record in models.tasks; `create_app` takes further ones.
@@ -66,9 +94,10 @@ class ServerTask:
     """
 
     name: str  # of the record
-    router: "Callable[[Service], APIRouter]"  # gives the routes
+    router: "Callable[[Service], APIRouter] | None"  # gives the routes of its own, if it has any
     engine: Callable[[LoadedModel, Settings, Observer], AnyEngine]  # gives a model's engine, not started
     limit: Callable[[Settings], Limit]  # gives the longest text that is admitted
+    tensors: TensorTask | None = None  # where its models are asked by tensors, too
 
 
 class Endpoint:
@@ -113,6 +142,10 @@ class Registry:
         """The model that each bare name means, by name."""
         return [self._by_name[name] for name in sorted(self._by_name)]
 
+    def get(self, model: str) -> Endpoint | None:
+        """The model that "name" or "name/version" means, of any task; None where none is loaded."""
+        return self._by_id.get(model) or self._by_name.get(model)
+
     def find(self, task: str, model: str | None) -> Endpoint:
         """The model that a request means.
 
@@ -147,7 +180,7 @@ class Registry:
 
     def _named(self, task: str, model: str, param: str | None) -> Endpoint:
         choices = _ids(item for item in self.models if item.model.task == task)
-        found = self._by_id.get(model) or self._by_name.get(model)
+        found = self.get(model)
         if found is None:
             raise ModelNotFoundError(f"Model {shown(model)} not found. Loaded {task} models: {choices}.", param=param)
         if found.model.task != task:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 
+from models.architecture import WrappedConfig
 from models.bundle import Bundle
 from models.errors import (
     BundleCorruptError,
@@ -118,7 +119,7 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings, tasks: Task
         name=bundle.path.parent.name,  # the folder is what the store and requests call it
         version=int(bundle.path.name),
         task=record.task,
-        tokenizer=bundle.tokenizer,
+        own_tokenizer=None if record.tokenizer is None else bundle.tokenizer,
         precision=choice.precision,
         backend=choice.backend,
         graph_sets=choice.set_of_graphs(bundle.task),
@@ -128,6 +129,7 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings, tasks: Task
         state_width=record.state_width,
         languages=record.languages,
         labels=tuple(record.labels or ()),
+        signature=bundle.config.signature if isinstance(bundle.config, WrappedConfig) else None,
     )
 
 

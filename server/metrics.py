@@ -104,6 +104,13 @@ class Metrics(Collector):
             "Sessions that went by themselves: expired, or for the budget of number or bytes.",
             ["reason"],
         )
+        self.sequences = Gauge("rnnserve_sequences", "Sequences of /v2 kept.", registry=self.registry)
+        self.sequence_bytes = Gauge("rnnserve_sequence_bytes", "Bytes that sequences take.", registry=self.registry)
+        self.sequence_evictions = counter(
+            "rnnserve_sequence_evictions",
+            "Sequences that went without their end: expired, or for the budget of number or bytes.",
+            ["reason"],
+        )
         self.registry.register(self)
 
     def collect(self) -> Iterable[Metric]:

@@ -15,6 +15,7 @@ from server.errors import UnavailableError
 from server.http.limits import HeldBytes, Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
+from server.sessions.sequences import Sequences
 from server.sessions.sessions import Sessions
 from server.settings import Settings
 from server.watch import BEAT_SECONDS, Watch
@@ -49,6 +50,7 @@ class Service:
         self.metrics.ready.set_function(lambda: self.phase == "ready" and self.is_alive)
         self.metrics.dead_models = lambda: self.dead_models
         self.sessions = Sessions(settings, self.metrics)
+        self.sequences = Sequences(settings, self.metrics)
         self.phase: Phase = "loading"  # then ready and draining, or failed
         self.failure: str | None = None  # why loading failed, a sentence
         self.failed = asyncio.Event()  # set when it has
@@ -193,6 +195,7 @@ class Service:
             except RnnserveError as error:
                 raise ConfigError(f"RNNSERVE_DEFAULT_{task.upper()}: {error}") from None
         try:
-            await self.sessions.open([model for model in models if task_of(model.task).session == "tokens"])
+            with_state = [model for model in models if task_of(model.task).session != "none" and model.state_width]
+            await self.sessions.open(with_state)
         except OSError as error:
             raise ConfigError(f"RNNSERVE_SESSION_DIR: {error}. Give a folder that can be written to.") from None

@@ -156,11 +156,13 @@ class Settings(BaseSettings):
     """Longest text to translate, in tokens; over it 422."""
     max_sentiment_tokens: Positive = 8192
     """Longest text to classify, in tokens; over it 422."""
+    max_frames: Positive = 8192
+    """Most frames of a row in one call of a sequence model; over it 400."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Longest request body, in bytes; over it 413."""
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = ()
-    """Secrets of at least 16 characters, commas between; where set, every request below /v1 needs one of them
-    (authorization: Bearer KEY), and who has the same key is the same client."""
+    """Secrets of at least 16 characters, commas between; where set, every request below /v1 and /v2/models needs one
+    of them (authorization: Bearer KEY), and who has the same key is the same client."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _networks(_split(value)))] = ()
     """Addresses or networks of proxies, commas between, whose X-Forwarded-For says who a client is."""
     max_held_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20
@@ -184,6 +186,13 @@ class Settings(BaseSettings):
     max_session_tokens: Positive = 131_072
     """Longest session, in tokens, the answer's max_tokens counted; over it 422. To be moved between servers its state,
     4 bytes a token, must fit RNNSERVE_MAX_BODY_BYTES."""
+    max_sequences: Positive = 4096
+    """Sequences of /v2 kept between their calls; for one more, the one unused longest goes, of clients that have more
+    than their share."""
+    sequence_bytes: Annotated[int, Field(ge=1 << 16)] = 256 << 20
+    """Bytes that the states of sequences may take; over it, as for their number."""
+    sequence_idle_seconds: Annotated[int, Field(ge=1, le=MOST_TTL_SECONDS)] = 60
+    """How long a sequence of /v2 that has not ended is kept unused."""
     session_key: Secret | None = None
     """Secret of at least 16 characters that signs the states of sessions, the same on all servers that they move
     between. Give it as a variable: flags can be seen by others."""

@@ -6,6 +6,7 @@ from typing import Any
 from runtime.device import num_cores
 from runtime.opening import CPU
 from server.api.generate import generate_router
+from server.api.inference.sequence import TENSORS
 from server.api.sentiment import sentiment_router
 from server.api.translate import translate_router
 from server.endpoint import Limit, LoadedModel, ServerTask
@@ -15,7 +16,9 @@ from server.engine.engine import AnyEngine, Engine
 from server.engine.generation.lane import GenerationLane, GenerationScheduler
 from server.engine.generation.prefix_cache import PrefixCache
 from server.engine.lane import Observer
-from server.engine.scheduler import WindowLength
+from server.engine.scheduler import Scheduler, WindowLength
+from server.engine.sequence.lane import SequenceLane
+from server.engine.sequence.request import Frames
 from server.engine.translation.lane import TranslationLane, TranslationScheduler
 from server.settings import Settings
 
@@ -88,6 +91,25 @@ def classification_engine(graph: str, model: LoadedModel, settings: Settings, ob
     return ClassificationEngine(model.id, graph, model.opened.sequences, scheduler, num_lanes=lanes, observer=observer)
 
 
+def sequence_engine(model: LoadedModel, settings: Settings, observer: Observer) -> Engine[Any]:
+    """Of a model of frames."""
+    signature = model.signature
+    assert signature is not None, "a model of this task has one"
+
+    def lane(number: int) -> SequenceLane:
+        scheduler: Scheduler[Frames] = Scheduler(num_slots=settings.max_rows, prefill_share=settings.prefill_share)
+        return SequenceLane(
+            f"{model.id} {number}",
+            scheduler,
+            runner=model.opened.sequences(),
+            signature=signature,
+            has_state=model.state_width > 0,
+            observer=observer,
+        )
+
+    return Engine(lane, num_lanes(model, settings))
+
+
 GENERATION = ServerTask(
     "generation",
     generate_router,
@@ -106,5 +128,12 @@ SENTIMENT = ServerTask(
     partial(classification_engine, "classify"),
     lambda settings: Limit("text", settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS"),
 )
-TASKS = (GENERATION, TRANSLATION, SENTIMENT)
+SEQUENCE = ServerTask(
+    "sequence",
+    None,
+    sequence_engine,
+    lambda settings: Limit("inputs", settings.max_frames, "RNNSERVE_MAX_FRAMES"),
+    TENSORS,
+)
+TASKS = (GENERATION, TRANSLATION, SENTIMENT, SEQUENCE)
 BY_NAME = {task.name: task for task in TASKS}

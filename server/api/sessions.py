@@ -1,4 +1,7 @@
-"""/v1/sessions: make, look at, fork, rewind, move and remove sessions of text generation."""
+"""/v1/sessions: make, look at, fork, rewind, move and remove sessions of models with a state.
+
+A session that names no model is one of text generation.
+"""
 
 import hmac
 import math
@@ -14,11 +17,14 @@ from models.config import FrozenModel
 from server.admission import asked_of, working
 from server.api.description import described, responses
 from server.api.generate import TASK as GENERATION
+from server.endpoint import LoadedModel
 from server.engine.generation.request import Generation
+from server.engine.sequence.request import FramesRequest
 from server.errors import FieldError, ForbiddenError, RouteNotFoundError, shown
 from server.http.access import JsonAnswer, record_of
 from server.http.body import Asked, read_body
 from server.service import Service
+from server.sessions.frames import row_from_frames
 from server.sessions.point import Point, reading, state_of
 from server.sessions.state import ID_PATTERN
 from server.sessions.store import Session
@@ -41,7 +47,7 @@ class ForkSessionRequest(FrozenModel):
 class RewindSessionRequest(FrozenModel):
     """Go back."""
 
-    to: int = Field(ge=0, description="Tokens to keep, from the first.")
+    to: int = Field(ge=0, description="Tokens, or frames, to keep, from the first.")
 
 
 class SessionAnswer(BaseModel):
@@ -49,7 +55,7 @@ class SessionAnswer(BaseModel):
 
     id: str
     model: str = Field(description="name/version of the model that it belongs to.")
-    tokens: int = Field(description="Tokens so far, of prompts and answers.")
+    tokens: int = Field(description="Tokens so far, of prompts and answers; of a sequence model its frames.")
     expires: int = Field(description="When it goes if it is not used, seconds since 1970.")
 
 
@@ -67,6 +73,7 @@ class DeletedSession(BaseModel):
     deleted: Literal[True] = True
 
 
+SEQUENCE = "sequence"
 _ID = re.compile(ID_PATTERN)
 _BYTES = "application/octet-stream"
 _BINARY = {"content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}}
@@ -89,9 +96,11 @@ def sessions_router(service: Service) -> APIRouter:
 
     @router.post("", summary="Begin a session", **described(CreateSessionRequest, SessionAnswer, {"ttl_seconds": 600}))
     async def create(request: Request) -> Response:
-        """Name it in `session` of /v1/generate: each call goes on where the one before has ended."""
+        """Name it in `session` of /v1/generate, or in the parameters of /v2/models/NAME/infer of a sequence model: each
+        call goes on where the one before has ended.
+        """
         asked = await body_of(request, CreateSessionRequest)
-        model = service.registry.find(GENERATION, asked.model).model
+        model = _model_of(service, asked.model)
         record_of(request).model = model.id
         return _answer(sessions.create(model, asked.ttl_seconds, record_of(request).client))
 
@@ -170,17 +179,40 @@ def sessions_router(service: Service) -> APIRouter:
     return router
 
 
+def _model_of(service: Service, name: str | None) -> LoadedModel:
+    """The model that a new session belongs to. Raises ModelNotFoundError, FieldError."""
+    endpoint = None if name is None else service.registry.get(name)
+    if endpoint is None or not endpoint.model.state_width or endpoint.model.task != SEQUENCE:
+        return service.registry.find(GENERATION, name).model
+    return endpoint.model
+
+
 async def _rewound(service: Service, request: Request, session: Session, to: int) -> Point:
     """The point after the first tokens of a session. Raises ApiError."""
     point = session.point
     if to > len(point.tokens):
-        raise FieldError(f"to: the session has {len(point.tokens)} tokens, fewer than {to}.", param="to")
+        unit = "tokens" if point.num_pending else "frames"
+        raise FieldError(f"to: the session has {len(point.tokens)} {unit}, fewer than {to}.", param="to")
     if to == len(point.tokens):
         return point
-    known = point.nearest(max(to - 1, 0))
-    if known.num_read >= to - 1:
+    num_read = max(to - point.num_pending, 0)
+    known = point.nearest(num_read)
+    if known.num_read >= num_read:
         return point.rewound(to, known.row)
-    endpoint = service.registry.find(GENERATION, session.model)
+    endpoint = service.registry.get(session.model)
+    assert endpoint is not None, "sessions are of loaded models"
+    signature = endpoint.model.signature
+    if signature is not None:
+        row = row_from_frames(signature, point.tokens[known.num_read : to])
+
+        async def frames(_: Callable[[int], None]) -> FramesRequest:
+            work = FramesRequest(keeps_state=True)
+            work.add_row(row, to - known.num_read, known.row)
+            return work
+
+        async with working(service, endpoint, request, frames) as work:
+            (output,) = await work.outputs.get()
+            return point.rewound(to, output.state)
 
     async def prepare(_: Callable[[int], None]) -> Generation:
         return reading(endpoint.token_texts, point.tokens[:to], known)

@@ -16,7 +16,6 @@ requests without running rows have started one than there are slots. So it does 
 Prefill calls are throttled: after one, windows of decode steps run for as long as the prefill share says.
 """
 
-from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -128,8 +127,8 @@ class _Group(Generic[Item]):
     num_started: int = 0
 
 
-class Scheduler(ABC, Generic[Item]):
-    """Decides call by call.
+class Scheduler(Generic[Item]):
+    """Decides call by call. This one makes no prefill calls: rows join at once, and read in the windows.
 
     Args:
         num_slots: of the lane; no row is wider.
@@ -159,13 +158,13 @@ class Scheduler(ABC, Generic[Item]):
         """Slots that are taken."""
         return self._slots.num_taken
 
-    @abstractmethod
     def _next_chunks(self) -> list[Chunk[Item]]:
         """What one prefill call reads; `self._prefilling` is not empty. Those items are taken from it."""
+        return []
 
     def _prefers_prefill(self, item: Item) -> bool:  # noqa: ARG002
         """Whether an item that starts, and need not be prefilled, is; its prompt is fed to the windows otherwise."""
-        return True
+        return False
 
     def add(self, item: Item) -> None:
         """Let an item wait for its turn. Raises ValueError when its rows are wider than the batch."""

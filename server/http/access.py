@@ -22,12 +22,22 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.engine.request import Times
-from server.errors import ApiError, ClientGoneError, InternalError, OverloadedError, UnauthorizedError
+from server.errors import (
+    ApiError,
+    BadRequestError,
+    ClientGoneError,
+    FieldError,
+    InternalError,
+    OverloadedError,
+    UnauthorizedError,
+)
 from server.http.limits import HeldBytes, Limiter
 from server.metrics import Metrics
 
 log = structlog.get_logger()
 
+INFERENCE = "/v2"  # paths of the Open Inference Protocol
+_WITH_KEYS = ("/v1/", f"{INFERENCE}/models/")  # paths below which a key is asked for, and work has permits
 REQUEST_ID = b"x-request-id"
 _TIME_HEADERS = (b"x-queue-time", b"x-inference-time", b"x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
@@ -117,6 +127,9 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
     """The answer to an ApiError, noted in the record."""
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
+    if request.scope["path"].startswith(INFERENCE):  # that protocol's errors are a sentence, and know no 422
+        status = BadRequestError.status if error.status == FieldError.status else error.status
+        return JsonAnswer({"error": error.message}, status_code=status, headers=error.headers)
     return JsonAnswer(error.body, status_code=error.status, headers=error.headers)
 
 
@@ -126,10 +139,10 @@ class Access:
     Args:
         app: what answers.
         metrics: where requests are counted.
-        limiter: of all requests that have work to do (POST and PUT below /v1): they hold a permit from before their
-            body is read.
+        limiter: of all requests that have work to do (POST and PUT below /v1 and /v2/models): they hold a permit from
+            before their body is read.
         bodies: of these requests.
-        keys: where there are any, requests below /v1 need one of them.
+        keys: where there are any, requests below /v1 and /v2/models need one of them.
         refusal_seconds: that an answer of 429 is held back.
     """
 
@@ -165,7 +178,7 @@ class Access:
                 message["headers"] = [*message["headers"], *_headers(record)]
             await send(message)
 
-        is_api = scope["path"].startswith("/v1/")
+        is_api = scope["path"].startswith(_WITH_KEYS)
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
             record.client = client_of(scope, self._keys if is_api else ())

@@ -95,10 +95,15 @@ def _too_large(found: str, limit: int, headers: dict[str, str] | None = None) ->
     return BodyTooLargeError(message, headers=headers)
 
 
-def request_from(kind: type[Asked], body: bytes) -> Asked:
+def request_from(kind: type[Asked], body: bytes, max_entries: int | None = MAX_ENTRIES) -> Asked:
     """Parse and check a body: JSON in UTF-8, without a byte order mark, whose object becomes one of class `kind`.
 
     Of a key given twice the last counts; the content type is not looked at.
+
+    Args:
+        kind: what it becomes.
+        body: the whole.
+        max_entries: of any list or object in it; None where lists of numbers may have any length.
 
     Raises:
         BadJsonError: it is not JSON in UTF-8. NaN, Infinity, numbers beyond float64 and lone surrogates are not.
@@ -111,7 +116,7 @@ def request_from(kind: type[Asked], body: bytes) -> Asked:
         raise BadJsonError(f"The body is not valid JSON in UTF-8: {detail}. Send one JSON object.") from None
     if not isinstance(data, dict):
         raise FieldError(f"The body must be a JSON object, not {shown(data)}.", code="body_not_object")
-    _check_entries(data)
+    _check_entries(data, max_entries)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -122,20 +127,20 @@ def request_from(kind: type[Asked], body: bytes) -> Asked:
         raise FieldError(" ".join(sentences), param=_param(problems[0]), code=code) from None
 
 
-def _check_entries(data: dict[Any, Any]) -> None:
+def _check_entries(data: dict[Any, Any], most: int | None) -> None:
     """Refuse what would take long to check, and hold up all others. Raises FieldError."""
     if len(data) > MAX_FIELDS:
         raise FieldError(f"The body has {len(data)} fields; at most {MAX_FIELDS} are looked at.", code="field_unknown")
+    if most is None:
+        return
     waiting = list(data.items())
     while waiting:
         name, value = waiting.pop()
         if not isinstance(value, list | dict):
             continue
-        if len(value) > MAX_ENTRIES:
+        if len(value) > most:
             shown_name = shown(name)[1:-1]
-            raise FieldError(
-                f"{shown_name}: {len(value)} entries; at most {MAX_ENTRIES} are allowed.", param=shown_name
-            )
+            raise FieldError(f"{shown_name}: {len(value)} entries; at most {most} are allowed.", param=shown_name)
         waiting += [(name, entry) for entry in (value.values() if isinstance(value, dict) else value)]
 
 

@@ -1,12 +1,15 @@
 """Where a session stands: its tokens, the state after all of them but the last, and where it stood before; how a call's
 end becomes such a point, and how the engine that serves everybody reads tokens into a state.
 
+Of a model of frames it holds these in place of tokens, and the state after all of them: nothing is pending.
+
 The engine leaves a prompt's last token to a step, so a request for one token of `tokens` gives the state after all of
 them but the last; the token itself is thrown away.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from math import prod
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,27 +35,36 @@ class Mark(NamedTuple):
 class Point:
     """Immutable, arrays included; so a fork shares it."""
 
-    tokens: NDArray[np.int32]  # [length], from the first on; the last one is pending: the next call applies it
-    row: NDArray[np.float32]  # [D], the state after tokens[:-1]; the initial one for up to one token
+    tokens: NDArray[Any]  # int32 [length], from the first on; or frames, uint8 [length, bytes] (server.sessions.frames)
+    row: NDArray[np.float32]  # [D], the state after all tokens but the pending one; the initial one before the first
     marks: tuple[Mark, ...] = ()  # after fewer of the tokens, at the ends of the latest calls, in order; to go back to
+    num_pending: int = 1  # 1: the next call applies the last token; 0 for frames
 
     @classmethod
-    def beginning(cls, state_width: int) -> Self:
-        """Before the first token; `state_width` is D."""
-        return cls(np.zeros(0, np.int32), np.zeros(state_width, np.float32))
+    def beginning(cls, state_width: int, frame_bytes: int | None = None) -> Self:
+        """Before the first token; `state_width` is D. With the bytes of a frame, before the first frame."""
+        row = np.zeros(state_width, np.float32)
+        if frame_bytes is None:
+            return cls(np.zeros(0, np.int32), row)
+        return cls(np.zeros((0, frame_bytes), np.uint8), row, num_pending=0)
 
     @property
     def num_read(self) -> int:
         """Tokens that the row has read."""
-        return max(len(self.tokens) - 1, 0)
+        return max(len(self.tokens) - self.num_pending, 0)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Memory that one more takes."""
+        return self.tokens.dtype.itemsize * prod(self.tokens.shape[1:])
 
     @property
     def num_bytes(self) -> int:
         """Memory that a session at this point takes."""
         return self.tokens.nbytes + self.row.nbytes * (1 + len(self.marks)) + _OBJECT_BYTES
 
-    def extended(self, tokens: NDArray[np.int32], row: NDArray[np.float32]) -> Self:
-        """The point after a call: `tokens` begin with this one's; `row` is the state after all of them but the last."""
+    def extended(self, tokens: NDArray[Any], row: NDArray[np.float32]) -> Self:
+        """The point after a call: `tokens` begin with this one's; `row` is the state after all but the pending one."""
         marks = (*self.marks, Mark(self.num_read, self.row)) if self.num_read else ()
         return replace(self, tokens=tokens, row=row, marks=marks[-_MOST_MARKS:])
 
@@ -63,7 +75,7 @@ class Point:
 
     def rewound(self, to: int, row: NDArray[np.float32]) -> Self:
         """The point after the first `to` tokens, whose row is given."""
-        marks = tuple(mark for mark in self.marks if mark.num_read < to - 1)
+        marks = tuple(mark for mark in self.marks if mark.num_read < to - self.num_pending)
         return replace(self, tokens=self.tokens[:to].copy(), row=row, marks=marks)
 
 

@@ -11,12 +11,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
+from runtime.frames import Row
 from server.endpoint import LoadedModel
 from server.errors import ApiError, FieldError, SessionConflictError, SessionGoneError, UnavailableError, shown
 from server.metrics import Metrics
+from server.sessions.frames import frame_bytes, frames_from_row
 from server.sessions.point import Point
+from server.sessions.sequences import SequenceUse
 from server.sessions.state import FoundFile, SavedSession, SessionFolder, bytes_from_point, point_from_bytes
 from server.sessions.store import REASONS, Session, SessionStore
 from server.settings import MOST_TTL_SECONDS, Settings
@@ -57,9 +62,30 @@ class Sessions(SessionStore):
             self._folder = SessionFolder(settings.session_dir, self._key)
 
     def create(self, model: LoadedModel, ttl_seconds: float | None = None, client: str = "") -> Session:
-        """A new session of a client, empty. Raises OverloadedError."""
+        """A new session of a client, empty. Raises OverloadedError, and FieldError: the model's cannot be kept."""
         ttl = self._settings.session_ttl_seconds if ttl_seconds is None else ttl_seconds
-        return self.add(_new_id(), model.id, Point.beginning(model.state_width), ttl, client)
+        num_bytes = None if model.signature is None else frame_bytes(model.signature, model.id)
+        return self.add(_new_id(), model.id, Point.beginning(model.state_width, num_bytes), ttl, client)
+
+    @contextlib.contextmanager
+    def reading_on(self, session_id: str, model: LoadedModel) -> Iterator[SequenceUse]:
+        """Use a session of a model of frames, to which a call's frames are appended. Raises as `using`, and FieldError:
+        it is another model's.
+        """
+        with self.using(session_id) as session:
+            if session.model != model.id:
+                raise FieldError(f"session: it belongs to {session.model}, not {model.id}.", param="session")
+            signature, point = model.signature, session.point
+            assert signature is not None, "a model of frames has one"
+
+            def check(num_frames: int) -> None:
+                self.check_length(len(point.tokens) + num_frames, point)
+
+            def finish(state: NDArray[np.float32], row: Row) -> None:
+                frames = np.concatenate([point.tokens, frames_from_row(signature, row)])
+                self.finish(session, point.extended(frames, state))
+
+            yield SequenceUse(point.row, check, finish)
 
     @contextlib.contextmanager
     def using(self, session_id: str) -> Iterator[Session]:
@@ -120,15 +146,17 @@ class Sessions(SessionStore):
     def check_length(self, num_tokens: int, point: Point) -> None:
         """Raises FieldError, with both numbers, for a session at `point` that would have too many tokens to be kept."""
         most, found, setting = self._settings.max_session_tokens, num_tokens, "RNNSERVE_MAX_SESSION_TOKENS"
-        unit = "tokens"
+        unit, added, fewer = "tokens", "this prompt and answer it may", "max_tokens"
+        if not point.num_pending:
+            unit, added, fewer = "frames", "these frames it would", "frames"
         if found <= most:
             most, setting, unit = self._settings.session_bytes, "RNNSERVE_SESSION_BYTES", "bytes"
-            found = point.num_bytes + (num_tokens - len(point.tokens)) * point.tokens.itemsize
+            found = point.num_bytes + (num_tokens - len(point.tokens)) * point.bytes_per_token
             found += 0 if num_tokens == len(point.tokens) else point.row.nbytes  # of a mark
         if found > most:
             raise FieldError(
-                f"session: with this prompt and answer it may have {found} {unit}; at most {most} are allowed "
-                f"({setting}). Ask for fewer max_tokens, rewind it, or begin a new one.",
+                f"session: with {added} have {found} {unit}; at most {most} are allowed ({setting}). Ask for fewer "
+                f"{fewer}, rewind it, or begin a new one.",
                 param="session",
                 code="session_too_long",
             )

@@ -4,9 +4,9 @@ the next; and everything that may be wrong with such bytes.
     msgpack {"format": 2, "id", "bundle", "set", "row", "tokens", "position"}, then its HMAC-SHA256 (RFC 2104)
 
 `id` is the session's: under another one the state is refused, so that nobody's session is replaced by a stranger's.
-`row` is float32 [D] and `tokens` int32 [length], little-endian; `position` is the absolute position of the next token,
-the length. Signed, not secret: only a holder of the key can have made the bytes, and who has them can read the tokens,
-and so the text.
+`row` is float32 [D] and `tokens` int32 [length], or the bytes of frames (server.sessions.frames), little-endian;
+`position` is the absolute position of the next token, the length. Signed, not secret: only a holder of the key can have
+made the bytes, and who has them can read the tokens, and so the text.
 
 A file is read once: what was read lives in the server from then on, and is written again at its end. So no session is
 taken up by two servers, and none that was changed or removed since comes back. One that cannot be continued stays until
@@ -30,6 +30,7 @@ from models.config import FrozenModel
 from models.digest import write_durably
 from server.endpoint import LoadedModel
 from server.errors import ApiError, SessionConflictError, SessionStateError, shown
+from server.sessions.frames import are_allowed, frame_bytes
 from server.sessions.point import Point
 
 FORMAT: Literal[2] = 2
@@ -87,7 +88,7 @@ def bytes_from_point(session_id: str, point: Point, model: LoadedModel, key: byt
         bundle=model.bundle_sha256,
         set=model.precision,
         row=point.row.astype("<f4").tobytes(),
-        tokens=point.tokens.astype("<i4").tobytes(),
+        tokens=point.tokens.tobytes() if model.signature is not None else point.tokens.astype("<i4").tobytes(),
         position=len(point.tokens),
     )
     return signed(msgpack.packb(state.model_dump()), key, _STATE)
@@ -113,13 +114,20 @@ def point_from_bytes(
     if len(state.row) != 4 * model.state_width:
         raise _wrong(f"row: {len(state.row)} bytes; {model.id} has {model.state_width} float32 numbers.")
     size, position = len(state.tokens), state.position
-    if size != 4 * position:
-        raise _wrong(f"tokens: {size} bytes; position {position} means that there are 4 times as many.")
+    each = 4 if model.signature is None else frame_bytes(model.signature, model.id)
+    if size != each * position:
+        raise _wrong(f"tokens: {size} bytes; position {position} means that there are {each} times as many.")
     if position > max_tokens:
         raise _wrong(f"{position} tokens; at most {max_tokens} are allowed (RNNSERVE_MAX_SESSION_TOKENS).")
-    tokens, row = np.frombuffer(state.tokens, "<i4"), np.frombuffer(state.row, "<f4")
+    row = np.frombuffer(state.row, "<f4")
     if not np.isfinite(row).all():
         raise _wrong("row: holds numbers that are not finite.")
+    if model.signature is not None:
+        frames = np.frombuffer(state.tokens, np.uint8).reshape(position, each)
+        if not are_allowed(model.signature, frames):
+            raise _wrong(f"tokens: frames hold numbers that {model.id} does not take.")
+        return model, Point(frames.copy(), row.astype(np.float32), num_pending=0)
+    tokens = np.frombuffer(state.tokens, "<i4")
     vocab_size = model.tokenizer.vocab_size
     if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocab_size:
         raise _wrong(f"tokens: {model.id} has the ids 0 to {vocab_size - 1}; others are in it.")
@@ -145,7 +153,7 @@ def _model_of(state: _State, models: list[LoadedModel]) -> LoadedModel:
     if not of_bundle:
         loaded = ", ".join(f"{model.id} ({model.bundle_sha256[:12]})" for model in models) or "none"
         raise SessionConflictError(
-            f"The state belongs to another model: bundle {shown(state.bundle[:12])}. Loaded generation models: "
+            f"The state belongs to another model: bundle {shown(state.bundle[:12])}. Loaded models with sessions: "
             f"{loaded}. Load that version (RNNSERVE_MODELS takes name/version), or begin a new session.",
             code="session_other_bundle",
         )

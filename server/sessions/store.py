@@ -46,6 +46,26 @@ class Session:
         return self.used_at + self.ttl_seconds
 
 
+@dataclass(frozen=True)
+class Words:
+    """What messages call the things that are kept, and their settings.
+
+    Attributes:
+        thing: one of them.
+        way: how a new one is made, a sentence.
+        number: the setting of how many are kept.
+        bytes: the setting of the bytes that all may take.
+    """
+
+    thing: str
+    way: str
+    number: str
+    bytes: str
+
+
+_OF_SESSIONS = Words("Session", "POST /v1/sessions makes a new one.", "RNNSERVE_MAX_SESSIONS", "RNNSERVE_SESSION_BYTES")
+
+
 class SessionStore:
     """Holds sessions.
 
@@ -56,6 +76,7 @@ class SessionStore:
         evicted: called with the reason for each session that is evicted or expires.
         clock: gives the time, seconds from any moment on; it never goes back.
         wall_clock: gives the time, seconds since 1970, for what is shown and written.
+        words: for messages.
     """
 
     def __init__(
@@ -66,8 +87,10 @@ class SessionStore:
         evicted: Callable[[Reason], None],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        words: Words = _OF_SESSIONS,
     ) -> None:
         self.num_bytes = 0  # taken now
+        self._words = words
         self._max_sessions = max_sessions
         self._max_bytes = max_bytes
         self._max_deleted = max_deleted
@@ -95,7 +118,8 @@ class SessionStore:
         if session_id in self._sessions:
             return self._sessions[session_id]
         self._check_not_deleted(session_id)
-        default = "session_not_found", f"Session {shown(session_id)} not found. POST /v1/sessions makes one."
+        words = self._words
+        default = "session_not_found", f"{words.thing} {shown(session_id)} not found. {words.way}"
         code, sentence = self._gone.get(session_id, default)
         raise SessionNotFoundError(sentence, param="session", code=code)
 
@@ -127,12 +151,13 @@ class SessionStore:
         victims, has_room = self._victims(client, num_sessions=1, num_bytes=num_bytes, replaced=old)
         if not has_room:
             num_busy = sum(item.is_busy for item in self._sessions.values())
+            words, thing = self._words, self._words.thing.lower()
             raise OverloadedError(
-                f"No room for a session of {num_bytes} bytes: there are {len(self._sessions)} of at most "
-                f"{self._max_sessions} sessions, with {self.num_bytes} of {self._max_bytes} bytes "
-                f"(RNNSERVE_MAX_SESSIONS, RNNSERVE_SESSION_BYTES). Requests are using {num_busy}, and the others "
+                f"No room for a {thing} of {num_bytes} bytes: there are {len(self._sessions)} of at most "
+                f"{self._max_sessions} {thing}s, with {self.num_bytes} of {self._max_bytes} bytes "
+                f"({words.number}, {words.bytes}). Requests are using {num_busy}, and the others "
                 "belong to clients that have few. Try again in a moment, or delete one of yours.",
-                code="sessions_full",
+                code=f"{thing}s_full",
                 headers={"retry-after": "1"},
             )
         if old is not None:
@@ -261,9 +286,10 @@ class SessionStore:
         if reason == "expired":
             code, why = "session_expired", f"has expired: it was not used for {session.ttl_seconds:g} s"
         else:
-            budget = "MAX_SESSIONS" if reason == "number" else "SESSION_BYTES"
-            code, why = "session_evicted", f"was dropped to make room for others (RNNSERVE_{budget})"
-        self._remember(session.id, code, f"Session {shown(session.id)} {why}. POST /v1/sessions makes a new one.")
+            budget = self._words.number if reason == "number" else self._words.bytes
+            code, why = "session_evicted", f"was dropped to make room for others ({budget})"
+        words = self._words
+        self._remember(session.id, code, f"{words.thing} {shown(session.id)} {why}. {words.way}")
 
     def _remember(self, session_id: str, code: str, sentence: str) -> None:
         """What to answer to requests for a session that is not here."""

@@ -156,12 +156,12 @@ class UserSequenceModel(nn.Module):
                     length = num_frames(self.signature, row)
                     for port in self.signature.outputs:
                         own = partial(own_answer, port, index=index, length=length)
-                        numbers = (_numbers(own(each[port.name])) for each in (found, expected))
-                        errors.add(*numbers, precise=partial(_own_exact, own, exact, port.name))
+                        one, other = (_numbers(own(each[port.name])) for each in (found, expected))
+                        errors.add(one, other, partial(_own_exact, own, exact, port.name))
                 if self.layout is not None:
                     for part in part_slices(self.layout.parts):
-                        states = (each["new_state"][:, part] for each in (found, expected))
-                        errors.add(*states, precise=partial(_state_exact, exact, part))
+                        one, other = (each["new_state"][:, part] for each in (found, expected))
+                        errors.add(one, other, partial(_state_exact, exact, part))
                     state = expected["new_state"]
         return {"worst_error": errors.worst, "mean_error": errors.mean}
 

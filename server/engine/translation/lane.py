@@ -33,6 +33,9 @@ class TranslationScheduler(Scheduler[Item]):
         super().__init__(num_slots=num_slots, prefill_share=encode_share)
         self._encode_tokens = encode_tokens
 
+    def _prefers_prefill(self, item: Item) -> bool:  # noqa: ARG002
+        return True
+
     def _next_chunks(self) -> list[Chunk[Item]]:
         candidates: list[Item] = []
         rounds = [iter(group.prefilling) for group in self._prefilling]
