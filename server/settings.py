@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     encode_share: Share = 0.5
     """Share of a lane's time for calls that encode sources while rows are being decoded."""
     classify_tokens: Annotated[int, Field(ge=16)] = 8192
-    """Tokens, padding counted, that are classified in one call."""
+    """Tokens, padding counted, that are classified in one call; of sequence models, frames that are read in one."""
     long_tokens: Annotated[int, Field(ge=16)] = 2048
     """Tokens, padding counted, from which a call that classifies is long: while all lanes make such calls, one more
     makes short ones."""

@@ -104,6 +104,7 @@ def sequence_engine(model: LoadedModel, settings: Settings, observer: Observer) 
             runner=model.opened.sequences(),
             signature=signature,
             has_state=model.state_width > 0,
+            max_frames=settings.classify_tokens,
             observer=observer,
         )
 

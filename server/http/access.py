@@ -127,7 +127,7 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
     """The answer to an ApiError, noted in the record."""
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
-    if request.scope["path"].startswith(INFERENCE):  # that protocol's errors are a sentence, and know no 422
+    if request.scope["path"].startswith(f"{INFERENCE}/"):  # that protocol's errors are a sentence, and know no 422
         status = BadRequestError.status if error.status == FieldError.status else error.status
         return JsonAnswer({"error": error.message}, status_code=status, headers=error.headers)
     return JsonAnswer(error.body, status_code=error.status, headers=error.headers)

@@ -154,6 +154,11 @@ def _param(problem: Any) -> str | None:
 
 def _sentence(kind: type[BaseModel], problem: Any) -> str:
     param = _param(problem)
+    place = problem["loc"]
+    if problem["type"] in ("missing", "extra_forbidden") and len(place) > 2:  # a list's entry has no such field
+        name = shown(place[-1])
+        what = f"{place[-1]} is required" if problem["type"] == "missing" else f"unknown field {name}"
+        return f"{place[0]}: {what} in entry {place[1]}."
     if problem["type"] == "missing":
         return f"{param} is required."
     if problem["type"] == "extra_forbidden":

@@ -4,6 +4,8 @@ sequence extensions. Which models answer, and how, their tasks say (server.endpo
 An error is {"error": "a sentence"} (server.http.access.answer_error).
 """
 
+import asyncio
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -19,6 +21,7 @@ from server.http.access import INFERENCE, JsonAnswer, PlainRoute, header_of, rec
 from server.service import Service
 
 EXTENSIONS = ["binary_tensor_data", "sequence", "sequence(string_id)"]
+LARGE_ANSWER = 1 << 16  # numbers; writing more would hold up the event loop
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 
 
@@ -75,7 +78,9 @@ def inference_router(service: Service, version: str) -> APIRouter:
         endpoint, tensors = found(request)
         record_of(request).task = endpoint.model.task
         answer = await tensors.answer(service, endpoint, request, asked)
-        return answer_of(asked, endpoint.model.name, endpoint.model.version, answer)
+        made = partial(answer_of, asked, endpoint.model.name, endpoint.model.version, answer)
+        is_large = sum(values.size for values in answer.values()) > LARGE_ANSWER
+        return await asyncio.to_thread(made) if is_large else made()
 
     async def model(request: Request) -> Response:
         """Names, datatypes and shapes; -1 is an axis of any size."""

@@ -5,6 +5,7 @@ row that has waited longest decides which chunks go. Rows of a model without a s
 """
 
 import time
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,12 @@ class FramesBatch(Batch[Frames]):
         runner: runs `advance` and `step`.
         signature: of the model.
         has_state: whether rows are read in chunks.
+        max_frames: of one call, padding counted; a longer row is read alone.
     """
 
-    def __init__(self, runner: SequenceRunner, signature: Signature, *, has_state: bool) -> None:
+    def __init__(self, runner: SequenceRunner, signature: Signature, *, has_state: bool, max_frames: int) -> None:
         super().__init__()
+        self._max_frames = max_frames
         self._runner = runner
         self._signature = signature
         self._has_state = has_state
@@ -48,7 +51,8 @@ class FramesBatch(Batch[Frames]):
         """The rows of the next call; they go to the end of those that wait."""
         first = next(iter(self._waiting))
         _, time_of_call = self._chunk(first.item)
-        rows = [row for row in self._waiting if self._chunk(row.item)[1] == time_of_call]
+        alike = (row for row in self._waiting if self._chunk(row.item)[1] == time_of_call)
+        rows = list(islice(alike, max(1, self._max_frames // time_of_call)))
         for row in rows:
             del self._waiting[row]
             self._waiting[row] = None
@@ -118,6 +122,7 @@ class SequenceLane(Lane[Frames, FramesBatch]):
         runner: runs `advance` and `step`.
         signature: of the model.
         has_state: whether it has one.
+        max_frames: of one call, padding counted.
         observer: counts.
     """
 
@@ -129,9 +134,10 @@ class SequenceLane(Lane[Frames, FramesBatch]):
         runner: SequenceRunner,
         signature: Signature,
         has_state: bool,
+        max_frames: int,
         observer: Observer,
     ) -> None:
-        self._batch = FramesBatch(runner, signature, has_state=has_state)
+        self._batch = FramesBatch(runner, signature, has_state=has_state, max_frames=max_frames)
         super().__init__(name, scheduler, [self._batch], WindowLength(1), observer)
 
     def _batch_of(self, item: Frames) -> FramesBatch:  # noqa: ARG002
