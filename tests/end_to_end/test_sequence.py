@@ -113,8 +113,7 @@ def test_the_documents_client_runs(folder: Path, server: RealServer) -> None:
     text = FILES["ask.py"].replace("127.0.0.1:8000", server.url.removeprefix("http://"))
     done = subprocess.run([sys.executable, "-c", text], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    silence, speech = map(float, re.findall(r"\d\.\d\d", done.stdout))
-    assert silence < 0.3 < 0.7 < speech
+    assert done.stdout.strip() == FILES["ask.py"].split("# ")[-1].strip()
 
 
 def test_the_client_sees_the_server_and_the_model(client: Any) -> None:
