@@ -82,7 +82,7 @@ def test_one_is_native_with_int8_and_two_are_wrapped(store: Path) -> None:
     }
     assert bundles["proverbs"].record.architecture.architecture == "wrapped"
     assert bundles["reviews"].record.architecture.architecture == "classifier"
-    assert bundles["reviews"].record.tokenizer.kind == "wordpiece"
+    assert bundles["reviews"].tokenizer.kind == "wordpiece"
     for bundle in bundles.values():
         assert bundle.record.provenance["made_by"] == "python -m export wrap"
         assert f"# {bundle.record.name}" in (bundle.path / "README.md").read_text()

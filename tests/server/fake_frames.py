@@ -52,7 +52,7 @@ def expected(row: Row, state: NDArray[np.float32] | None = None) -> tuple[dict[s
     for i, values in zip(row["ids"], row["values"], strict=True):
         state = _next(state, np.array([i]), values[None])
         mixed.append(state[0])
-    return {"mixed": np.stack(mixed), "last": np.int64(state[0, 0])}, state[0]
+    return {"mixed": np.stack(mixed), "last": np.array(state[0, 0], np.int64)}, state[0]
 
 
 def _next(state: NDArray[np.float32], ids: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -99,7 +99,7 @@ def test_names_have_ends(make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: 
     )
     monkeypatch.setenv("RNNSERVE_DATA", str(tmp_path))
     bundle = Bundle(run(make_recipe(epochs=1, data={"dataset": "names"})))
-    assert bundle.record.tokenizer.end_id == 1
+    assert bundle.tokenizer.end_id == 1
 
 
 def test_patience_stops_the_run(make_recipe: RecipeMaker) -> None:

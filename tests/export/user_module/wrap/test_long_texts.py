@@ -64,6 +64,7 @@ def test_a_tokenizer_that_cuts_texts_keeps_a_forward_from_long_ones(tmp_path: Pa
     asked = options(tmp_path, "PlaceReviews", "sentiment")
     backend = Backend.from_str(TOKENIZER.to_json())
     backend.enable_truncation(128)
+    assert asked.tokenizer is not None
     asked.tokenizer.write_text(Tokenizer(backend, only_reads=True).to_json())
     torch.manual_seed(3)
     assert wrap_model(asked).way == "wrapped"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from export.build import verify_set
 from export.inspection import bundle_tables
@@ -107,7 +108,7 @@ def test_states_are_those_of_a_pytorch_loop_and_integers_among_them_are_exact(bu
     assert signature is not None
     sequences = open_set(CPU, bundle, "fp32").sequences()
     generator = np.random.default_rng(0)
-    row = {
+    row: dict[str, NDArray[Any]] = {
         "action": generator.integers(11, size=21),
         "seen": generator.standard_normal((21, 3)).astype(np.float32),
         "goal": generator.standard_normal(2).astype(np.float32),
