@@ -23,12 +23,15 @@ class Port(FrozenModel):
 
     Attributes:
         has_time: whether each frame has one; else a call has one, an output's that after each row's last frame.
+        has_own_steps: whether an output's time axis has another number of steps than the frames, as after a strided
+            convolution; a model with such an output has no state.
     """
 
     name: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=80)]
     dtype: DataType
     shape: list[Annotated[int, Field(ge=1)]]
     has_time: bool = True
+    has_own_steps: bool = False
 
     def tensor(self, graph: str) -> Tensor:
         """As the graph "advance" or "step" has it."""
@@ -84,12 +87,19 @@ class Signature(FrozenModel):
     """All inputs and outputs of one model.
 
     Attributes:
-        has_lengths: whether it is given each row's number of frames, and so takes rows of unlike length together.
+        has_lengths: whether it is given each row's number of frames.
+        least_frames: that a row has.
     """
 
     inputs: list[InputPort]
     outputs: list[Port]
     has_lengths: bool
+    least_frames: Annotated[int, Field(ge=1, le=PADDING_MULTIPLE)] = 1
+
+    @property
+    def takes_padding(self) -> bool:
+        """Whether rows of unlike length are read together."""
+        return self.has_lengths and not any(port.has_own_steps for port in self.outputs)
 
     @property
     def timed_inputs(self) -> list[InputPort]:
@@ -114,5 +124,4 @@ class Signature(FrozenModel):
         )
         if has_state:
             return found
-        multiple = PADDING_MULTIPLE if self.has_lengths else 1
-        return replace(found, max_time=None, padding_multiple=multiple, bench=((1, 64), (16, 64)))
+        return replace(found, max_time=None, padding_multiple=PADDING_MULTIPLE, bench=((1, 64), (16, 64)))

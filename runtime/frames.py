@@ -25,7 +25,7 @@ def batched(signature: Signature, rows: Sequence[Row], time: int) -> dict[str, A
 
     Args:
         signature: of the model.
-        rows: at least one, none longer than `time`; without lengths in the signature all are as long.
+        rows: at least one, none longer than `time`; where the model takes no padding all are as long.
         time: frames of the arrays.
     """
     inputs: dict[str, Array] = {}
@@ -52,7 +52,7 @@ def stepped(signature: Signature, rows: Sequence[Row]) -> dict[str, Array]:
 
 
 def own_answer(port: Port, values: Array, index: int, length: int, *, is_step: bool = False) -> Array:
-    """A row's part of an output: [length, ...] where each frame has one, else [...]; a view.
+    """A row's part of an output: [length, ...] where each frame has one, else all that is the row's; a view.
 
     Args:
         port: the output.
@@ -62,7 +62,7 @@ def own_answer(port: Port, values: Array, index: int, length: int, *, is_step: b
         is_step: whether the graph was `step`.
     """
     own: Array = values[index]
-    if not port.has_time:
+    if not port.has_time or port.has_own_steps:
         return own
     return own[None] if is_step else own[:length]
 
@@ -74,7 +74,7 @@ def next_chunk(signature: Signature, num_left: int) -> tuple[int, int]:
     are not padded, so they are read in powers of two.
     """
     length = min(num_left, MAX_CHUNK)
-    if signature.has_lengths:
+    if signature.takes_padding:
         return length, 1 << (length - 1).bit_length()
     length = 1 << (length.bit_length() - 1)
     return length, length

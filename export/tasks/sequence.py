@@ -34,7 +34,7 @@ def sequence_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, flo
     for rows in random_rows(signature, (*SHAPES, (33, 3)), 1, config.special_ids):
         states = np.zeros((len(rows), len(begin)), np.float32)
         together = advanced(opened, signature, rows, states)
-        longer = advanced(opened, signature, rows, states, extra=5) if signature.has_lengths else together
+        longer = advanced(opened, signature, rows, states, extra=5) if signature.takes_padding else together
         for index, row in enumerate(rows):
             among = _own(signature, together, index, num_frames(signature, row))
             whole = _read(opened, signature, row, begin)
@@ -52,7 +52,7 @@ def sequence_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, flo
             ):
                 _add(in_batch, found, expected)
     figures = {"worst_change_by_batch": in_batch.worst, "other_bits_by_batch": in_batch.num_rows}
-    if signature.has_lengths:
+    if signature.takes_padding:
         figures |= {"worst_change_by_padding": padding.worst, "other_bits_by_padding": padding.num_rows}
     if len(begin):
         figures |= {

@@ -27,16 +27,17 @@ def random_rows(
 
     Args:
         signature: of the model.
-        shapes: of each batch, rows and the longest row's frames; of a model without lengths all rows are as long.
+        shapes: of each batch, rows and the longest row's frames; where no padding is taken all rows are as long.
         seed: of the random numbers.
         special: integers that a quarter of an integer input's values are drawn from, as far as they are allowed.
     """
     generator = np.random.default_rng(seed)
     batches = []
-    for num_rows, longest in shapes:
+    for num_rows, most in shapes:
+        longest = max(most, signature.least_frames)
         lengths = np.full(num_rows, longest)
-        if signature.has_lengths:
-            lengths = generator.integers(1, longest, size=num_rows, endpoint=True)
+        if signature.takes_padding:
+            lengths = generator.integers(signature.least_frames, longest, size=num_rows, endpoint=True)
             lengths[generator.integers(num_rows)] = longest
         batches.append([random_row(signature, int(length), generator, special) for length in lengths])
     return batches
@@ -85,7 +86,7 @@ def advanced(
         extra: frames that the arrays are longer than a server would make them.
     """
     longest = max(num_frames(signature, row) for row in rows)
-    multiple = PADDING_MULTIPLE if signature.has_lengths and not state.shape[1] else 1
+    multiple = PADDING_MULTIPLE if signature.takes_padding and not state.shape[1] else 1
     time = -(-longest // multiple) * multiple + extra
     inputs = batched(signature, rows, time) | ({"state": state} if state.shape[1] else {})
     return opened.sequences().run("advance", inputs)

@@ -31,7 +31,7 @@ from export.user_module.wrap.states import StateLayout, part_slices, state_layou
 from models.architecture import StatePart, WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
 from models.signature import RESERVED, DataType, InputPort, Port, Signature
-from models.tasks import SEQUENCE
+from models.tasks import PADDING_MULTIPLE, SEQUENCE
 from runtime.frames import MAX_CHUNK, Row, batched, num_frames, own_answer
 from runtime.opening import OpenGraphs
 from runtime.runner import Array
@@ -105,7 +105,8 @@ class UserSequenceModel(nn.Module):
         graphs = {}
         for graph in reversed(task.graphs):  # `advance` first: what is wrong shows there
             around = _Step(self) if graph.name == "step" else self
-            numbers = {"B": 3, "T": 7, "D": self.state_size}
+            least = self.signature.least_frames
+            numbers = {"B": 3, "T": max(7, least + 4), "D": self.state_size}
             ports = {port.name: port for port in self.signature.inputs}
             inputs = {}
             for tensor in graph.inputs:
@@ -118,12 +119,15 @@ class UserSequenceModel(nn.Module):
                 example = torch.full(tensor.sizes(numbers), value).to(getattr(torch, tensor.dtype))
                 inputs[tensor.name] = (example, axes)
             if "lengths" in inputs:
-                inputs["lengths"] = (torch.tensor([7, 4, 1], dtype=torch.int32), {0: "batch"})
+                lengths = [numbers["T"], least + 3, least]
+                inputs["lengths"] = (torch.tensor(lengths, dtype=torch.int32), {0: "batch"})
             ranges = {
                 port.name: ValueRange(port.low, port.high)
                 for port in self.signature.inputs
                 if port.low is not None and port.high is not None
             }
+            if least > 1:
+                ranges["time"] = ValueRange(least, SEQUENCE.max_length or LONGEST_CALL)
             outputs = [tensor.name for tensor in graph.outputs]
             graphs[graph.name] = traced_for(
                 self.module, around, graph.name, inputs, outputs, self.remarks, ranges=ranges
@@ -263,12 +267,20 @@ def user_sequence_model(module: nn.Module, facts: "WrapFacts") -> UserSequenceMo
     drawing = new_drawing(module, specs, facts.ranges)
     lengths_at, state_names = _arguments(module.forward, who, facts.inputs, specs)
     call = _Call(who, module, drawing, (batch, time), lengths_at, bool(state_names))
-    check_repeatable(who, lambda: call(3, 5))
+    check_repeatable(who, lambda: call(*call.probes[1]))
     states_at = partial(_states_at, call, len(state_names), who)
     layout = state_layout(states_at, state_names, who, may_be_integer=True) if state_names else None
     inputs = [_input_port(spec, drawing, time, facts, module) for spec in specs]
     outputs = _output_ports(call, len(state_names), [port.name for port in inputs], facts, who)
-    signature = Signature(inputs=inputs, outputs=outputs, has_lengths=lengths_at is not None)
+    least = 1 if time is None or time not in facts.ranges else int(facts.ranges[time].low)
+    if least > 1 and layout is not None:
+        raise ExportError(
+            f"--range {time}:{least}.. says that a call has at least {least} frames, but a model with a state is given "
+            "them one by one, too. Keep what it needs of the frames before in a state."
+        )
+    if least > PADDING_MULTIPLE:
+        raise ExportError(f"--range {time}:{least}..: a model that needs over {PADDING_MULTIPLE} frames is not served.")
+    signature = Signature(inputs=inputs, outputs=outputs, has_lengths=lengths_at is not None, least_frames=least)
     if time is not None:
         admitted = (SEQUENCE.max_length or LONGEST_CALL) if layout is None else LONGEST_CALL
         check_longest(who, lambda length: call(1, length), admitted, _LONGEST_CALL_ADVICE, "sequences", "frames")
@@ -279,7 +291,11 @@ def user_sequence_model(module: nn.Module, facts: "WrapFacts") -> UserSequenceMo
 
 
 class _Call:
-    """Calls the user's forward with random inputs and no states, rows as long as can be."""
+    """Calls the user's forward with random inputs and no states, rows as long as can be.
+
+    Attributes:
+        probes: batches and times that it can be called with.
+    """
 
     def __init__(
         self,
@@ -296,6 +312,8 @@ class _Call:
         self._axes = axes
         self._lengths_at = lengths_at
         self._advice = _OPTIONAL if has_states else ""
+        least = 0 if axes[1] is None or axes[1] not in drawing.ranges else int(drawing.ranges[axes[1]].low)
+        self.probes = tuple((batch, time + max(0, least - _PROBES[0][1])) for batch, time in _PROBES)
 
     def inputs(self, batch: int, time: int) -> list[Tensor]:
         """Random inputs, without lengths."""
@@ -389,16 +407,16 @@ def _input_port(
 
 
 def _output_ports(call: _Call, num_states: int, inputs: Sequence[str], facts: "WrapFacts", who: str) -> list[Port]:
-    probes = [named_tensors(_parted(call(*probe), num_states)[0]) for probe in _PROBES]
+    probes = [named_tensors(_parted(call(*probe), num_states)[0]) for probe in call.probes]
     names = output_names([name for name, _ in probes[0]], facts.outputs or None, inputs)
     ports = []
     for index, name in enumerate(names):
         tensors = [probe[index][1] for probe in probes]
-        ports.append(_output_port(name, tensors, who))
+        ports.append(_output_port(name, tensors, call, who, has_states=num_states > 0))
     return ports
 
 
-def _output_port(name: str, tensors: Sequence[Tensor], who: str) -> Port:
+def _output_port(name: str, tensors: Sequence[Tensor], call: _Call, who: str, *, has_states: bool) -> Port:
     shapes = [list(tensor.shape) for tensor in tensors]
     if name in RESERVED:
         raise ExportError(f"Output {name} has a name that the graphs use themselves: {', '.join(RESERVED)}.")
@@ -406,26 +424,28 @@ def _output_port(name: str, tensors: Sequence[Tensor], who: str) -> Port:
         dtype = str(tensors[0].dtype).removeprefix("torch.")
         raise UnsupportedModelError(f"{who} gives output {name} as {dtype}; give one of {', '.join(_DTYPES.values())}.")
     sizes = [shape[:1] for shape in shapes]
-    if sizes != [[batch] for batch, _ in _PROBES]:
+    if sizes != [[batch] for batch, _ in call.probes]:
         raise UnsupportedModelError(
-            f"{who} gives output {name} of shape {shapes[0]} for a batch of {_PROBES[0][0]}; its first axis is the "
+            f"{who} gives output {name} of shape {shapes[0]} for a batch of {call.probes[0][0]}; its first axis is the "
             "batch."
         )
     has_time = shapes[1][1:2] != shapes[2][1:2]
-    if has_time and [shape[1] for shape in shapes] != [time for _, time in _PROBES]:
+    has_own_steps = has_time and [shape[1] for shape in shapes] != [time for _, time in call.probes]
+    if has_own_steps and has_states:
         raise UnsupportedModelError(
-            f"{who} gives output {name} with {shapes[2][1]} steps for {_PROBES[2][1]} frames. Give one for each frame, "
-            "or one for the whole call."
+            f"{who} gives output {name} with {shapes[2][1]} steps for {call.probes[2][1]} frames. With states, give "
+            "one for each frame, or one for the whole call."
         )
     rest = [shape[2 if has_time else 1 :] for shape in shapes]
     if rest[0] != rest[1] or rest[1] != rest[2]:
         raise UnsupportedModelError(
-            f"{who} gives output {name} of shapes {shapes[1]} and {shapes[2]} for {_PROBES[1][1]} and {_PROBES[2][1]} "
-            "frames; besides batch and time, in this order, its axes must be fixed."
+            f"{who} gives output {name} of shapes {shapes[1]} and {shapes[2]} for {call.probes[1][1]} and "
+            f"{call.probes[2][1]} frames; besides batch and time, in this order, its axes must be fixed."
         )
     if 0 in rest[0]:
         raise UnsupportedModelError(f"{who} gives output {name} of shape {shapes[0]}, which holds no number.")
-    return Port(name=name, dtype=_DTYPES[tensors[0].dtype], shape=rest[0], has_time=has_time)
+    dtype = _DTYPES[tensors[0].dtype]
+    return Port(name=name, dtype=dtype, shape=rest[0], has_time=has_time, has_own_steps=has_own_steps)
 
 
 def _check_begins_from_zeros(model: UserSequenceModel, call: _Call, who: str) -> None:

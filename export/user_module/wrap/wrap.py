@@ -31,7 +31,7 @@ from models.digest import file_sha256
 from models.errors import ConfigError, ExportError, ParityError
 from models.signature import Signature
 from models.store import Store
-from models.tasks import task_of
+from models.tasks import SEQUENCE, task_of
 from models.tokenizer import Tokenizer
 
 Say = Callable[[str], None]
@@ -159,6 +159,8 @@ def _facts_of_frames(signature: Signature) -> WrapFacts:
         for port in signature.inputs
         if port.low is not None and port.high is not None
     }
+    if signature.least_frames > 1:
+        ranges["time"] = ValueRange(signature.least_frames, SEQUENCE.max_length or signature.least_frames)
     return WrapFacts(inputs=tuple(specs), ranges=ranges, outputs=tuple(port.name for port in signature.outputs))
 
 

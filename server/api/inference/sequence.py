@@ -190,9 +190,13 @@ def _rows_from(
             f"The inputs have {time} frames; at most {limit.tokens} are allowed in a call ({limit.setting}).",
             param="inputs",
         )
+    if time < signature.least_frames:
+        raise FieldError(
+            f"The inputs have {time} frames; the model takes at least {signature.least_frames}.", param="inputs"
+        )
     lengths = [time] * batch
     if _LENGTHS in inputs:
-        lengths = _lengths_from(inputs[_LENGTHS], batch, time)
+        lengths = _lengths_from(inputs[_LENGTHS], batch, signature.least_frames, time)
     rows = [
         {name: inputs[name][i, : lengths[i]] if port.has_time else inputs[name][i] for name, port in ports.items()}
         for i in range(batch)
@@ -239,15 +243,15 @@ def _check_values(port: InputPort, values: Array) -> None:
     raise FieldError(f"Input {port.name} holds {values[tuple(place)]} at {place}; {allowed}.", param="inputs")
 
 
-def _lengths_from(values: NDArray[np.generic], batch: int, time: int) -> list[int]:
+def _lengths_from(values: NDArray[np.generic], batch: int, least: int, time: int) -> list[int]:
     if values.dtype.kind != "i" or values.shape != (batch,):
         raise FieldError(
             f"Input {_LENGTHS} has shape {list(values.shape)}; it is [{batch}], INT32 or INT64: each row's frames.",
             param="inputs",
         )
     lengths: list[int] = values.tolist()
-    if min(lengths) < 1 or max(lengths) > time:
-        raise FieldError(f"Input {_LENGTHS} holds {lengths}; allowed are 1 to {time}.", param="inputs")
+    if min(lengths) < least or max(lengths) > time:
+        raise FieldError(f"Input {_LENGTHS} holds {lengths}; allowed are {least} to {time}.", param="inputs")
     return lengths
 
 
@@ -255,6 +259,8 @@ def _joined(port: Port, rows: list[Array], time: int) -> Array:
     """Rows' answers as one array; past a row's end zeros."""
     if not port.has_time:
         return np.stack(rows)
+    if port.has_own_steps:
+        time = max(map(len, rows))
     if all(len(row) == time for row in rows):
         return np.stack(rows)
     found = np.zeros((len(rows), time, *port.shape), port.dtype)

@@ -101,7 +101,7 @@ class FramesBatch(Batch[Frames]):
         num_left = item.num_frames - item.num_read
         if self._has_state:
             return next_chunk(self._signature, num_left)
-        return num_left, padded_length(num_left) if self._signature.has_lengths else num_left
+        return num_left, padded_length(num_left) if self._signature.takes_padding else num_left
 
     def _put(self, row: Row[Frames]) -> None:
         self._waiting[row] = None

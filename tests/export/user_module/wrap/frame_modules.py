@@ -61,6 +61,21 @@ class Tags(nn.Module):
         return found
 
 
+class Ctc(nn.Module):
+    """Half as many steps as frames, at least one, by a convolution that wants three frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = nn.Conv1d(5, 8, 3, stride=2)
+        self.lstm = nn.LSTM(8, 8, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = torch.relu(self.front(x.transpose(1, 2))).transpose(1, 2)
+        found: Tensor = self.head(self.lstm(steps)[0]).log_softmax(2)
+        return found
+
+
 class OfFrames(nn.Module):
     """Base of those that are refused."""
 
@@ -86,9 +101,9 @@ class Learnt(OfFrames):
 
 
 class Halving(OfFrames):
-    def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.gru(x)[0][:, ::2]
-        return outputs
+    def forward(self, x: Tensor, h: Any = None) -> tuple[Tensor, Tensor]:
+        outputs, h = self.gru(x, h)
+        return outputs[:, ::2], h
 
 
 class Doubled(OfFrames):
