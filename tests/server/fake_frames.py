@@ -68,9 +68,10 @@ class FakeFramesRunner(Fake):
         calls: graph, rows and frames, with padding, of each call.
     """
 
-    def __init__(self, *, has_state: bool = True) -> None:
+    def __init__(self, *, has_state: bool = True, stride: int = 1) -> None:
         super().__init__()
         self._has_state = has_state
+        self._stride = stride
         self.calls: list[tuple[str, int, int]] = []
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -87,14 +88,19 @@ class FakeFramesRunner(Fake):
         lengths = np.ones(batch, np.int32) if graph == "step" else inputs["lengths"]
         assert str(lengths.dtype) == "int32"
         state = inputs["state"] if self._has_state else np.zeros((batch, STATE_WIDTH), np.float32)
-        if not self._has_state:
+        if self._stride > 1:
+            assert (lengths == time).all(), "such rows are read without padding"
+        elif not self._has_state:
             assert time % 16 == 0
         mixed = []
         with np.errstate(invalid="ignore"):
             for t in range(time):
                 state = np.where((t < lengths)[:, None], _next(state, ids[:, t], values[:, t]), state)
                 mixed.append(state)
-            found = {"mixed": np.stack(mixed, axis=1), "last": np.nan_to_num(state[:, 0], posinf=0).astype(np.int64)}
+            found = {
+                "mixed": np.stack(mixed[:: self._stride], axis=1),
+                "last": np.nan_to_num(state[:, 0], posinf=0).astype(np.int64),
+            }
         if graph == "step":
             found["mixed"] = found["mixed"][:, 0]
         return found | ({"new_state": state} if self._has_state else {})
@@ -103,15 +109,22 @@ class FakeFramesRunner(Fake):
 class FakeFramesSet(FakeOpenSet):
     """A set whose graphs that take sequences are those."""
 
-    def __init__(self, *, has_state: bool = True) -> None:
+    def __init__(self, *, has_state: bool = True, stride: int = 1) -> None:
         super().__init__(1)
-        self.frames_runner = FakeFramesRunner(has_state=has_state)
+        self.frames_runner = FakeFramesRunner(has_state=has_state, stride=stride)
 
     def sequences(self) -> Any:
         return self.frames_runner
 
 
-def fake_frames_model(name: str = "frames", version: int = 1, *, has_state: bool = True) -> LoadedModel:
+def fake_frames_model(
+    name: str = "frames", version: int = 1, *, has_state: bool = True, stride: int = 1
+) -> LoadedModel:
+    """With a stride, `mixed` has a step for every so many frames; such a model has no state."""
+    signature = SIGNATURE
+    if stride > 1:
+        mixed = SIGNATURE.outputs[0].model_copy(update={"has_own_steps": True})
+        signature = SIGNATURE.model_copy(update={"outputs": [mixed, SIGNATURE.outputs[1]], "least_frames": 3})
     model = LoadedModel(
         name=name,
         version=version,
@@ -119,8 +132,8 @@ def fake_frames_model(name: str = "frames", version: int = 1, *, has_state: bool
         precision="fp32",
         backend="fake",
         bundle_sha256=f"{name}/{version}",
-        opened=FakeFramesSet(has_state=has_state),
-        signature=SIGNATURE,
+        opened=FakeFramesSet(has_state=has_state, stride=stride),
+        signature=signature,
     )
     return replace(model, state_width=STATE_WIDTH) if has_state else model
 

@@ -132,6 +132,25 @@ def test_ragged_rows_are_given_with_their_lengths(server: Running) -> None:
         assert found["last"][index] == wanted["last"]
 
 
+def test_outputs_may_have_steps_of_their_own() -> None:
+    generator = np.random.default_rng(27)
+    rows = [random_row(generator, 20) for _ in range(3)]
+    lengths = np.array([20, 3, 12])
+    with running(fake_frames_model(has_state=False, stride=2)) as server:
+        body = body_of(*rows)
+        body["inputs"].append(tensor("lengths", lengths))
+        found = outputs_of(server.post(INFER, **body))
+        assert found["mixed"].shape == (3, 10, 3)
+        for index, length in enumerate(lengths.tolist()):
+            wanted = expected(cut(rows[index], 0, length))[0]["mixed"][::2]
+            assert np.array_equal(found["mixed"][index, : len(wanted)], wanted)
+            assert not found["mixed"][index, len(wanted) :].any()
+        body["inputs"][-1] = tensor("lengths", np.array([20, 2, 12]))
+        assert refused(server, body) == "Input lengths holds [20, 2, 12]; allowed are 3 to 20."
+        short = body_of(random_row(generator, 2))
+        assert refused(server, short) == "The inputs have 2 frames; the model takes at least 3."
+
+
 def test_data_may_be_nested_as_its_shape(server: Running) -> None:
     row = random_row(np.random.default_rng(2), 5)
     body = body_of(row)
