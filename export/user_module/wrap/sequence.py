@@ -4,7 +4,6 @@ Inputs and outputs are [batch, time, ...], or [batch, ...] where a call has one.
 float or integer; a module without any, such as one that reads in both directions, takes whole sequences.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -18,19 +17,28 @@ from torch import Tensor, nn
 from export.parity.errors import Errors
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.constants import integers_of
-from export.user_module.draw import Drawing, Sizes, new_drawing
-from export.user_module.inputs import InputSpec, ValueRange
-from export.user_module.outputs import named_tensors, output_names
+from export.user_module.draw import new_drawing
+from export.user_module.inputs import ValueRange
+from export.user_module.outputs import named_tensors
 from export.user_module.precise import PreciseModule
 from export.user_module.repeatable import check_repeatable
 from export.user_module.wrap.calls import called, rows_by_length, traced_for
 from export.user_module.wrap.frames import LONG_SHAPES, SHAPES, advanced, random_rows
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
 from export.user_module.wrap.native import Native, NotNativeError
+from export.user_module.wrap.ports import (
+    Call,
+    arguments_of,
+    dynamic_axes,
+    input_port,
+    output_ports,
+    parted,
+    states_of_call,
+)
 from export.user_module.wrap.states import StateLayout, part_slices, state_layout
 from models.architecture import StatePart, WrappedConfig
 from models.errors import ExportError, UnsupportedModelError
-from models.signature import RESERVED, DataType, InputPort, Port, Signature
+from models.signature import Signature
 from models.tasks import PADDING_MULTIPLE, SEQUENCE
 from runtime.frames import MAX_CHUNK, Row, batched, num_frames, own_answer
 from runtime.opening import OpenGraphs
@@ -41,14 +49,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-_PROBES = ((2, 5), (3, 5), (3, 7))  # batch, time
-_DTYPES: dict[torch.dtype, DataType] = {
-    torch.float32: "float32",
-    torch.int64: "int64",
-    torch.int32: "int32",
-    torch.bool: "bool",
-}
-_OPTIONAL = " Each state needs a default, because the server begins without any: def forward(self, frames, h=None)."
 _LONGEST_CALL_ADVICE = "Make its tables long enough, or clamp positions."
 _SHARE_OF_NAN = 0.3
 
@@ -95,7 +95,7 @@ class UserSequenceModel(nn.Module):
         if self.lengths_at is not None:
             inputs.insert(self.lengths_at, rest.pop(0).to(torch.int64))
         states = () if self.layout is None else self.layout.states_from_row(rest.pop(0))
-        outputs, states = _parted(self.module(*inputs, *states), self.num_states)
+        outputs, states = parted(self.module(*inputs, *states), self.num_states)
         flat = [tensor for _, tensor in named_tensors(outputs)]
         return (*flat, *(() if self.layout is None else (self.layout.row_from_states(list(states)),)))
 
@@ -171,7 +171,7 @@ class UserSequenceModel(nn.Module):
 
     def native(self) -> Native:
         """See UserModel.native."""
-        raise NotNativeError("models of frames are traced from their own forward")
+        raise NotNativeError("a model of frames never is")
 
     def _note_nan(self, expected: Mapping[str, Array]) -> None:
         sentence = f"{type(self.module).__name__} gives numbers that are not finite for some random frames."
@@ -194,9 +194,7 @@ class _Step(nn.Module):
             tensor.unsqueeze(1) if port.has_time else tensor
             for port, tensor in zip(signature.inputs, tensors, strict=False)
         ]
-        lengths = [
-            torch.ones_like(tensors[0].flatten(1)[:, 0] if tensors[0].dim() > 1 else tensors[0], dtype=torch.int32)
-        ]
+        lengths = [torch.ones(tensors[0].shape[0], dtype=torch.int32)]
         rest = tensors[len(inputs) :]
         found = self.model(*inputs, *(lengths if signature.has_lengths else ()), *rest)
         outputs = [
@@ -263,15 +261,15 @@ def user_sequence_model(module: nn.Module, facts: "WrapFacts") -> UserSequenceMo
     """
     who = f"{type(module).__name__}.forward"
     specs = [spec for spec in facts.inputs if not spec.is_lengths]
-    batch, time = _axes(specs)
+    batch, time = dynamic_axes(specs)
     drawing = new_drawing(module, specs, facts.ranges)
-    lengths_at, state_names = _arguments(module.forward, who, facts.inputs, specs)
-    call = _Call(who, module, drawing, (batch, time), lengths_at, bool(state_names))
+    lengths_at, state_names = arguments_of(module.forward, who, facts.inputs, specs)
+    call = Call(who, module, drawing, (batch, time), lengths_at, bool(state_names))
     check_repeatable(who, lambda: call(*call.probes[1]))
-    states_at = partial(_states_at, call, len(state_names), who)
+    states_at = partial(states_of_call, call, len(state_names), who)
     layout = state_layout(states_at, state_names, who, may_be_integer=True) if state_names else None
-    inputs = [_input_port(spec, drawing, time, facts, module) for spec in specs]
-    outputs = _output_ports(call, len(state_names), [port.name for port in inputs], facts, who)
+    inputs = [input_port(spec, drawing, time, facts, module) for spec in specs]
+    outputs = output_ports(call, len(state_names), [port.name for port in inputs], facts, who)
     least = 1 if time is None or time not in facts.ranges else int(facts.ranges[time].low)
     if least > 1 and layout is not None:
         raise ExportError(
@@ -290,169 +288,11 @@ def user_sequence_model(module: nn.Module, facts: "WrapFacts") -> UserSequenceMo
     return _with_nan(model)
 
 
-class _Call:
-    """Calls the user's forward with random inputs and no states, rows as long as can be.
-
-    Attributes:
-        probes: batches and times that it can be called with.
-    """
-
-    def __init__(
-        self,
-        who: str,
-        module: nn.Module,
-        drawing: Drawing,
-        axes: tuple[str, str | None],
-        lengths_at: int | None,
-        has_states: bool,
-    ) -> None:
-        self._who = who
-        self._module = module
-        self._drawing = drawing
-        self._axes = axes
-        self._lengths_at = lengths_at
-        self._advice = _OPTIONAL if has_states else ""
-        least = 0 if axes[1] is None or axes[1] not in drawing.ranges else int(drawing.ranges[axes[1]].low)
-        self.probes = tuple((batch, time + max(0, least - _PROBES[0][1])) for batch, time in _PROBES)
-
-    def inputs(self, batch: int, time: int) -> list[Tensor]:
-        """Random inputs, without lengths."""
-        sizes: Sizes = {axis: size for axis, size in zip(self._axes, (batch, time), strict=True) if axis is not None}
-        return list(self._drawing.draw(sizes, torch.Generator().manual_seed(batch + 1000 * time)).values())
-
-    def __call__(self, batch: int, time: int) -> Any:
-        """What forward returns."""
-        arguments = self.inputs(batch, time)
-        if self._lengths_at is not None:
-            arguments.insert(self._lengths_at, torch.full((batch,), time))
-        return called(self._who, self._module, *arguments, advice=self._advice)
-
-
-def _axes(specs: Sequence[InputSpec]) -> tuple[str, str | None]:
-    """The names of the batch and time axes, the only dynamic ones."""
-    found = {axis for spec in specs for axis in spec.dynamic_axes.values()}
-    batches = {spec.axes[0] if spec.axes else 1 for spec in specs}
-    if len(batches) != 1 or not isinstance(next(iter(batches)), str):
-        raise ExportError(
-            "The first axis of every input is the batch, of one name: --input 'frames:float32[batch,time,8]'."
-        )
-    (batch,) = batches
-    times = found - {batch}
-    for spec in specs:
-        if spec.name in RESERVED:
-            raise ExportError(f"Input {spec.name} has a name that the graphs use themselves: {', '.join(RESERVED)}.")
-        if any(index > 1 for index in spec.dynamic_axes):
-            raise ExportError(
-                f"Input {spec.name} has a word beyond its second axis. The batch is the first axis, the time the "
-                "second, and all others are numbers: --input 'frames:float32[batch,time,8]'."
-            )
-    if len(times) > 1:
-        raise ExportError(f"The inputs have the axes {', '.join(sorted(times))} in time; call them all alike.")
-    return str(batch), next(iter(times), None)
-
-
-def _arguments(
-    forward: Callable[..., Any], who: str, given: Sequence[InputSpec], specs: Sequence[InputSpec]
-) -> tuple[int | None, list[str]]:
-    """Where `lengths` stands among the arguments, and the names of the states after it."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [item.name for item in inspect.signature(forward).parameters.values() if item.kind in kinds]
-    declared = [index for index, spec in enumerate(given) if spec.is_lengths]
-    if declared:
-        return declared[0], names[len(given) :]
-    if len(names) < len(specs):
-        raise UnsupportedModelError(
-            f"{who}{inspect.signature(forward)} takes {len(names)} arguments; {len(specs)} inputs were given: "
-            f"{', '.join(spec.name for spec in specs)}."
-        )
-    if len(names) > len(specs) and names[len(specs)] == "lengths":
-        return len(specs), names[len(specs) + 1 :]
-    return None, names[len(specs) :]
-
-
-def _parted(value: Any, num_states: int) -> tuple[Any, tuple[Any, ...]]:
-    """What forward returns as outputs, nested as they are, and states."""
-    if not num_states:
-        return value, ()
-    outputs, states = tuple(value[:-num_states]), tuple(value[-num_states:])
-    return (outputs[0] if len(outputs) == 1 else outputs), states
-
-
-def _states_at(call: _Call, num_states: int, who: str, batch: int, time: int) -> list[Any]:
-    value = call(batch, time)
-    if not isinstance(value, tuple | list) or len(value) <= num_states:
-        shown = type(value).__name__ + (f" of {len(value)}" if isinstance(value, tuple | list) else "")
-        raise UnsupportedModelError(
-            f"{who} takes {num_states} states and gives {shown}; give (outputs, *states), with as many states."
-        )
-    return list(_parted(value, num_states)[1])
-
-
-def _input_port(
-    spec: InputSpec, drawing: Drawing, time: str | None, facts: "WrapFacts", module: nn.Module
-) -> InputPort:
-    has_time = time is not None and spec.axes[1:2] == (time,)
-    shape = [size for size in spec.axes[2 if has_time else 1 :] if isinstance(size, int)]
-    wanted = facts.ranges.get(spec.name)
-    low, high = (None, None) if wanted is None else (float(wanted.low), float(wanted.high))
-    if wanted is None and spec.dtype.startswith("int"):
-        kinds = (nn.Embedding, nn.EmbeddingBag)
-        if not any(isinstance(part, kinds) for part in module.modules()):
-            raise ExportError(
-                f"Input {spec.name} holds integers and {type(module).__name__} has no embedding, so it is not known "
-                f"which are allowed. Say it: --range {spec.name}:0..99"
-            )
-        low, high = 0.0, float(drawing.num_ids - 1)
-    return InputPort(name=spec.name, dtype=spec.dtype, shape=shape, has_time=has_time, low=low, high=high)  # type: ignore[arg-type]
-
-
-def _output_ports(call: _Call, num_states: int, inputs: Sequence[str], facts: "WrapFacts", who: str) -> list[Port]:
-    probes = [named_tensors(_parted(call(*probe), num_states)[0]) for probe in call.probes]
-    names = output_names([name for name, _ in probes[0]], facts.outputs or None, inputs)
-    ports = []
-    for index, name in enumerate(names):
-        tensors = [probe[index][1] for probe in probes]
-        ports.append(_output_port(name, tensors, call, who, has_states=num_states > 0))
-    return ports
-
-
-def _output_port(name: str, tensors: Sequence[Tensor], call: _Call, who: str, *, has_states: bool) -> Port:
-    shapes = [list(tensor.shape) for tensor in tensors]
-    if name in RESERVED:
-        raise ExportError(f"Output {name} has a name that the graphs use themselves: {', '.join(RESERVED)}.")
-    if tensors[0].dtype not in _DTYPES:
-        dtype = str(tensors[0].dtype).removeprefix("torch.")
-        raise UnsupportedModelError(f"{who} gives output {name} as {dtype}; give one of {', '.join(_DTYPES.values())}.")
-    sizes = [shape[:1] for shape in shapes]
-    if sizes != [[batch] for batch, _ in call.probes]:
-        raise UnsupportedModelError(
-            f"{who} gives output {name} of shape {shapes[0]} for a batch of {call.probes[0][0]}; its first axis is the "
-            "batch."
-        )
-    has_time = shapes[1][1:2] != shapes[2][1:2]
-    has_own_steps = has_time and [shape[1] for shape in shapes] != [time for _, time in call.probes]
-    if has_own_steps and has_states:
-        raise UnsupportedModelError(
-            f"{who} gives output {name} with {shapes[2][1]} steps for {call.probes[2][1]} frames. With states, give "
-            "one for each frame, or one for the whole call."
-        )
-    rest = [shape[2 if has_time else 1 :] for shape in shapes]
-    if rest[0] != rest[1] or rest[1] != rest[2]:
-        raise UnsupportedModelError(
-            f"{who} gives output {name} of shapes {shapes[1]} and {shapes[2]} for {call.probes[1][1]} and "
-            f"{call.probes[2][1]} frames; besides batch and time, in this order, its axes must be fixed."
-        )
-    if 0 in rest[0]:
-        raise UnsupportedModelError(f"{who} gives output {name} of shape {shapes[0]}, which holds no number.")
-    dtype = _DTYPES[tensors[0].dtype]
-    return Port(name=name, dtype=dtype, shape=rest[0], has_time=has_time, has_own_steps=has_own_steps)
-
-
-def _check_begins_from_zeros(model: UserSequenceModel, call: _Call, who: str) -> None:
+def _check_begins_from_zeros(model: UserSequenceModel, call: Call, who: str) -> None:
     inputs = call.inputs(2, 5)
     assert model.layout is not None
     lengths = [torch.full((2,), 5, dtype=torch.int32)] if model.lengths_at is not None else []
-    outputs, states = _parted(call(2, 5), model.num_states)
+    outputs, states = parted(call(2, 5), model.num_states)
     begun = [tensor for _, tensor in named_tensors(outputs)] + [model.layout.row_from_states(list(states))]
     again = called(who, model, *inputs, *lengths, torch.zeros(2, model.state_size))
     errors = Errors()
