@@ -61,8 +61,15 @@ def folder(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[RealServer]:
-    with real_server(folder / "store", "--max-requests", "200", "--max-sequences", "20000", log=folder / "log") as it:
-        yield it
+    limits = {
+        "max-requests": 200,
+        "max-sequences": 20_000,
+        "sequence-idle-seconds": 3600,
+        "request-timeout-ms": 600_000,
+    }
+    flags = [text for name, value in limits.items() for text in (f"--{name}", str(value))]
+    with real_server(folder / "store", *flags, log=folder / "log") as running:
+        yield running
 
 
 @pytest.fixture
@@ -252,17 +259,15 @@ def test_no_state_is_crossed_whatever_is_cancelled(server: RealServer, graphs: A
         while start < 24:
             stop = min(24, start + chance.choice((1, 2, 7, 13)))
             body = body_of(rows[index, start:stop], name, is_start=start == 0, is_end=stop == 24)
-            call = asyncio.create_task(client.post(INFER, json=body))
-            if chance.random() < 0.15:
-                await asyncio.sleep(chance.random() * 0.02)
-                call.cancel()
+            patience = chance.random() * 0.005 if chance.random() < 0.2 else None  # seconds
+            try:
+                answer = await client.post(INFER, json=body, timeout=httpx.Timeout(600, read=patience))
+            except httpx.ReadTimeout:  # the client is gone
                 num_dropped += 1
-                await asyncio.gather(call, return_exceptions=True)
                 if chance.random() < 0.3:
                     return  # it is never ended
                 start = 0  # whether the call was made is not known
                 continue
-            answer = await call
             if answer.status_code == 429:
                 await asyncio.sleep(0.05)
                 continue
@@ -283,6 +288,6 @@ def test_no_state_is_crossed_whatever_is_cancelled(server: RealServer, graphs: A
             await asyncio.gather(*map(bounded, range(count)))
 
     asyncio.run(main())
-    assert num_dropped > count // 10
-    assert num_checked > 2 * count
+    assert num_dropped > count // 20
+    assert num_checked > count
     assert server.process.poll() is None
