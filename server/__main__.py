@@ -160,8 +160,8 @@ async def _serve(server: _Server, service: Service, listening: socket.socket) ->
 def _share_arenas() -> None:
     """Let threads share the arenas of glibc's allocator, of which there are one more than cores.
 
-    Else each would have its own, whose free end `malloc_trim` leaves alone: up to 7 MB a thread after long prompts. With
-    one for all, lanes wait for each other: a fifth fewer short texts and translations a second.
+    Else each would have its own, whose free end `malloc_trim` leaves alone: up to 7 MB a thread after long prompts.
+    With one for all, lanes wait for each other: a tenth to a fifth fewer short texts and translations a second.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
