@@ -152,13 +152,22 @@ def wrap(
     names: Annotated[
         list[str] | None, typer.Option("--output-name", help="Of a sequence model: for each output, in order.")
     ] = None,
+    splitter: Annotated[
+        str | None, typer.Option(help="Of a tagger: what its words are, words (default), characters or whitespace.")
+    ] = None,
 ) -> None:
     """Make a bundle that the server takes of a model trained elsewhere, say my_file:MyLM; see docs/wrap.md."""
     from export.user_module.wrap.command import wrap_to_store
 
     console = Console(stderr=True)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    facts = {"source": source, "target": target, "end_token": end_token, "start_token": start_token}
+    facts = {
+        "source": source,
+        "target": target,
+        "end_token": end_token,
+        "start_token": start_token,
+        "splitter": splitter,
+    }
     wrapped = wrap_to_store(
         reference,
         task,

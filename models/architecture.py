@@ -10,7 +10,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.config import ClassifierConfig, FrozenModel, LanguageModelConfig, RowEntry, Size, TranslatorConfig
+from models.config import (
+    ClassifierConfig,
+    FrozenModel,
+    LanguageModelConfig,
+    RowEntry,
+    Size,
+    TaggerConfig,
+    TranslatorConfig,
+)
 from models.signature import DataType, Signature
 from models.tasks import Task, TaskName, task_of
 
@@ -91,5 +99,5 @@ class WrappedConfig(FrozenModel):
         )
 
 
-ArchitectureConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig | WrappedConfig
+ArchitectureConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig | TaggerConfig | WrappedConfig
 Architecture = Annotated[ArchitectureConfig, Field(discriminator="architecture")]

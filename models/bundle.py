@@ -3,12 +3,14 @@
     bundle.json          what it is: architecture, tokenizer, row layout, metrics, provenance, sha256 of the core files
     weights.safetensors  parameters, float32 or float16
     tokenizer.json       Hugging Face `tokenizers`
+    words.json           of a tagger: how raw text becomes words, and what is read of a token beside its id
     README.md            the card: data, licence, metrics, limits
     onnx/<set>/          graph sets, see models.graph_set
 
 Core files never change once published. Loading checks every hash and names the file that is wrong. No pickle anywhere.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +23,7 @@ from safetensors.numpy import load, save
 
 from models.architecture import Architecture, ArchitectureConfig, WrappedConfig
 from models.cells import ANY_CELL
-from models.config import ClassifierConfig, FrozenModel, RowEntry, TranslatorConfig, checked
+from models.config import ClassifierConfig, FrozenModel, RowEntry, TaggerConfig, TranslatorConfig, checked
 from models.digest import as_json, check_files, file_sha256, read_checked, read_sealed, sealed, write_durably
 from models.errors import BundleCorruptError, ConfigError
 from models.graph_set import SETS, GraphSet
@@ -29,10 +31,12 @@ from models.store import Store
 from models.tasks import Task, TaskName, task_of
 from models.tokenizer import END_TOKEN, Tokenizer
 from models.tokenizer_kind import ReadingKind, TokenizerKind
+from models.word_ids import WordsRecord
 
 RECORD = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
+WORDS = "words.json"
 CARD = "README.md"
 
 
@@ -98,7 +102,7 @@ class Bundle:
         self.record = checked(
             BundleRecord, read_sealed(self.path / RECORD), str(self.path / RECORD), context={ANY_CELL: True}
         )
-        if set(self.record.files) != _core_files(has_tokenizer=self.record.tokenizer is not None):
+        if set(self.record.files) != _core_files(self.task):
             raise BundleCorruptError(f"{self.path / RECORD} lists files {sorted(self.record.files)}; publish again.")
         check_files(self.path, self.record.files)
 
@@ -116,9 +120,10 @@ class Bundle:
     @property
     def sizes(self) -> dict[str, int]:
         """The model's numbers by the letters of models.tasks: V, D, and as far as it has them M, A and C."""
-        record = self.record
+        record, config = self.record, self.config
+        vocab_size = None if record.tokenizer is None else record.tokenizer.vocab_size
         numbers = {
-            "V": None if record.tokenizer is None else record.tokenizer.vocab_size,
+            "V": config.num_ids if isinstance(config, TaggerConfig) else vocab_size,
             "D": record.state_width,
             "M": record.memory_width,
             "A": record.keys_width,
@@ -146,6 +151,19 @@ class Bundle:
             end_token=self.record.tokenizer.end_token,
             only_reads=self.task.tokenizer == "reads",
         )
+
+    @cached_property
+    def words(self) -> WordsRecord | None:
+        """How raw text becomes words, of a task whose record asks for it.
+
+        Raises:
+            BundleCorruptError: its file has changed since the bundle was opened.
+            ConfigError: it has a field that this version of rnnserve does not know.
+        """
+        if "words" not in self.task.facts:
+            return None
+        plain = json.loads(self._read(WORDS))
+        return checked(WordsRecord, plain, str(self.path / WORDS))
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Parameters by the name that PyTorch gives them, as float32 whatever the file holds.
@@ -190,6 +208,7 @@ def publish(
     provenance: dict[str, Any],
     languages: Languages | None = None,
     labels: Sequence[str] | None = None,
+    words: WordsRecord | None = None,
     half: bool = False,
     complete: Callable[[Bundle], None] = lambda _: None,
 ) -> Bundle:
@@ -206,6 +225,7 @@ def publish(
         provenance: what made it: recipe, data, library versions.
         languages: where the task's record asks for them; nothing else has them.
         labels: where the task's record asks for them, one for each class, all different; nothing else has them.
+        words: where the task's record asks for it; nothing else has it.
         half: store the weights as float16 (what is exported and served is then computed from the rounded ones).
         complete: called with the bundle before it gets its place in the store, to add graph sets; what it raises keeps
             the bundle from being published.
@@ -219,6 +239,8 @@ def publish(
     if tokenizer is not None and tokenizer.vocab_size != config.vocab_size:
         raise ValueError(f"tokenizer has {tokenizer.vocab_size} ids, the config {config.vocab_size}")
     _check_facts(config, languages, labels, has_tokenizer=tokenizer is not None)
+    if (words is not None) != ("words" in task_of(config.task).facts):
+        raise ValueError(f"words are {'missing' if words is None else 'needless'} for a {config.task} bundle")
     dtype = np.float16 if half else np.float32
     with store.new_version(name) as (folder, target):
         arrays = {key: np.ascontiguousarray(array, dtype=dtype) for key, array in weights.items()}
@@ -226,6 +248,8 @@ def publish(
         if tokenizer is not None:
             write_durably(folder / TOKENIZER, tokenizer.to_json().encode())
         write_durably(folder / CARD, card.encode())
+        if words is not None:
+            write_durably(folder / WORDS, json.dumps(words.model_dump(), ensure_ascii=False).encode())
         record = {
             "format": 1,
             "name": name,
@@ -249,17 +273,16 @@ def publish(
             "row": [entry.model_dump() for entry in config.row],
             "metrics": metrics,
             "provenance": provenance,
-            "files": {
-                file: file_sha256(folder / file) for file in sorted(_core_files(has_tokenizer=tokenizer is not None))
-            },
+            "files": {file: file_sha256(folder / file) for file in sorted(_core_files(task_of(config.task)))},
         }
         write_durably(folder / RECORD, as_json(sealed(record)))
         complete(Bundle(folder))
     return Bundle(target)
 
 
-def _core_files(*, has_tokenizer: bool) -> set[str]:
-    return {WEIGHTS, CARD} | ({TOKENIZER} if has_tokenizer else set())
+def _core_files(task: Task) -> set[str]:
+    has_tokenizer = task.tokenizer != "none"
+    return {WEIGHTS, CARD} | ({TOKENIZER} if has_tokenizer else set()) | ({WORDS} if "words" in task.facts else set())
 
 
 def _check_facts(
@@ -273,7 +296,7 @@ def _check_facts(
         if is_there != (fact in task.facts):
             wanted = " and ".join(task.facts) or "neither languages nor labels"
             raise ValueError(f"{fact} are {'needless' if is_there else 'missing'}: a {task.name} bundle has {wanted}")
-    if labels is None or not isinstance(config, ClassifierConfig | WrappedConfig):
+    if labels is None or not isinstance(config, ClassifierConfig | TaggerConfig | WrappedConfig):
         return
     is_wrong = len(set(labels)) != len(labels) or not all(labels)
     if is_wrong or len(labels) != config.num_classes:

@@ -5,6 +5,7 @@ LSTM; within a layer, forward before backward. Backends and schedulers never loo
 here are for people, for the bundle's record and for the graphs.
 """
 
+from math import prod
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +16,7 @@ from models.errors import ConfigError
 PoolingKind = Literal["last", "mean", "max", "attention"]
 AttentionKind = Literal["additive", "multiplicative"]
 BridgeKind = Literal["linear", "zero"]
+MAX_IDS = 2**62  # that int64 holds with room to spare
 Depth = Annotated[int, Field(ge=1, le=64)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -271,6 +273,76 @@ class ClassifierConfig(FrozenModel):
         return RecurrentConfig(
             kind=self.kind,
             input_size=self.embedding_size,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+        )
+
+    @property
+    def state_size(self) -> int:
+        """D: no state outlives a call."""
+        return 0
+
+    @property
+    def row(self) -> tuple[RowEntry, ...]:
+        """No state row."""
+        return ()
+
+
+class FieldConfig(FrozenModel):
+    """One field of a token beside the token itself, such as its last letters (models.words)."""
+
+    size: Annotated[int, Field(ge=2, le=1_000_000)]  # numbers that it may have, 0 for what is not known
+    width: Size  # of its vectors
+
+
+class TaggerConfig(FrozenModel):
+    """Embedding of each token's fields, recurrent stack in one direction or two, linear head at every token."""
+
+    architecture: Literal["tagger"] = "tagger"
+    vocab_size: Size  # of the tokenizer
+    embedding_size: Size  # width of a token's own vector
+    fields: list[FieldConfig] = Field(default_factory=list)  # further ones; ids are then in mixed radix
+    kind: CellKind
+    hidden_size: Size  # per direction
+    num_layers: Depth
+    bidirectional: bool = True
+    num_classes: Annotated[int, Field(ge=2, le=10_000)]
+    dropout: Probability = 0.0  # on embeddings, between layers and before the head, in training only
+
+    @model_validator(mode="after")
+    def _ids_fit(self) -> Self:
+        if self.num_ids > MAX_IDS:
+            raise ValueError(f"vocab_size and the fields' sizes make {self.num_ids} ids; at most {MAX_IDS} fit")
+        return self
+
+    @property
+    def task(self) -> Literal["tagging"]:
+        """The task that this architecture serves."""
+        return "tagging"
+
+    @property
+    def field_sizes(self) -> list[int]:
+        """Of the token itself and its other fields, how many numbers each has."""
+        return [self.vocab_size, *(item.size for item in self.fields)]
+
+    @property
+    def field_widths(self) -> list[int]:
+        """Widths of their vectors."""
+        return [self.embedding_size, *(item.width for item in self.fields)]
+
+    @property
+    def num_ids(self) -> int:
+        """V: every id that the graph takes is below."""
+        return prod(self.field_sizes)
+
+    @property
+    def recurrent(self) -> RecurrentConfig:
+        """The stack inside."""
+        return RecurrentConfig(
+            kind=self.kind,
+            input_size=sum(self.field_widths),
             hidden_size=self.hidden_size,
             num_layers=self.num_layers,
             bidirectional=self.bidirectional,

@@ -20,7 +20,7 @@ from pydantic import AfterValidator
 from models.errors import ConfigError
 
 Sizes = Mapping[str, int]
-Fact = Literal["languages", "labels"]
+Fact = Literal["languages", "labels", "words"]
 # What makes an input's values: token ids below V; the number of positions; zeros; ones; -1; [0, 1); a normal variable;
 # from the tensor's low to its high, both included.
 Fill = Literal["tokens", "lengths", "zeros", "ones", "none", "uniform", "normal", "range"]
@@ -426,6 +426,24 @@ SEQUENCE = register(
         has_state=True,
         session="frames",
         tokenizer="none",
+        max_length=8192,
+    )
+)
+TAGGING = register(
+    Task(
+        name="tagging",
+        graphs=(
+            Graph(
+                "tag",
+                "sequence",
+                inputs=(_IDS, _LENGTHS),
+                outputs=(Tensor("logits", "BTC"),),
+                padding_multiple=PADDING_MULTIPLE,
+                bench=((1, 32), (8, 32), (64, 32)),
+            ),
+        ),
+        engine="batch",
+        facts=("labels", "words"),
         max_length=8192,
     )
 )

@@ -39,6 +39,9 @@ from models.tokenizer_kind import (
 UNKNOWN_TOKEN = "<unk>"
 END_TOKEN = "<eos>"
 _SHORT = 1000  # characters; tokens of so many are found in about a millisecond
+_WORD_NORMALIZER = normalizers.Sequence(
+    [normalizers.NFC(), normalizers.Lowercase(), normalizers.Replace(Regex("[0-9]"), "0")]
+)
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
@@ -144,6 +147,25 @@ class Tokenizer:
         return cls(BackendTokenizer.from_str(json.dumps(plain)))
 
     @classmethod
+    def word_level(cls, words: Iterable[str]) -> Self:
+        """A tokenizer that knows whole words, in lower case and with 0 for every digit, and reads others as <unk>.
+
+        Args:
+            words: each once, as this tokenizer's `normalized` gives them.
+        """
+        backend = BackendTokenizer(
+            WordLevel({word: i for i, word in enumerate([UNKNOWN_TOKEN, *words])}, unk_token=UNKNOWN_TOKEN)
+        )
+        backend.normalizer = _WORD_NORMALIZER
+        return cls(backend, only_reads=True)
+
+    @staticmethod
+    def normalized(word: str) -> str:
+        """A word as `word_level` reads it."""
+        text: str = _WORD_NORMALIZER.normalize_str(word)
+        return text
+
+    @classmethod
     def from_json(cls, text: str, *, end_token: str = END_TOKEN, only_reads: bool = False) -> Self:
         """Load what `to_json` gave, or another program's tokenizer.json; arguments as for the class.
 
@@ -169,6 +191,29 @@ class Tokenizer:
         """
         ids = self._all_ids(text)
         return ids if self._left_out_id is None else [i for i in ids if i != self._left_out_id]
+
+    def encode_words(self, words: Sequence[str]) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+        """Token ids of words that were split already, with the marks around them that the tokenizer puts there.
+
+        Args:
+            words: each is read on its own.
+
+        Returns:
+            Of each token its id, which word it is of (-1: a mark around the text), and its characters within the word.
+
+        Raises:
+            TokenizerError: a word holds a lone surrogate, which is not text.
+        """
+        try:
+            encoding = self._encoder.encode(list(words), is_pretokenized=True)
+        except (UnicodeEncodeError, TypeError):
+            raise TokenizerError("a word holds a lone surrogate; send valid Unicode.") from None
+        kept = [
+            (i, word, span)
+            for i, word, span in zip(encoding.ids, encoding.word_ids, encoding.offsets, strict=True)
+            if i != self._left_out_id
+        ]
+        return [i for i, _, _ in kept], [-1 if word is None else word for _, word, _ in kept], [s for _, _, s in kept]
 
     def num_unknown(self, text: str, ids: Sequence[int]) -> int:
         """How many characters of a text the tokenizer does not know.

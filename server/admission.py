@@ -26,7 +26,7 @@ Parsed = TypeVar("Parsed")
 _LONG = 4096  # characters; tokenizing more at once would hold up the event loop
 
 
-def _texts_from(most: int, value: Any) -> tuple[str, ...]:
+def texts_from(most: int, value: Any) -> tuple[str, ...]:
     """One string or a list of strings, none empty, as a tuple. Raises ValueError with a plain sentence."""
     texts = (value,) if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
@@ -44,9 +44,9 @@ def _schema(most: int) -> dict[str, Any]:
 
 
 MAX_TEXTS, MAX_SHORT_TEXTS = 64, 256
-Texts = Annotated[tuple[str, ...], BeforeValidator(partial(_texts_from, MAX_TEXTS)), WithJsonSchema(_schema(MAX_TEXTS))]
+Texts = Annotated[tuple[str, ...], BeforeValidator(partial(texts_from, MAX_TEXTS)), WithJsonSchema(_schema(MAX_TEXTS))]
 ShortTexts = Annotated[
-    tuple[str, ...], BeforeValidator(partial(_texts_from, MAX_SHORT_TEXTS)), WithJsonSchema(_schema(MAX_SHORT_TEXTS))
+    tuple[str, ...], BeforeValidator(partial(texts_from, MAX_SHORT_TEXTS)), WithJsonSchema(_schema(MAX_SHORT_TEXTS))
 ]
 
 

@@ -15,6 +15,7 @@ from models.bundle import Languages
 from models.decoding.detokenizer import TokenTexts
 from models.signature import Signature
 from models.tokenizer import Tokenizer
+from models.word_ids import WordEncoder, WordsRecord
 from runtime.opening import OpenGraphs
 from runtime.runner import Array
 from server.engine.engine import AnyEngine
@@ -45,7 +46,8 @@ class LoadedModel:
     bundle_sha256: str = ""  # the bundle's record's, which identifies it
     state_width: int = 0  # D; 0 for models without a state
     languages: Languages | None = None  # of a translator
-    labels: tuple[str, ...] = ()  # of a classifier, by class
+    labels: tuple[str, ...] = ()  # of a classifier or tagger, by class
+    words: WordsRecord | None = None  # of a tagger, how text becomes words
     signature: Signature | None = None  # of a model of frames
 
     @property
@@ -112,6 +114,12 @@ class Endpoint:
         self.engine = task.engine(model, settings, self.metrics)
         self.engine.start(asyncio.get_running_loop())
         metrics.endpoints.append(self)
+
+    @cached_property
+    def word_encoder(self) -> WordEncoder:
+        """Of a tagger: words to tokens."""
+        assert self.model.words is not None, "a tagging bundle has its words"
+        return WordEncoder(self.model.tokenizer, self.model.words)
 
     @cached_property
     def token_texts(self) -> TokenTexts:

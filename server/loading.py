@@ -130,6 +130,7 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings, tasks: Task
         languages=record.languages,
         labels=tuple(record.labels or ()),
         signature=bundle.config.signature if isinstance(bundle.config, WrappedConfig) else None,
+        words=bundle.words,
     )
 
 

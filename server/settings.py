@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     """Model of translation requests that name none, when several fit."""
     default_sentiment: str | None = None
     """Model of sentiment requests that name none, when several are loaded."""
+    default_tagging: str | None = None
+    """Model of tagging requests that name none, when several are loaded."""
     max_requests: Positive = 88
     """Requests inside the server at once, per model; one more is answered 429. A few more than rows keep these filled
     while prompts are read; of still more each one only waits longer. The last quarter is for clients that have few."""
@@ -158,6 +160,8 @@ class Settings(BaseSettings):
     """Longest text to classify, in tokens; over it 422."""
     max_frames: Positive = 8192
     """Most frames of a row in one call of a sequence model; over it 400."""
+    max_tagging_tokens: Positive = 8192
+    """Longest text whose words are labelled, in tokens; over it 422."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Longest request body, in bytes; over it 413."""
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = ()

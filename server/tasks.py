@@ -3,11 +3,15 @@
 from functools import partial
 from typing import Any
 
+from fastapi import APIRouter
+
 from runtime.device import num_cores
 from runtime.opening import CPU
 from server.api.generate import generate_router
+from server.api.hugging_face import hugging_face_router
 from server.api.inference.sequence import TENSORS
 from server.api.sentiment import sentiment_router
+from server.api.tag import tag_router
 from server.api.translate import translate_router
 from server.endpoint import Limit, LoadedModel, ServerTask
 from server.engine.classification.engine import ClassificationEngine
@@ -20,6 +24,7 @@ from server.engine.scheduler import Scheduler, WindowLength
 from server.engine.sequence.lane import SequenceLane
 from server.engine.sequence.request import Frames
 from server.engine.translation.lane import TranslationLane, TranslationScheduler
+from server.service import Service
 from server.settings import Settings
 
 
@@ -111,6 +116,14 @@ def sequence_engine(model: LoadedModel, settings: Settings, observer: Observer) 
     return Engine(lane, num_lanes(model, settings))
 
 
+def tagging_router(service: Service) -> APIRouter:
+    """The routes of tagging: our own, and that of Hugging Face's clients."""
+    router = APIRouter()
+    for part in (tag_router, hugging_face_router):
+        router.routes.extend(part(service).routes)
+    return router
+
+
 GENERATION = ServerTask(
     "generation",
     generate_router,
@@ -136,5 +149,11 @@ SEQUENCE = ServerTask(
     lambda settings: Limit("inputs", settings.max_frames, "RNNSERVE_MAX_FRAMES"),
     TENSORS,
 )
-TASKS = (GENERATION, TRANSLATION, SENTIMENT, SEQUENCE)
+TAGGING = ServerTask(
+    "tagging",
+    tagging_router,
+    partial(classification_engine, "tag"),
+    lambda settings: Limit("text", settings.max_tagging_tokens, "RNNSERVE_MAX_TAGGING_TOKENS"),
+)
+TASKS = (GENERATION, TRANSLATION, SENTIMENT, TAGGING, SEQUENCE)
 BY_NAME = {task.name: task for task in TASKS}

@@ -15,7 +15,7 @@ from models.bundle import Bundle
 from models.cells import CellKind
 from runtime.device import VARIABLE
 from tests.forked import Program, forked_programs
-from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
+from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_tagger_bundle, tiny_translator_bundle
 
 torch.set_num_threads(1)  # small models; a second thread only waits when the machine is busy
 
@@ -24,6 +24,7 @@ MAKERS: dict[str, Callable[..., Bundle]] = {
     "generation": tiny_bundle,
     "translation": tiny_translator_bundle,
     "sentiment": tiny_classifier_bundle,
+    "tagging": tiny_tagger_bundle,
 }
 
 

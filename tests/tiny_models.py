@@ -10,12 +10,15 @@ from torch import nn
 from models.architecture import ArchitectureConfig
 from models.bundle import Bundle, Languages, publish
 from models.cells import CellKind
-from models.config import ClassifierConfig, LanguageModelConfig, TranslatorConfig
+from models.config import ClassifierConfig, FieldConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
 from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
+from models.network.tagger import Tagger
 from models.network.translator import Translator
 from models.store import Store
 from models.tokenizer import Tokenizer
+from models.word_ids import WordField, WordsRecord
+from models.words import WordSplitter
 
 Network = TypeVar("Network", bound=nn.Module)
 ALPHABET = string.ascii_lowercase + " .,\n"
@@ -103,8 +106,47 @@ def tiny_classifier_bundle(store: Path, kind: CellKind, name: str | None = None,
     return _published(store, name or f"classifier-{kind}", model, tokenizer, labels=labels)
 
 
+def tiny_tagger_config(kind: CellKind, vocab_size: int, **options: Any) -> TaggerConfig:
+    """Two layers, both directions, three classes, two further fields; options replace any field."""
+    plain: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "embedding_size": 24,
+        "fields": [FieldConfig(size=5, width=6), FieldConfig(size=40, width=9)],
+        "kind": kind,
+        "hidden_size": 20,
+        "num_layers": 2,
+        "num_classes": 3,
+    }
+    return TaggerConfig(**(plain | options))
+
+
+def tiny_tagger(config: TaggerConfig, seed: int = 0) -> Tagger:
+    """As tiny_model."""
+    torch.manual_seed(seed)
+    return _decisive(Tagger(config), config.kind)
+
+
+def tiny_tagger_bundle(
+    store: Path, kind: CellKind, name: str | None = None, *, fields_like: str = "small", **options: Any
+) -> Bundle:
+    """Publish an untrained tagger of characters, without graph sets.
+
+    Its further fields are two small ones, "wide" with two of many values, or "none".
+    """
+    tokenizer = Tokenizer.character([ALPHABET])
+    shapes = WordField(kind="shape", values=["a", "A1", "0", "."])
+    pairs = WordField(kind="next", values=[first + letter for first in "th" for letter in ALPHABET][:39])
+    many = [WordField(kind=kind, values=[str(number) for number in range(30_000)]) for kind in ("suffix-4", "prefix-3")]
+    fields = {"small": [shapes, pairs], "wide": [*many, shapes], "none": []}[fields_like]  # wide: ids beyond 2^32
+    widths = [FieldConfig(size=field.size, width=6 + number) for number, field in enumerate(fields)]
+    config = tiny_tagger_config(kind, tokenizer.vocab_size, fields=widths, **options)
+    words = WordsRecord(splitter=WordSplitter(kind="words"), fields=fields)
+    labels = ["B-x", "I-x", "O"]
+    return _published(store, name or f"tagger-{kind}", tiny_tagger(config), tokenizer, labels=labels, words=words)
+
+
 def _published(
-    store: Path, name: str, model: LanguageModel | Translator | Classifier, tokenizer: Tokenizer, **facts: Any
+    store: Path, name: str, model: LanguageModel | Translator | Classifier | Tagger, tokenizer: Tokenizer, **facts: Any
 ) -> Bundle:
     config: ArchitectureConfig = model.config
     return publish(

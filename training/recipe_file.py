@@ -12,6 +12,7 @@ from models.errors import ConfigError
 from training.generation.recipe import GenerationRecipe
 from training.recipe import Recipe
 from training.sentiment.recipe import SentimentRecipe
+from training.tagging.recipe import TaggingRecipe
 from training.translation.recipe import TranslationRecipe
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -19,6 +20,7 @@ RECIPE_OF_TASK: dict[str, type[Recipe]] = {
     "generation": GenerationRecipe,
     "translation": TranslationRecipe,
     "sentiment": SentimentRecipe,
+    "tagging": TaggingRecipe,
 }
 
 

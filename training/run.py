@@ -26,6 +26,7 @@ from training.progress import Progress
 from training.recipe import Recipe
 from training.run_folder import RunFolder, write_whole
 from training.sentiment.task import SentimentTask
+from training.tagging.task import TaggingTask
 from training.task import Measured, Task
 from training.trainer import train
 from training.translation.task import TranslationTask
@@ -34,6 +35,7 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
     "generation": GenerationTask,
     "translation": TranslationTask,
     "sentiment": SentimentTask,
+    "tagging": TaggingTask,
 }
 
 
@@ -132,6 +134,7 @@ def _publish(task: Task[Any, Any], progress: Progress, pretraining: list[dict[st
         provenance=facts,
         languages=task.languages,
         labels=task.labels,
+        words=task.words,
         half=recipe.half_weights,
     )
 

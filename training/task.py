@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from models.architecture import ArchitectureConfig
 from models.bundle import Languages
 from models.tokenizer import Tokenizer
+from models.word_ids import WordsRecord
 from training.card import CardParts
 from training.stage import R, Stage
 
@@ -37,13 +38,15 @@ class Task(Stage[R], Generic[R, C]):
         tokenizer: trained on the training part.
         sizes: counts of what was read, for provenance.
         languages: of a translator.
-        labels: of a classifier, by class.
+        labels: of a classifier or tagger, by class.
+        words: of a tagger, how text becomes words.
     """
 
     tokenizer: Tokenizer
     sizes: dict[str, int]
     languages: Languages | None = None
     labels: list[str] | None = None
+    words: WordsRecord | None = None
 
     @staticmethod
     @abstractmethod

@@ -1,4 +1,4 @@
-"""How good the shipped translator and classifiers are, on validation data, through the exported graphs.
+"""How good the shipped translator, classifiers and tagger are, on validation data, through the exported graphs.
 
 Every figure is of the int8 graphs that ship or of fp32 ones (built in a temporary store where the bundle has none),
 decoded as the server decodes, beside baselines that are made in the same run from the same training data.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality import sentiment as sentiment_quality
+from benchmarks.quality import tagging as tagging_quality
 from benchmarks.quality import translation as translation_quality
 from benchmarks.report import Report
 from models.bundle import Bundle
@@ -25,6 +26,7 @@ MEASURES: dict[str, Callable[[Bundle], dict[str, Any]]] = {
     "translate-en-zh": translation_quality.measure,
     "sentiment-en": partial(sentiment_quality.measure, unit="word"),
     "sentiment-zh": partial(sentiment_quality.measure, unit="char"),
+    "tag-en": tagging_quality.measure,
 }
 
 

@@ -1,11 +1,12 @@
 """The tasks that can be exported, by name."""
 
-from export.tasks import generation, sentiment, sequence, translation
+from export.tasks import generation, sentiment, sequence, tagging, translation
 from export.tasks.task import TaskExport
 from models.errors import ConfigError
 
 _EXPORTS = {
-    export.task: export for export in (generation.EXPORT, translation.EXPORT, sentiment.EXPORT, sequence.EXPORT)
+    export.task: export
+    for export in (generation.EXPORT, translation.EXPORT, sentiment.EXPORT, sequence.EXPORT, tagging.EXPORT)
 }
 
 

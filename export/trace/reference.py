@@ -13,6 +13,7 @@ from export.trace.relu_states import relu_states
 from models.bundle import Bundle
 from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
+from models.network.tagger import Tagger
 from models.network.translator import Translator
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -195,6 +196,29 @@ class ClassifierReference:
         """Of each layer its positive states over random tokens, float32 [any]."""
         with torch.inference_mode():
             embedded = self._model.embedding(_random_ids(self._model.config.vocab_size))
+        return relu_states(self._model.recurrent, embedded)
+
+
+class TaggerReference:
+    """Answers in numpy arrays.
+
+    Args:
+        model: the torch model.
+    """
+
+    def __init__(self, model: Tagger) -> None:
+        self._model = model
+
+    def tag(self, ids: Ids, lengths: Lengths, *, is_precise: bool = False) -> Floats:
+        """Logits, float32 [batch, time, C]; float64 if precise."""
+        with torch.inference_mode(), precise(self._model, is_precise=is_precise) as model:
+            logits: Floats = model(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
+        return logits
+
+    def relu_states(self) -> list[Floats]:
+        """Of each layer its positive states over random tokens, float32 [any]."""
+        with torch.inference_mode():
+            embedded = self._model.embedding(_random_ids(self._model.config.num_ids))
         return relu_states(self._model.recurrent, embedded)
 
 

@@ -24,7 +24,7 @@ class ModelCard(BaseModel):
     version: int = Field(description="The version that the name means.")
     task: TaskName
     languages: Languages | None = Field(None, description="Of a translation model; others have none.")
-    labels: list[str] | None = Field(None, description="Of a sentiment model; others have none.")
+    labels: list[str] | None = Field(None, description="Of a sentiment or tagging model; others have none.")
     precision: str = Field(description='The graph set in use; of several, their names joined by "+".')
     graph_sets: dict[str, str] = Field(description="Of each graph, the set that it runs from.")
     backend: str = Field(description="What runs it.")

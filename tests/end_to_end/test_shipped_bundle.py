@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.quality.graph_answers import class_logits, translations
 from benchmarks.quality.sentiment import class_scores, labelled_of
+from benchmarks.quality.tagging import figures, tagged_of, tags_of_words
 from benchmarks.quality.translation import pairs_of
 from export.build import build_sets
 from models.bundle import Bundle
@@ -20,7 +21,7 @@ from training.translation.evaluation import scores
 
 STORE = Path("artifacts")
 SHIPPED = STORE / "shakespeare-char/1"
-ALL = ("shakespeare-char", "translate-en-zh", "sentiment-en", "sentiment-zh")
+ALL = ("shakespeare-char", "translate-en-zh", "sentiment-en", "sentiment-zh", "tag-en")
 MAX_BYTES_OF_ALL = 45_000_000
 MAX_BYTES = 14_000_000
 MAX_NATS_PER_CHARACTER = 1.45
@@ -115,6 +116,16 @@ def test_chinese_sentiment_through_the_int8_graph_is_what_its_card_says() -> Non
     macro_f1 = int8_scores(bundle, "waimai").macro_f1
     print(f"waimai macro-F1: int8 {macro_f1:.4f}")
     assert macro_f1 >= bundle.record.metrics["validation_macro_f1"] - WITHIN_POINTS
+
+
+def test_parts_of_speech_through_the_int8_graph_are_what_the_card_says() -> None:
+    bundle = with_data("tag-en")
+    validation = tagged_of(bundle).validation
+    found = figures(
+        [item.tags for item in validation], tags_of_words(bundle, "int8", [item.words for item in validation])
+    )
+    print(f"UD EWT accuracy: int8 {found['accuracy']:.4f}")
+    assert found["accuracy"] >= bundle.record.metrics["validation_accuracy"] - WITHIN_POINTS / 5
 
 
 def test_translations_through_the_int8_graphs_are_as_good_as_the_card_says() -> None:

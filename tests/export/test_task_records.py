@@ -24,7 +24,7 @@ def described(values: list[onnx.ValueInfoProto]) -> dict[str, tuple[str, list[in
 
 
 @pytest.mark.parametrize("set_name", ["fp32", "int8"])
-@pytest.mark.parametrize("task", ["generation", "translation", "sentiment"])
+@pytest.mark.parametrize("task", ["generation", "translation", "sentiment", "tagging"])
 def test_graphs_take_and_give_what_their_record_says(
     built_bundle: Callable[..., Bundle], task: str, set_name: str
 ) -> None:

@@ -109,15 +109,19 @@ class FakeSequenceRunner(Fake):
             raise RunnerError("fake failure")
         state = inputs["state"] if graph == "advance" else np.zeros((len(ids), STATE_WIDTH), np.float32)
         assert str(state.dtype) == "float32"
+        states = []
         for t in range(ids.shape[1]):
-            state = np.where((t < lengths)[:, None], fake_next_state(state, ids[:, t]), state)
+            states.append(state := np.where((t < lengths)[:, None], fake_next_state(state, ids[:, t]), state))
         if graph == "advance":
             return {"logits": fake_logits(state, self._vocab_size), "new_state": state}
         assert ids.shape[1] % 16 == 0, "these graphs are exact only when padded to multiples of 16"
         if graph == "encode":
             return {**fake_memory(ids), "state": state}
-        assert graph == "classify"
-        logits = fake_logits(state, NUM_CLASSES)
+        if graph == "tag":
+            logits = np.stack([fake_logits(each, NUM_CLASSES) for each in states], axis=1)
+        else:
+            assert graph == "classify"
+            logits = fake_logits(state, NUM_CLASSES)
         if self.is_broken_at is not None:
             logits[(ids == self.is_broken_at).any(axis=1)] = np.nan
         return {"logits": logits}

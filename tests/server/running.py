@@ -13,6 +13,7 @@ import uvicorn
 
 from models.bundle import Languages
 from models.tokenizer import Tokenizer
+from models.word_ids import WordsRecord
 from server.app import create_app
 from server.endpoint import LoadedModel
 from server.http.protocol import uvicorn_config
@@ -77,6 +78,22 @@ def fake_classifier(name: str = "classifier", version: int = 1, tokenizer: Token
     )
 
 
+def fake_tagger(name: str = "tagger", version: int = 1, tokenizer: Tokenizer = CHARACTERS) -> LoadedModel:
+    return LoadedModel(
+        name=name,
+        version=version,
+        task="tagging",
+        own_tokenizer=tokenizer,
+        labels=("B-x", "I-x", "O"),
+        words=WordsRecord(),
+        precision="fp32",
+        backend="fake",
+        metrics={"accuracy": 0.9},
+        bundle_sha256=f"{name}/{version}",
+        opened=FakeOpenSet(tokenizer.vocab_size),
+    )
+
+
 def fake_set(model: LoadedModel) -> FakeOpenSet:
     """The fake graphs of a model."""
     assert isinstance(model.opened, FakeOpenSet)
@@ -112,6 +129,9 @@ class Running:
 
     def classify(self, **fields: Any) -> dict[str, Any]:
         return self.post("/v1/sentiment", **fields)
+
+    def tag(self, **fields: Any) -> dict[str, Any]:
+        return self.post("/v1/tag", **fields)
 
     @property
     def graphs(self) -> FakeOpenSet:

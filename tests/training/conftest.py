@@ -74,6 +74,21 @@ OWN: dict[str, Callable[[Path], dict[str, Any]]] = {
         "token_dropout": 0.1,
     },
 }
+OWN["tagging"] = lambda folder: {
+    "data": {
+        "dataset": "tags-file",
+        "path": str(folder / "tags.tsv"),
+        "format": "tsv",
+        "splitter": "words",
+        "validation_share": 0.1,
+    },
+    "tokenizer": {"kind": "word", "least": 3},
+    "fields": [{"kind": "suffix-2", "least": 1, "width": 4}, {"kind": "shape", "least": 1, "width": 2}],
+    "model": {"kind": "lstm", "embedding_size": 8, "hidden_size": 10, "num_layers": 2, "dropout": 0.1},
+    "batch": {"sentences": 8},
+    "label_smoothing": 0.1,
+    "token_dropout": 0.1,
+}
 OWN["sentiment, pre-trained"] = lambda folder: {
     **OWN["sentiment"](folder),
     "task": "sentiment",
@@ -86,6 +101,11 @@ OWN["sentiment, pre-trained"] = lambda folder: {
         "optimizer": {"learning_rate": 0.01},
         "schedule": {"kind": "one-cycle", "warmup_share": 0.2},
     },
+}
+OWN["tagging, pre-trained"] = lambda folder: {
+    **OWN["tagging"](folder),
+    "task": "tagging",
+    "pretraining": OWN["sentiment, pre-trained"](folder)["pretraining"] | {"lanes": 8, "window": 16},
 }
 
 
@@ -107,6 +127,8 @@ def write_data(folder: Path) -> None:
     labels = ["positive" if "sea" in source else "negative" for source in chosen]
     lines = [f"{text}\t{label}" for text, label in zip(texts, labels, strict=True)]
     (folder / "labels.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tagged = ["\n".join(["The\tDET", *(f"{word}\tNOUN" for word in source), ".\tPUNCT"]) for source in chosen]
+    (folder / "tags.tsv").write_text("\n\n".join(tagged) + "\n", encoding="utf-8")
 
 
 @pytest.fixture

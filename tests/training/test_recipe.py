@@ -70,12 +70,13 @@ def test_a_wrong_override_says_what_is_allowed(override: str, message: str) -> N
 
 NUMBERS = RECIPES / "numbers-en-zh-tiny.yaml"
 COMPARISONS = RECIPES / "comparisons-tiny.yaml"
+ERRANDS = RECIPES / "errands-tiny.yaml"
 
 
 @pytest.mark.parametrize(
     ("recipe", "override", "message"),
     [
-        (TINY, "task=tagging", r"task is 'tagging'; allowed: generation, translation, sentiment\."),
+        (TINY, "task=parsing", r"task is 'parsing'; allowed: generation, translation, sentiment, tagging\."),
         (TINY, "task=null", r"task is missing; allowed: generation,"),
         (TINY, "label_smoothing=0.1", r"unknown key label_smoothing; keys of the recipe: task, name"),
         (TINY, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase; keys of section tokenizer: kind, vocab"),
@@ -96,6 +97,11 @@ COMPARISONS = RECIPES / "comparisons-tiny.yaml"
         (COMPARISONS, "data.datasets.1.repeat=2", r"data\.datasets\.1 has no keys of its own"),
         (COMPARISONS, "data.datasets=[]", r"data\.datasets: .*at least 1 item"),
         (COMPARISONS, "model.vocab_size=9", r"unknown key model\.vocab_size"),
+        (ERRANDS, "data.format=tsv", r"dataset errands has no format; leave it out"),
+        (ERRANDS, "data={dataset: tags-file}", r"dataset tags-file needs format, path, splitter, validation_share"),
+        (ERRANDS, "data.column=xpos", r"column xpos goes with CoNLL-U; leave it out for dataset errands"),
+        (ERRANDS, "fields.0.kind=suffix-9", r"fields\.0\.kind: .*suffix-2"),
+        (ERRANDS, "tokenizer.vocab_size=300", r"unknown key tokenizer\.vocab_size; keys of section tokenizer: kind"),
     ],
 )
 def test_each_task_has_its_own_keys(recipe: Path, override: str, message: str) -> None:

@@ -49,7 +49,14 @@ def assert_same(one: Any, other: Any, where: str = "checkpoint") -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["generation", "translation", pytest.param("sentiment", marks=pytest.mark.slow), "sentiment, pre-trained"]
+    "task",
+    [
+        "generation",
+        "translation",
+        pytest.param("sentiment", marks=pytest.mark.slow),
+        "sentiment, pre-trained",
+        pytest.param("tagging, pre-trained", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_killed_anywhere_ends_in_the_same_bits(task: str, program: Program, tmp_path: Path) -> None:
     start = partial(program, "tests.training.killed_run")

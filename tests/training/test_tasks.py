@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from models.bundle import Bundle, Languages
-from models.config import ClassifierConfig, TranslatorConfig
+from models.config import ClassifierConfig, TaggerConfig, TranslatorConfig
 from models.errors import ConfigError, DataError
 from models.network.classifier import Classifier
+from models.network.tagger import Tagger
+from models.word_ids import WordEncoder
 from tests.training.conftest import RecipeMaker
 from training.recipe_file import RECIPES, load_recipe
 from training.run import run
@@ -47,6 +49,32 @@ def test_a_classifier_is_published_with_its_labels_and_its_figures(make_recipe: 
     everything = [line.split("\t") for line in (tmp_path / "labels.tsv").read_text(encoding="utf-8").splitlines()]
     texts = [EncodedText(bundle.tokenizer.encode(text), record.labels.index(label)) for text, label in everything]
     assert scores(model, texts).accuracy > 0.9
+
+
+def test_a_tagger_is_published_with_its_words_and_its_figures(make_recipe: RecipeMaker) -> None:
+    bundle = Bundle(run(make_recipe(task="tagging", half_weights=True, epochs=6)))
+    record = bundle.record
+    assert isinstance(record.architecture, TaggerConfig)
+    assert record.labels == ["DET", "NOUN", "PUNCT"]
+    assert bundle.words is not None
+    assert [field.kind for field in bundle.words.fields] == ["suffix-2", "shape"]
+    assert record.architecture.field_sizes[1:] == [field.size for field in bundle.words.fields]
+    assert record.metrics["validation_accuracy"] > 0.9
+    counts = record.provenance["measured"]["words"]
+    right, there = (sum(numbers[i] for numbers in counts.values()) for i in (0, 2))
+    assert record.metrics["validation_accuracy"] == pytest.approx(right / there)
+    assert there == record.provenance["data"]["validation_words"]
+    model = Tagger(record.architecture)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in bundle.weights().items()})
+    found = WordEncoder(bundle.tokenizer, bundle.words).encode(["The", "ship", "unheard", "."])
+    logits = model.eval()(torch.tensor([found.ids]), torch.tensor([4]))
+    assert [record.labels[i] for i in logits[0].argmax(dim=1).tolist()] == ["DET", "NOUN", "NOUN", "PUNCT"]
+
+
+def test_a_pre_trained_tagger_counts_what_it_read_before(make_recipe: RecipeMaker) -> None:
+    record = Bundle(run(make_recipe(task="tagging, pre-trained", epochs=2))).record
+    assert record.provenance["data"]["pretraining_tokens"] == record.provenance["data"]["train_words"]
+    assert record.provenance["pretraining"]
 
 
 def test_numbers_tiny_learns_and_quotes_itself(tmp_path: Path) -> None:

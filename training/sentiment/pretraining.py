@@ -1,4 +1,4 @@
-"""Pre-training as a stage of a classifier's run: predict the next and the previous token, before any label is read."""
+"""Pre-training as a stage of a run: predict the next and the previous token, before any label is read."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from models.config import RecurrentConfig
+from models.network.tagger import FieldEmbedding
 from training.generation.windows import IGNORED, Windows
 from training.recipe import Recipe
 from training.sentiment.pretraining_module import PretrainingModule, TwoWayLanguageModel, TwoWayWindows
@@ -30,6 +31,7 @@ class PretrainingStage(Stage[Recipe]):
         vocab_size: V.
         texts: token ids of the training texts, read one after the other.
         validation: token ids of texts that are not among them.
+        embedding: of a tagger's tokens, whose ids are in mixed radix; None: one of V tokens.
     """
 
     unit: ClassVar[str] = "token"
@@ -44,11 +46,12 @@ class PretrainingStage(Stage[Recipe]):
         *,
         texts: Sequence[Sequence[int]],
         validation: Sequence[Sequence[int]],
+        embedding: FieldEmbedding | None = None,
     ) -> None:
         own = {"epochs": section.epochs, "optimizer": section.optimizer, "schedule": section.schedule, "patience": None}
         self.recipe = recipe.model_copy(update=own)
         ids = np.concatenate([np.asarray(text, np.int64) for text in texts])
-        counts = np.bincount(ids, minlength=vocab_size)
+        counts = np.bincount(ids % vocab_size, minlength=vocab_size)
         weights = np.asarray((counts + 1.0) ** _DISTORTION, np.float64)
         weights /= weights.sum()
         self.num_tokens = len(ids)
@@ -62,7 +65,7 @@ class PretrainingStage(Stage[Recipe]):
             seed=recipe.seed,
         )
         self.module = PretrainingModule(
-            TwoWayLanguageModel(recurrent, counts.tolist(), section.dropout),
+            TwoWayLanguageModel(recurrent, counts.tolist(), section.dropout, embedding),
             expected=np.asarray(weights * section.negatives, np.float64),
         )
         held_out = np.concatenate([np.asarray(text, np.int64) for text in validation])
@@ -89,6 +92,7 @@ class PretrainingStage(Stage[Recipe]):
                 found, state = model.vectors([window.inputs.to(device) for window in windows], state)
                 for vectors, window in zip(found, windows, strict=True):
                     targets = window.targets.to(device).flatten()
+                    targets = torch.where(targets == IGNORED, targets, targets % len(model.bias))
                     logits = model.logits(vectors).flatten(0, 1)
                     total += float(cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum").cpu())
                     count += window.num_targets

@@ -1,5 +1,8 @@
 """Pre-training's windows, network and loss: a language model in both directions over one embedding.
 
+A token may have further fields (models.word_ids): its id is then in mixed radix, and what is predicted is its number in
+the vocabulary, the id modulo V.
+
 One layer reads from the left and predicts the next token, the other from the right and predicts the previous one. Their
 weights, and the embedding's, are where the classifier starts (Dai & Le 2015, section 3; in both directions as Peters
 et al. 2018).
@@ -17,11 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, embedding
 
 from models.config import RecurrentConfig
 from models.network.classifier import Classifier
 from models.network.recurrent import RecurrentStack
+from models.network.tagger import FieldEmbedding, Tagger
 from training.buckets import generator_of
 from training.generation.windows import IGNORED, Windows
 from training.shard import Shard
@@ -112,14 +116,23 @@ class TwoWayLanguageModel(nn.Module):
         recurrent: the classifier's stack; its kind, sizes and directions count, its depth does not.
         counts: how often each token occurs in the text, [V]; the output's bias begins as their log-frequencies.
         dropout: on embeddings and on what the layers give.
+        embedding: of a tagger's tokens; None: a new one of V tokens.
     """
 
-    def __init__(self, recurrent: RecurrentConfig, counts: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self,
+        recurrent: RecurrentConfig,
+        counts: Sequence[int],
+        dropout: float,
+        embedding: nn.Embedding | FieldEmbedding | None = None,
+    ) -> None:
         super().__init__()
-        width = recurrent.input_size
         one_way = recurrent.model_copy(update={"num_layers": 1, "bidirectional": False})
-        self.embedding = nn.Embedding(len(counts), width)
-        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        if embedding is None:
+            embedding = nn.Embedding(len(counts), recurrent.input_size)
+            nn.init.normal_(embedding.weight, std=recurrent.input_size**-0.5)
+        self.embedding = embedding
+        width = embedding.weight.shape[1]
         self.layers = nn.ModuleList(RecurrentStack(one_way) for _ in range(recurrent.num_directions))
         self.projections = nn.ModuleList(
             nn.Linear(recurrent.hidden_size, width) for _ in range(recurrent.num_directions)
@@ -151,14 +164,14 @@ class TwoWayLanguageModel(nn.Module):
         return found, torch.cat(states, dim=1)
 
     def logits(self, vectors: Tensor) -> Tensor:
-        """Of every token, [..., V], for vectors [..., width]."""
+        """Of every token, [..., V], for vectors [..., width of the embedding's own vectors]."""
         return vectors @ self.embedding.weight.T + self.bias
 
-    def give_to(self, classifier: Classifier) -> None:
-        """Copy the embedding and the layers into a classifier's embedding and first layer."""
+    def give_to(self, network: Classifier | Tagger) -> None:
+        """Copy the embedding and the layers into a network's embedding and first layer."""
+        network.embedding.load_state_dict(self.embedding.state_dict())
         with torch.no_grad():
-            classifier.embedding.weight.copy_(self.embedding.weight)
-            target = dict(classifier.recurrent.layers.named_parameters())
+            target = dict(network.recurrent.layers.named_parameters())
             for layer, suffix in zip(self._stacks(), ("", "_reverse"), strict=False):
                 for name, parameter in layer.layers.named_parameters():
                     target[f"{name}{suffix}"].copy_(parameter)
@@ -194,10 +207,11 @@ class PretrainingModule(TrainingModule):
 
     def _loss(self, vectors: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
         """Mean over vectors [N, width] and targets [N], each against itself and the negatives [K]."""
-        embedding = self.model.embedding
+        weight = self.model.embedding.weight
         bias = self.model.bias - self._log_expected
-        right = (vectors * embedding(targets)).sum(dim=1) + bias[targets]
-        wrong = vectors @ embedding(negatives).T + bias[negatives]
+        targets = targets % len(bias)
+        right = (vectors * embedding(targets, weight)).sum(dim=1) + bias[targets]
+        wrong = vectors @ embedding(negatives, weight).T + bias[negatives]
         wrong = wrong.masked_fill(targets.unsqueeze(1) == negatives, float("-inf"))
         logits = torch.cat([right.unsqueeze(1), wrong], dim=1)
         return cross_entropy(logits, targets.new_zeros(len(targets)))

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from export.onnx.int8.embedding import has_table
 from models.cells import CellKind, cell_of
-from models.config import ClassifierConfig, LanguageModelConfig, RecurrentConfig, TranslatorConfig
+from models.config import ClassifierConfig, LanguageModelConfig, RecurrentConfig, TaggerConfig, TranslatorConfig
 
 Floats = NDArray[np.float32]
-KnownConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig
+KnownConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig | TaggerConfig
 
 # The order in which int8 sets hold gates, where it is not PyTorch's (export.onnx.int8.cells).
 INT8_ORDER = {"lstm": "ifoc"}
@@ -57,24 +57,27 @@ def expected_weights(config: KnownConfig, weights: dict[str, Floats], set_name: 
         set_name: decides the order of gates.
     """
     recurrent: set[str] = set()
-    for prefix, stack, embedding, token_width in _stacks(config):
+    for prefix, stack, embeddings in _stacks(config):
         cell = cell_of(stack.kind)
         gates = cell.gates
         order = INT8_ORDER.get(stack.kind, gates) if set_name == "int8" else cell.onnx_gates
+        token_widths = [weights[name].shape[1] for name in embeddings]
         for layer in range(stack.num_layers):
             for suffix in ("", "_reverse")[: stack.num_directions]:
                 names = [f"{prefix}.layers.{part}_l{layer}{suffix}" for part in ("weight_ih", "weight_hh", "bias_ih")]
                 recurrent.update(names)
                 wx, wh = weights[names[0]], weights[names[1]]
-                bounds = [token_width] if layer == 0 and token_width < wx.shape[1] else []
-                parts = tuple(np.split(wx, bounds, axis=1))
+                ends: list[int] = np.cumsum(token_widths).tolist() if layer == 0 else []
+                parts = tuple(np.split(wx, [end for end in ends if end < wx.shape[1]], axis=1))
                 yield ExpectedWeight(names[0], parts, gates, order)
                 yield ExpectedWeight(names[1], (wh,), gates, order)
                 yield ExpectedWeight(f"{names[0]} and {names[1]}", (*parts, wh), gates, order)
-                if layer == 0 and set_name == "int8" and has_table(weights[embedding], parts[0]):
+                if layer == 0 and set_name == "int8":
                     bias = _token_bias(stack.kind, weights, f"{prefix}.layers", suffix)
-                    table = weights[embedding] @ parts[0].T + bias
-                    yield ExpectedWeight(f"{names[0]} times {embedding}", (table.T.copy(),), gates, order)
+                    for number, (embedding, part) in enumerate(zip(embeddings, parts, strict=False)):
+                        if has_table(weights[embedding], part):
+                            table = weights[embedding] @ part.T + (bias if number == 0 else 0)
+                            yield ExpectedWeight(f"{names[0]} times {embedding}", (table.T.copy(),), gates, order)
                 for part in parts if len(parts) > 1 else ():
                     yield ExpectedWeight(f"a part of {names[0]}", (part,), gates, order)
     memory = config.memory_width if isinstance(config, TranslatorConfig) else 0
@@ -84,18 +87,17 @@ def expected_weights(config: KnownConfig, weights: dict[str, Floats], set_name: 
             yield ExpectedWeight(name, tuple(segments))
 
 
-def _stacks(config: KnownConfig) -> list[tuple[str, RecurrentConfig, str, int]]:
-    """(prefix, stack, name of the embedding that it reads, that embedding's width) of each stack."""
+def _stacks(config: KnownConfig) -> list[tuple[str, RecurrentConfig, list[str]]]:
+    """(prefix, stack, names of the embeddings that it reads, one after the other) of each stack."""
     match config:
         case LanguageModelConfig() | ClassifierConfig():
-            return [("recurrent", config.recurrent, "embedding.weight", config.embedding_size)]
+            return [("recurrent", config.recurrent, ["embedding.weight"])]
+        case TaggerConfig():
+            tables = [f"embedding.tables.{number}.weight" for number in range(len(config.field_sizes))]
+            return [("recurrent", config.recurrent, tables)]
         case TranslatorConfig():
             target = "source_embedding.weight" if config.shared_embeddings else "target_embedding.weight"
-            width = config.embedding_size
-            return [
-                ("encoder", config.encoder, "source_embedding.weight", width),
-                ("decoder", config.decoder, target, width),
-            ]
+            return [("encoder", config.encoder, ["source_embedding.weight"]), ("decoder", config.decoder, [target])]
 
 
 def _token_bias(kind: CellKind, weights: dict[str, Floats], prefix: str, suffix: str) -> Floats:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from export.parity.diagnosis.graph import Graph, attribute
 from models.bundle import Bundle
+from models.config import TaggerConfig
 
 Floats = NDArray[np.float32]
 
@@ -54,13 +55,14 @@ def other_tokenizer(bundle: Bundle) -> Iterator[str]:
 def other_vocabulary(graph: Graph, bundle: Bundle) -> Iterator[str]:
     """A sentence for each table or output of a graph that has another number of tokens."""
     expected = bundle.config.vocab_size
+    sizes = bundle.config.field_sizes if isinstance(bundle.config, TaggerConfig) else [expected]
     ids = {
         name for source in _IDS if source in graph.inputs for name in graph.reached_from(source, through_layers=False)
     }
     for node in graph.nodes:
         table = graph.constant(node.input[0]) if node.op_type == "Gather" else None
         is_of_tokens = table is not None and table.ndim == 2 and table.shape[1] > 1 and node.input[1] in ids
-        if table is not None and is_of_tokens and len(table) != expected:
+        if table is not None and is_of_tokens and len(table) not in sizes:
             yield f"the vocabulary is wrong: {graph.where(node)} holds {len(table)} tokens, the model {expected}"
     outputs = next((each.outputs for each in bundle.task.graphs if each.name == graph.name), ())
     of_tokens = {tensor.name for tensor in outputs if tensor.shape[-1] == "V"}

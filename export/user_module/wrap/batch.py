@@ -20,12 +20,12 @@ from export.user_module.wrap.calls import called, check_arguments, check_repeats
 from export.user_module.wrap.changes import Changes
 from export.user_module.wrap.consistency import error_figures, note_nan
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
-from export.user_module.wrap.native import Native, NotNativeError
+from export.user_module.wrap.native import Native, NotNativeError, native_tagger
 from export.user_module.wrap.refused_logits import check_logits
 from export.user_module.wrap.texts import ComparedTexts, consistency_texts, special_ids
 from models.architecture import WrappedConfig
 from models.errors import ExportError
-from models.tasks import Graph, Task, task_of
+from models.tasks import TAGGING, Graph, Task, task_of
 from runtime.opening import OpenGraphs
 from runtime.padding import padded
 
@@ -106,7 +106,9 @@ class BatchModel(nn.Module):
 
     def native(self) -> Native:
         """See UserModel.native."""
-        raise NotNativeError(f"rnnserve has no network of its own for {self.task.name}")
+        if self.task is not TAGGING:
+            raise NotNativeError(f"rnnserve has no network of its own for {self.task.name}")
+        return native_tagger(self)
 
     def _answer(
         self, call: Callable[..., Any], ids: NDArray[np.int64], lengths: NDArray[np.int32]

@@ -33,7 +33,7 @@ def wrap_to_store(
         tokenizer: a tokenizer.json; None for a task without one.
         to: STORE/NAME.
         weights: a safetensors file, or None for the module's own.
-        facts: labels (with commas), source, target, end_token, start_token, as far as the task has them.
+        facts: labels (with commas), source, target, end_token, start_token, splitter, as far as the task has them.
         say: called with what is being done, a line at a time.
         inputs: of a model of frames, NAME:DTYPE[AXIS,...] for each argument of forward, in order.
         ranges: of such inputs, NAME:LO..HI.
@@ -60,6 +60,7 @@ def wrap_to_store(
         inputs=tuple(inputs),
         ranges=tuple(ranges),
         outputs=tuple(outputs),
+        splitter=facts.get("splitter"),
     )
     return wrap_model(options, say)
 

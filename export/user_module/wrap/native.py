@@ -16,17 +16,19 @@ from export.user_module.wrap.calls import called
 from export.user_module.wrap.consistency import unpadded
 from export.user_module.wrap.texts import ComparedTexts
 from models.cells import CellKind
-from models.config import ClassifierConfig, LanguageModelConfig, PoolingKind
+from models.config import ClassifierConfig, LanguageModelConfig, PoolingKind, TaggerConfig
 from models.network.classifier import Classifier
 from models.network.language_model import LanguageModel
 from models.network.recurrent import RecurrentStack
+from models.network.tagger import FieldEmbedding, Tagger
 from runtime.distance import difference
 
 if TYPE_CHECKING:
+    from export.user_module.wrap.batch import BatchModel
     from export.user_module.wrap.generation import UserLanguageModel
     from export.user_module.wrap.sentiment import UserClassifier
 
-Native = LanguageModel | Classifier
+Native = LanguageModel | Classifier | Tagger
 
 TOLERANCE = 1e-5  # relative to the largest magnitude of the user's row or 1
 _CELLS: dict[type[nn.Module], CellKind] = {nn.LSTMCell: "lstm", nn.GRUCell: "gru"}
@@ -135,6 +137,39 @@ def native_classifier(user: "UserClassifier") -> Classifier:
     )
 
 
+def native_tagger(user: "BatchModel") -> Tagger:
+    """Our tagger with the user's weights, in eval mode.
+
+    Raises:
+        NotNativeError: as native_language_model.
+    """
+    parts = _parts(user.module)
+    _fit(
+        parts.embedding.num_embeddings >= user.facts.vocab_size,
+        "its embedding has fewer rows than the tokenizer tokens",
+    )
+    (head,) = _linears(parts, 1)
+    _fit(
+        head.in_features == parts.hidden_size * (2 if parts.is_bidirectional else 1),
+        "the head does not read the last layer",
+    )
+    config = TaggerConfig(
+        vocab_size=user.facts.vocab_size,
+        embedding_size=parts.embedding.embedding_dim,
+        kind=parts.kind,
+        hidden_size=parts.hidden_size,
+        num_layers=parts.num_layers,
+        bidirectional=parts.is_bidirectional,
+        num_classes=user.num_classes,
+    )
+    model = Tagger(config)
+    _copy(model.embedding, model.recurrent, parts)
+    _copy_linear(model.head, head)
+    error = _tagger_error(model.eval(), user)
+    _fit(error <= TOLERANCE, f"with the same weights our network answers otherwise, by {error:.3g}")
+    return model
+
+
 def _parts(module: nn.Module) -> _Parts:
     embeddings, linears = [], []
     stacks: list[tuple[CellKind, int, bool, list[_Layer]]] = []
@@ -194,8 +229,8 @@ def _linears(parts: _Parts, number: int) -> tuple[nn.Linear, ...]:
 
 
 @torch.no_grad()
-def _copy(embedding: nn.Embedding, recurrent: RecurrentStack, parts: _Parts) -> None:
-    embedding.weight.copy_(parts.embedding.weight[: embedding.num_embeddings])  # what is beyond are spare rows
+def _copy(embedding: nn.Embedding | FieldEmbedding, recurrent: RecurrentStack, parts: _Parts) -> None:
+    embedding.weight.copy_(parts.embedding.weight[: len(embedding.weight)])  # what is beyond are spare rows
     directions = 2 if parts.is_bidirectional else 1
     for index, layer in enumerate(parts.layers):
         suffix = f"_l{index // directions}" + ("_reverse" if index % directions else "")
@@ -244,9 +279,21 @@ def _classifier_error(model: Classifier, user: "UserClassifier") -> float:
     return worst
 
 
-def _sorted_texts(
-    user: "UserLanguageModel | UserClassifier", outputs_per_token: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _tagger_error(model: Tagger, user: "BatchModel") -> float:
+    """The first difference beyond the tolerance, or the largest."""
+    worst = 0.0
+    for ids, lengths in _sorted_texts(user, user.num_classes):
+        with torch.no_grad():
+            expected = model(ids, lengths)
+        is_own = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
+        found = called(type(user.module).__name__, user, ids, lengths)
+        worst = max(worst, _difference(found[is_own], expected[is_own]))
+        if not worst <= TOLERANCE:
+            return worst
+    return worst
+
+
+def _sorted_texts(user: "UserLanguageModel | BatchModel", outputs_per_token: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Ids and lengths that networks are compared on, from long to short, because a module may want them so."""
     for texts in ComparedTexts(user.module, user.facts, 0, outputs_per_token):
         ids, lengths = unpadded(sorted(texts, key=len, reverse=True))

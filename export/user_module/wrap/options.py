@@ -3,12 +3,18 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from export.user_module.inputs import InputSpec, ValueRange, input_spec_from_text, value_range_from_text
 from models.bundle import Languages
+from models.config import checked
 from models.errors import ConfigError
 from models.store import checked_name
 from models.tasks import Fact, Task, task_names, task_of
+from models.word_ids import WordsRecord
+from models.words import SplitterKind
+
+_SPLITTERS = get_args(SplitterKind)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class WrapOptions:
         inputs: of a model of frames, NAME:DTYPE[AXIS,...] for each argument of forward.
         ranges: of a model of frames, NAME:LO..HI of inputs.
         outputs: of a model of frames, names of what it gives; none for those of the return value.
+        splitter: of a tagger, what its words are, one of models.words.SplitterKind; None: words.
     """
 
     reference: str
@@ -44,6 +51,7 @@ class WrapOptions:
     inputs: tuple[str, ...] = ()
     ranges: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    splitter: str | None = None
 
     def __post_init__(self) -> None:
         task = _task(self.task)
@@ -63,6 +71,10 @@ class WrapOptions:
                 raise ConfigError(f"{flag} is missing: name the language as two letters (ISO 639-1), such as {flag} en")
             if value is not None and not re.fullmatch("[a-z]{2}", value):
                 raise ConfigError(f"{flag} {value} is not a language as two letters (ISO 639-1), such as {flag} en")
+        if "words" not in task.facts and self.splitter is not None:
+            raise ConfigError(f"--splitter goes with {_tasks_with('words')}, not {self.task}; leave it out.")
+        if self.splitter not in (None, *_SPLITTERS):
+            raise ConfigError(f"--splitter {self.splitter} is none; allowed: {', '.join(_SPLITTERS)}.")
         if task.engine != "decode after encode" and self.start_token is not None:
             raise ConfigError(
                 f"--start-token goes with --task translation, not {self.task}. What stands in front of every text is "
@@ -88,6 +100,13 @@ class WrapOptions:
     def input_ranges(self) -> dict[str, ValueRange]:
         """The ranges, read. Raises ExportError."""
         return dict(value_range_from_text(text) for text in self.ranges)
+
+    @property
+    def words(self) -> WordsRecord | None:
+        """Of a tagger, how text becomes words."""
+        if "words" not in task_of(self.task).facts:
+            return None
+        return checked(WordsRecord, {"splitter": {"kind": self.splitter or "words"}}, "--splitter")
 
 
 def _check_what_is_read(

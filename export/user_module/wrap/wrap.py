@@ -113,6 +113,7 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
         provenance=_provenance(options, way, reason),
         languages=options.languages,
         labels=options.labels or None,
+        words=options.words,
         complete=complete,
     )
     return Wrapped(bundle, way, reason, tuple(reports))

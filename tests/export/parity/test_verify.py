@@ -18,15 +18,22 @@ from models.bundle import Bundle
 from models.cells import CELL_KINDS, CellKind
 from models.errors import BackendMissingError, ExportError, ParityError
 from runtime.opening import open_set, why_unavailable
-from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
+from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_tagger_bundle, tiny_translator_bundle
 
 Built = Callable[..., Bundle]
 MAKERS: dict[str, Callable[..., Bundle]] = {
     "generation": tiny_bundle,
     "translation": tiny_translator_bundle,
     "sentiment": tiny_classifier_bundle,
+    "tagging": tiny_tagger_bundle,
 }
-CASES = [("lstm", "generation"), ("gru", "translation"), ("rnn-tanh", "sentiment"), ("rnn-relu", "sentiment")]
+CASES = [
+    ("lstm", "generation"),
+    ("gru", "translation"),
+    ("rnn-tanh", "sentiment"),
+    ("rnn-relu", "sentiment"),
+    ("gru", "tagging"),
+]
 
 
 @pytest.mark.parametrize(("kind", "task"), CASES)

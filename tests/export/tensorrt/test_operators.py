@@ -189,7 +189,7 @@ def test_a_node_inside_a_body_is_looked_at(built_bundle: Built) -> None:
     ]
 
 
-@pytest.mark.parametrize("task", ["generation", "translation", "sentiment"])
+@pytest.mark.parametrize("task", ["generation", "translation", "sentiment", "tagging"])
 def test_the_int8_set_is_refused_and_lstm_graphs_in_float32_pass(built_bundle: Built, task: str) -> None:
     bundle = built_bundle("lstm", task)
     for name in bundle.graph_set("int8").manifest.graphs:

@@ -1,0 +1,33 @@
+"""The tagger's graph in float32, traced from torch. In every set it takes and gives the same:
+
+tag  ids int64 [batch, time], lengths int32 [batch] (each 1..time) -> logits float32 [batch, time, C]
+
+The time axis is a multiple of 16 (runtime.padding); what lies past a row's length means nothing.
+"""
+
+import copy
+
+import onnx
+import torch
+
+from export.trace.recurrent import OnnxRecurrentStack
+from export.trace.torch_export import traced
+from models.network.tagger import Tagger
+
+
+def tagger_graphs(model: Tagger) -> dict[str, onnx.ModelProto]:
+    """Trace the graph with the recurrent operators in it; export.onnx.rewrite makes graph sets of it.
+
+    Args:
+        model: the trained model; it is copied and left as it is.
+
+    Returns:
+        tag by name.
+    """
+    model = copy.deepcopy(model).eval()
+    batch, time = 2, 16  # an example; both axes stay symbolic
+    model.recurrent = OnnxRecurrentStack(model.recurrent)  # type: ignore[assignment]
+    ids = torch.zeros(batch, time, dtype=torch.int64)
+    lengths = torch.tensor([time, 1], dtype=torch.int32)
+    inputs = {"ids": (ids, {0: "batch", 1: "time"}), "lengths": (lengths, {0: "batch"})}
+    return {"tag": traced(model, inputs, ["logits"])}
