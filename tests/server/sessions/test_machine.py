@@ -318,8 +318,9 @@ class SessionsMachine(RuleBasedStateMachine):
     def ask(self, method: str, path: str, body: Any = b"", headers: dict[str, str] | None = None) -> Exchange:
         """A request that is answered at once."""
         exchange = self.begin(method, path, body, headers)
-        if not exchange.is_done:  # states are made in turn, with a pause as long as the last one took
-            self.loop.run_until_complete(asyncio.sleep(0.02))
+        late = time.monotonic() + TIMEOUT
+        while not exchange.is_done and time.monotonic() < late:  # states take turns, with pauses
+            self.loop.run_until_complete(asyncio.sleep(0.001))
         assert exchange.is_done
         return exchange
 
