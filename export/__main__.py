@@ -42,11 +42,15 @@ def import_first(
 
 @app.command()
 def build(bundle: BundlePath, sets: SetNames = None) -> None:
-    """Build graph sets (default: fp32 and int8), verify each against PyTorch, and publish those that pass."""
-    from export.build import DEFAULT_SETS, build_sets, bundle_at
+    """Build graph sets, verify each against PyTorch, and publish those that pass.
+
+    Default: fp32 and int8, as far as models of the task have them.
+    """
+    from export.build import build_sets, bundle_at, default_sets
 
     console = Console(stderr=True)
-    for report in build_sets(bundle_at(bundle), sets or DEFAULT_SETS, lambda line: console.print(line)):
+    opened = bundle_at(bundle)
+    for report in build_sets(opened, sets or default_sets(opened), lambda line: console.print(line)):
         Console().print(report_table(report))
 
 

@@ -47,7 +47,7 @@ def build_sets(
     if unknown:
         raise ExportError(f"Graph set {ascii(unknown[0])[:80]} cannot be built. Sets: {', '.join(SETS)}.")
     architecture = architecture_of(bundle)
-    _check_cell(bundle, sets)
+    _check_sets(bundle, sets)
     return [build_set(bundle, architecture, name, say) for name in sets]
 
 
@@ -60,9 +60,21 @@ def architecture_of(bundle: Bundle) -> Architecture:
     return architecture(bundle, bundle.config)
 
 
-def _check_cell(bundle: Bundle, sets: Sequence[str]) -> None:
-    """Refuse sets that a traced cell cannot have, before anything is built."""
+def default_sets(bundle: Bundle) -> tuple[str, ...]:
+    """What a CPU runs, as far as models of the task can have it."""
+    return tuple(name for name in DEFAULT_SETS if name in export_of(bundle.config.task).sets)
+
+
+def _check_sets(bundle: Bundle, sets: Sequence[str]) -> None:
+    """Refuse sets that models of the task, or a traced cell, cannot have, before anything is built."""
     config = bundle.config
+    possible = export_of(config.task).sets
+    wrong = [name for name in sets if name not in possible]
+    if wrong:
+        raise ExportError(
+            f"Models for {config.task} have the set {' and '.join(possible)} alone, not {' and '.join(wrong)}: "
+            f"python -m export build {bundle.path} --set {possible[0]}"
+        )
     without = [name for name in sets if name != "fp32"]
     if isinstance(config, WrappedConfig) or not without:
         return

@@ -19,6 +19,7 @@ from models.config import (
     TaggerConfig,
     TranslatorConfig,
 )
+from models.forecaster import ForecasterConfig
 from models.signature import DataType, Signature
 from models.tasks import Task, TaskName, task_of
 
@@ -99,5 +100,7 @@ class WrappedConfig(FrozenModel):
         )
 
 
-ArchitectureConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig | TaggerConfig | WrappedConfig
+ArchitectureConfig = (
+    LanguageModelConfig | TranslatorConfig | ClassifierConfig | TaggerConfig | ForecasterConfig | WrappedConfig
+)
 Architecture = Annotated[ArchitectureConfig, Field(discriminator="architecture")]

@@ -26,6 +26,7 @@ from models.cells import ANY_CELL
 from models.config import ClassifierConfig, FrozenModel, RowEntry, TaggerConfig, TranslatorConfig, checked
 from models.digest import as_json, check_files, file_sha256, read_checked, read_sealed, sealed, write_durably
 from models.errors import BundleCorruptError, ConfigError
+from models.forecaster import ForecasterConfig
 from models.graph_set import SETS, GraphSet
 from models.store import Store
 from models.tasks import Task, TaskName, task_of
@@ -115,7 +116,7 @@ class Bundle:
     def task(self) -> Task:
         """What the model does: its task's record, with tensors of its own where it has such."""
         config = self.record.architecture
-        return config.model_task if isinstance(config, WrappedConfig) else task_of(config.task)
+        return config.model_task if isinstance(config, ForecasterConfig | WrappedConfig) else task_of(config.task)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -400,27 +400,42 @@ SENTIMENT = register(
     )
 )
 
+_FRAMES = (
+    Graph(
+        "step",
+        "step",
+        inputs=(_STATE,),
+        outputs=(_NEW_STATE,),
+        is_required=False,  # a model without a state reads whole sequences alone
+        bench=((1, 1), (8, 1), (64, 1)),
+    ),
+    Graph(
+        "advance",
+        "sequence",
+        inputs=(_LENGTHS, _STATE),
+        outputs=(_NEW_STATE,),
+        max_time=PREFILL_CHUNK,
+        bench=((1, PREFILL_CHUNK), (16, PREFILL_CHUNK)),
+    ),
+)
+
 SEQUENCE = register(
     Task(
         name="sequence",
-        graphs=(
-            Graph(
-                "step",
-                "step",
-                inputs=(_STATE,),
-                outputs=(_NEW_STATE,),
-                is_required=False,  # a model without a state reads whole sequences alone
-                bench=((1, 1), (8, 1), (64, 1)),
-            ),
-            Graph(
-                "advance",
-                "sequence",
-                inputs=(_LENGTHS, _STATE),
-                outputs=(_NEW_STATE,),
-                max_time=PREFILL_CHUNK,
-                bench=((1, PREFILL_CHUNK), (16, PREFILL_CHUNK)),
-            ),
-        ),
+        graphs=_FRAMES,
+        engine="frames",
+        inputs="frames",
+        has_state=True,
+        session="frames",
+        tokenizer="none",
+        max_length=8192,
+    )
+)
+
+FORECAST = register(
+    Task(
+        name="forecast",
+        graphs=_FRAMES,
         engine="frames",
         inputs="frames",
         has_state=True,

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from models.bundle import Languages
 from models.decoding.detokenizer import TokenTexts
+from models.forecaster import ForecasterConfig
 from models.signature import Signature
 from models.tokenizer import Tokenizer
 from models.word_ids import WordEncoder, WordsRecord
@@ -49,6 +50,7 @@ class LoadedModel:
     labels: tuple[str, ...] = ()  # of a classifier or tagger, by class
     words: WordsRecord | None = None  # of a tagger, how text becomes words
     signature: Signature | None = None  # of a model of frames
+    forecaster: ForecasterConfig | None = None  # of a forecaster: its frequency, horizon, covariates
 
     @property
     def tokenizer(self) -> Tokenizer:

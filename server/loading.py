@@ -18,6 +18,7 @@ from models.errors import (
     RnnserveError,
     RunnerError,
 )
+from models.forecaster import ForecasterConfig
 from models.store import Store
 from runtime.backends import Backends
 from runtime.buckets import buckets_up_to
@@ -129,7 +130,8 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings, tasks: Task
         state_width=record.state_width,
         languages=record.languages,
         labels=tuple(record.labels or ()),
-        signature=bundle.config.signature if isinstance(bundle.config, WrappedConfig) else None,
+        signature=bundle.config.signature if isinstance(bundle.config, ForecasterConfig | WrappedConfig) else None,
+        forecaster=bundle.config if isinstance(bundle.config, ForecasterConfig) else None,
         words=bundle.words,
     )
 

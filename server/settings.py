@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     """Model of generation requests that name none, when several are loaded."""
     default_translation: str | None = None
     """Model of translation requests that name none, when several fit."""
+    default_forecast: str | None = None
+    """Model of forecast requests that name none, when several are loaded."""
     default_sentiment: str | None = None
     """Model of sentiment requests that name none, when several are loaded."""
     default_tagging: str | None = None
@@ -159,7 +161,7 @@ class Settings(BaseSettings):
     max_sentiment_tokens: Positive = 8192
     """Longest text to classify, in tokens; over it 422."""
     max_frames: Positive = 8192
-    """Most frames of a row in one call of a sequence model; over it 400."""
+    """Most frames of a row in one call of a sequence model (over it 400), or values of a series in a forecast (422)."""
     max_tagging_tokens: Positive = 8192
     """Longest text whose words are labelled, in tokens; over it 422."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20

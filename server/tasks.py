@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from runtime.device import num_cores
 from runtime.opening import CPU
+from server.api.forecast import forecast_router
 from server.api.generate import generate_router
 from server.api.hugging_face import hugging_face_router
 from server.api.inference.sequence import TENSORS
@@ -155,5 +156,12 @@ TAGGING = ServerTask(
     partial(classification_engine, "tag"),
     lambda settings: Limit("text", settings.max_tagging_tokens, "RNNSERVE_MAX_TAGGING_TOKENS"),
 )
-TASKS = (GENERATION, TRANSLATION, SENTIMENT, TAGGING, SEQUENCE)
+FORECAST = ServerTask(
+    "forecast",
+    forecast_router,
+    sequence_engine,
+    lambda settings: Limit("series", settings.max_frames, "RNNSERVE_MAX_FRAMES"),
+    TENSORS,
+)
+TASKS = (GENERATION, TRANSLATION, SENTIMENT, TAGGING, SEQUENCE, FORECAST)
 BY_NAME = {task.name: task for task in TASKS}

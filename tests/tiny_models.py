@@ -11,7 +11,9 @@ from models.architecture import ArchitectureConfig
 from models.bundle import Bundle, Languages, publish
 from models.cells import CellKind
 from models.config import ClassifierConfig, FieldConfig, LanguageModelConfig, TaggerConfig, TranslatorConfig
+from models.forecaster import CovariateConfig, ForecasterConfig
 from models.network.classifier import Classifier
+from models.network.forecaster import Forecaster
 from models.network.language_model import LanguageModel
 from models.network.tagger import Tagger
 from models.network.translator import Translator
@@ -145,8 +147,34 @@ def tiny_tagger_bundle(
     return _published(store, name or f"tagger-{kind}", tiny_tagger(config), tokenizer, labels=labels, words=words)
 
 
+def tiny_forecaster_bundle(store: Path, name: str = "forecaster", **options: Any) -> Bundle:
+    """Publish an untrained forecaster of hours with two covariates, without graph sets; options replace any field."""
+    plain: dict[str, Any] = {
+        "frequency": "PT1H",
+        "horizon": 6,
+        "season": 4,
+        "window": 9,
+        "scale_steps": 20,
+        "periods": [86_400, 604_800],
+        "covariates": [
+            CovariateConfig(name="rain", center=2.0, scale=3.0),
+            CovariateConfig(name="price", center=0.0, scale=1.0),
+        ],
+        "kind": "gru",
+        "hidden_size": 20,
+        "num_layers": 2,
+        "head_size": 16,
+    }
+    torch.manual_seed(0)
+    return _published(store, name, Forecaster(ForecasterConfig(**(plain | options))).eval(), None)
+
+
 def _published(
-    store: Path, name: str, model: LanguageModel | Translator | Classifier | Tagger, tokenizer: Tokenizer, **facts: Any
+    store: Path,
+    name: str,
+    model: LanguageModel | Translator | Classifier | Tagger | Forecaster,
+    tokenizer: Tokenizer | None,
+    **facts: Any,
 ) -> Bundle:
     config: ArchitectureConfig = model.config
     return publish(

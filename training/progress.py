@@ -9,7 +9,7 @@ class EpochFigures:
     """One epoch as measured."""
 
     epoch: int  # counted from 1
-    losses: dict[str, float]  # train_nats_per_<unit>: mean over the epoch, with dropout, while the weights changed
+    losses: dict[str, float]  # train_<loss>_per_<unit>: mean over the epoch, with dropout, while the weights changed
     validation: dict[str, float]  # training.stage.Validation.figures
     learning_rate: float  # after the epoch's last update
     seconds: float  # training and validation, without what a killed run lost
@@ -29,7 +29,7 @@ class Progress:
 
     epoch: int = 0
     position: int = 0
-    loss_sum: float = 0.0  # nats
+    loss_sum: float = 0.0
     num_targets: int = 0
     seconds: float = 0.0
     best_epoch: int = 0  # counted from 1; 0 before any

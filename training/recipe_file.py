@@ -9,6 +9,7 @@ import yaml
 
 from models.config import FrozenModel, checked
 from models.errors import ConfigError
+from training.forecast.recipe import ForecastRecipe
 from training.generation.recipe import GenerationRecipe
 from training.recipe import Recipe
 from training.sentiment.recipe import SentimentRecipe
@@ -21,6 +22,7 @@ RECIPE_OF_TASK: dict[str, type[Recipe]] = {
     "translation": TranslationRecipe,
     "sentiment": SentimentRecipe,
     "tagging": TaggingRecipe,
+    "forecast": ForecastRecipe,
 }
 
 

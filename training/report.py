@@ -80,13 +80,13 @@ def epoch_lines(history: Iterable[EpochFigures]) -> str:
     return "".join(json.dumps(figures.flat()) + "\n" for figures in history)
 
 
-def loss_curve(progress: Progress, title: str, unit: str) -> bytes:
-    """A PNG of training and validation loss by epoch, in nats per unit, with the best epoch marked."""
+def loss_curve(progress: Progress, title: str, loss: str) -> bytes:
+    """A PNG of training and validation loss by epoch, such as nats_per_token, with the best epoch marked."""
     epochs = [figures.epoch for figures in progress.history]
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    training = [item.losses[f"train_nats_per_{unit}"] for item in progress.history]
-    validation = [item.validation[f"validation_nats_per_{unit}"] for item in progress.history]
+    training = [item.losses[f"train_{loss}"] for item in progress.history]
+    validation = [item.validation[f"validation_{loss}"] for item in progress.history]
     axes.plot(epochs, training, "o-", label="training, with dropout")
     axes.plot(epochs, validation, "o-", label="validation")
     if progress.best_epoch:
@@ -94,7 +94,7 @@ def loss_curve(progress: Progress, title: str, unit: str) -> bytes:
         axes.plot(*best, "k*", markersize=12)
         axes.annotate(f"{best[1]:.3f}", best, (0, 12), ha="center",
                       textcoords="offset points")  # fmt: skip
-    axes.set(title=title, xlabel="epoch", ylabel=f"nats per {unit}")
+    axes.set(title=title, xlabel="epoch", ylabel=loss.replace("_", " "))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()

@@ -21,6 +21,7 @@ from models.errors import BundleError, ConfigError, DataError
 from models.store import Store, checked_name
 from training.card import card
 from training.devices import fabric_of, launched
+from training.forecast.task import ForecastTask
 from training.generation.task import GenerationTask
 from training.progress import Progress
 from training.recipe import Recipe
@@ -36,6 +37,7 @@ TASKS: dict[str, type[Task[Any, Any]]] = {
     "translation": TranslationTask,
     "sentiment": SentimentTask,
     "tagging": TaggingTask,
+    "forecast": ForecastTask,
 }
 
 

@@ -49,7 +49,7 @@ class Batches(Protocol):
 class Validation:
     """The validation part as measured after an epoch."""
 
-    figures: dict[str, float]  # by the name under which the log has them; validation_nats_per_<unit> is among them
+    figures: dict[str, float]  # by the name under which the log has them; validation_<loss>_per_<unit> is among them
     rank: tuple[float, ...]  # the epoch with the smallest is the best
 
 
@@ -58,7 +58,7 @@ class TrainingModule(nn.Module):
 
     A task's module adds `forward(batch, state) -> (loss, new_state)`. batch is on the module's device; state, float32
     [lanes, D], is what the call before it returned, None at the first batch of an epoch. loss is the mean over the
-    batch's targets in nats; new_state is detached, None for a task that carries no state.
+    batch's targets; new_state is detached, None for a task that carries no state.
 
     Args:
         model: the network.
@@ -73,13 +73,15 @@ class Stage(ABC, Generic[R]):
     """What the trainer trains.
 
     Attributes:
-        unit: what a target is, "token" or "text"; losses are in nats per unit.
+        unit: what a target is, "token" or "text"; losses are per unit.
+        loss: what they are in.
         recipe: what to do.
         batches: of the training part.
         module: the network and its loss, freshly initialised.
     """
 
     unit: ClassVar[str]
+    loss: ClassVar[str] = "nats"
     recipe: R
     batches: Batches
     module: TrainingModule

@@ -35,14 +35,14 @@ class Task(Stage[R], Generic[R, C]):
     """One task's part in a run: `read` before anything is written, the rest after the seeds are set.
 
     Attributes:
-        tokenizer: trained on the training part.
+        tokenizer: trained on the training part; None of a task that reads no text.
         sizes: counts of what was read, for provenance.
         languages: of a translator.
         labels: of a classifier or tagger, by class.
         words: of a tagger, how text becomes words.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     sizes: dict[str, int]
     languages: Languages | None = None
     labels: list[str] | None = None

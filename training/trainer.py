@@ -123,7 +123,12 @@ class _Trainer:
         self._scheduler.step()
         self._optimizer.zero_grad()
         self._progress.add(nats, num_targets, len(group), self._lap())
-        self._log({f"update_nats_per_{self._stage.unit}": nats / num_targets, "learning_rate": self._learning_rate()})
+        self._log(
+            {
+                f"update_{self._stage.loss}_per_{self._stage.unit}": nats / num_targets,
+                "learning_rate": self._learning_rate(),
+            }
+        )
 
     def _finish_epoch(self) -> None:
         """Measure on the validation part, keep the best weights, write everything down."""
@@ -133,7 +138,7 @@ class _Trainer:
             _check_finite(figure, f"validation after epoch {progress.epoch + 1}")
         figures = EpochFigures(
             epoch=progress.epoch + 1,
-            losses={f"train_nats_per_{stage.unit}": progress.loss_sum / progress.num_targets},
+            losses={f"train_{stage.loss}_per_{stage.unit}": progress.loss_sum / progress.num_targets},
             validation=validation.figures,
             learning_rate=self._learning_rate(),
             seconds=progress.seconds + self._lap(),
@@ -145,7 +150,7 @@ class _Trainer:
                 best = {name: parameter.detach().cpu() for name, parameter in stage.module.model.named_parameters()}
                 write_whole(folder.best, save(best))
             write_whole(folder.log, epoch_lines(progress.history).encode())
-            write_whole(folder.picture, loss_curve(progress, stage.recipe.name, stage.unit))
+            write_whole(folder.picture, loss_curve(progress, stage.recipe.name, f"{stage.loss}_per_{stage.unit}"))
         self._log(figures.flat())
         if self._logger is not None:
             self._logger.save()

@@ -1,12 +1,19 @@
 """The tasks that can be exported, by name."""
 
-from export.tasks import generation, sentiment, sequence, tagging, translation
+from export.tasks import forecast, generation, sentiment, sequence, tagging, translation
 from export.tasks.task import TaskExport
 from models.errors import ConfigError
 
 _EXPORTS = {
     export.task: export
-    for export in (generation.EXPORT, translation.EXPORT, sentiment.EXPORT, sequence.EXPORT, tagging.EXPORT)
+    for export in (
+        generation.EXPORT,
+        translation.EXPORT,
+        sentiment.EXPORT,
+        tagging.EXPORT,
+        sequence.EXPORT,
+        forecast.EXPORT,
+    )
 }
 
 

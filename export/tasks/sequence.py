@@ -29,9 +29,17 @@ def sequence_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, flo
     """See TaskExport.consistency."""
     signature = config.signature
     assert signature is not None, "the record has checked it"
-    begin = np.zeros(config.state_size, np.float32)
+    batches = random_rows(signature, (*SHAPES, (33, 3)), 1, config.special_ids)
+    return consistency_of_frames(opened, signature, config.state_size, batches)
+
+
+def consistency_of_frames(
+    opened: OpenGraphs, signature: Signature, state_size: int, batches: Sequence[Sequence[Row]]
+) -> dict[str, float]:
+    """How far graphs of frames are from each other on batches of rows; `state_size` is D."""
+    begin = np.zeros(state_size, np.float32)
     in_batch, padding, chunked, by_steps = Changes(), Changes(), Changes(), Changes()
-    for rows in random_rows(signature, (*SHAPES, (33, 3)), 1, config.special_ids):
+    for rows in batches:
         states = np.zeros((len(rows), len(begin)), np.float32)
         together = advanced(opened, signature, rows, states)
         longer = advanced(opened, signature, rows, states, extra=5) if signature.takes_padding else together

@@ -15,6 +15,7 @@ from export.user_module.inputs import InputSpec, ValueRange
 from export.user_module.wrap.native import Native
 from models.architecture import WrappedConfig
 from models.bundle import Bundle
+from models.graph_set import SETS
 from runtime.opening import OpenGraphs
 
 
@@ -101,9 +102,11 @@ class TaskExport:
         user_model: looks at what a user's module takes and gives; raises ExportError for what cannot be served.
         consistency: whether the graphs of a wrapped model agree among themselves, as figures.
         architecture: rnnserve's own network of the task, from a bundle and its config; None where there is none.
+        sets: graph sets that this network can have.
     """
 
     task: str
     user_model: Callable[[Any, WrapFacts], UserModel]
     consistency: Callable[[OpenGraphs, WrappedConfig], dict[str, float]]
     architecture: Callable[[Bundle, Any], Architecture] | None = None
+    sets: tuple[str, ...] = SETS

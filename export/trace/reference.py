@@ -1,7 +1,8 @@
 """PyTorch's answers, which every exported graph is held against."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from export.trace.precise import precise
 from export.trace.relu_states import relu_states
 from models.bundle import Bundle
 from models.network.classifier import Classifier
+from models.network.forecaster import Forecaster
 from models.network.language_model import LanguageModel
 from models.network.tagger import Tagger
 from models.network.translator import Translator
@@ -81,6 +83,28 @@ class LanguageModelReference:
         with torch.inference_mode():
             embedded = self._model.embedding(torch.from_numpy(self.sample(8, 64, seed=2)))
         return relu_states(self._model.recurrent, embedded)
+
+
+class ForecasterReference:
+    """Forecasts in numpy arrays.
+
+    Args:
+        model: the torch model.
+    """
+
+    def __init__(self, model: Forecaster) -> None:
+        self._model = model
+
+    def forecast(self, inputs: Mapping[str, NDArray[Any]], *, is_precise: bool = False) -> dict[str, NDArray[Any]]:
+        """What `advance` gives to its inputs: mean, quantiles and new_state by name; float64 if precise."""
+        with torch.inference_mode(), precise(self._model, is_precise=is_precise) as model:
+            given = {name: torch.from_numpy(array) for name, array in inputs.items()}
+            floats = {
+                name: value.to(torch.get_default_dtype()) if value.is_floating_point() else value
+                for name, value in given.items()
+            }
+            mean, quantiles, state = model(**floats)
+        return {"mean": mean.numpy(), "quantiles": quantiles.numpy(), "new_state": state.numpy()}
 
 
 @dataclass(frozen=True)

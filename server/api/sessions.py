@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from models.config import FrozenModel
+from models.tasks import task_of
 from server.admission import asked_of, working
 from server.api.description import described, responses
 from server.api.generate import TASK as GENERATION
@@ -55,7 +56,9 @@ class SessionAnswer(BaseModel):
 
     id: str
     model: str = Field(description="name/version of the model that it belongs to.")
-    tokens: int = Field(description="Tokens so far, of prompts and answers; of a sequence model its frames.")
+    tokens: int = Field(
+        description="Tokens so far, of prompts and answers; of a model of frames, or a forecaster, what it has read."
+    )
     expires: int = Field(description="When it goes if it is not used, seconds since 1970.")
 
 
@@ -73,7 +76,6 @@ class DeletedSession(BaseModel):
     deleted: Literal[True] = True
 
 
-SEQUENCE = "sequence"
 _ID = re.compile(ID_PATTERN)
 _BYTES = "application/octet-stream"
 _BINARY = {"content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}}
@@ -96,8 +98,8 @@ def sessions_router(service: Service) -> APIRouter:
 
     @router.post("", summary="Begin a session", **described(CreateSessionRequest, SessionAnswer, {"ttl_seconds": 600}))
     async def create(request: Request) -> Response:
-        """Name it in `session` of /v1/generate, or in the parameters of /v2/models/NAME/infer of a sequence model: each
-        call goes on where the one before has ended.
+        """Name it in `session` of /v1/generate or /v1/forecast, or in the parameters of /v2/models/NAME/infer of a
+        sequence model: each call goes on where the one before has ended.
         """
         asked = await body_of(request, CreateSessionRequest)
         model = _model_of(service, asked.model)
@@ -182,7 +184,7 @@ def sessions_router(service: Service) -> APIRouter:
 def _model_of(service: Service, name: str | None) -> LoadedModel:
     """The model that a new session belongs to. Raises ModelNotFoundError, FieldError."""
     endpoint = None if name is None else service.registry.get(name)
-    if endpoint is None or not endpoint.model.state_width or endpoint.model.task != SEQUENCE:
+    if endpoint is None or not endpoint.model.state_width or task_of(endpoint.model.task).session != "frames":
         return service.registry.find(GENERATION, name).model
     return endpoint.model
 

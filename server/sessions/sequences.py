@@ -36,11 +36,15 @@ class SequenceUse:
         state: float32 [D], where it stands.
         check: called with the number of frames that are to be read; raises FieldError where they are too many.
         finish: called at the end with the new state, float32 [D], and what was read.
+        first: the first frame that a session has read, as a row of one; None before it, and of sequences.
+        num_read: how many it has read.
     """
 
     state: State
     check: Callable[[int], None]
     finish: Callable[[State, Row], None]
+    first: Row | None = None
+    num_read: int = 0
 
 
 class Sequences(SessionStore):

@@ -19,7 +19,7 @@ from runtime.frames import Row
 from server.endpoint import LoadedModel
 from server.errors import ApiError, FieldError, SessionConflictError, SessionGoneError, UnavailableError, shown
 from server.metrics import Metrics
-from server.sessions.frames import frame_bytes, frames_from_row
+from server.sessions.frames import frame_bytes, frames_from_row, row_from_frames
 from server.sessions.point import Point
 from server.sessions.sequences import SequenceUse
 from server.sessions.state import FoundFile, SavedSession, SessionFolder, bytes_from_point, point_from_bytes
@@ -85,7 +85,8 @@ class Sessions(SessionStore):
                 frames = np.concatenate([point.tokens, frames_from_row(signature, row)])
                 self.finish(session, point.extended(frames, state))
 
-            yield SequenceUse(point.row, check, finish)
+            first = row_from_frames(signature, point.tokens[:1]) if len(point.tokens) else None
+            yield SequenceUse(point.row, check, finish, first, len(point.tokens))
 
     @contextlib.contextmanager
     def using(self, session_id: str) -> Iterator[Session]:

@@ -13,15 +13,21 @@ from benchmarks.quality.translation import pairs_of
 from export.build import build_sets
 from models.bundle import Bundle
 from models.decoding.options import TranslationOptions
+from models.forecaster import ForecasterConfig
 from models.store import Store
+from runtime.frames import batched
 from runtime.onnxruntime.build import open_graph_set
 from runtime.onnxruntime.run import OnnxSequenceRunner
+from runtime.opening import CPU, open_set
+from runtime.runner import Array
+from training.data.series import series_of
+from training.forecast.evaluation import seasonal_difference
 from training.sentiment.evaluation import Scores
 from training.translation.evaluation import scores
 
 STORE = Path("artifacts")
 SHIPPED = STORE / "shakespeare-char/1"
-ALL = ("shakespeare-char", "translate-en-zh", "sentiment-en", "sentiment-zh", "tag-en")
+ALL = ("shakespeare-char", "translate-en-zh", "sentiment-en", "sentiment-zh", "tag-en", "forecast-hourly")
 MAX_BYTES_OF_ALL = 45_000_000
 MAX_BYTES = 14_000_000
 MAX_NATS_PER_CHARACTER = 1.45
@@ -29,6 +35,7 @@ INT8_RISE = 0.01
 WINDOW, PARTS = 1024, 8
 WITHIN_POINTS = 0.01  # accuracy and macro-F1 of int8 against the card
 WITHIN_BLEU = 0.5
+MASE_OF_SEASONAL_NAIVE = 1.228
 
 
 def validation_ids(bundle: Bundle) -> np.ndarray:
@@ -135,3 +142,27 @@ def test_translations_through_the_int8_graphs_are_as_good_as_the_card_says() -> 
     bleu = scores(outputs, [pair.target for pair in pairs], "zh").bleu
     print(f"BLEU, greedy: int8 {bleu:.2f}")
     assert bleu >= bundle.record.metrics["validation_bleu_greedy"] - WITHIN_BLEU
+
+
+def test_hourly_forecasts_through_the_graph_are_what_the_card_says() -> None:
+    """The same states and quantiles as PyTorch's, so MASE on the last 48 hours of M4's training series."""
+    bundle = with_data("forecast-hourly")
+    config = bundle.config
+    assert isinstance(config, ForecasterConfig)
+    corpus = series_of("m4-hourly")
+    sequences = open_set(CPU, bundle, "fp32").sequences()
+    errors = []
+    for start in range(0, len(corpus.series), 32):
+        group = corpus.series[start : start + 32]
+        known = [item.values[: -config.horizon].astype(np.float32) for item in group]
+        rows: list[dict[str, Array]] = [{"values": values, "time": 3600 * np.arange(len(values))} for values in known]
+        inputs = batched(config.signature, rows, max(map(len, known)))
+        state = np.zeros((len(group), config.state_size), np.float32)
+        median = sequences.run("advance", inputs | {"state": state})["quantiles"][:, :, 4]
+        for item, found in zip(group, median, strict=True):
+            scale = seasonal_difference(item.values[: -config.horizon], config.season)
+            errors.append(np.abs(item.values[-config.horizon :] - found).mean() / scale)
+    mase = float(np.mean(errors))
+    print(f"M4 hourly MASE: fp32 {mase:.4f}")
+    assert mase < MASE_OF_SEASONAL_NAIVE
+    assert mase == pytest.approx(bundle.record.metrics["validation_mase"], abs=1e-4)

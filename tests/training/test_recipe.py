@@ -76,7 +76,7 @@ ERRANDS = RECIPES / "errands-tiny.yaml"
 @pytest.mark.parametrize(
     ("recipe", "override", "message"),
     [
-        (TINY, "task=parsing", r"task is 'parsing'; allowed: generation, translation, sentiment, tagging\."),
+        (TINY, "task=parsing", r"task is 'parsing'; allowed: generation, translation, sentiment, tagging, forecast\."),
         (TINY, "task=null", r"task is missing; allowed: generation,"),
         (TINY, "label_smoothing=0.1", r"unknown key label_smoothing; keys of the recipe: task, name"),
         (TINY, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase; keys of section tokenizer: kind, vocab"),

@@ -38,6 +38,7 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
 
     unit: ClassVar[str] = "token"
     module: GenerationModule
+    tokenizer: Tokenizer
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
 
     unit: ClassVar[str] = "text"
     module: SentimentModule
+    tokenizer: Tokenizer
 
     def __init__(self, recipe: SentimentRecipe, mix: Mix, tokenizer: Tokenizer) -> None:
         self.recipe = recipe

@@ -36,6 +36,7 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
 
     unit: ClassVar[str] = "token"
     module: TaggingModule
+    tokenizer: Tokenizer
 
     def __init__(self, recipe: TaggingRecipe, corpus: TaggingCorpus, tokenizer: Tokenizer, words: WordsRecord) -> None:
         self.recipe = recipe

@@ -40,6 +40,7 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
 
     unit: ClassVar[str] = "token"
     module: TranslationModule
+    tokenizer: Tokenizer
 
     def __init__(
         self, recipe: TranslationRecipe, corpus: PairCorpus, tokenizer: Tokenizer, *, train: list[Pair]

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from export.onnx.int8.embedding import has_table
 from models.cells import CellKind, cell_of
 from models.config import ClassifierConfig, LanguageModelConfig, RecurrentConfig, TaggerConfig, TranslatorConfig
+from models.forecaster import ForecasterConfig
 
 Floats = NDArray[np.float32]
-KnownConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig | TaggerConfig
+KnownConfig = LanguageModelConfig | TranslatorConfig | ClassifierConfig | TaggerConfig | ForecasterConfig
 
 # The order in which int8 sets hold gates, where it is not PyTorch's (export.onnx.int8.cells).
 INT8_ORDER = {"lstm": "ifoc"}
@@ -95,6 +96,8 @@ def _stacks(config: KnownConfig) -> list[tuple[str, RecurrentConfig, list[str]]]
         case TaggerConfig():
             tables = [f"embedding.tables.{number}.weight" for number in range(len(config.field_sizes))]
             return [("recurrent", config.recurrent, tables)]
+        case ForecasterConfig():
+            return [("recurrent", config.recurrent, [])]
         case TranslatorConfig():
             target = "source_embedding.weight" if config.shared_embeddings else "target_embedding.weight"
             return [("encoder", config.encoder, ["source_embedding.weight"]), ("decoder", config.decoder, [target])]

@@ -34,7 +34,7 @@ def ignored_lengths(graph: Graph, *, is_step: bool) -> Iterator[str]:
                 yield f"{graph.where(node)} ignores lengths (no sequence_lens), so it reads padding as text"
         elif node.op_type == "Scan":
             bodies = [item.g for item in node.attribute if item.HasField("g")]
-            inner = {name for body in bodies for step in body.node for name in step.input}
+            inner = {name for body in bodies for step in body.node for name in step.input} | set(node.input)
             if inner.isdisjoint(reached):
                 yield f"{graph.where(node)} ignores lengths (its body compares none), so it reads padding as text"
         elif node.op_type == "Softmax":

@@ -1,0 +1,1 @@
+"""Forecasting: what follows in a series, as nine quantiles."""
