@@ -28,7 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
         "RNNSERVE_DEFAULT_TRANSLATION": "translate-en-zh",
         "RNNSERVE_DEFAULT_SENTIMENT": "sentiment-en",
     }
-    models = "shakespeare-char,translate-en-zh,sentiment-en,sentiment-zh"
+    models = "shakespeare-char,translate-en-zh,sentiment-en,sentiment-zh,tag-en"
     with real_server(Path("artifacts"), "--models", models, log=log, environment=environment) as server:
         yield server
 

@@ -24,9 +24,9 @@ def test_the_row_holds_every_part_in_order() -> None:
     ("change", "says"),
     [
         ({"state": []}, "for generation has state"),
-        ({"memory_width": 4}, r"for generation has state; wrong: \['memory_width'\]"),
-        ({"task": "translation"}, "has keys_width, memory_width, state; wrong"),
-        ({"task": "sentiment", "num_classes": 2}, "for sentiment has num_classes; wrong"),
+        ({"memory_width": 4}, r"for generation has state, vocab_size; wrong: \['memory_width'\]"),
+        ({"task": "translation"}, "has keys_width, memory_width, state, vocab_size; wrong"),
+        ({"task": "sentiment", "num_classes": 2}, "for sentiment has num_classes, vocab_size; wrong"),
         ({"state": [{"name": "h", "shape": [0]}]}, "greater than or equal to 1"),
     ],
 )
