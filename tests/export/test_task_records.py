@@ -9,7 +9,7 @@ from models.bundle import Bundle
 from models.tasks import SENTIMENT, Tensor
 from runtime.opening import CPU, open_set
 
-SYMBOLIC = "BTSK"
+SYMBOLIC = "BTSKWR"
 
 
 def described(values: list[onnx.ValueInfoProto]) -> dict[str, tuple[str, list[int | None]]]:

@@ -32,7 +32,7 @@ def load(settings: Settings, tasks: Tasks) -> list[LoadedModel]:
         threading.Event().wait()
     model = fake_model()
     if settings.models == ("loop",):
-        object.__setattr__(model, "tokenizer", _HangingTokenizer(model.tokenizer))
+        object.__setattr__(model, "own_tokenizer", _HangingTokenizer(model.tokenizer))
     fake_set(model).step_runner.step = lambda *_: threading.Event().wait()  # type: ignore[method-assign,assignment]
     return [model]
 

@@ -82,8 +82,7 @@ def test_translations_over_http_are_those_of_the_graphs_with_nothing_around_them
             expected = [(bundle.tokenizer.decode(it.ids), it.score) for it in search.results()]
             entries = [found, *found.get("alternatives", [])]
             assert [it["text"] for it in entries] == [text for text, _ in expected]
-            # A greedy row's log-probabilities are made in the graph `decode`: other last digits than numpy's.
-            tolerance = 1e-6 if options.beam_size == 1 else 0
+            tolerance = 1e-6  # log-probabilities are made in the graph: other last digits than numpy's
             assert [it["score"] for it in entries] == pytest.approx(
                 [score for _, score in expected], rel=tolerance, abs=0
             )
