@@ -1,116 +1,21 @@
-"""Sentiment: the classifier's graph, and the proof that it answers as PyTorch does on ragged batches of many shapes.
+"""Sentiment: the classifier's one graph (export.tasks.whole_text)."""
 
-Among themselves: alone = in a batch, whatever the padding holds.
-"""
-
-from functools import cached_property, partial
-from typing import Any
-
-import numpy as np
-import onnx
-from numpy.typing import NDArray
+from functools import partial
 
 from export.onnx.int8.classifier import QuantizedClassifier
-from export.onnx.rewrite.graph_sets import graph_set_from_traced
-from export.parity.errors import Errors
-from export.parity.texts import SOURCES, ragged_texts
 from export.tasks.task import TaskExport
-from export.trace.classifier import classifier_graphs
-from export.trace.reference import ClassifierReference, with_weights
+from export.tasks.whole_text import WholeTextArchitecture
 from export.user_module.wrap.batch import batch_figures
 from export.user_module.wrap.sentiment import user_classifier
 from models.bundle import Bundle
 from models.config import ClassifierConfig
 from models.network.classifier import Classifier
-from runtime.opening import OpenGraphs
-from runtime.padding import padded
-from runtime.runner import SequenceRunner
-
-Floats = NDArray[np.float32]
 
 
-class ClassifierArchitecture:
-    """See Architecture.
-
-    Args:
-        bundle: the model.
-        config: its architecture.
-    """
-
-    def __init__(self, bundle: Bundle, config: ClassifierConfig) -> None:
-        self._bundle = bundle
-        self._config = config
-        self._model = with_weights(Classifier(config), bundle)
-
-    def graphs(self, set_name: str) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
-        """See Architecture.graphs."""
-        if set_name == "int8":
-            quantized = QuantizedClassifier(self._config, self._bundle.weights())
-            return quantized.graphs(), quantized.notes
-        return graph_set_from_traced(set_name, self._traced), {}
-
-    @cached_property
-    def _traced(self) -> dict[str, onnx.ModelProto]:
-        return classifier_graphs(self._model)
-
-    def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
-        """See Architecture.figures."""
-        return verify_classifier(opened.sequences(), self._config, ClassifierReference(self._model), texts)
-
-    def relu_states(self) -> list[NDArray[np.float32]]:
-        """See Architecture.relu_states."""
-        return ClassifierReference(self._model).relu_states()
+def classifier(bundle: Bundle, config: ClassifierConfig) -> WholeTextArchitecture:
+    """A classifier of rnnserve's own on its way to ONNX."""
+    quantize = partial(QuantizedClassifier, config)
+    return WholeTextArchitecture(bundle, Classifier(config), config.vocab_size, "classify", quantize)
 
 
-def verify_classifier(
-    runner: SequenceRunner,
-    config: ClassifierConfig,
-    reference: ClassifierReference,
-    texts: list[list[int]] | None = None,
-) -> dict[str, float]:
-    """Measure one graph set.
-
-    Args:
-        runner: over classify.
-        config: the architecture.
-        reference: PyTorch's answers from the same weights.
-        texts: a user's, token ids; None for random ones alone.
-
-    Returns:
-        Figures by name; what they may be is in export.parity.limits.
-    """
-    errors = Errors()
-    by_batch = by_padding = 0
-    differences, agreements = [], []
-    for batch in [*ragged_texts(config.vocab_size, 0, SOURCES), *([] if texts is None else [texts])]:
-        ids, lengths = padded(batch)
-        found: Floats = runner.run("classify", {"ids": ids, "lengths": lengths})["logits"]
-        expected = reference.classify(ids, lengths)
-        errors.add(found, expected, partial(reference.classify, ids, lengths, is_precise=True))
-        if texts is None or batch is texts:
-            differences.append(np.abs(_softmax(found) - _softmax(expected)).max(axis=1))
-            agreements.append(found.argmax(axis=1) == expected.argmax(axis=1))
-        other = np.where(np.arange(ids.shape[1]) < lengths[:, None], ids, config.vocab_size - 1)
-        padded_otherwise = runner.run("classify", {"ids": other, "lengths": lengths})["logits"]
-        by_padding += int((padded_otherwise != found).any(axis=1).sum())
-        for row, text in enumerate(batch):
-            own_ids, own_lengths = padded([text])
-            alone = runner.run("classify", {"ids": own_ids, "lengths": own_lengths})["logits"][0]
-            by_batch += not np.array_equal(alone, found[row])
-    return {
-        "rows_changed_by_batch": by_batch,
-        "rows_changed_by_padding": by_padding,
-        "worst_error": errors.worst,
-        "mean_error": errors.mean,
-        "argmax_agreement": float(np.concatenate(agreements).mean()),
-        "mean_probability_difference": float(np.concatenate(differences).mean()),
-    }
-
-
-def _softmax(logits: Floats) -> Floats:
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Floats = shares / shares.sum(axis=1, keepdims=True)
-    return result
-
-
-EXPORT = TaskExport("sentiment", user_classifier, batch_figures, ClassifierArchitecture)
+EXPORT = TaskExport("sentiment", user_classifier, batch_figures, classifier)

@@ -200,18 +200,20 @@ class TranslatorReference:
         return relu_states(self._model.encoder, read) + relu_states(self._model.decoder, written)
 
 
-class ClassifierReference:
-    """Answers in numpy arrays.
+class WholeTextReference:
+    """Answers of a classifier or tagger in numpy arrays.
 
     Args:
         model: the torch model.
+        num_ids: ids that it knows.
     """
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: Classifier | Tagger, num_ids: int) -> None:
         self._model = model
+        self._num_ids = num_ids
 
-    def classify(self, ids: Ids, lengths: Lengths, *, is_precise: bool = False) -> Floats:
-        """Logits, float32 [batch, C]; float64 if precise."""
+    def answer(self, ids: Ids, lengths: Lengths, *, is_precise: bool = False) -> Floats:
+        """Logits, float32 [batch, C], or of a tagger [batch, time, C]; float64 if precise."""
         with torch.inference_mode(), precise(self._model, is_precise=is_precise) as model:
             logits: Floats = model(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
         return logits
@@ -219,30 +221,7 @@ class ClassifierReference:
     def relu_states(self) -> list[Floats]:
         """Of each layer its positive states over random tokens, float32 [any]."""
         with torch.inference_mode():
-            embedded = self._model.embedding(_random_ids(self._model.config.vocab_size))
-        return relu_states(self._model.recurrent, embedded)
-
-
-class TaggerReference:
-    """Answers in numpy arrays.
-
-    Args:
-        model: the torch model.
-    """
-
-    def __init__(self, model: Tagger) -> None:
-        self._model = model
-
-    def tag(self, ids: Ids, lengths: Lengths, *, is_precise: bool = False) -> Floats:
-        """Logits, float32 [batch, time, C]; float64 if precise."""
-        with torch.inference_mode(), precise(self._model, is_precise=is_precise) as model:
-            logits: Floats = model(torch.from_numpy(ids), torch.from_numpy(lengths)).numpy()
-        return logits
-
-    def relu_states(self) -> list[Floats]:
-        """Of each layer its positive states over random tokens, float32 [any]."""
-        with torch.inference_mode():
-            embedded = self._model.embedding(_random_ids(self._model.config.num_ids))
+            embedded = self._model.embedding(_random_ids(self._num_ids))
         return relu_states(self._model.recurrent, embedded)
 
 
