@@ -39,7 +39,7 @@ class QuantizedClassifier:
         self._stack = QuantizedStack(stack, cells, edges, self._first_term)
 
     def graphs(self) -> dict[str, onnx.ModelProto]:
-        """classify, with the inputs and outputs of export.trace.classifier's."""
+        """classify, with the inputs and outputs of export.trace.whole_text's."""
         graph = OnnxGraph("classify")
         ids = graph.input("ids", np.int64, ["batch", "time"])
         lengths = graph.input("lengths", np.int32, ["batch"])

@@ -40,7 +40,7 @@ class QuantizedTagger:
         self._stack = QuantizedStack(stack, cells, edges, self._first_term)
 
     def graphs(self) -> dict[str, onnx.ModelProto]:
-        """tag, with the inputs and outputs of export.trace.tagger's."""
+        """tag, with the inputs and outputs of export.trace.whole_text's."""
         graph = OnnxGraph("tag")
         ids = graph.input("ids", np.int64, ["batch", "time"])
         lengths = graph.input("lengths", np.int32, ["batch"])
