@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from models.errors import DataError
+from models.words import SplitterKind
 from training.data.corpus import Origin, lines_of, read_dataset, text_of
 from training.data.tags import ConlluColumn, TagCorpus, Tagged, columns, conllu, corpus_of
 
@@ -39,9 +41,21 @@ def treebank(name: Treebank, column: ConlluColumn) -> TagCorpus:
         DataError: it is absent or malformed.
     """
     origin, files = _TREEBANKS[name]
+    splitter: SplitterKind = "words" if name == "ewt" else "whitespace"
+    return _corpus(name, origin, files, partial(conllu, column=column), splitter)
+
+
+def _corpus(
+    name: str,
+    origin: Origin,
+    files: tuple[str, str],
+    read: Callable[[bytes, str], Sequence[Tagged]],
+    splitter: SplitterKind,
+) -> TagCorpus:
+    """A corpus of a training and a validation file, each read by `read`. Raises DataError."""
     raw = [read_dataset(file, origin) for file in files]
-    train, validation = (conllu(content, file, column) for content, file in zip(raw, files, strict=True))
-    return corpus_of(name, origin, (train, validation), raw, "words" if name == "ewt" else "whitespace")
+    train, validation = (read(content, file) for content, file in zip(raw, files, strict=True))
+    return corpus_of(name, origin, (train, validation), raw, splitter)
 
 
 _WNUT = Origin(
@@ -58,9 +72,7 @@ def wnut17() -> TagCorpus:
         DataError: it is absent or malformed.
     """
     files = ("wnut17/wnut17train.conll", "wnut17/emerging.dev.conll")
-    raw = [read_dataset(file, _WNUT) for file in files]
-    train, validation = (columns(content, file, separator="\t") for content, file in zip(raw, files, strict=True))
-    return corpus_of("wnut17", _WNUT, (train, validation), raw, "words")
+    return _corpus("wnut17", _WNUT, files, partial(columns, separator="\t"), "words")
 
 
 _GMB = Origin(
@@ -77,9 +89,7 @@ def gmb() -> TagCorpus:
         DataError: it is absent or malformed.
     """
     files = ("gmb_sample/train.txt.gz", "gmb_sample/val.txt")
-    raw = [read_dataset(file, _GMB) for file in files]
-    train, validation = (_gmb_sentences(content, file) for content, file in zip(raw, files, strict=True))
-    return corpus_of("gmb", _GMB, (train, validation), raw, "words")
+    return _corpus("gmb", _GMB, files, _gmb_sentences, "words")
 
 
 def _gmb_sentences(raw: bytes, file: str) -> list[Tagged]:
@@ -114,9 +124,7 @@ def cluener() -> TagCorpus:
         DataError: it is absent or malformed.
     """
     files = ("cluener2020/train.json.gz", "cluener2020/val.json")
-    raw = [read_dataset(file, _CLUENER) for file in files]
-    train, validation = (_cluener_sentences(content, file) for content, file in zip(raw, files, strict=True))
-    return corpus_of("cluener", _CLUENER, (train, validation), raw, "characters")
+    return _corpus("cluener", _CLUENER, files, _cluener_sentences, "characters")
 
 
 def _cluener_sentences(raw: bytes, file: str) -> list[Tagged]:

@@ -6,7 +6,7 @@ every graph set can be made of the bundle, int8 too, and the user's code is need
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,21 @@ class _Parts:
     def num_layers(self) -> int:
         return len(self.layers) // (2 if self.is_bidirectional else 1)
 
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What the configs of networks that read in one or two directions have in common."""
+        return {
+            "embedding_size": self.embedding.embedding_dim,
+            "kind": self.kind,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "bidirectional": self.is_bidirectional,
+        }
+
+    def check_embedding(self, vocab_size: int) -> None:
+        """Raises NotNativeError: the embedding does not have all tokens."""
+        _fit(self.embedding.num_embeddings >= vocab_size, "its embedding has fewer rows than the tokenizer tokens")
+
 
 def native_language_model(user: "UserLanguageModel") -> LanguageModel:
     """Our language model with the user's weights, in eval mode.
@@ -73,7 +88,7 @@ def native_language_model(user: "UserLanguageModel") -> LanguageModel:
     parts = _parts(user.module)
     (head,) = _linears(parts, 1)
     vocab_size = user.vocab_size
-    _fit(parts.embedding.num_embeddings >= vocab_size, "its embedding has fewer rows than the tokenizer tokens")
+    parts.check_embedding(vocab_size)
     _fit(not parts.is_bidirectional, "its recurrent layer reads in both directions")
     _fit(head.in_features == parts.hidden_size, "the head does not read the last layer")
     _fit(head.out_features >= vocab_size, "the head gives fewer logits than the tokenizer has tokens")
@@ -100,10 +115,7 @@ def native_classifier(user: "UserClassifier") -> Classifier:
         NotNativeError: as native_language_model.
     """
     parts = _parts(user.module)
-    _fit(
-        parts.embedding.num_embeddings >= user.facts.vocab_size,
-        "its embedding has fewer rows than the tokenizer tokens",
-    )
+    parts.check_embedding(user.facts.vocab_size)
     heads = [linear for linear in parts.linears if linear.out_features == user.num_logits]
     scores = [linear for linear in parts.linears if linear.out_features == 1 and linear not in heads[-1:]]
     _fit(bool(heads) and len(parts.linears) == 1 + len(scores), f"it has {len(parts.linears)} linear layers")
@@ -115,11 +127,7 @@ def native_classifier(user: "UserClassifier") -> Classifier:
     for pooling in poolings:
         config = ClassifierConfig(
             vocab_size=user.facts.vocab_size,
-            embedding_size=parts.embedding.embedding_dim,
-            kind=parts.kind,
-            hidden_size=parts.hidden_size,
-            num_layers=parts.num_layers,
-            bidirectional=parts.is_bidirectional,
+            **parts.sizes,
             pooling=pooling,
             num_classes=user.num_classes,
         )
@@ -144,10 +152,7 @@ def native_tagger(user: "BatchModel") -> Tagger:
         NotNativeError: as native_language_model.
     """
     parts = _parts(user.module)
-    _fit(
-        parts.embedding.num_embeddings >= user.facts.vocab_size,
-        "its embedding has fewer rows than the tokenizer tokens",
-    )
+    parts.check_embedding(user.facts.vocab_size)
     (head,) = _linears(parts, 1)
     _fit(
         head.in_features == parts.hidden_size * (2 if parts.is_bidirectional else 1),
@@ -155,11 +160,7 @@ def native_tagger(user: "BatchModel") -> Tagger:
     )
     config = TaggerConfig(
         vocab_size=user.facts.vocab_size,
-        embedding_size=parts.embedding.embedding_dim,
-        kind=parts.kind,
-        hidden_size=parts.hidden_size,
-        num_layers=parts.num_layers,
-        bidirectional=parts.is_bidirectional,
+        **parts.sizes,
         num_classes=user.num_classes,
     )
     model = Tagger(config)
