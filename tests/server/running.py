@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -156,6 +158,19 @@ class Running:
 
     def until(self, condition: Callable[[], bool]) -> None:
         wait_until(condition)
+
+    def ask_and_leave(self, path: str, body: dict[str, Any]) -> None:
+        """Send a request, wait until the server has begun it, close the connection, wait until it was dropped.
+
+        Nothing else may come or end meanwhile, and the request must not: hold a gate, or ask for a long answer.
+        """
+        before = self.service.num_requests
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nhost: {self.url}\r\ncontent-type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
+            wait_until(lambda: self.service.num_requests == before + 1)
+        wait_until(lambda: self.service.num_requests == before)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -333,10 +333,12 @@ def test_a_client_that_leaves_frees_its_rows_and_its_batch_mates_never_notice() 
         expected = server.translate(**fields)
         found: list[dict[str, Any]] = []
         staying = threading.Thread(target=lambda: found.append(server.translate(**fields)))
+        server.translator_steps.gate = threading.Event()
         staying.start()
         with httpx.Client(base_url=server.url, timeout=30) as leaving:
-            with pytest.raises(httpx.ReadTimeout):
-                leaving.post("/v1/translate", json={"text": ["a", "b"], **LONG}, timeout=0.1)
+            server.until(lambda: server.service.num_requests == 1)  # the one that stays
+            server.ask_and_leave("/v1/translate", {"text": ["a", "b"], **LONG})
+            server.translator_steps.gate.set()
             streamed = {"text": "abc", "beam_size": 1, "max_tokens": 1024, "stream": True}
             with leaving.stream("POST", "/v1/translate", json=streamed) as answer:
                 next(answer.iter_lines())
