@@ -57,7 +57,9 @@ def create_app(
     app.state.service = service
     for task in service.tasks.values():
         if task.router is not None:
-            app.router.routes.extend(task.router(service).routes)  # included routers are searched anew for each request
+            routes = task.router(service).routes
+            app.router.routes.extend(routes)  # included routers are searched anew for each request
+            service.task_of_path |= {str(getattr(route, "path", "")): task.name for route in routes}
     for router in (sessions_router, models_router, operations_router):
         app.router.routes.extend(router(service).routes)
     app.router.routes.extend(inference_router(service, _version()).routes)
@@ -68,6 +70,7 @@ def create_app(
     app.add_middleware(
         Access,
         metrics=service.metrics,
+        check_room=service.check_room,
         limiter=service.limiter,
         bodies=service.bodies,
         keys=keys,

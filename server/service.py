@@ -12,6 +12,7 @@ from models.errors import ConfigError, RnnserveError
 from models.tasks import task_of
 from server.endpoint import Endpoint, LoadedModel, Registry, ServerTask
 from server.errors import UnavailableError
+from server.http.access import INFERENCE, Record
 from server.http.limits import HeldBytes, Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
@@ -58,6 +59,7 @@ class Service:
         self._ending: asyncio.Task[None] | None = None
         self._load = load
         self._watch = Watch(time.monotonic)
+        self.task_of_path: dict[str, str] = {}  # of the paths at which models of a task do their work
         self._registry = Registry([], {})
         self._loading: asyncio.Task[None] | None = None
 
@@ -93,6 +95,22 @@ class Service:
             raise UnavailableError(f"The models could not be loaded: {self.failure}", code="load_failed")
         if self.phase == "draining":
             raise UnavailableError("The server is shutting down; send the request to another one.", code="draining")
+
+    def check_room(self, path: str, record: Record) -> None:
+        """Refuse a request before anything is done for it, where no model of its path has a permit for its client.
+
+        Raises:
+            OverloadedError: it is so.
+        """
+        if path.startswith(f"{INFERENCE}/models/"):  # it names the model
+            named = self._registry.get(path.split("/")[3])
+            models = [] if named is None else [named]
+        else:
+            task = self.task_of_path.get(path)
+            models = [item for item in self._registry.models if item.model.task == task]
+        if self.phase == "ready" and models and not any(item.limiter.has_permit(record.client) for item in models):
+            record.model = models[0].id if len(models) == 1 else ""
+            models[0].limiter.check(record.client)
 
     async def in_turn(self, work: Callable[[], T]) -> T:
         """The result of work that would hold up the event loop if many requests asked for it at once.

@@ -54,7 +54,8 @@ def main(seconds: float = SECONDS) -> Report:
     bundle = Bundle(Store(STORE).resolve(MODEL))
     characters = [text.decode() for text in bundle.tokenizer.token_bytes[1:]]
     permits: int = Settings.model_fields["max_requests"].default
-    with Server(STORE, [MODEL], {"RNNSERVE_SET": SET}) as server:
+    environment = {"RNNSERVE_SET": SET, "RNNSERVE_MAX_CONNECTIONS": "4096"}  # one address stands for all clients
+    with Server(STORE, [MODEL], environment) as server:
         closed = _closed(server, characters, min(CLOSED_SECONDS, seconds / 3))
         rate = TIMES_OVER * closed["request_throughput"]
         load = Overload(connector(server.port), server.port, server.pid, permits)

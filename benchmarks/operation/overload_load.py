@@ -138,18 +138,21 @@ class Overload:
 
     async def _kept(self, ask: Ask) -> int:
         """The status of a request that is waited for, over a connection that is kept."""
-        while self._idle:
+        is_reused = False
+        while self._idle and not is_reused:
             client, since = self._idle.pop()
-            if client.is_usable and perf_counter() - since < _MOST_IDLE:
-                break
-            client.close()
-        else:
+            is_reused = client.is_usable and perf_counter() - since < _MOST_IDLE
+            if not is_reused:
+                client.close()
+        if not is_reused:
             client = await self._connect()
         try:
             ask_it = client.stream if ask.is_streamed else client.post
             status = (await ask_it(ask.path, ask.body, ask.headers))[0]
-        except BaseException:
+        except BaseException as error:
             client.close()
+            if is_reused and isinstance(error, ConnectionError) and not client.has_begun:
+                return await self._kept(ask)  # closed while it was idle, which a server may: RFC 9112, 9.3.1
             raise
         if client.is_usable:
             self._idle.append((client, perf_counter()))

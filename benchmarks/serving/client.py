@@ -52,6 +52,11 @@ class Client(asyncio.Protocol):
         self.is_usable = False
         self._wake()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the latest answer has come."""
+        return self._arrived > 0
+
     def close(self) -> None:
         """Close the connection."""
         self.is_usable = False
@@ -120,7 +125,7 @@ class Client(asyncio.Protocol):
     async def _ask(self, path: str, body: bytes, headers: Mapping[str, str] | None) -> tuple[int, dict[str, str]]:
         if not self.is_usable:
             raise ConnectionError("the connection is closed")
-        self.is_usable = False  # until the answer is whole
+        self.is_usable, self._arrived = False, 0.0  # until the answer is whole
         more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{more}content-length: {len(body)}"
         self._transport.write(head.encode() + _SEPARATOR + body)

@@ -170,12 +170,14 @@ def _border(guard: Guard, holding: Sizes, against: Sizes) -> Sizes:
     return {**against, axis: high}
 
 
-def example_against(guard: Guard, drawing: Drawing) -> Sizes | None:
-    """Sizes to trace with at which a guard does not hold: all different and above 2; None where there are none."""
+def example_against(guards: Sequence[Guard], drawing: Drawing) -> Sizes | None:
+    """Sizes to trace with at which none of the guards holds: all different and above 2; None where there are none."""
     found = [
         sizes
+        for guard in guards
         for sizes in sizes_against(guard, drawing)
         if len(set(sizes.values())) == len(sizes) and min(sizes.values(), default=3) > 2
+        if not any(other.holds(sizes) for other in guards)
     ]
     return found[-1] if found else None
 

@@ -29,6 +29,7 @@ from models.errors import ExportError, ParityError
 from runtime.onnxruntime.child import ChildSession, ProcessEndedError
 
 LOOPED = (1, 2, 3, 7, 64)  # steps that a loop over time is proven at
+MOST_TRACES = 3
 MOST_LOOPED = 1024  # of the numbers in the code, the largest that a loop is proven beyond
 _WAY_ROUND = (
     "Promise sizes with --range AXIS:LO..HI, or write it without the branch (torch.where, clamp, a mask, a slice)."
@@ -62,8 +63,9 @@ def proven(
 ) -> tuple[Traced, ModuleParity]:
     """A trace that answers as the module does at every size that was found to matter.
 
-    Where the first one does not, because of a guard, the module is traced once more on the guard's other side: a slice
-    `x[:, :64]` traced on long inputs is right for short ones, too.
+    Where one does not, because of a guard, the module is traced once more on the other side of that guard and of those
+    before it, MOST_TRACES times in all: a slice `x[:, :64]` traced on long inputs is right for short ones, too, and
+    windows of frames traced where there are several are right where there is one.
 
     Args:
         trace: sizes to trace at -> the trace.
@@ -83,21 +85,35 @@ def proven(
     """
     check = _Check(module, drawing, tuple(outputs), way_round, tolerance, clock)
     usual = drawing.checked_sizes(example)
+    compared = [] if is_checked_before else usual
     traced = trace(example)
     say("comparing with PyTorch at other sizes")
-    try:
-        return traced, check.parity(traced, () if is_checked_before else usual)
-    except GuardError as error:
-        other = example_against(error.guard, drawing)
-        if other is None:
-            raise
-        say(f"the forward decides by {error.guard.text}: tracing again where it is not so, at {sizes_as_text(other)}")
+    wrong: list[GuardError] = []
+    while True:
         try:
-            again = trace(other)
-            beyond = [each for each in sizes_against(error.guard, drawing) if has_answer(module, drawing, each)]
-            return again, check.parity(again, [*usual, example, *(each for each in beyond if each != other)])
+            return traced, check.parity(traced, compared)
+        except GuardError as error:
+            wrong.append(error)
+            other = example_against([each.guard for each in wrong], drawing)
+            if other is None or len(wrong) == MOST_TRACES:
+                raise wrong[0] from None
+            text = error.guard.text
+            say(f"the forward decides by {text}: tracing again where it is not so, at {sizes_as_text(other)}")
         except ExportError:
-            raise ParityError(str(error)) from error
+            if not wrong:
+                raise
+            raise wrong[0] from None
+        try:
+            traced = trace(other)
+        except ExportError:
+            raise wrong[0] from None
+        beyond = [
+            each
+            for error in wrong
+            for each in sizes_against(error.guard, drawing)
+            if each != other and has_answer(module, drawing, each)
+        ]
+        compared = [*usual, example, *beyond]
 
 
 @dataclass(frozen=True)

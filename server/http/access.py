@@ -139,6 +139,7 @@ class Access:
     Args:
         app: what answers.
         metrics: where requests are counted.
+        check_room: refuses a request of this path that no model has a permit for, by an OverloadedError.
         limiter: of all requests that have work to do (POST and PUT below /v1 and /v2/models): they hold a permit from
             before their body is read.
         bodies: of these requests.
@@ -150,6 +151,7 @@ class Access:
         self,
         app: ASGIApp,
         metrics: Metrics,
+        check_room: Callable[[str, Record], None],
         limiter: Limiter,
         bodies: HeldBytes,
         keys: Sequence[str],
@@ -157,6 +159,7 @@ class Access:
     ) -> None:
         self._app = app
         self._metrics = metrics
+        self._check_room = check_room
         self._limiter = limiter
         self._bodies = bodies
         self._keys = [key.encode() for key in keys]
@@ -183,6 +186,7 @@ class Access:
         try:
             record.client = client_of(scope, self._keys if is_api else ())
             if has_work:
+                self._check_room(scope["path"], record)
                 self._limiter.take(record)
             try:
                 await self._app(scope, receive, send_with_id)
@@ -194,7 +198,7 @@ class Access:
             record.task = "refused"
             with contextlib.suppress(ClientDisconnect, TimeoutError):
                 async with asyncio.timeout(_DISCARD_SECONDS):
-                    await discard_body(Request(scope, receive))
+                    await discard_body(receive)
             await (await answer_error(Request(scope), error))(scope, receive, send_with_id)
         except (ClientGoneError, ClientDisconnect):
             record.error, record.status = "client_gone", CLIENT_GONE
@@ -279,7 +283,13 @@ def _request_id(scope: Scope) -> str:
     return given if _ALLOWED_ID.fullmatch(given) else new_id()
 
 
-async def discard_body(request: Request) -> None:
-    """Read a body to its end: a client that is still sending when the connection closes sees a reset."""
-    async for _ in request.stream():
+async def discard_body(receive: Receive) -> None:
+    """Read a body to its end: a client that is still sending when the connection closes sees a reset.
+
+    Raises:
+        ClientDisconnect: the client has left.
+    """
+    while (message := await receive()).get("more_body", False):
         pass
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect

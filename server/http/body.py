@@ -78,7 +78,7 @@ async def _whole(request: Request, limit: int, held: HeldBytes) -> bytes:
         if (header_of(request.scope, b"expect") or "").lower() == "100-continue":
             closing = {"connection": "close"}  # the body may come or not: where the next request begins is unknown
         else:
-            await discard_body(request)
+            await discard_body(request.receive)
         raise _too_large(f"{int(announced)} bytes", limit, closing)
     body, record = bytearray(), record_of(request)
     async for chunk in request.stream():

@@ -86,15 +86,23 @@ class Limiter:
         self._mean_seconds = 0.0  # that a permit is held
         self._num_refused = 0  # and not yet made room for
 
-    def take(self, record: "Record") -> None:
-        """Take a permit; give it back with `give_back`. Raises OverloadedError: there is none for this client."""
+    def has_permit(self, client: str) -> bool:
+        """Whether there is a permit for a client."""
+        return self.permits.num_taken < self.permits.limit and not self.permits.is_spent(client)
+
+    def check(self, client: str) -> None:
+        """Refuse a client for whom there is no permit. Raises OverloadedError."""
         permits = self.permits
         if permits.num_taken >= permits.limit:
             self._refuse(f"is full: {permits.limit} requests are running or waiting", "RNNSERVE_MAX_REQUESTS")
-        if permits.is_spent(record.client):
-            held = f"{permits.held(record.client)} of its {permits.limit} requests are yours"
+        if permits.is_spent(client):
+            held = f"{permits.held(client)} of its {permits.limit} requests are yours"
             self._refuse(f"is nearly full, and {held}", "RNNSERVE_MAX_REQUESTS")
-        permits.add(record.client, 1)
+
+    def take(self, record: "Record") -> None:
+        """Take a permit; give it back with `give_back`. Raises OverloadedError: there is none for this client."""
+        self.check(record.client)
+        self.permits.add(record.client, 1)
 
     def take_tokens(self, record: "Record", num_tokens: int, param: str) -> None:
         """Let a request need so many tokens, of which it may hold some; they are given back with its permit.

@@ -23,7 +23,7 @@ _LENGTHS = 4
 
 
 def with_unusual_values(model: onnx.ModelProto, *, has_floats: bool) -> onnx.ModelProto:
-    """Rewrite the main graph.
+    """Rewrite the main graph, and what passes over a NaN in the steps of its loops.
 
     Args:
         model: as export.user_module.trace made it: W, R and B constants, initial states given. Changed in place.
@@ -32,19 +32,26 @@ def with_unusual_values(model: onnx.ModelProto, *, has_floats: bool) -> onnx.Mod
     Returns:
         The same model.
     """
-    graph = model.graph
+    _rewrite(model.graph, "unusual", has_floats=has_floats, is_step=False)
+    return prune(model)
+
+
+def _rewrite(graph: onnx.GraphProto, prefix: str, *, has_floats: bool, is_step: bool) -> None:
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
     nodes: list[onnx.NodeProto] = []
     for index, node in enumerate(graph.node):
-        piece = OnnxGraph(f"unusual{index}")
-        piece.prefix = f"unusual{index}."
+        piece = OnnxGraph(f"{prefix}{index}")
+        piece.prefix = f"{prefix}{index}."
         if node.op_type in _KERNELS:
             _recurrent(piece, node, has_floats=has_floats)
-        elif node.op_type in _INEXACT and types.get(node.input[0]) == FLOAT:
+        elif not is_step and node.op_type in _INEXACT and types.get(node.input[0]) == FLOAT:
             _INEXACT[node.op_type](piece, node)
         elif has_floats and node.op_type in _PASSING_OVER_NAN and types.get(node.input[0]) == FLOAT:
             _PASSING_OVER_NAN[node.op_type](piece, node)
         else:
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    _rewrite(attribute.g, piece.prefix, has_floats=has_floats, is_step=True)
             nodes.append(node)
             continue
         proto = piece.graph_proto()
@@ -52,7 +59,6 @@ def with_unusual_values(model: onnx.ModelProto, *, has_floats: bool) -> onnx.Mod
         graph.initializer.extend(proto.initializer)
     del graph.node[:]
     graph.node.extend(nodes)
-    return prune(model)
 
 
 def _recurrent(piece: OnnxGraph, node: onnx.NodeProto, *, has_floats: bool) -> None:

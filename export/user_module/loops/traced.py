@@ -36,18 +36,22 @@ class TimeList:
 
     Args:
         values: [count, ...]; None for a list `[None] * T` that nothing has been put into.
-        before: elements that were in the list before.
+        before: elements that stand before them.
+        after: elements that stand after them.
     """
 
-    def __init__(self, values: Any, before: Sequence[Tensor] = ()) -> None:
+    def __init__(self, values: Any, before: Sequence[Tensor] = (), after: Sequence[Tensor] = ()) -> None:
         self.values = values
         self.before = list(before)
+        self.after = list(after)
 
     def tensor(self) -> Tensor:
         """All elements, [count, ...]."""
         if not isinstance(self.values, Tensor):
             _refuse("a list of tuples, or one that nothing was put into,", "Put one tensor into each list.")
-        return torch.cat([torch.stack(self.before), self.values]) if self.before else self.values
+        around = [torch.stack(part) if part else None for part in (self.before, self.after)]
+        parts = [part for part in (around[0], self.values, around[1]) if part is not None]
+        return torch.cat(parts) if len(parts) > 1 else self.values
 
     def flipped(self) -> "TimeList":
         """From the last to the first."""
@@ -55,7 +59,7 @@ class TimeList:
 
     def reverse(self) -> None:
         """As list.reverse."""
-        self.values, self.before = self.tensor().flip(0), []
+        self.values, self.before, self.after = self.tensor().flip(0), [], []
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice) and index.step == -1 and index.start is None and index.stop is None:
@@ -198,11 +202,7 @@ class Tracing:
         own = list(before) if isinstance(before, list) else before
         if not isinstance(own, list):
             _refuse("a list that several loops put something into, which", "Use a list for each loop.")
-        if is_front:
-            if own:
-                _refuse("a list that has elements before others are put in front, which", "Begin with an empty list.")
-            return TimeList(values).flipped()
-        return TimeList(values, own)
+        return TimeList(TimeList(values).tensor().flip(0), after=own) if is_front else TimeList(values, own)
 
     def written(self, loop: Loop, before: Any, values: Tensor, axis: int, is_flipped: bool) -> Any:
         """A tensor, or a list, after a loop in which each step set its part of it."""

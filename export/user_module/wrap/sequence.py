@@ -1,10 +1,12 @@
 """A user's model of frames, forward(*inputs[, lengths], *states) -> (outputs, *states), behind `advance` and `step`.
 
+Or step(*frames, *states) -> (outputs, *states) without such a forward: then `step` is that, and `advance` repeats it.
 Inputs and outputs are [batch, time, ...], or [batch, ...] where a call has one. States are nested as the module likes,
 float or integer; a module without any, such as one that reads in both directions, takes whole sequences.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,11 @@ from export.parity.errors import Errors
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.constants import integers_of
 from export.user_module.draw import new_drawing
-from export.user_module.inputs import ValueRange
+from export.user_module.inputs import InputSpec, ValueRange
 from export.user_module.outputs import named_tensors
 from export.user_module.precise import PreciseModule
 from export.user_module.repeatable import check_repeatable
+from export.user_module.stepped import Steps, stepped, uses_step
 from export.user_module.wrap.calls import called, rows_by_length, traced_for
 from export.user_module.wrap.frames import LONG_SHAPES, SHAPES, advanced, random_rows
 from export.user_module.wrap.longest import LONGEST_CALL, check_longest
@@ -181,7 +184,7 @@ class UserSequenceModel(nn.Module):
 
 
 class _Step(nn.Module):
-    """One frame of each row: the module called with a time of one."""
+    """One frame of each row: the module's own step, or the module called with a time of one."""
 
     def __init__(self, model: UserSequenceModel) -> None:
         super().__init__()
@@ -189,7 +192,12 @@ class _Step(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The tensors of `step`, in its order."""
-        signature = self.model.signature
+        signature, module, layout = self.model.signature, self.model.module, self.model.layout
+        if isinstance(module, Steps) and layout is not None:
+            outputs, states = parted(
+                module.step(*tensors[:-1], *layout.states_from_row(tensors[-1])), self.model.num_states
+            )
+            return (*(tensor for _, tensor in named_tensors(outputs)), layout.row_from_states(list(states)))
         inputs = [
             tensor.unsqueeze(1) if port.has_time else tensor
             for port, tensor in zip(signature.inputs, tensors, strict=False)
@@ -259,11 +267,17 @@ def user_sequence_model(module: nn.Module, facts: "WrapFacts") -> UserSequenceMo
     Raises:
         ExportError: the module fails, or gives something that cannot be served; the message says which.
     """
-    who = f"{type(module).__name__}.forward"
     specs = [spec for spec in facts.inputs if not spec.is_lengths]
+    lengths_at: int | None
+    if uses_step(module, *(spec.name for spec in facts.inputs)):
+        who = f"{type(module).__name__}.step"
+        module, specs = _repeated(module, specs, facts)
+        lengths_at, state_names = len(specs), module.state_names
+    else:
+        who = f"{type(module).__name__}.forward"
+        lengths_at, state_names = arguments_of(module.forward, who, facts.inputs, specs)
     batch, time = dynamic_axes(specs)
     drawing = new_drawing(module, specs, facts.ranges)
-    lengths_at, state_names = arguments_of(module.forward, who, facts.inputs, specs)
     call = Call(who, module, drawing, (batch, time), lengths_at, bool(state_names))
     check_repeatable(who, lambda: call(*call.probes[1]))
     states_at = partial(states_of_call, call, len(state_names), who)
@@ -286,6 +300,19 @@ def user_sequence_model(module: nn.Module, facts: "WrapFacts") -> UserSequenceMo
     if layout is not None:
         _check_begins_from_zeros(model, call, who)
     return _with_nan(model)
+
+
+def _repeated(module: nn.Module, specs: Sequence[InputSpec], facts: "WrapFacts") -> tuple[Steps, list[InputSpec]]:
+    """A module with a step as one of sequences, and its inputs as that takes them: with time after the batch."""
+    batch, time = dynamic_axes(specs)
+    frames = [replace(spec, axes=tuple(axis for axis in spec.axes if axis != time)) for spec in specs]
+    drawing = new_drawing(module, frames, facts.ranges)
+
+    def frames_at(number: int) -> list[Tensor]:
+        return list(drawing.draw({batch: number}, torch.Generator().manual_seed(0)).values())
+
+    timed = [replace(spec, axes=(batch, time or "time", *spec.axes[1:])) for spec in frames]
+    return stepped(module, frames_at), timed
 
 
 def _check_begins_from_zeros(model: UserSequenceModel, call: Call, who: str) -> None:

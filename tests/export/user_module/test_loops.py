@@ -20,6 +20,7 @@ SLOW = pytest.mark.slow
         (loops.LoopedLayerNormLstm, 1),
         (loops.Stack, 1),
         (loops.Summing, 1),
+        (loops.BestPath, 2),
         pytest.param(loops.LoopedMinGru, 1, marks=SLOW),
         pytest.param(loops.LoopedNtm, 1, marks=SLOW),
         pytest.param(loops.BothWays, 2, marks=SLOW),
@@ -34,7 +35,7 @@ def test_a_loop_over_time_is_a_scan_and_proven_at_few_steps_and_many(kind: type[
     found = exported(kind().eval(), WITH_LENGTHS if takes_lengths else X)
     assert found.operators["Scan"] == num_scans
     assert {sizes["time"] for sizes in found.parity.compared} >= set(LOOPED)
-    assert not found.notes
+    assert not [note for note in found.notes if "With time=0" not in note]  # no step, no answer, and an error says so
 
 
 def test_a_loop_is_proven_beyond_every_number_of_its_code() -> None:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.app import create_app
 from server.settings import Settings
-from tests.server.running import Running, fake_model, running
+from tests.server.running import Running, fake_model, fake_set, running
 
 HEAD = b"POST /v1/generate HTTP/1.1\r\nhost: x\r\n"
 
@@ -226,6 +226,28 @@ def test_a_client_that_holds_most_permits_leaves_some_to_others(clients: str) ->
         gate.set()
         assert first.result().status_code == 200
         assert sorted(each.result().status_code for each in asked) == [200] * 12 + [429] * 3
+
+
+@pytest.mark.parametrize("num_models", [1, 2])
+def test_where_no_model_of_a_path_has_a_permit_nothing_is_done_for_a_request(num_models: int) -> None:
+    """Its body is not even looked at. Where another model of the path has one, it is."""
+    with (
+        running(fake_model("a"), fake_model("b"), max_requests=1) as server,
+        ThreadPoolExecutor(2) as pool,
+        httpx.Client(base_url=server.url, timeout=30) as other,
+    ):
+        gate = threading.Event()
+        asked = []
+        for number, name in enumerate("ab"[:num_models], 1):
+            fake_set(server.models[f"{name}/1"]).step_runner.gate = gate
+            asked.append(pool.submit(server.generate, model=name, prompt="a", max_tokens=1))
+            server.until(lambda number=number: server.service.num_requests == number)  # type: ignore[misc]
+        refused = other.post("/v1/generate", content=b"no JSON")
+        assert refused.status_code == (400 if num_models == 1 else 429), refused.text
+        assert other.post("/v2/models/a/infer", content=b"no JSON").status_code == 429
+        assert other.post("/v2/models/nobody/infer", content=b"no JSON").status_code == 400
+        gate.set()
+        assert all(each.result()["choices"] for each in asked)
 
 
 def test_nobody_says_who_he_is_but_through_a_trusted_proxy() -> None:

@@ -96,6 +96,27 @@ class BothWays(nn.Module):
         return x
 
 
+class BestPath(nn.Module):
+    """Viterbi: one loop goes ahead, one goes back through what it kept; the path begins with its last tag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transitions = nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        score, came_from = x[:, 0], []
+        for t in range(1, x.size(1)):
+            score, tag = (score.unsqueeze(2) + self.transitions).max(dim=1)
+            score = score + x[:, t]
+            came_from.append(tag)
+        best, tag = score.max(dim=1)
+        path = [tag]
+        for previous in reversed(came_from):
+            tag = previous.gather(1, tag.unsqueeze(1)).squeeze(1)
+            path.insert(0, tag)
+        return best, torch.stack(path, dim=1)
+
+
 class Layered(nn.Module):
     """nn.LSTM given one frame after the other; a mask; the first frame before the loop."""
 

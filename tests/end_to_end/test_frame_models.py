@@ -1,0 +1,238 @@
+"""Seventeen models as people write them: wrapped, served, asked over HTTP, and held against PyTorch.
+
+`wrap` has compared the graphs with each module at sizes that were not traced before anything was published; here the
+server is asked. Sixteen are models of frames and are asked by the Open Inference Protocol; one is a translator.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from export.parity.errors import Errors
+from export.user_module.outputs import named_tensors
+from export.user_module.wrap.frames import random_row
+from export.user_module.wrap.options import WrapOptions
+from export.user_module.wrap.wrap import wrap_model
+from models.bundle import Bundle
+from models.signature import Port, Signature
+from server.api.inference.tensors import DATATYPE_OF, DATATYPES
+from tests.end_to_end.frame_models import CASES, Case, Seq2Seq
+from tests.end_to_end.real_server import RealServer, real_server
+from tests.end_to_end.wrapped_modules import marked_characters
+
+MODULES = "tests.end_to_end.frame_models"
+LENGTHS = [1, 2, 3, 5, 8, 16, 21, 33, 40, 64, 7, 12, 90, 4, 6, 31] * 2  # none is traced
+SOURCES = ["the film was good", "a", "soup, soup and more soup", "not bad at all."] * 8
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def published(case: Case, folder: Path) -> Bundle:
+    torch.manual_seed(7)
+    ranges = (f"time:{case.least_frames}..8192",) if case.least_frames > 1 else ()
+    options = WrapOptions(
+        f"{MODULES}:{case.kind.__name__}",
+        "sequence",
+        None,
+        folder / case.name,
+        inputs=case.inputs,
+        outputs=case.outputs,
+        ranges=ranges,
+    )
+    found = wrap_model(options)
+    assert all(report.is_passed for report in found.reports)
+    return found.bundle
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("seventeen")
+    for case in CASES:
+        published(case, folder / "store")
+    torch.manual_seed(7)
+    tokenizer = folder / "tokenizer.json"
+    marked_characters().save(str(tokenizer))
+    wrap_model(
+        WrapOptions(
+            f"{MODULES}:Seq2Seq",
+            "translation",
+            tokenizer,
+            folder / "store" / "seq2seq",
+            source="en",
+            target="de",
+            start_token="<s>",
+            end_token="</s>",
+        )
+    )
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def server(store: Path) -> Iterator[RealServer]:
+    with real_server(store, log=store.parent / "log") as running:
+        yield running
+
+
+def signature_of(store: Path, case: Case) -> Signature:
+    signature = Bundle(store / case.name / "1").config.signature  # type: ignore[union-attr]
+    assert signature is not None
+    return signature
+
+
+def asked(server: RealServer, case: Case, row: Arrays, **parameters: Any) -> Arrays:
+    """What the server gives for one row."""
+    tensors = [
+        {"name": name, "shape": [1, *values.shape], "datatype": DATATYPE_OF[values.dtype], "data": values.tolist()}
+        for name, values in row.items()
+    ]
+    with httpx.Client(base_url=server.url, timeout=120, verify=False) as client:
+        body = {"inputs": tensors, "parameters": parameters}
+        answer = client.post(f"/v2/models/{case.name}/infer", json=body)
+    assert answer.status_code == 200, answer.text
+    return {
+        item["name"]: np.array(item["data"], DATATYPES[item["datatype"]]).reshape(item["shape"])[0]
+        for item in answer.json()["outputs"]
+    }
+
+
+@torch.no_grad()
+def eager(case: Case, signature: Signature, row: Arrays, *, is_precise: bool = False) -> Arrays:
+    """What the user's own module gives, called as its user calls it; a step is repeated."""
+    torch.manual_seed(7)
+    module = case.kind().eval()
+    inputs = [torch.from_numpy(values)[None] for values in row.values()]
+    if is_precise:
+        module = module.double()
+        torch.set_default_dtype(torch.float64)
+        inputs = [value.double() if value.is_floating_point() else value for value in inputs]
+    try:
+        outputs = _called(module, case, inputs)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    tensors = [tensor for _, tensor in named_tensors(outputs)]
+    return {port.name: tensor[0].numpy() for port, tensor in zip(signature.outputs, tensors, strict=True)}
+
+
+def _called(module: Any, case: Case, inputs: list[Any]) -> Any:
+    if hasattr(module, "step"):
+        begin = next(
+            (getattr(module, name) for name in ("initial_state", "init_hidden") if hasattr(module, name)), None
+        )
+        if begin is None:
+            states = [torch.zeros(1, size) for size in module.state_sizes]
+        else:
+            given = begin(1)
+            states = list(given) if isinstance(given, tuple) else [given]
+        steps = []
+        for frame in inputs[0].unbind(1):
+            y, *states = module.step(frame, *states)
+            steps.append(y)
+        return torch.stack(steps, 1)
+    takes_lengths = "lengths" in module.forward.__code__.co_varnames[: module.forward.__code__.co_argcount]
+    answer = module(*inputs, *([torch.tensor([inputs[0].shape[1]])] if takes_lengths else []))
+    if not case.num_states:
+        return answer
+    outputs = answer[: -case.num_states]
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def rows_of(signature: Signature) -> list[Arrays]:
+    generator = np.random.default_rng(11)
+    return [dict(random_row(signature, length, generator)) for length in LENGTHS]
+
+
+def in_pieces(signature: Signature, row: Arrays, cuts: list[int]) -> list[Arrays]:
+    has_time = {port.name: port.has_time for port in signature.inputs}
+    return [
+        {name: values[start:stop] if has_time[name] else values for name, values in row.items()}
+        for start, stop in pairwise(cuts)
+    ]
+
+
+def joined(port: Port, pieces: list[Arrays]) -> NDArray[Any]:
+    found = [piece[port.name] for piece in pieces]
+    return np.concatenate(found) if port.has_time else found[-1]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_it_answers_as_its_module_alone_and_among_32(case: Case, server: RealServer, store: Path) -> None:
+    signature = signature_of(store, case)
+    rows = rows_of(signature)
+    alone = [asked(server, case, row) for row in rows]
+    with ThreadPoolExecutor(len(rows)) as pool:
+        together = list(pool.map(partial(asked, server, case), rows))
+    errors = Errors()
+    for row, one, among in zip(rows, alone, together, strict=True):
+        expected = eager(case, signature, row)
+        for name, values in one.items():
+            assert among[name].tobytes() == values.tobytes()
+            wanted = expected[name]
+            if values.dtype.kind != "f":
+                assert np.array_equal(values, wanted)
+                continue
+            exact = partial(_exact, case, signature, row, name)
+            errors.add(values[None], wanted[None].astype(np.float32), exact)
+    assert errors.worst <= errors.tolerance
+
+
+def _exact(case: Case, signature: Signature, row: Arrays, name: str) -> NDArray[Any]:
+    return eager(case, signature, row, is_precise=True)[name][None]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.num_states], ids=lambda case: case.name)
+def test_a_sequence_in_pieces_is_the_whole_one(case: Case, server: RealServer, store: Path) -> None:
+    signature = signature_of(store, case)
+    row = dict(random_row(signature, 75, np.random.default_rng(12)))
+    whole = asked(server, case, row)
+    cuts = [0, 1, 2, 9, 41, 42, 75]
+    pieces = [
+        asked(server, case, piece, sequence_id=f"pieces of {case.name}", sequence_start=index == 0)
+        for index, piece in enumerate(in_pieces(signature, row, cuts))
+    ]
+    for port in signature.outputs:
+        assert joined(port, pieces).tobytes() == whole[port.name].tobytes(), port.name
+
+
+def test_the_translator_answers_as_its_module_alone_and_among_32(server: RealServer, store: Path) -> None:
+    def translated(source: str) -> dict[str, Any]:
+        body = {"model": "seq2seq", "text": source, "beam_size": 1, "max_tokens": 20, "replace_unknown": False}
+        with httpx.Client(base_url=server.url, timeout=120, verify=False) as client:
+            answer = client.post("/v1/translate", json={**body, "length_penalty": 0})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()["translations"][0]
+        return found
+
+    alone = [translated(source) for source in SOURCES]
+    with ThreadPoolExecutor(len(SOURCES)) as pool:
+        assert list(pool.map(translated, SOURCES)) == alone
+    torch.manual_seed(7)
+    module, tokenizer = Seq2Seq().eval(), Bundle(store / "seq2seq" / "1").tokenizer
+    for source, found in zip(SOURCES[:4], alone, strict=False):
+        tokens, score = greedy(module, tokenizer.encode(source), start_id=1, end_id=2)
+        assert found["text"] == tokenizer.decode(tokens)
+        assert found["score"] == pytest.approx(score, rel=1e-4)
+
+
+@torch.no_grad()
+def greedy(module: nn.Module, ids: list[int], start_id: int, end_id: int) -> tuple[list[int], float]:
+    """The likeliest token again and again, 20 at most, and the sum of their log probabilities."""
+    lengths = torch.tensor([len(ids) + 1])
+    memory, keys, state = module.encode(torch.tensor([[*ids, end_id]]), lengths)  # type: ignore[operator]
+    tokens: list[int] = []
+    total, token = 0.0, start_id
+    while len(tokens) < 20 and token != end_id:
+        logits, state, _ = module.step(torch.tensor([token]), state, memory, keys, lengths)  # type: ignore[operator]
+        token = int(logits[0].argmax())
+        total += float(logits[0].log_softmax(0)[token])
+        tokens.append(token)
+    return tokens, total
