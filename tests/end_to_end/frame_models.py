@@ -318,14 +318,12 @@ class Case:
         inputs: as `--input` has them.
         outputs: names of what it gives.
         num_states: that it takes and gives; 0 for one that reads whole sequences.
-        least_frames: that it takes.
     """
 
     kind: type[nn.Module]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     num_states: int = 0
-    least_frames: int = 1
 
     @property
     def name(self) -> str:

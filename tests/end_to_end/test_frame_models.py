@@ -6,6 +6,7 @@ server is asked. Sixteen are models of frames and are asked by the Open Inferenc
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -37,9 +38,21 @@ SOURCES = ["the film was good", "a", "soup, soup and more soup", "not bad at all
 Arrays = dict[str, NDArray[Any]]
 
 
+SLOW = pytest.mark.slow
+DEFAULT = ("bilstmcrf", "layernormlstmstep")  # what no other test of the default run does in this way
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server with the model of a case alone."""
+
+    case: Case
+    server: RealServer
+    signature: Signature
+
+
 def published(case: Case, folder: Path) -> Bundle:
     torch.manual_seed(7)
-    ranges = (f"time:{case.least_frames}..8192",) if case.least_frames > 1 else ()
     options = WrapOptions(
         f"{MODULES}:{case.kind.__name__}",
         "sequence",
@@ -47,52 +60,34 @@ def published(case: Case, folder: Path) -> Bundle:
         folder / case.name,
         inputs=case.inputs,
         outputs=case.outputs,
-        ranges=ranges,
     )
     found = wrap_model(options)
     assert all(report.is_passed for report in found.reports)
     return found.bundle
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("seventeen")
-    for case in CASES:
-        published(case, folder / "store")
-    torch.manual_seed(7)
-    tokenizer = folder / "tokenizer.json"
-    marked_characters().save(str(tokenizer))
-    wrap_model(
-        WrapOptions(
-            f"{MODULES}:Seq2Seq",
-            "translation",
-            tokenizer,
-            folder / "store" / "seq2seq",
-            source="en",
-            target="de",
-            start_token="<s>",
-            end_token="</s>",
-        )
-    )
-    return folder / "store"
-
-
-@pytest.fixture(scope="module")
-def server(store: Path) -> Iterator[RealServer]:
-    with real_server(store, log=store.parent / "log") as running:
-        yield running
-
-
-def signature_of(store: Path, case: Case) -> Signature:
-    signature = Bundle(store / case.name / "1").config.signature  # type: ignore[union-attr]
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, id=case.name, marks=() if case.name in DEFAULT else SLOW) for case in CASES],
+)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp(request.param.name)
+    bundle = published(request.param, folder / "store")
+    signature = bundle.config.signature  # type: ignore[union-attr]
     assert signature is not None
-    return signature
+    with real_server(folder / "store", log=folder / "log") as server:
+        yield Served(request.param, server, signature)
 
 
 def asked(server: RealServer, case: Case, row: Arrays, **parameters: Any) -> Arrays:
     """What the server gives for one row."""
     tensors = [
-        {"name": name, "shape": [1, *values.shape], "datatype": DATATYPE_OF[values.dtype], "data": values.tolist()}
+        {
+            "name": name,
+            "shape": [1, *values.shape],
+            "datatype": DATATYPE_OF[values.dtype],
+            "data": values.ravel().tolist(),
+        }
         for name, values in row.items()
     ]
     with httpx.Client(base_url=server.url, timeout=120, verify=False) as client:
@@ -164,24 +159,22 @@ def joined(port: Port, pieces: list[Arrays]) -> NDArray[Any]:
     return np.concatenate(found) if port.has_time else found[-1]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_it_answers_as_its_module_alone_and_among_32(case: Case, server: RealServer, store: Path) -> None:
-    signature = signature_of(store, case)
+def test_it_answers_as_its_module_alone_and_among_32(served: Served) -> None:
+    case, signature = served.case, served.signature
     rows = rows_of(signature)
-    alone = [asked(server, case, row) for row in rows]
+    alone = [asked(served.server, case, row) for row in rows]
     with ThreadPoolExecutor(len(rows)) as pool:
-        together = list(pool.map(partial(asked, server, case), rows))
+        together = list(pool.map(partial(asked, served.server, case), rows))
     errors = Errors()
     for row, one, among in zip(rows, alone, together, strict=True):
         expected = eager(case, signature, row)
         for name, values in one.items():
             assert among[name].tobytes() == values.tobytes()
-            wanted = expected[name]
             if values.dtype.kind != "f":
-                assert np.array_equal(values, wanted)
+                assert np.array_equal(values, expected[name])
                 continue
             exact = partial(_exact, case, signature, row, name)
-            errors.add(values[None], wanted[None].astype(np.float32), exact)
+            errors.add(values[None], expected[name][None].astype(np.float32), exact)
     assert errors.worst <= errors.tolerance
 
 
@@ -189,38 +182,48 @@ def _exact(case: Case, signature: Signature, row: Arrays, name: str) -> NDArray[
     return eager(case, signature, row, is_precise=True)[name][None]
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.num_states], ids=lambda case: case.name)
-def test_a_sequence_in_pieces_is_the_whole_one(case: Case, server: RealServer, store: Path) -> None:
-    signature = signature_of(store, case)
+def test_a_sequence_in_pieces_is_the_whole_one(served: Served) -> None:
+    case, signature = served.case, served.signature
+    if not case.num_states:
+        pytest.skip("it reads whole sequences")
     row = dict(random_row(signature, 75, np.random.default_rng(12)))
-    whole = asked(server, case, row)
-    cuts = [0, 1, 2, 9, 41, 42, 75]
+    whole = asked(served.server, case, row)
     pieces = [
-        asked(server, case, piece, sequence_id=f"pieces of {case.name}", sequence_start=index == 0)
-        for index, piece in enumerate(in_pieces(signature, row, cuts))
+        asked(served.server, case, piece, sequence_id="pieces", sequence_start=index == 0)
+        for index, piece in enumerate(in_pieces(signature, row, [0, 1, 2, 9, 41, 42, 75]))
     ]
     for port in signature.outputs:
         assert joined(port, pieces).tobytes() == whole[port.name].tobytes(), port.name
 
 
-def test_the_translator_answers_as_its_module_alone_and_among_32(server: RealServer, store: Path) -> None:
-    def translated(source: str) -> dict[str, Any]:
-        body = {"model": "seq2seq", "text": source, "beam_size": 1, "max_tokens": 20, "replace_unknown": False}
-        with httpx.Client(base_url=server.url, timeout=120, verify=False) as client:
-            answer = client.post("/v1/translate", json={**body, "length_penalty": 0})
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()["translations"][0]
-        return found
-
-    alone = [translated(source) for source in SOURCES]
-    with ThreadPoolExecutor(len(SOURCES)) as pool:
-        assert list(pool.map(translated, SOURCES)) == alone
+@pytest.mark.slow
+def test_a_translator_whose_states_are_pairs_answers_as_its_module_alone_and_among_32(tmp_path: Path) -> None:
     torch.manual_seed(7)
-    module, tokenizer = Seq2Seq().eval(), Bundle(store / "seq2seq" / "1").tokenizer
+    store, tokenizer = tmp_path / "store", tmp_path / "tokenizer.json"
+    marked_characters().save(str(tokenizer))
+    marks = {"start_token": "<s>", "end_token": "</s>"}
+    reference = f"{MODULES}:Seq2Seq"
+    to = store / "seq2seq"
+    wrap_model(WrapOptions(reference, "translation", tokenizer, to, source="en", target="de", **marks))  # type: ignore[arg-type]
+    with real_server(store, log=tmp_path / "log") as server:
+        alone = [translated(server, source) for source in SOURCES]
+        with ThreadPoolExecutor(len(SOURCES)) as pool:
+            assert list(pool.map(partial(translated, server), SOURCES)) == alone
+    torch.manual_seed(7)
+    module, read = Seq2Seq().eval(), Bundle(to / "1").tokenizer
     for source, found in zip(SOURCES[:4], alone, strict=False):
-        tokens, score = greedy(module, tokenizer.encode(source), start_id=1, end_id=2)
-        assert found["text"] == tokenizer.decode(tokens)
+        tokens, score = greedy(module, read.encode(source), start_id=1, end_id=2)
+        assert found["text"] == read.decode(tokens)
         assert found["score"] == pytest.approx(score, rel=1e-4)
+
+
+def translated(server: RealServer, source: str) -> dict[str, Any]:
+    body = {"text": source, "beam_size": 1, "max_tokens": 20, "replace_unknown": False, "length_penalty": 0}
+    with httpx.Client(base_url=server.url, timeout=120, verify=False) as client:
+        answer = client.post("/v1/translate", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()["translations"][0]
+    return found
 
 
 @torch.no_grad()

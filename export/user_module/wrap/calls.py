@@ -13,6 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.onnx.rewrite.whole_packets import with_whole_packets
 from export.trace.torch_export import DynamicAxes
 from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.inputs import InputSpec, ValueRange
@@ -112,11 +113,12 @@ def traced_for(
 
     def trace(at: Sizes) -> Traced:
         drawn = drawing.draw(at, torch.Generator().manual_seed(0))
-        return traced_module(
+        traced = traced_module(
             around,
             {name: (example if at == sizes else drawn[name], axes) for name, (example, axes) in inputs.items()},
             outputs,
         )
+        return replace(traced, model=with_whole_packets(traced.model))
 
     try:
         traced, parity = proven(trace, around, drawing, sizes, outputs, way_round=_WAY_ROUND, is_checked_before=True)
