@@ -23,7 +23,7 @@ from export.user_module.parity import (
     sizes_as_text,
 )
 from export.user_module.trace import Traced
-from export.user_module.unusual import empty_notes, unusual_notes
+from export.user_module.unusual import empty_notes, error_of_last, unusual_notes
 from export.user_module.write import write_graph
 from models.errors import ExportError, ParityError
 from runtime.onnxruntime.child import ChildSession, ProcessEndedError
@@ -170,12 +170,18 @@ class _Check:
     def _beyond_guards(self, traced: Traced, session: Session, parity: ModuleParity) -> None:
         """Add what is found where a guard does not hold, as far as time lets."""
         pace = Pace(self.drawing, self.clock)
+        usual = self.drawing.small_sizes()
+        keeps_nan = bool(traced.guards) and self._error_of_last(session, usual, list(usual)) is None
         for guard in traced.guards:
             for against in sorted(sizes_against(guard, self.drawing), key=self.drawing.num_elements):
                 for at in pace.steps_to(against):
                     with pace.timed(at):
                         if has_answer(self.module, self.drawing, at):
                             parity.add(self._at_or_guard(traced, session, guard, at))
+                            if keeps_nan and not guard.holds(at):
+                                found = self._error_of_last(session, at, guard.axes)
+                                if found is not None:
+                                    raise self._named(ParityError(found), guard, at)
                 if pace.why_left is not None:
                     parity.notes.append(self._not_tried(guard, against, pace.why_left))
                     break
@@ -197,6 +203,9 @@ class _Check:
             if not guard.holds(sizes):
                 raise self._named(error, guard, sizes) from error
             raise self._with_cause(error, traced, session, [sizes]) from error.__cause__
+
+    def _error_of_last(self, session: Session, sizes: Sizes, axes: Sequence[str]) -> str | None:
+        return error_of_last(self.module, session, self.drawing, self.outputs, self.tolerance, sizes, axes)
 
     def _with_cause(self, error: ParityError, traced: Traced, session: Session, sizes: Sequence[Sizes]) -> ParityError:
         """The error with a guard that does not hold where it was found; the error itself where all hold."""

@@ -102,6 +102,46 @@ def empty_notes(
     return notes
 
 
+def error_of_last(
+    module: nn.Module,
+    session: Session,
+    drawing: Drawing,
+    outputs: Sequence[str],
+    tolerance: float,
+    sizes: Sizes,
+    axes: Sequence[str],
+) -> str | None:
+    """What is wrong where NaN stands at the end of some axes.
+
+    It shows what reads that end, however little of it is left in an answer, as of a frame that a recurrence has long
+    forgotten.
+
+    Args:
+        module: as of `unusual_notes`, and so are the next four.
+        session: over the graph.
+        drawing: of the inputs.
+        outputs: the graph's.
+        tolerance: of differences.
+        sizes: to compare at.
+        axes: names.
+
+    Returns:
+        A sentence; None where the graph answers as PyTorch does, or no float input has such an axis.
+    """
+    for spec in drawing.inputs:
+        for number, axis in spec.dynamic_axes.items():
+            if axis in axes and spec.dtype == "float32" and spec.name not in drawing.ranges:
+                inputs = drawing.draw(sizes, torch.Generator().manual_seed(4), is_full=True)
+                if not inputs[spec.name].numel():
+                    continue
+                inputs[spec.name] = inputs[spec.name].clone()
+                inputs[spec.name].select(number, -1).fill_(float("nan"))
+                error = _error(module, session, inputs, outputs, tolerance, sizes)
+                if error is not None:
+                    return f"With NaN at the end of {axis} in {spec.name}: {error}"
+    return None
+
+
 def _error(
     module: nn.Module,
     session: Session,

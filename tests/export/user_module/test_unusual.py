@@ -190,3 +190,22 @@ def test_a_size_of_zero_is_tried_of_every_axis_and_said() -> None:
     assert [note.partition(":")[0] for note in found.notes] == [
         "With batch=0 the graph does not answer as PyTorch does"
     ]
+
+
+def test_what_is_cut_off_is_not_read_though_a_recurrence_forgets_it(tmp_path: Path) -> None:
+    """Traced where nothing is cut off, the graph is equal at any size to the last digit, but for a NaN that was cut."""
+
+    def forward(own: Any, x: Tensor) -> Tensor:
+        if x.size(1) > 100:
+            x = x[:, :100]
+        result: Tensor = own["gru"](x)[0][:, :2]
+        return result
+
+    torch.manual_seed(0)
+    module = Doing(forward, gru=nn.GRU(8, 4, batch_first=True, bidirectional=True)).eval()
+    found = exported(module)
+    x = torch.randn(2, 180, 8)
+    x[1, 150:] = float("nan")
+    (first,) = answers(found, tmp_path, x=x)
+    np.testing.assert_allclose(first, eager(module, x)[0], atol=1e-5)
+    assert np.isfinite(first).all()

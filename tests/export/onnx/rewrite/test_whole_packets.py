@@ -13,9 +13,11 @@ from export.onnx.rewrite.whole_packets import IN_PACKETS, with_whole_packets
 Floats = NDArray[np.float32]
 
 # Every operator of one number that PyTorch's exporter writes.
-OPERATORS = """Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish
-LeakyRelu Log Mish Neg Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh
-ThresholdedRelu""".split()
+_NAMES = """
+Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish LeakyRelu Log Mish
+Neg Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh ThresholdedRelu
+"""
+OPERATORS = tuple(_NAMES.split())
 
 
 def model_of(operator: str) -> onnx.ModelProto:
