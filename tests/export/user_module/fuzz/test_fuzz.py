@@ -9,7 +9,7 @@ from tests.export.user_module.fuzz.differential import outcome_of
 from tests.export.user_module.fuzz.grammar import drawn_case
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")  # PyTorch says once that they are slower
-NUM_USUAL = 40  # about a minute
+NUM_USUAL = 16  # about a minute
 NUM_SLOW = 300
 
 
