@@ -9,14 +9,16 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
+from server.api.completions import PATH as COMPLETIONS
+from server.api.completions import completion_error
 from server.api.docs import page
-from server.api.inference.routes import inference_router
+from server.api.inference.routes import inference_error, inference_router
 from server.api.models import models_router
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
 from server.endpoint import ServerTask
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
-from server.http.access import Access, JsonAnswer, answer_error, json_of
+from server.http.access import INFERENCE, Access, JsonAnswer, answer_error, json_of
 from server.loading import load_models
 from server.service import Loader, Service
 from server.settings import Settings
@@ -55,6 +57,8 @@ def create_app(
         exception_handlers={ApiError: answer_error, HTTPException: _answer_http_error},
     )
     app.state.service = service
+    openai = dict.fromkeys((COMPLETIONS, "/tokenize", "/detokenize"), completion_error)
+    app.state.error_shapes = {f"{INFERENCE}/": inference_error, **openai}  # by how a path begins
     for task in service.tasks.values():
         if task.router is not None:
             routes = task.router(service).routes

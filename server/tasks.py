@@ -7,12 +7,14 @@ from fastapi import APIRouter
 
 from runtime.device import num_cores
 from runtime.opening import CPU
+from server.api.completions import completions_router
 from server.api.forecast import forecast_router
 from server.api.generate import generate_router
 from server.api.hugging_face import hugging_face_router
 from server.api.inference.sequence import TENSORS
 from server.api.sentiment import sentiment_router
 from server.api.tag import tag_router
+from server.api.tokens import tokens_router
 from server.api.translate import translate_router
 from server.endpoint import Limit, LoadedModel, ServerTask
 from server.engine.classification.engine import ClassificationEngine
@@ -117,6 +119,14 @@ def sequence_engine(model: LoadedModel, settings: Settings, observer: Observer) 
     return Engine(lane, num_lanes(model, settings))
 
 
+def generation_router(service: Service) -> APIRouter:
+    """The routes of text generation: our own, and that of OpenAI's clients."""
+    router = APIRouter()
+    for part in (generate_router, completions_router, tokens_router):
+        router.routes.extend(part(service).routes)
+    return router
+
+
 def tagging_router(service: Service) -> APIRouter:
     """The routes of tagging: our own, and that of Hugging Face's clients."""
     router = APIRouter()
@@ -127,7 +137,7 @@ def tagging_router(service: Service) -> APIRouter:
 
 GENERATION = ServerTask(
     "generation",
-    generate_router,
+    generation_router,
     generation_engine,
     lambda settings: Limit("prompt", settings.max_prompt_tokens, "RNNSERVE_MAX_PROMPT_TOKENS"),
 )

@@ -205,7 +205,7 @@ class _Check:
             raise self._with_cause(error, traced, session, [sizes]) from error.__cause__
 
     def _error_of_last(self, session: Session, sizes: Sizes, axes: Sequence[str]) -> str | None:
-        return error_of_last(self.module, session, self.drawing, self.outputs, self.tolerance, sizes, axes)
+        return error_of_last(self.module, session, self.drawing, self.outputs, sizes, axes)
 
     def _with_cause(self, error: ParityError, traced: Traced, session: Session, sizes: Sequence[Sizes]) -> ParityError:
         """The error with a guard that does not hold where it was found; the error itself where all hold."""

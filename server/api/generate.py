@@ -116,19 +116,15 @@ def generate_router(service: Service) -> APIRouter:
     async def generate(request: Request) -> Response:
         """Continuations of one prompt or several, whole or as a stream of events; `seed` makes them repeatable."""
         asked = await asked_of(service, request, GenerateRequest, TASK)
-        endpoint = service.registry.find(TASK, _model_of(service, asked))
-        answering = _Answering(service, endpoint, request, asked)
-        if asked.stream:
-            events = answering.events()
-            return EventStream(await anext(events), events)
-        return await answering.whole()
+        endpoint = service.registry.find(TASK, model_of(service, asked))
+        return await Answering(service, endpoint, request, asked).answer()
 
     return router
 
 
 @dataclass
-class _Answering:
-    """One request on its way to its answer."""
+class Answering:
+    """One request on its way to its answer; of another dialect by what it overrides."""
 
     service: Service
     endpoint: Endpoint
@@ -142,6 +138,13 @@ class _Answering:
         self.id = f"gen-{new_id()}"
         self.record = record_of(self.request)
 
+    async def answer(self) -> Response:
+        """The whole answer, or a stream whose first event is there. Raises ApiError."""
+        if self.asked.stream:
+            events = self.events()
+            return EventStream(await anext(events), events)
+        return await self.whole()
+
     async def whole(self) -> JsonAnswer:
         """The whole answer; a large one is made in another thread, so that the event loop goes on. Raises ApiError."""
         async with self._working() as generation:
@@ -153,7 +156,7 @@ class _Answering:
             usage = self._usage(generation, ended)
 
             def made() -> JsonAnswer:
-                return JsonAnswer(self._answer(generation, ended) | {"usage": usage})
+                return JsonAnswer(self._answer(generation, self._best(generation, ended)) | {"usage": usage})
 
             is_large = self.asked.logprobs is not None and usage["completion_tokens"] > LARGE_ANSWER
             return await asyncio.to_thread(made) if is_large else made()
@@ -162,11 +165,12 @@ class _Answering:
         """The events of a stream. Raises ApiError."""
         async with self._working() as generation:
             ended: list[TextOutput] = []
-            while len(ended) < self.asked.n:
+            num_choices = len(generation.items) * self.asked.n
+            while len(ended) < num_choices:
                 for updates in self._events_of(await generation.outputs.get()):
                     ended += [update for update in updates if update.finish_reason is not None]
                     event = self._answer(generation, updates)
-                    if len(ended) == self.asked.n:
+                    if len(ended) == num_choices:
                         self._keep(generation)
                         event["usage"] = self._usage(generation, ended)
                         event["timings"] = self.record.timings(generation.times)
@@ -186,12 +190,22 @@ class _Answering:
         if self.session is not None:
             self.service.sessions.finish(self.session, point_after(generation, self.session.point))
 
+    async def _prompts(self, hold: Callable[[int], None]) -> list[tuple[str, list[int]]]:
+        """Each prompt with its ids; `hold` is called with how many tokens they have at least. Raises FieldError."""
+        prompts, tokenizer = self.asked.prompt, self.endpoint.model.tokenizer
+        all_ids = await read_texts(prompts, tokenizer, self.endpoint.limit, hold)
+        self.num_unknown = num_unknown_of(prompts, all_ids, tokenizer)
+        return list(zip(prompts, all_ids, strict=True))
+
+    def _best(self, generation: Generation, ended: list[TextOutput]) -> list[TextOutput]:  # noqa: ARG002
+        """Those of the continuations that are answered with."""
+        return ended
+
     async def _generation(self, hold: Callable[[int], None]) -> Generation:
         """What the engine works on. Raises FieldError."""
         asked, tokenizer = self.asked, self.endpoint.model.tokenizer
-        prompts = await read_texts(asked.prompt, tokenizer, self.endpoint.limit, hold)
-        self.num_unknown = num_unknown_of(asked.prompt, prompts, tokenizer)
-        self.record.prompt_tokens = sum(map(len, prompts))
+        prompts = await self._prompts(hold)
+        self.record.prompt_tokens = sum(len(ids) for _, ids in prompts)
         last = max(asked.logit_bias, default=0)
         if last >= tokenizer.vocab_size:
             message = f"logit_bias: the model has no token {last}; its ids are 0 to {tokenizer.vocab_size - 1}."
@@ -199,7 +213,7 @@ class _Answering:
         width = 1 if asked.logprobs is None else min(LOGPROBS_WIDTH, self.service.settings.max_rows)
         generation = Generation(asked, new_seed() if asked.seed is None else asked.seed, asked.stream)
         stops, token_texts = StopStrings(asked.stop) if asked.stop else None, self.endpoint.token_texts
-        for text, ids in zip(asked.prompt, prompts, strict=True):
+        for text, ids in prompts:
             echo = text if asked.echo else ""
             rows = [Continuation(token_texts, asked, stops, tokenizer.end_id, echo) for _ in range(asked.n)]
             if self.session is None:
@@ -272,7 +286,7 @@ class _Answering:
         }
 
 
-def _model_of(service: Service, asked: GenerateRequest) -> str | None:
+def model_of(service: Service, asked: GenerateRequest) -> str | None:
     """The model that a request names, by its session if not by itself. Raises SessionNotFoundError, FieldError."""
     if asked.session is None:
         return asked.model

@@ -1,7 +1,7 @@
 """GET /v1/models."""
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -10,6 +10,8 @@ from starlette.responses import Response
 from models.bundle import Languages
 from models.tasks import TaskName
 from server.api.description import responses
+from server.endpoint import LoadedModel
+from server.errors import ModelNotFoundError, shown
 from server.http.access import JsonAnswer
 from server.service import Service
 
@@ -43,24 +45,33 @@ def models_router(service: Service) -> APIRouter:
     router = APIRouter(tags=["models"])
     created = int(time.time())
 
+    def card(model: LoadedModel) -> dict[str, Any]:
+        found = ModelCard(
+            id=model.name,
+            created=created,
+            version=model.version,
+            task=model.task,
+            languages=model.languages,
+            labels=list(model.labels) or None,
+            precision=model.precision,
+            graph_sets=model.graph_sets,
+            backend=model.backend,
+            metrics=model.metrics,
+        )
+        return found.model_dump(exclude_none=True)
+
     @router.get("/v1/models", summary="List the models", responses=responses(ModelList, 503))
     async def models() -> Response:
         """The models in the order of their names: what each is for, at which precision, and its measured figures."""
-        cards = [
-            ModelCard(
-                id=model.name,
-                created=created,
-                version=model.version,
-                task=model.task,
-                languages=model.languages,
-                labels=list(model.labels) or None,
-                precision=model.precision,
-                graph_sets=model.graph_sets,
-                backend=model.backend,
-                metrics=model.metrics,
-            )
-            for model in (item.model for item in service.registry.by_name)
-        ]
-        return JsonAnswer(ModelList(data=cards).model_dump(exclude_none=True))
+        return JsonAnswer({"object": "list", "data": [card(item.model) for item in service.registry.by_name]})
+
+    @router.get("/v1/models/{model:path}", summary="One model", responses=responses(ModelCard, 404, 503))
+    async def one(model: str) -> Response:
+        """The same of one: name, or name/version."""
+        found = service.registry.get(model)
+        if found is None:
+            loaded = ", ".join(item.id for item in service.registry.models)
+            raise ModelNotFoundError(f"Model {shown(model)} not found. Loaded models: {loaded}.", param="model")
+        return JsonAnswer(card(found.model))
 
     return router

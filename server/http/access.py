@@ -24,9 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.engine.request import Times
 from server.errors import (
     ApiError,
-    BadRequestError,
     ClientGoneError,
-    FieldError,
     InternalError,
     OverloadedError,
     UnauthorizedError,
@@ -37,7 +35,8 @@ from server.metrics import Metrics
 log = structlog.get_logger()
 
 INFERENCE = "/v2"  # paths of the Open Inference Protocol
-_WITH_KEYS = ("/v1/", f"{INFERENCE}/models/")  # paths below which a key is asked for, and work has permits
+# Paths below which a key is asked for, and work has permits.
+_WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize")
 REQUEST_ID = b"x-request-id"
 _TIME_HEADERS = (b"x-queue-time", b"x-inference-time", b"x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
@@ -46,6 +45,9 @@ CLIENT_GONE = 499  # nginx's word for it, in the log and the metrics; nobody is 
 _DISCARD_SECONDS = 5.0  # that a body on its way is given when its request is refused
 _ALLOWED_ID = re.compile(r"[\x21-\x7e]+")
 _random = random.Random()  # seeded by the system
+
+# An error as the clients of a dialect read it: status, body, headers.
+ErrorShape = Callable[[ApiError], tuple[int, Any, dict[str, str]]]
 
 
 def new_id() -> str:
@@ -127,10 +129,10 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
     """The answer to an ApiError, noted in the record."""
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
-    if request.scope["path"].startswith(f"{INFERENCE}/"):  # that protocol's errors are a sentence, and know no 422
-        status = BadRequestError.status if error.status == FieldError.status else error.status
-        return JsonAnswer({"error": error.message}, status_code=status, headers=error.headers)
-    return JsonAnswer(error.body, status_code=error.status, headers=error.headers)
+    shapes: dict[str, ErrorShape] = request.app.state.error_shapes
+    shape = next((found for start, found in shapes.items() if request.scope["path"].startswith(start)), None)
+    status, body, headers = (error.status, error.body, error.headers) if shape is None else shape(error)
+    return JsonAnswer(body, status_code=status, headers=headers)
 
 
 class Access:

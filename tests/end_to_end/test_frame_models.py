@@ -38,6 +38,7 @@ SOURCES = ["the film was good", "a", "soup, soup and more soup", "not bad at all
 Arrays = dict[str, NDArray[Any]]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")  # PyTorch says once that they are slower
 SLOW = pytest.mark.slow
 DEFAULT = ("bilstmcrf", "layernormlstmstep")  # what no other test of the default run does in this way
 

@@ -1,7 +1,7 @@
 """/v2: the Open Inference Protocol (https://github.com/kserve/open-inference-protocol) with Triton's binary-tensor and
 sequence extensions. Which models answer, and how, their tasks say (server.endpoint.TensorTask).
 
-An error is {"error": "a sentence"} (server.http.access.answer_error).
+An error is {"error": "a sentence"}.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from server.admission import parsed_body
 from server.api.description import described
 from server.api.inference.tensors import HEADER_LENGTH, InferRequest, answer_of, asked_from
 from server.endpoint import Endpoint, TensorInfo, TensorTask
-from server.errors import ModelNotFoundError, shown
+from server.errors import ApiError, BadRequestError, FieldError, ModelNotFoundError, shown
 from server.http.access import INFERENCE, JsonAnswer, PlainRoute, header_of, record_of
 from server.service import Service
 
@@ -48,6 +48,12 @@ _EXAMPLE = {
     "parameters": {"sequence_id": 7, "sequence_start": True},
     "inputs": [{"name": "frames", "shape": [1, 2, 2], "datatype": "FP32", "data": [0.1, 0.2, 0.3, 0.4]}],
 }
+
+
+def inference_error(error: ApiError) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """An error as this protocol has it: a sentence, and no 422."""
+    status = BadRequestError.status if error.status == FieldError.status else error.status
+    return status, {"error": error.message}, error.headers
 
 
 def inference_router(service: Service, version: str) -> APIRouter:

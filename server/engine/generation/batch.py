@@ -330,6 +330,7 @@ class StepBatch(GenerationBatch):
         self._is_sampled = np.zeros(capacity, np.bool_)  # chosen by the numpy sampler, not by `choose`
         self._penalty_rows: list[PenaltyRow | None] = [None] * capacity
         self._penalties: Penalties | None = None  # made anew when rows change
+        self._given: dict[Row[Prompt], None] = {}  # rows whose first tokens are given
 
     def _put(self, row: Row[Prompt]) -> None:
         super()._put(row)
@@ -342,6 +343,8 @@ class StepBatch(GenerationBatch):
         self._is_sampled[index] = self._chooser is None or is_wide_filter
         self._penalty_rows[index] = penalty_row(options, prompt.tokens, self._vocab_size)
         self._penalties = None
+        if prompt.given is not None:
+            self._given[row] = None
         self._log.reset(index, 0)
         self.set_due(row)
 
@@ -354,6 +357,7 @@ class StepBatch(GenerationBatch):
 
     def _forget(self, row: Row[Prompt]) -> None:
         super()._forget(row)
+        self._given.pop(row, None)
         self._penalties = None
 
     def _decode(self, num_steps: int) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
@@ -367,12 +371,21 @@ class StepBatch(GenerationBatch):
         for step in range(num_steps):
             logits = self._runner.step(self._token[:num_rows], self._in_place[:num_rows])
             chosen[step] = self._choose(self._penalties.applied(logits), num_rows)
+            for row in self._given:
+                self._take_given(row, chosen[step])
             if self._logprobs:
                 seen.append(logits.copy())
             self._penalties.note(chosen[step])
             self._token[:num_rows] = chosen[step]
             self._sampling["position"][:num_rows] += 1
         return chosen, np.stack(seen) if seen else None
+
+    def _take_given(self, row: Row[Prompt], chosen: NDArray[np.int64]) -> None:
+        """Put a row's given token in the place of the chosen one, unless its logits are not finite."""
+        assert row.item.given is not None
+        place = int(self._sampling["position"][row.index]) - len(row.item.tokens)
+        if place < len(row.item.given) and chosen[row.index] >= 0:
+            chosen[row.index] = row.item.given[place]
 
     def _choose(self, logits: NDArray[np.float32], num_rows: int) -> NDArray[np.int64]:
         """The next tokens, int64 [n], NOT_FINITE where the logits are not finite."""

@@ -131,7 +131,8 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
         super().__init__(name, scheduler, batches, window, observer)
 
     def _batch_of(self, item: Prompt) -> GenerationBatch:
-        if self._decode_batch is not None and runs_in_decode(item.request.options, self._vocab_size):
+        is_chosen = item.given is None
+        if self._decode_batch is not None and is_chosen and runs_in_decode(item.request.options, self._vocab_size):
             return self._decode_batch
         return self._step_batch
 

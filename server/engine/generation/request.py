@@ -113,6 +113,8 @@ class Prompt(ScheduledItem):
         keeps_last_state: whether `last_state` is, too.
         last_state: float32 [D], after the prompt and the whole tokens of its answer but the last one.
         num_cached: tokens that were in the prefix cache; the engine's.
+        given: int64 [n], the first tokens of the answer of its one choice: they are not chosen, only found as likely as
+            they are.
     """
 
     request: Generation
@@ -124,6 +126,7 @@ class Prompt(ScheduledItem):
     keeps_last_state: bool = False
     last_state: NDArray[np.float32] | None = None
     num_cached: int = 0
+    given: NDArray[np.int64] | None = None
 
     @property
     def num_tokens(self) -> int:
