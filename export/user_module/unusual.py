@@ -121,7 +121,7 @@ def error_of_last(
         axes: names.
 
     Returns:
-        A sentence; None where it comes out as in PyTorch, where PyTorch fails, or where no float input has such an axis.
+        A sentence; None where it comes out as in PyTorch, PyTorch fails, or no float input has such an axis.
 
     Raises:
         GraphEndsProcessError: the runtime ended its process.
