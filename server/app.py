@@ -7,6 +7,7 @@ from importlib import metadata
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
 
 from server.api.completions import PATH as COMPLETIONS
@@ -18,7 +19,7 @@ from server.api.operations import operations_router
 from server.api.sessions import sessions_router
 from server.endpoint import ServerTask
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
-from server.http.access import INFERENCE, Access, JsonAnswer, answer_error, json_of
+from server.http.access import INFERENCE, TIME_HEADERS, Access, JsonAnswer, answer_error, json_of
 from server.loading import load_models
 from server.service import Loader, Service
 from server.settings import Settings
@@ -78,8 +79,17 @@ def create_app(
         limiter=service.limiter,
         bodies=service.bodies,
         keys=keys,
+        origins=service.settings.cors_origins,
         refusal_seconds=service.settings.refusal_seconds,
     )
+    if service.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", *TIME_HEADERS],
+        )
 
     @cache
     def described() -> tuple[bytes, str]:  # made once: it takes a while

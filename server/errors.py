@@ -65,7 +65,7 @@ class UnauthorizedError(ApiError, status=401, code="key_invalid"):
 
 
 class ForbiddenError(ApiError, status=403, code="forbidden"):
-    """Only an operator may do that."""
+    """Only an operator may do that, or a web page of another origin asks."""
 
 
 class ModelNotFoundError(ApiError, status=404, code="model_not_found"):

@@ -169,6 +169,9 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = ()
     """Secrets of at least 16 characters, commas between; where set, every request below /v1 and /v2/models needs one
     of them (authorization: Bearer KEY), and who has the same key is the same client."""
+    cors_origins: Names = ()
+    """Origins of web pages that may ask from a browser, such as https://example.org, commas between; "*": all. Pages of
+    others, but for the server's own, are answered 403."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _networks(_split(value)))] = ()
     """Addresses or networks of proxies, commas between, whose X-Forwarded-For says who a client is."""
     max_held_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20

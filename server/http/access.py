@@ -25,9 +25,11 @@ from server.engine.request import Times
 from server.errors import (
     ApiError,
     ClientGoneError,
+    ForbiddenError,
     InternalError,
     OverloadedError,
     UnauthorizedError,
+    shown,
 )
 from server.http.limits import HeldBytes, Limiter
 from server.metrics import Metrics
@@ -38,7 +40,7 @@ INFERENCE = "/v2"  # paths of the Open Inference Protocol
 # Paths below which a key is asked for, and work has permits.
 _WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize")
 REQUEST_ID = b"x-request-id"
-_TIME_HEADERS = (b"x-queue-time", b"x-inference-time", b"x-total-time")  # as Record.timings has them
+TIME_HEADERS = ("x-queue-time", "x-inference-time", "x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
 MAX_ADDRESS = 64
 CLIENT_GONE = 499  # nginx's word for it, in the log and the metrics; nobody is sent it
@@ -146,6 +148,7 @@ class Access:
             before their body is read.
         bodies: of these requests.
         keys: where there are any, requests below /v1 and /v2/models need one of them.
+        origins: of web pages that may ask beside the server's own; "*": all.
         refusal_seconds: that an answer of 429 is held back.
     """
 
@@ -157,6 +160,7 @@ class Access:
         limiter: Limiter,
         bodies: HeldBytes,
         keys: Sequence[str],
+        origins: Sequence[str],
         refusal_seconds: float,
     ) -> None:
         self._app = app
@@ -165,6 +169,7 @@ class Access:
         self._limiter = limiter
         self._bodies = bodies
         self._keys = [key.encode() for key in keys]
+        self._origins = origins
         self._refusal_seconds = refusal_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -172,6 +177,8 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # uvicorn sends the head alone
+            scope = {**scope, "method": "GET"}
         record = Record(_request_id(scope))
         scope.setdefault("state", {})["record"] = record
 
@@ -186,6 +193,7 @@ class Access:
         is_api = scope["path"].startswith(_WITH_KEYS)
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
+            self._check_origin(scope)
             record.client = client_of(scope, self._keys if is_api else ())
             if has_work:
                 self._check_room(scope["path"], record)
@@ -196,7 +204,7 @@ class Access:
                 if has_work:
                     self._bodies.give_back(record)
                     self._limiter.give_back(record)
-        except (OverloadedError, UnauthorizedError) as error:
+        except (ForbiddenError, OverloadedError, UnauthorizedError) as error:
             record.task = "refused"
             with contextlib.suppress(ClientDisconnect, TimeoutError):
                 async with asyncio.timeout(_DISCARD_SECONDS):
@@ -212,6 +220,19 @@ class Access:
             await answer(scope, receive, send_with_id)
         finally:
             self._note(str(getattr(scope.get("route"), "path", scope["path"])), record)  # ids of sessions are not shown
+
+    def _check_origin(self, scope: Scope) -> None:
+        """Refuse a web page of another origin: a browser sends what it asks, whoever may read the answer.
+
+        Raises:
+            ForbiddenError: it is one.
+        """
+        origin = header_of(scope, b"origin")
+        if origin is None or origin in self._origins or "*" in self._origins:
+            return
+        if origin.partition("://")[2] != header_of(scope, b"host"):
+            message = f"Pages of {shown(origin)} may not ask this server. Add the origin to RNNSERVE_CORS_ORIGINS."
+            raise ForbiddenError(message, code="origin_forbidden")
 
     def _note(self, path: str, record: Record) -> None:
         """Count the request, and write its line in the log."""
@@ -275,7 +296,7 @@ def _headers(record: Record) -> list[tuple[bytes, bytes]]:
     headers = [(REQUEST_ID, record.request_id.encode())]
     if record.times is not None:
         values = record.timings(record.times).values()
-        headers += [(name, str(value).encode()) for name, value in zip(_TIME_HEADERS, values, strict=True)]
+        headers += [(name.encode(), str(value).encode()) for name, value in zip(TIME_HEADERS, values, strict=True)]
     return headers
 
 
