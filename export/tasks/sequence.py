@@ -116,4 +116,4 @@ def _add(changes: Changes, found: Answer, expected: Answer) -> None:
     changes.add((np.asarray(found[name], np.float64), np.asarray(expected[name], np.float64)) for name in expected)
 
 
-EXPORT = TaskExport("sequence", user_sequence_model, sequence_figures)
+EXPORT = TaskExport("sequence", user_sequence_model, sequence_figures, user_sets=("fp32",))
