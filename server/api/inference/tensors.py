@@ -122,7 +122,7 @@ def asked_from(body: bytes, header_length: str | None) -> Asked:
             )
         if prod(size for size in tensor.shape if size) > MOST_NUMBERS:  # numpy makes none, even with a 0
             raise FieldError(
-                f"Input {shown(tensor.name)}: shape {tensor.shape} is too large; at most {MOST_NUMBERS} numbers are read.",
+                f"Input {shown(tensor.name)}: shape {tensor.shape} has too many numbers; at most {MOST_NUMBERS}.",
                 param="inputs",
             )
         num_bytes = tensor.parameters.get(_SIZE)
