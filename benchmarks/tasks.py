@@ -42,9 +42,9 @@ SESSIONS = {
 OTHERS = {"en": "{} + {} more", "zh": "{} 及其他 {} 个"}
 CELLS = {
     "en": "A recipe's `kind` is {}, or with fp32 alone {} or a cell of your own. A module of yours has int8 where it "
-    "is an embedding, one recurrent stack and a linear head.",
+    "is an embedding, one recurrent stack and a linear head; a model of frames where it has LSTM or GRU layers.",
     "zh": "配方的 `kind` 可取 {}；{} 及自定义单元只有 fp32。"
-    "自己的模块由嵌入层、一个循环层栈和线性输出层组成时有 int8。",
+    "自己的模块由嵌入层、一个循环层栈和线性输出层组成时有 int8；逐帧模型含 LSTM 或 GRU 层时有 int8。",
 }
 
 

@@ -103,8 +103,8 @@ class TaskExport:
         consistency: whether the graphs of a wrapped model agree among themselves, as figures.
         architecture: rnnserve's own network of the task, from a bundle and its config; None where there is none.
         sets: graph sets that this network can have.
-        user_sets: those that `export wrap` makes of a user's module: fp32 of any that fits, int8 where the module is
-            one of ours (`UserModel.native`); none where no module is taken.
+        user_sets: those that a user's module can have: fp32 of any that fits; int8 where the module is one of ours
+            (`UserModel.native`), and of frames where it has LSTM or GRU layers; none where no module is taken.
     """
 
     task: str

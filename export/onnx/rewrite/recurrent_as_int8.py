@@ -110,7 +110,7 @@ def _rewritten(
         cell = _cell(piece, kind, weights, reads_states=reads_states)
         before = [piece.node("Gather", name, piece.constant(np.int64(direction)), axis=0) for name in initial]
         if is_one_step:
-            after = cell(piece, piece.node("Squeeze", value, first), before)
+            after = _step(piece, cell, before, value, first, reads_states=reads_states)
             output = piece.node("Unsqueeze", after[0], first)
         else:
             after, output = _scan(piece, cell, before, value, clock, is_reverse=begins_reversed or direction == 1)
@@ -146,6 +146,16 @@ def _cell(piece: OnnxGraph, kind: str, weights: CellWeights, *, reads_states: bo
     elif kind == "gru":
         term = QuantizedLinear(piece, weights.input.T, bias, [(TANH_EDGE, weights.input.shape[1])])
     return QuantizedCell(piece, kind, weights, edge=TANH_EDGE, input_term=term, is_first=False)
+
+
+def _step(
+    piece: OnnxGraph, cell: QuantizedCell, before: list[str], values: str, first: str, *, reads_states: bool
+) -> list[str]:
+    """The states after the one time step of values [1, batch, input]."""
+    if reads_states:
+        return cell(piece, piece.node("Squeeze", values, first), before)
+    # A product of two axes would be joined with its bias, and be summed in another order than that of a sequence.
+    return cell.rest(piece, piece.node("Squeeze", cell.ahead(piece, values), first), before)
 
 
 def _scan(

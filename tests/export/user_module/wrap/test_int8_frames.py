@@ -21,6 +21,10 @@ from tests.export.user_module.wrap.test_sequence import MODULES as FRAMES
 
 OWN = __name__
 X = ("x:float32[batch,time,4]",)
+MODULES = {
+    **{name: (FRAMES, INPUTS[name]) for name in ("Vad", "Policy", "Tags")},
+    "Broad": (OWN, ("x:float32[batch,time,700]",)),
+}
 
 
 class Uneven(nn.Module):
@@ -31,14 +35,26 @@ class Uneven(nn.Module):
         torch.manual_seed(0)
         self.gru = nn.GRU(4, 32, batch_first=True)
         reset, update, candidate = slice(0, 32), slice(32, 64), slice(64, 96)
-        with torch.no_grad():
-            weight, bias = self.gru.weight_hh_l0, self.gru.bias_hh_l0
-            for gate in (reset, update, candidate):
-                weight[gate, 0] = 12
-                bias[gate] -= 12
-                weight[gate][0] = bias[gate][0] = 0
-            self.gru.bias_ih_l0[update][0] = -9
-            self.gru.bias_ih_l0[candidate][0] = 9
+        weight, bias = self.gru.state_dict()["weight_hh_l0"], self.gru.state_dict()["bias_hh_l0"]
+        for gate in (reset, update, candidate):
+            weight[gate, 0] = 12
+            bias[gate] -= 12
+            weight[gate][0] = bias[gate][0] = 0
+        self.gru.state_dict()["bias_ih_l0"][update][0] = -9
+        self.gru.state_dict()["bias_ih_l0"][candidate][0] = 9
+
+    def forward(self, x: Tensor, h: Any = None) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.gru(x, h)
+        return found
+
+
+class Broad(nn.Module):
+    """So many inputs that the runtime sums a product in several blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gru = nn.GRU(700, 16, batch_first=True)
 
     def forward(self, x: Tensor, h: Any = None) -> tuple[Tensor, Tensor]:
         found: tuple[Tensor, Tensor] = self.gru(x, h)
@@ -65,18 +81,18 @@ def wrapped(folder: Path, module: str, reference: str, inputs: tuple[str, ...]) 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
-    for name in ("Vad", "Policy", "Tags"):
-        bundle = wrapped(folder, name, FRAMES, INPUTS[name])
+    for name, (reference, inputs) in MODULES.items():
+        bundle = wrapped(folder, name, reference, inputs)
         assert bundle.graph_sets == ("fp32",)
         build_sets(bundle, ("int8",))
     return folder
 
 
-@pytest.mark.parametrize("name", ["Vad", "Policy", "Tags"])
+@pytest.mark.parametrize("name", MODULES)
 def test_it_is_built_without_the_code_and_keeps_its_answers_and_its_bits(store: Path, name: str) -> None:
     bundle = Bundle(store / name.lower() / "1")
     assert bundle.graph_sets == ("fp32", "int8")
-    code = architecture_with_code(bundle, f"{FRAMES}:{name}")
+    code = architecture_with_code(bundle, f"{MODULES[name][0]}:{name}")
     for report in (verify_set(bundle, "int8"), verify_set(bundle, "int8", architecture=code)):
         assert report.is_passed, report.failure()
         figures = report.figures()
@@ -134,7 +150,7 @@ def test_the_server_measures_both_and_answers_from_one(store: Path) -> None:
 def test_shares_are_of_each_output_and_the_worst_counts() -> None:
     explained = Explained()
     expected = np.array([[1.0, 10.0], [3.0, 10.0], [5.0, 10.0]], np.float32)
-    explained.add("wide", expected + np.float32([[0.2, 0], [0, 0], [0, 0]]), expected)
+    explained.add("wide", expected + np.array([[0.2, 0], [0, 0], [0, 0]], np.float32), expected)
     explained.add("same", expected, expected)
     explained.add("best", np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5]))
     assert explained.figures()[LOST] == pytest.approx(0.2**2 / 8, rel=1e-5)
