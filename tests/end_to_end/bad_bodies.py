@@ -199,11 +199,11 @@ def mutated(case: Case, draw: random.Random) -> tuple[bytes, dict[str, str]]:
         _change(body, draw)
     head = json.dumps(body).replace(f'"{DEEP}"', "[" * 900 + "]" * 900).encode()
     if draw.random() < 0.1:
-        head = _broken(head, draw)
+        head = broken(head, draw)
     headers = {}
     if tail:
         if draw.random() < 0.4:
-            tail = draw.choice((tail[:-1], tail + b"x", b"", tail * 2, _broken(tail, draw), b"\xff" * len(tail)))
+            tail = draw.choice((tail[:-1], tail + b"x", b"", tail * 2, broken(tail, draw), b"\xff" * len(tail)))
         odd = ("-1", "0", "1e3", str(2**64), "9" * 30, "0" * 5000, "0" * 20 + "99999", f"0{len(head)}", "1_0")
         headers[HEADER_LENGTH] = draw.choice(odd) if draw.random() < 0.2 else str(len(head))
     return head + tail, headers
@@ -280,7 +280,7 @@ def _paths(value: Any, path: Path = ()) -> Iterator[Path]:
         yield from _paths(item, (*path, key))
 
 
-def _broken(content: bytes, draw: random.Random) -> bytes:
+def broken(content: bytes, draw: random.Random) -> bytes:
     """With bytes in between, left out, turned or cut off."""
     at = draw.randrange(len(content) + 1)
     flipped = bytes([content[at] ^ 1 << draw.randrange(8)]) if at < len(content) else b""

@@ -17,7 +17,7 @@ from export.build import build_sets, default_sets
 from export.user_module.wrap.options import WrapOptions
 from export.user_module.wrap.wrap import wrap_model
 from models.bundle import Bundle
-from tests.end_to_end.bad_bodies import CASES, HEADER_LENGTH, Case, mutated
+from tests.end_to_end.bad_bodies import CASES, HEADER_LENGTH, Case, broken, mutated
 from tests.end_to_end.real_server import RealServer, real_server
 from tests.tiny_models import tiny_forecaster_bundle
 
@@ -143,3 +143,18 @@ def test_a_body_changed_at_random_is_refused_in_a_sentence_and_loses_nothing(
     assert num_refused > count / 4
     assert server.process.poll() is None
     assert server.client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize("model", ["text", "vad", "forecaster"])
+def test_a_state_changed_at_random_is_refused_and_the_session_stays(server: RealServer, model: str) -> None:
+    name = {"text": "generate in a session", "vad": "frames of a session", "forecaster": "forecast in a session"}[model]
+    held = Held(server, CASES[name])
+    path = f"/v1/sessions/{held.session}/state"
+    content = server.client.get(path).content
+    for seed in range(40):
+        changed = broken(content, random.Random(seed))
+        answer = server.client.put(path, content=changed)
+        assert answer.status_code == (200 if changed == content else 422), f"{seed}: {answer.text}"
+        if changed != content:
+            check_error(answer, path)
+        assert server.client.get(path).content == content
