@@ -16,7 +16,7 @@ from models.network.language_model import LanguageModel
 from tests.end_to_end.real_server import RealServer, real_server
 from tests.forked import Program
 
-OVERRIDES = ("epochs=1", "model.hidden_size=32", "model.num_layers=2", "data.max_characters=20000")
+OVERRIDES = ("epochs=1", "model.hidden_size=32", "data.max_characters=20000")
 PROMPTS = ("The ", "def ", "import this")
 NUM_TOKENS = 24
 
