@@ -1,5 +1,6 @@
 """How far a graph set may be from PyTorch, by what it is for. Figures are named where they are measured."""
 
+from export.parity.explained import KEPT, LOST
 from export.report import Limit
 from runtime.golden import TOLERANCE as GOLDEN_TOLERANCE
 
@@ -13,6 +14,10 @@ FP16_TOLERANCE = 1e-2  # mean difference, the same way
 FP16_AGREEMENT = 0.99
 INT8_NATS_TOLERANCE = 0.01  # share by which nats per token may rise
 INT8_PROBABILITY_TOLERANCE = 0.02  # mean difference of a class's probability
+# Of a user's models of frames, whose outputs have no figure of their own: the share of an output's variance, over
+# random frames, that int8 loses, and the share of decisions that stay (export.parity.explained).
+INT8_VARIANCE_TOLERANCE = 0.01
+INT8_DECISIONS = 0.99
 # Worst difference of a continuation's log probability, of 8 tokens, between a window of beam search and steps. Rounding
 # gives 1e-5, an int8 number that is rounded the other way less than 0.1, a continuation of another row 1 and more.
 BEAM_TOLERANCE = 0.1
@@ -30,6 +35,10 @@ _EXACT = {
     )
 }
 _EXACT["worst_error_of_beams"] = Limit(BEAM_TOLERANCE)
+# Of a user's own module in int8, where the last bit of a number may turn the rounding of a state.
+_OTHER_BITS = {
+    name: Limit(0) for name in ("other_bits_by_batch", "other_bits_by_padding", "other_bits_by_chunks_or_steps")
+}
 # Of a user's own module within rounding; bits are facts.
 _OF_WRAPPED = ("worst_change_by_chunks", "worst_change_by_batch", "worst_change_by_padding", "worst_attention_fault")
 _FORMAT_CHECK = (
@@ -50,10 +59,17 @@ def limits_of(set_name: str, backend: str) -> dict[str, Limit]:
     """
     exact = _EXACT if backend == CPU_BACKEND else {}
     if set_name == "int8":
-        return exact | {
-            "rise_of_nats_per_token": Limit(INT8_NATS_TOLERANCE),
-            "mean_probability_difference": Limit(INT8_PROBABILITY_TOLERANCE),
-        }
+        bits = _OTHER_BITS if backend == CPU_BACKEND else {}
+        return (
+            exact
+            | bits
+            | {
+                LOST: Limit(INT8_VARIANCE_TOLERANCE),
+                KEPT: Limit(INT8_DECISIONS, is_least=True),
+                "rise_of_nats_per_token": Limit(INT8_NATS_TOLERANCE),
+                "mean_probability_difference": Limit(INT8_PROBABILITY_TOLERANCE),
+            }
+        )
     if set_name == "gpu-fp16":
         return {
             "mean_error": Limit(FP16_TOLERANCE),

@@ -155,4 +155,4 @@ def _no_consistency(opened: OpenGraphs, config: WrappedConfig) -> dict[str, floa
     raise AssertionError(f"no module is wrapped as {config.task} ({opened})")
 
 
-EXPORT = TaskExport("forecast", _no_user_model, _no_consistency, ForecasterArchitecture, sets=("fp32",))
+EXPORT = TaskExport("forecast", _no_user_model, _no_consistency, ForecasterArchitecture, sets=("fp32",), user_sets=())

@@ -9,9 +9,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from export.parity.explained import Explained
 from export.tasks.task import TaskExport
 from export.user_module.wrap.changes import Changes
-from export.user_module.wrap.frames import SHAPES, advanced, random_rows
+from export.user_module.wrap.frames import LONG_SHAPES, SHAPES, advanced, random_rows
 from export.user_module.wrap.sequence import user_sequence_model
 from models.architecture import WrappedConfig
 from models.signature import Signature
@@ -31,6 +32,22 @@ def sequence_figures(opened: OpenGraphs, config: WrappedConfig) -> dict[str, flo
     assert signature is not None, "the record has checked it"
     batches = random_rows(signature, (*SHAPES, (33, 3)), 1, config.special_ids)
     return consistency_of_frames(opened, signature, config.state_size, batches)
+
+
+def explained_figures(opened: OpenGraphs, reference: OpenGraphs, config: WrappedConfig) -> dict[str, float]:
+    """How much of another set's answers a set gives again, whole sequences from zeros (export.parity.explained)."""
+    signature = config.signature
+    assert signature is not None, "the record has checked it"
+    explained = Explained()
+    for rows in random_rows(signature, (*SHAPES, *LONG_SHAPES), 10, config.special_ids):
+        state = np.zeros((len(rows), config.state_size), np.float32)
+        found, expected = (advanced(graphs, signature, rows, state) for graphs in (opened, reference))
+        for index, row in enumerate(rows):
+            one, other = (_own(signature, each, index, num_frames(signature, row)) for each in (found, expected))
+            for port in signature.outputs:
+                pair = one[port.name], other[port.name]
+                explained.add(port.name, *(pair if port.has_time else (values[None] for values in pair)))
+    return explained.figures()
 
 
 def consistency_of_frames(
@@ -116,4 +133,4 @@ def _add(changes: Changes, found: Answer, expected: Answer) -> None:
     changes.add((np.asarray(found[name], np.float64), np.asarray(expected[name], np.float64)) for name in expected)
 
 
-EXPORT = TaskExport("sequence", user_sequence_model, sequence_figures)
+EXPORT = TaskExport("sequence", user_sequence_model, sequence_figures, user_sets=("fp32", "int8"))

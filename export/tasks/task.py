@@ -103,6 +103,8 @@ class TaskExport:
         consistency: whether the graphs of a wrapped model agree among themselves, as figures.
         architecture: rnnserve's own network of the task, from a bundle and its config; None where there is none.
         sets: graph sets that this network can have.
+        user_sets: those that a user's module can have: fp32 of any that fits; int8 where the module is one of ours
+            (`UserModel.native`), and of frames where it has LSTM or GRU layers; none where no module is taken.
     """
 
     task: str
@@ -110,3 +112,4 @@ class TaskExport:
     consistency: Callable[[OpenGraphs, WrappedConfig], dict[str, float]]
     architecture: Callable[[Bundle, Any], Architecture] | None = None
     sets: tuple[str, ...] = SETS
+    user_sets: tuple[str, ...] = ("fp32", "int8")

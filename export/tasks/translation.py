@@ -240,4 +240,4 @@ def _padding_differences(runner: SequenceRunner, config: TranslatorConfig) -> in
     return differing
 
 
-EXPORT = TaskExport("translation", user_translator, translation_figures, TranslatorArchitecture)
+EXPORT = TaskExport("translation", user_translator, translation_figures, TranslatorArchitecture, user_sets=("fp32",))

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from export.onnx.census import census, forbidden_operators, gpu_restrictions
 from export.onnx.rewrite.graph_sets import graph_set_from_traced
 from export.tasks.registry import export_of
+from export.tasks.sequence import explained_figures
 from export.tasks.task import UserModel
 from models.architecture import WrappedConfig
 from models.bundle import Bundle
 from models.errors import ExportError
 from runtime.golden import answer_of_set, golden_error
-from runtime.opening import OpenGraphs
+from runtime.opening import CPU, OpenGraphs, open_set
 
 
 class WrappedArchitecture:
@@ -35,10 +36,13 @@ class WrappedArchitecture:
         self._model = model
 
     def graphs(self, set_name: str) -> tuple[dict[str, onnx.ModelProto], dict[str, Any]]:
-        """See Architecture.graphs; fp32 only where the code is at hand, the gpu- sets from the fp32 graphs."""
+        """See Architecture.graphs; fp32 only where the code is at hand, the others from the fp32 graphs."""
         if set_name.startswith("gpu-"):
             graphs = graph_set_from_traced(set_name, self._fp32_graphs())
             _check_gpu(graphs)
+        elif set_name == "int8" and self._bundle.task.inputs == "frames":
+            graphs = graph_set_from_traced(set_name, self._fp32_graphs())
+            self._check_int8(graphs)
         elif self._model is not None and set_name == "fp32":
             graphs = self._model.graphs()
         else:
@@ -78,13 +82,23 @@ class WrappedArchitecture:
             golden = self._bundle.graph_set("fp32").manifest.golden
             answer = answer_of_set(opened, self._bundle.task, golden.ids, self._config.state_size)
             figures = {"golden_error": golden_error(golden, answer)}
+            if self._bundle.task.inputs == "frames":
+                figures |= explained_figures(opened, open_set(CPU, self._bundle, "fp32"), self._config)
         else:
             figures = self._model.errors(opened)
         return figures | export_of(self._config.task).consistency(opened, self._config)
 
     def relu_states(self) -> list[NDArray[np.float32]]:
-        """See Architecture.relu_states; such a model has no int8 set."""
+        """See Architecture.relu_states; where such a model has an int8 set, no such state is quantised."""
         return []
+
+    def _check_int8(self, graphs: dict[str, onnx.ModelProto]) -> None:
+        """Refuse graphs in which nothing became int8; raises ExportError."""
+        if not all(census(graph)["MatMulInteger"] for graph in graphs.values()):
+            raise ExportError(
+                f"{self._bundle.id} has no int8 set: its graphs hold no nn.LSTM and no nn.GRU outside of loops, and of "
+                "models of frames int8 is for these layers."
+            )
 
 
 def _check_gpu(graphs: dict[str, onnx.ModelProto]) -> None:

@@ -163,6 +163,23 @@ def test_three_sequences_go_on_interleaved(client: Any, graphs: Any) -> None:
             read(client, frames, sequence_id=name)
 
 
+def test_a_session_of_frames_goes_on_is_forked_and_rewound(server: RealServer, graphs: Any) -> None:
+    def read_on(session: str, piece: Floats) -> bytes:
+        tensor = {"name": "frames", "shape": [1, *piece.shape], "datatype": "FP32", "data": piece.ravel().tolist()}
+        answer = server.client.post(INFER, json={"parameters": {"session": session}, "inputs": [tensor]})
+        assert answer.status_code == 200, answer.text
+        return np.array(answer.json()["outputs"][0]["data"], np.float32).tobytes()
+
+    frames = frames_of(5, 60)
+    wanted = graphs(frames[None])[0]
+    session = server.client.post("/v1/sessions", json={"model": "vad"}).json()["id"]
+    assert read_on(session, frames[:41]) == wanted[:41].tobytes()
+    fork = server.client.post(f"/v1/sessions/{session}/fork").json()["id"]
+    assert server.client.post(f"/v1/sessions/{session}/rewind", json={"to": 17}).json()["tokens"] == 17
+    assert read_on(fork, frames[41:]) == wanted[41:].tobytes()
+    assert read_on(session, frames[17:]) == wanted[17:].tobytes()
+
+
 def test_a_sequence_is_begun_anew_in_its_middle(client: Any, graphs: Any) -> None:
     frames = frames_of(3, 40)
     read(client, frames[:23], sequence_id="twice", sequence_start=True)

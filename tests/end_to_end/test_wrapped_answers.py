@@ -20,7 +20,7 @@ from export.user_module.wrap.wrap import wrap_model
 from models.bundle import Bundle
 from models.tokenizer import Tokenizer
 from tests.end_to_end.real_server import RealServer, real_server
-from tests.end_to_end.wrapped_modules import CASES
+from tests.end_to_end.wrapped_modules import CASES, WORDS
 
 MODULES = "tests.end_to_end.wrapped_modules"
 MAX_TOKENS = 20
@@ -41,6 +41,7 @@ TEXTS = [  # ordinary, long, with marks typed, with characters and words that ar
 ]
 GENERATION = [name for name, case in CASES.items() if case.task == "generation"]
 SENTIMENT = [name for name, case in CASES.items() if case.task == "sentiment"]
+TAGGING = [name for name, case in CASES.items() if case.task == "tagging"]
 TRANSLATION = [name for name, case in CASES.items() if case.task == "translation"]
 
 
@@ -171,6 +172,22 @@ def test_labels_and_scores_are_the_modules_own(name: str, server: RealServer, st
         assert answer.json()["usage"]["tokens"] == len(ids)
         num_answered += 1
     assert num_answered >= 6
+
+
+@pytest.mark.parametrize("name", TAGGING)
+@torch.no_grad()
+def test_words_have_the_modules_own_labels(name: str, server: RealServer) -> None:
+    module, labels = CASES[name].make(), CASES[name].options["labels"]
+    sentences = [WORDS[first : first + count] * times for first, count, times in ((0, 1, 1), (2, 5, 1), (0, 11, 4))]
+    bodies = [{"model": name, "tokens": [words]} for words in sentences]
+    for words, answer in zip(sentences, asked_together(server, "/v1/tag", bodies), strict=True):
+        assert answer.status_code == 200, answer.text
+        logits = module(torch.tensor([[WORDS.index(word) for word in words]]), torch.tensor([len(words)]))[0]
+        (result,) = answer.json()["results"]
+        assert [token["text"] for token in result["tokens"]] == words
+        assert [token["label"] for token in result["tokens"]] == [labels[sure_argmax(row)] for row in logits]
+        scores = [token["score"] for token in result["tokens"]]
+        assert scores == pytest.approx(logits.softmax(1).amax(1).tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", TRANSLATION)

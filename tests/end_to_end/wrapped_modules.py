@@ -166,6 +166,18 @@ def bare_words() -> Backend:
     return backend
 
 
+# Tagging: words, each of one token, with labels; a norm before the head.
+class NormedTagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb, self.rnn = nn.Embedding(len(WORDS), 16), nn.LSTM(16, 12, batch_first=True, bidirectional=True)
+        self.norm, self.fc = nn.LayerNorm(24), nn.Linear(24, 3)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        result: Tensor = self.fc(self.norm(run(self.rnn, self.emb(ids), lengths)[0]))
+        return result
+
+
 # Translation: begins with <s>, ends with </s>, never writes <unk>.
 class Translator(nn.Module):
     def __init__(self) -> None:
@@ -218,6 +230,10 @@ def bag_reviews() -> nn.Module:
     return seeded(BagReviews, 1.0)
 
 
+def normed_tagger() -> nn.Module:
+    return seeded(NormedTagger)
+
+
 def translator() -> nn.Module:
     return seeded(Translator)
 
@@ -241,5 +257,6 @@ CASES = {
     "masked": Case(masked_reviews, "sentiment", split_words, "wrapped", {"labels": ("bad", "good", "never")}),
     "pieces": Case(plain_reviews, "sentiment", lambda: PIECES, "native", {"labels": ("bad", "good")}),
     "bag": Case(bag_reviews, "sentiment", bare_words, "wrapped", {"labels": ("bad", "good")}),
+    "normed": Case(normed_tagger, "tagging", bare_words, "wrapped", {"labels": ("O", "B-x", "I-x")}),
     "translator": Case(translator, "translation", marked_characters, "wrapped", _TRANSLATION),
 }

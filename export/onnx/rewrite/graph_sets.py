@@ -5,16 +5,18 @@ from collections.abc import Callable
 import onnx
 
 from export.onnx.rewrite.half_products import half_products
+from export.onnx.rewrite.recurrent_as_int8 import recurrent_as_int8
 from export.onnx.rewrite.rnn_as_scan import rnn_as_scan
 from export.onnx.rewrite.step_as_products import step_as_products
 
 _Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 # fp32: for a CPU, where a row's bits must not depend on the rest of the batch. gpu-: steps without loops, sequences
-# with the recurrent operators, for CUDA and TensorRT. int8 is not rewritten but written from weights
-# (export.onnx.int8).
+# with the recurrent operators, for CUDA and TensorRT. int8: of a user's own models of frames; networks of rnnserve's
+# own have theirs written from the weights (export.onnx.int8).
 REWRITES: dict[str, tuple[_Rewrite, ...]] = {
     "fp32": (rnn_as_scan,),
+    "int8": (recurrent_as_int8,),
     "gpu-fp32": (step_as_products,),
     "gpu-fp16": (step_as_products, half_products),
 }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.parity.errors import Errors
+from export.parity.explained import Explained
 from export.parity.limits import FP32_TOLERANCE
 from export.user_module.constants import integers_of
 from export.user_module.draw import new_drawing
@@ -150,7 +151,7 @@ class UserSequenceModel(nn.Module):
 
     def errors(self, opened: OpenGraphs) -> dict[str, float]:
         """See UserModel.errors: outputs and states, from zeros and from states that frames lead to."""
-        errors, answers = Errors(), _Answers(self)
+        errors, explained, answers = Errors(), Explained(), _Answers(self)
         shapes = SHAPES if self.layout is None else (*SHAPES, (3, MAX_CHUNK))
         for rows in random_rows(self.signature, (*shapes, *LONG_SHAPES), 10, self.special):
             state = np.zeros((len(rows), self.state_size), np.float32)
@@ -163,14 +164,15 @@ class UserSequenceModel(nn.Module):
                     length = num_frames(self.signature, row)
                     for port in self.signature.outputs:
                         own = partial(own_answer, port, index=index, length=length)
-                        one, other = (_numbers(own(each[port.name])) for each in (found, expected))
-                        errors.add(one, other, partial(_own_exact, own, exact, port.name))
+                        mine, theirs = own(found[port.name]), own(expected[port.name])
+                        explained.add(port.name, *((mine, theirs) if port.has_time else (mine[None], theirs[None])))
+                        errors.add(_numbers(mine), _numbers(theirs), partial(_own_exact, own, exact, port.name))
                 if self.layout is not None:
                     for part in part_slices(self.layout.parts):
                         one, other = (each["new_state"][:, part] for each in (found, expected))
                         errors.add(one, other, partial(_state_exact, exact, part))
                     state = expected["new_state"]
-        return {"worst_error": errors.worst, "mean_error": errors.mean}
+        return {"worst_error": errors.worst, "mean_error": errors.mean, **explained.figures()}
 
     def native(self) -> Native:
         """See UserModel.native."""

@@ -36,8 +36,6 @@ from models.tokenizer import Tokenizer
 
 Say = Callable[[str], None]
 
-_NATIVE_SETS = ("fp32", "int8")
-
 
 @dataclass(frozen=True)
 class Wrapped:
@@ -201,7 +199,7 @@ def _native_sets(bundle: Bundle, say: Say) -> list[Report]:
     """Build what a CPU runs; int8 only where it passes."""
     architecture = architecture_of(bundle)
     reports = []
-    for name in _NATIVE_SETS:
+    for name in export_of(bundle.record.task).user_sets:
         try:
             reports.append(build_set(bundle, architecture, name, _unplaced(say)))
         except ParityError as error:

@@ -5,7 +5,7 @@ bytes as the header `Inference-Header-Content-Length` says, then the raw little-
 `binary_data_size`, in the order of the tensors. JSON has no NaN and no infinity: in an answer they are null.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Annotated, Any
@@ -30,7 +30,9 @@ DATATYPES = {
 DATATYPE_OF = {dtype: name for name, dtype in DATATYPES.items()}
 MOST_TENSORS = 64  # inputs or outputs of a request
 MOST_AXES = 16
+MOST_NUMBERS = 1 << 31  # of an input, axes of no size left out
 _SIZE = "binary_data_size"
+_MOST_DIGITS = 20  # of a number of bytes; Python reads no number of thousands
 
 Parameters = Annotated[dict[str, Any], Field(max_length=64)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -96,7 +98,8 @@ def asked_from(body: bytes, header_length: str | None) -> Asked:
     """
     size = len(body)
     if header_length is not None:
-        if not (header_length.isascii() and header_length.isdigit() and int(header_length[:20]) <= len(body)):
+        is_number = header_length.isascii() and header_length.isdigit() and len(header_length) <= _MOST_DIGITS
+        if not is_number or int(header_length) > len(body):
             raise BadRequestError(
                 f"{HEADER_LENGTH}: must be the number of bytes of the JSON object, at most the {len(body)} of the body "
                 f"(got {shown(header_length)}).",
@@ -105,6 +108,7 @@ def asked_from(body: bytes, header_length: str | None) -> Asked:
         size = int(header_length)
     head = request_from(InferRequest, body[:size], max_entries=None)
     raw = memoryview(body)[size:]
+    may_hold_flags = b"true" in body[:size] or b"false" in body[:size]
     inputs: dict[str, Array] = {}
     start = 0
     for tensor in head.inputs:
@@ -116,9 +120,14 @@ def asked_from(body: bytes, header_length: str | None) -> Asked:
                 f"Input {shown(tensor.name)} has datatype {shown(tensor.datatype)}; known are {', '.join(DATATYPES)}.",
                 param="inputs",
             )
+        if prod(size for size in tensor.shape if size) > MOST_NUMBERS:  # numpy makes none, even with a 0
+            raise FieldError(
+                f"Input {shown(tensor.name)}: shape {tensor.shape} has too many numbers; at most {MOST_NUMBERS}.",
+                param="inputs",
+            )
         num_bytes = tensor.parameters.get(_SIZE)
         if num_bytes is None:
-            inputs[tensor.name] = _from_json(tensor, dtype)
+            inputs[tensor.name] = _from_json(tensor, dtype, may_hold_flags=may_hold_flags)
         else:
             inputs[tensor.name] = _from_bytes(tensor, dtype, num_bytes, raw[start:])
             start += num_bytes
@@ -208,7 +217,8 @@ def _from_bytes(tensor: InputTensor, dtype: np.dtype[Any], num_bytes: Any, raw: 
     return (values != 0 if dtype.kind == "b" else values).reshape(tensor.shape)
 
 
-def _from_json(tensor: InputTensor, dtype: np.dtype[Any]) -> Array:
+def _from_json(tensor: InputTensor, dtype: np.dtype[Any], *, may_hold_flags: bool) -> Array:
+    """`may_hold_flags`: whether true or false stands somewhere in the request; numpy takes them for 1 and 0."""
     name = shown(tensor.name)
     if tensor.data is None:
         raise FieldError(
@@ -226,6 +236,10 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any]) -> Array:
         ) from None
     if not values.size:
         values = values.astype(dtype)
+    if may_hold_flags and dtype.kind != "b" and any(isinstance(item, bool) for item in _items(tensor.data)):
+        raise FieldError(
+            f"Input {name}: data holds true or false, and its datatype is {tensor.datatype}.", param="inputs"
+        )
     if values.dtype.kind not in {"b": "b", "i": "iu", "f": "fiu"}[dtype.kind]:
         raise FieldError(
             f"Input {name}: data holds {_kind(values)}, and its datatype is {tensor.datatype}.", param="inputs"
@@ -240,6 +254,15 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any]) -> Array:
             f"Input {name}: data is nested as {list(values.shape)}, and its shape is {tensor.shape}.", param="inputs"
         )
     return _cast(name, tensor, values, dtype).reshape(tensor.shape)
+
+
+def _items(data: Any) -> Iterator[Any]:
+    """The numbers of nested lists."""
+    for item in data:
+        if isinstance(item, list):
+            yield from _items(item)
+        else:
+            yield item
 
 
 def _cast(name: str, tensor: InputTensor, values: Array, dtype: np.dtype[Any]) -> Array:
