@@ -79,7 +79,7 @@ Prompts = Annotated[
 
 
 class StreamOptions(BaseModel):
-    """What a stream tells besides its text."""
+    """What a stream has besides its text."""
 
     model_config = ConfigDict(extra="ignore")
     include_usage: bool | None = Field(None, description="End with an event that has no choices, and usage.")
@@ -232,7 +232,7 @@ class _Completing(Answering):
     wanted: CompletionRequest = field(kw_only=True)
     created: int = field(default_factory=lambda: int(time.time()), kw_only=True)
     first_tokens: list[int] = field(default_factory=list, kw_only=True)  # of scored prompts
-    begun: set[int] = field(default_factory=set, kw_only=True)  # choices whose first token has been told
+    begun: set[int] = field(default_factory=set, kw_only=True)  # choices whose first token has been sent
 
     @classmethod
     def of(cls, service: Service, endpoint: Endpoint, request: Request, wanted: CompletionRequest) -> "_Completing":

@@ -154,7 +154,19 @@ def test_every_shipped_model_answers_at_the_published_port(composed: Composed) -
             answer = composed.server.post("/v1/translate", json={"model": name, "text": text})
             assert answer.status_code == 200, answer.text
             assert answer.json()["translations"][0]["text"]
+        elif model["task"] == "tagging":
+            answer = composed.server.post("/v1/tag", json={"model": name, "text": "Anna read."})
+            assert answer.status_code == 200, answer.text
+            assert [token["label"] for token in answer.json()["results"][0]["tokens"]] == ["PROPN", "VERB", "PUNCT"]
+        elif model["task"] == "forecast":
+            answer = composed.server.post(
+                "/v1/forecast",
+                json={"model": name, "series": [{"start": "2024-01-01", "values": [5.0, 7.0, 6.0] * 30}]},
+            )
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["forecasts"][0]["mean"]
         else:
+            assert model["task"] == "sentiment"
             text = "这家酒店太差了。" if name.endswith("-zh") else "What a wonderful film!"
             answer = composed.server.post("/v1/sentiment", json={"model": name, "text": text})
             assert answer.status_code == 200, answer.text
