@@ -41,11 +41,13 @@ class GuardError(ParityError):
 
     Attributes:
         guard: it.
+        sizes: where it was seen; others may not hold there either.
     """
 
-    def __init__(self, message: str, guard: Guard) -> None:
+    def __init__(self, message: str, guard: Guard, sizes: Sizes) -> None:
         super().__init__(message)
         self.guard = guard
+        self.sizes = sizes
 
 
 def proven(
@@ -88,29 +90,33 @@ def proven(
     compared = [] if is_checked_before else usual
     traced = trace(example)
     say("comparing with PyTorch at other sizes")
-    wrong: list[GuardError] = []
+    first: GuardError | None = None
+    guards: list[Guard] = []
     while True:
         try:
             return traced, check.parity(traced, compared)
         except GuardError as error:
-            wrong.append(error)
-            other = example_against([each.guard for each in wrong], drawing)
-            if other is None or len(wrong) == MOST_TRACES:
-                raise wrong[0] from None
-            text = error.guard.text
-            say(f"the forward decides by {text}: tracing again where it is not so, at {sizes_as_text(other)}")
+            first = first or error
+            # Which of those that do not hold where it went wrong is to blame is not known.
+            broken = [error.guard, *(guard for guard in traced.guards if not guard.holds(error.sizes))]
+            found = [(guard, example_against([*guards, guard], drawing)) for guard in broken]
+            guard, other = next(((guard, sizes) for guard, sizes in found if sizes is not None), (error.guard, None))
+            guards.append(guard)
+            if other is None or len(guards) == MOST_TRACES:
+                raise first from None
+            say(f"the forward decides by {guard.text}: tracing again where it is not so, at {sizes_as_text(other)}")
         except ExportError:
-            if not wrong:
+            if first is None:
                 raise
-            raise wrong[0] from None
+            raise first from None
         try:
             traced = trace(other)
         except ExportError:
-            raise wrong[0] from None
+            raise first from None
         beyond = [
             each
-            for error in wrong
-            for each in sizes_against(error.guard, drawing)
+            for guard in guards
+            for each in sizes_against(guard, drawing)
             if each != other and has_answer(module, drawing, each)
         ]
         compared = [*usual, example, *beyond]
@@ -229,6 +235,7 @@ class _Check:
             f"{error} The forward asks whether {guard.text}{guard.place}, and the trace keeps one answer: at "
             f"{sizes_as_text(sizes)} it is another. {self.way_round}",
             guard,
+            sizes,
         )
 
 
