@@ -20,7 +20,7 @@ def check(seed: int) -> None:
     assert outcome.refusal or outcome.num_compared > 5
 
 
-@pytest.mark.parametrize("seed", (*range(NUM_USUAL), *FOUND))
+@pytest.mark.parametrize("seed", [*range(NUM_USUAL), *FOUND])
 def test_a_drawn_module_answers_as_pytorch_or_is_refused_by_name(seed: int) -> None:
     check(seed)
 
