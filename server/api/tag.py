@@ -32,6 +32,7 @@ from server.service import Service
 TASK = "tagging"
 _CHARACTERS_PER_TOKEN = 64  # more than any text has; of longer ones no word is looked for
 _LONG = 1024  # characters of a request; to split and answer more at once would hold up the event loop
+_LONG_FOR_CRF = 128  # tokens likewise, whose labels a CRF finds
 
 Aggregation = Literal["none", "simple", "first", "max"]
 
@@ -272,6 +273,7 @@ async def tagged(
                 source.tokens.append(_tokens(words, sentence, next(rows), endpoint.model.labels, endpoint.model.crf))
         return JsonAnswer(answer(sources))
 
+    is_long = is_long or (endpoint.model.crf is not None and record.prompt_tokens > _LONG_FOR_CRF)
     return await asyncio.to_thread(made) if is_long else made()
 
 
