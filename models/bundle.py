@@ -172,11 +172,14 @@ class Bundle:
         """What finds the labels of a sentence, of a tagger with a CRF.
 
         Raises:
-            BundleCorruptError: the weights' file has changed since the bundle was opened.
+            BundleCorruptError: the weights' file has changed since the bundle was opened, or holds no transitions.
         """
         if not isinstance(self.config, TaggerConfig) or not self.config.crf:
             return None
-        return Crf(self.weights()["transitions"], self.record.labels or [])
+        transitions, side = self.weights().get("transitions"), self.config.num_classes + 1
+        if transitions is None or transitions.shape != (side, side):
+            raise BundleCorruptError(f"{self.path / WEIGHTS} has no transitions of {side} x {side}; publish again.")
+        return Crf(transitions, self.record.labels or [])
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Parameters by the name that PyTorch gives them, as float32 whatever the file holds.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.quality.tagging import tags_of_words
 from models.bundle import Bundle
 from models.word_ids import WordEncoder
 from runtime.onnxruntime.build import open_graph_set
@@ -113,6 +114,9 @@ def test_with_a_crf_served_labels_are_the_likeliest_sequence(crf_server: RealSer
         assert all(b[:2] != "I-" or a in (b, f"B-{b[2:]}") for a, b in pairwise(["O", *found]))
         alone = crf_server.client.post("/v1/tag", json={"text": text}).json()["results"]
         assert alone == [result]
+    words = [[token["text"] for token in result["tokens"]] for result in results]
+    served_tags = [[token["label"] for token in result["tokens"]] for result in results]
+    assert tags_of_words(crf_bundle, server_set(crf_server), words) == served_tags
 
 
 def test_with_a_crf_both_sets_are_verified_and_the_card_says_so(crf_bundle: Bundle, program: Program) -> None:
