@@ -24,6 +24,7 @@ from safetensors.numpy import load, save
 from models.architecture import Architecture, ArchitectureConfig, WrappedConfig
 from models.cells import ANY_CELL
 from models.config import ClassifierConfig, FrozenModel, RowEntry, TaggerConfig, TranslatorConfig, checked
+from models.crf import Crf
 from models.digest import as_json, check_files, file_sha256, read_checked, read_sealed, sealed, write_durably
 from models.errors import BundleCorruptError, ConfigError
 from models.forecaster import ForecasterConfig
@@ -165,6 +166,20 @@ class Bundle:
             return None
         plain = json.loads(self._read(WORDS))
         return checked(WordsRecord, plain, str(self.path / WORDS))
+
+    @cached_property
+    def crf(self) -> Crf | None:
+        """What finds the labels of a sentence, of a tagger with a CRF.
+
+        Raises:
+            BundleCorruptError: the weights' file has changed since the bundle was opened, or holds no transitions.
+        """
+        if not isinstance(self.config, TaggerConfig) or not self.config.crf:
+            return None
+        transitions, side = self.weights().get("transitions"), self.config.num_classes + 1
+        if transitions is None or transitions.shape != (side, side):
+            raise BundleCorruptError(f"{self.path / WEIGHTS} has no transitions of {side} x {side}; publish again.")
+        return Crf(transitions, self.record.labels or [])
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Parameters by the name that PyTorch gives them, as float32 whatever the file holds.

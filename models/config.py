@@ -310,6 +310,7 @@ class TaggerConfig(FrozenModel):
     bidirectional: bool = True
     num_classes: Annotated[int, Field(ge=2, le=10_000)]
     dropout: Probability = 0.0  # on embeddings, between layers and before the head, in training only
+    crf: bool = False  # labels are scored as a sequence (models.crf), with transitions beside the head's scores
 
     @model_validator(mode="after")
     def _ids_fit(self) -> Self:

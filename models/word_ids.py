@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from models.config import FrozenModel
@@ -106,6 +108,15 @@ class WordEncoder:
                 value = value * field.size + number
             packed.append(value * self._tokenizer.vocab_size + ids[i])
         return Encoded(packed, of_words, spans)
+
+    def without_next(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids [any] with the field "next" unknown: what a model reads that is to guess the next token."""
+        stride = self._tokenizer.vocab_size
+        for field in self._fields:
+            if field.kind == "next":
+                ids = ids - ids // stride % field.size * stride
+            stride *= field.size
+        return ids
 
     def _own_numbers(self, token: str) -> tuple[int, ...]:
         """Of the fields that look at the token alone."""

@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from models.bundle import Languages
+from models.crf import Crf
 from models.decoding.detokenizer import TokenTexts
 from models.forecaster import ForecasterConfig
 from models.signature import Signature
@@ -49,6 +50,7 @@ class LoadedModel:
     languages: Languages | None = None  # of a translator
     labels: tuple[str, ...] = ()  # of a classifier or tagger, by class
     words: WordsRecord | None = None  # of a tagger, how text becomes words
+    crf: Crf | None = None  # of a tagger with one, what finds the labels of a sentence
     signature: Signature | None = None  # of a model of frames
     forecaster: ForecasterConfig | None = None  # of a forecaster: its frequency, horizon, covariates
 

@@ -133,6 +133,7 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings, tasks: Task
         signature=bundle.config.signature if isinstance(bundle.config, ForecasterConfig | WrappedConfig) else None,
         forecaster=bundle.config if isinstance(bundle.config, ForecasterConfig) else None,
         words=bundle.words,
+        crf=bundle.crf,
     )
 
 

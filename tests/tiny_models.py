@@ -123,9 +123,12 @@ def tiny_tagger_config(kind: CellKind, vocab_size: int, **options: Any) -> Tagge
 
 
 def tiny_tagger(config: TaggerConfig, seed: int = 0) -> Tagger:
-    """As tiny_model."""
+    """As tiny_model; the transitions of a CRF are random."""
     torch.manual_seed(seed)
-    return _decisive(Tagger(config), config.kind)
+    model = Tagger(config)
+    if model.transitions is not None:
+        torch.nn.init.normal_(model.transitions)
+    return _decisive(model, config.kind)
 
 
 def tiny_tagger_bundle(

@@ -27,6 +27,8 @@ MEASURES: dict[str, Callable[[Bundle], dict[str, Any]]] = {
     "sentiment-en": partial(sentiment_quality.measure, unit="word"),
     "sentiment-zh": partial(sentiment_quality.measure, unit="char"),
     "tag-en": tagging_quality.measure,
+    "entities-en": tagging_quality.measure,  # which do not ship, but may be in a store
+    "entities-zh": tagging_quality.measure,
 }
 
 

@@ -81,7 +81,7 @@ def figures(gold: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> di
 
 
 def tags_of_words(bundle: Bundle, set_name: str, sentences_: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The likeliest label of each word's first token, as the server finds it.
+    """The label of each word's first token, as the server finds it.
 
     Args:
         bundle: a tagger that has the graph set.
@@ -96,9 +96,11 @@ def tags_of_words(bundle: Bundle, set_name: str, sentences_: Sequence[Sequence[s
     for indices in in_order([(len(row.ids),) for row in rows], SENTENCES):
         chosen = [rows[i] for i in indices.tolist()]
         ids, lengths = padded([row.ids for row in chosen])
-        best = runner.run("tag", {"ids": ids, "lengths": lengths})["logits"].argmax(axis=2)
-        for row, i in enumerate(indices.tolist()):
-            found[i] = [labels[label] for label in best[row, rows[i].firsts].tolist()]
+        logits = runner.run("tag", {"ids": ids, "lengths": lengths})["logits"]
+        for i, emissions, length in zip(indices.tolist(), logits, lengths.tolist(), strict=True):
+            own = emissions[:length]
+            best = own.argmax(axis=1) if bundle.crf is None else bundle.crf.best(own)
+            found[i] = [labels[label] for label in best[rows[i].firsts].tolist()]
     return found
 
 

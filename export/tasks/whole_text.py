@@ -18,6 +18,7 @@ from export.parity.texts import SOURCES, ragged_texts
 from export.trace.reference import WholeTextReference, with_weights
 from export.trace.whole_text import whole_text_graphs
 from models.bundle import Bundle
+from models.crf import Crf
 from models.network.classifier import Classifier
 from models.network.tagger import Tagger
 from runtime.opening import OpenGraphs
@@ -78,7 +79,8 @@ class WholeTextArchitecture:
 
     def figures(self, opened: OpenGraphs, texts: list[list[int]] | None = None) -> dict[str, float]:
         """See Architecture.figures."""
-        return whole_text_figures(opened.sequences(), self._graph, self._num_ids, self._reference, texts)
+        runner = opened.sequences()
+        return whole_text_figures(runner, self._graph, self._num_ids, self._reference, texts, self._bundle.crf)
 
     def relu_states(self) -> list[NDArray[np.float32]]:
         """See Architecture.relu_states."""
@@ -91,6 +93,7 @@ def whole_text_figures(
     num_ids: int,
     reference: WholeTextReference,
     texts: list[list[int]] | None = None,
+    crf: Crf | None = None,
 ) -> dict[str, float]:
     """Measure one graph set.
 
@@ -100,6 +103,7 @@ def whole_text_figures(
         num_ids: ids that it knows.
         reference: PyTorch's answers from the same weights.
         texts: a user's, token ids; None for random ones alone.
+        crf: of a tagger with one: what is compared is then the labels that it finds and their marginal probabilities.
 
     Returns:
         Figures by name; what they may be is in export.parity.limits.
@@ -127,8 +131,9 @@ def whole_text_figures(
 
         errors.add(found[own], expected, precise)
         if texts is None or batch is texts:
-            differences.append(np.abs(_softmax(found[own]) - _softmax(expected)).max(axis=1))
-            agreements.append(found[own].argmax(axis=1) == expected.argmax(axis=1))
+            both = [_decoded(logits, lengths, crf) for logits in (found[own], expected)]
+            differences.append(np.abs(both[0][1] - both[1][1]).max(axis=1))
+            agreements.append(both[0][0] == both[1][0])
         padded_otherwise = answers(np.where(is_token, ids, num_ids - 1), lengths)
         for row, text in enumerate(batch):
             kept = slice(None) if found.ndim == 2 else slice(len(text))
@@ -142,6 +147,17 @@ def whole_text_figures(
         "argmax_agreement": float(np.concatenate(agreements).mean()),
         "mean_probability_difference": float(np.concatenate(differences).mean()),
     }
+
+
+def _decoded(logits: Floats, lengths: NDArray[np.int32], crf: Crf | None) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """The class of each row of logits [N, C], int64 [N], and every class's probability, float [N, C].
+
+    With a CRF the rows are the tokens of sentences of these lengths, one after the other.
+    """
+    if crf is None:
+        return logits.argmax(axis=1), _softmax(logits)
+    sentences = np.split(logits, np.cumsum(lengths)[:-1])
+    return np.concatenate([*map(crf.best, sentences)]), np.concatenate([*map(crf.marginals, sentences)])
 
 
 def _softmax(logits: Floats) -> Floats:

@@ -48,6 +48,9 @@ class Tagger(nn.Module):
 
     Args:
         config: fields, cell kind, directions, classes.
+
+    Attributes:
+        transitions: float [C + 1, C + 1], of a tagger with a CRF (models.crf); `forward` gives its emissions.
     """
 
     def __init__(self, config: TaggerConfig) -> None:
@@ -57,6 +60,8 @@ class Tagger(nn.Module):
         self.recurrent = RecurrentStack(config.recurrent)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.recurrent.output_size, config.num_classes)
+        side = config.num_classes + 1
+        self.transitions = nn.Parameter(torch.zeros(side, side)) if config.crf else None
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits of the classes.

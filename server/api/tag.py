@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
 from models.config import FrozenModel
+from models.crf import Crf
 from models.spans import are_span_tags, spans_of
 from models.word_ids import Encoded, WordEncoder
 from models.words import Span, WordSplitter, sentences
@@ -31,6 +32,7 @@ from server.service import Service
 TASK = "tagging"
 _CHARACTERS_PER_TOKEN = 64  # more than any text has; of longer ones no word is looked for
 _LONG = 1024  # characters of a request; to split and answer more at once would hold up the event loop
+_LONG_FOR_CRF = 128  # tokens likewise, whose labels a CRF finds
 
 Aggregation = Literal["none", "simple", "first", "max"]
 
@@ -268,9 +270,10 @@ async def tagged(
         rows = iter([logits[number] for number in range(num_sentences)])
         for source in sources:
             for words, sentence in zip(source.words, source.encoded, strict=True):
-                source.tokens.append(_tokens(words, sentence, next(rows), endpoint.model.labels))
+                source.tokens.append(_tokens(words, sentence, next(rows), endpoint.model.labels, endpoint.model.crf))
         return JsonAnswer(answer(sources))
 
+    is_long = is_long or (endpoint.model.crf is not None and record.prompt_tokens > _LONG_FOR_CRF)
     return await asyncio.to_thread(made) if is_long else made()
 
 
@@ -323,7 +326,7 @@ def _too_long(name: str, found: str, limit: Limit) -> FieldError:
 
 
 def _tokens(
-    words: Sequence[Span], encoded: Encoded, logits: NDArray[np.float32], labels: Sequence[str]
+    words: Sequence[Span], encoded: Encoded, logits: NDArray[np.float32], labels: Sequence[str], crf: Crf | None
 ) -> list[Labelled]:
     """A sentence's tokens with their labels; marks around it are left out.
 
@@ -332,11 +335,9 @@ def _tokens(
         encoded: its tokens.
         logits: float32 [tokens, C].
         labels: of the classes.
+        crf: finds them; None: each token has the likeliest.
     """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    weights = np.exp(shifted)
-    best = logits.argmax(axis=1)
-    scores = weights[np.arange(len(best)), best] / weights.sum(axis=1)
+    best, scores = _likeliest(logits) if crf is None else crf.decode(logits)
     return [
         Labelled(labels[label], words[word][0] + start, words[word][0] + end, score)
         for label, score, word, (start, end) in zip(
@@ -344,6 +345,13 @@ def _tokens(
         )
         if word >= 0
     ]
+
+
+def _likeliest(logits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of each token of logits [tokens, C] the likeliest class, int64 [tokens], and its probability."""
+    weights = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    best = logits.argmax(axis=1)
+    return best, weights[np.arange(len(best)), best] / weights.sum(axis=1)
 
 
 def _by_word(encoded: Encoded, tokens: Sequence[Labelled]) -> list[tuple[int, list[Labelled]]]:

@@ -1,14 +1,17 @@
 """docs/tagging.md: its commands train, export and serve a tagger, which answers as it says."""
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from benchmarks.quality.tagging import tags_of_words
 from models.bundle import Bundle
 from models.word_ids import WordEncoder
 from runtime.onnxruntime.build import open_graph_set
@@ -28,8 +31,22 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def server(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    folder = tmp_path_factory.mktemp("tagging")
-    train, build, serve = (line.split()[2:] for line in blocks("sh")[0].splitlines())
+    with served(program, tmp_path_factory.mktemp("tagging"), blocks("sh")[0]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def crf_server(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    commands = blocks("sh")[2]
+    assert "model.crf=true" in commands
+    with served(program, tmp_path_factory.mktemp("crf"), commands) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def served(program: Program, folder: Path, commands: str) -> Iterator[RealServer]:
+    """A server of what the document's commands train and export."""
+    train, build, serve = (line.split()[2:] for line in commands.splitlines())
     places = [f"store={folder / 'artifacts'}", f"run_dir={folder / 'run'}"]
     for arguments in ([*train, *places], [*build[:-1], str(folder / build[-1])]):
         done = program(*arguments)
@@ -41,6 +58,11 @@ def server(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def bundle(server: RealServer) -> Bundle:
     return Bundle(server.log.parent / "artifacts" / "errands-tiny" / "1")
+
+
+@pytest.fixture(scope="module")
+def crf_bundle(crf_server: RealServer) -> Bundle:
+    return Bundle(crf_server.log.parent / "artifacts" / "errands-crf" / "1")
 
 
 def test_the_documented_request_gives_the_documented_answer(server: RealServer) -> None:
@@ -70,6 +92,43 @@ def test_served_labels_are_the_graphs(server: RealServer, bundle: Bundle) -> Non
     for row, sentence in enumerate(words):
         expected = [labels[label] for label in best[row, : len(sentence)].tolist()]
         assert [token["label"] for token in results[row]["tokens"]] == expected
+
+
+def test_with_a_crf_served_labels_are_the_likeliest_sequence(crf_server: RealServer, crf_bundle: Bundle) -> None:
+    crf, labels = crf_bundle.crf, crf_bundle.record.labels or []
+    assert crf is not None
+    assert crf_bundle.words is not None
+    assert crf_bundle.record.metrics["validation_span_f1"] > 0.98
+    texts = [" ".join(sentence.words) for sentence in errands(0.1).validation[:64]]
+    texts += ["of lamps of 12 12 lamps Paris Paris to", "lamps " * 300]  # which nobody would write
+    results = crf_server.client.post("/v1/tag", json={"text": texts}).json()["results"]
+    runner = OnnxSequenceRunner(open_graph_set(crf_bundle.graph_set(server_set(crf_server))))
+    encoder = WordEncoder(crf_bundle.tokenizer, crf_bundle.words)
+    for text, result in zip(texts, results, strict=True):
+        ids, lengths = padded([encoder.encode([token["text"] for token in result["tokens"]]).ids])
+        logits = runner.run("tag", {"ids": ids, "lengths": lengths})["logits"][0, : lengths[0]]
+        classes, scores = crf.decode(logits)
+        found = [labels[label] for label in classes.tolist()]
+        assert [token["label"] for token in result["tokens"]] == found
+        assert [token["score"] for token in result["tokens"]] == scores.tolist()
+        assert all(b[:2] != "I-" or a in (b, f"B-{b[2:]}") for a, b in pairwise(["O", *found]))
+        alone = crf_server.client.post("/v1/tag", json={"text": text}).json()["results"]
+        assert alone == [result]
+    words = [[token["text"] for token in result["tokens"]] for result in results]
+    served_tags = [[token["label"] for token in result["tokens"]] for result in results]
+    assert tags_of_words(crf_bundle, server_set(crf_server), words) == served_tags
+
+
+def test_with_a_crf_both_sets_are_verified_and_the_card_says_so(crf_bundle: Bundle, program: Program) -> None:
+    done = program("export", "verify", str(crf_bundle.path))
+    assert done.returncode == 0, done.stderr
+    for set_name in crf_bundle.graph_sets:
+        parity = crf_bundle.graph_set(set_name).manifest.parity
+        assert parity["rows_changed_by_batch"] == parity["rows_changed_by_padding"] == 0
+        assert parity["argmax_agreement"] > 0.99
+    card = (crf_bundle.path / "README.md").read_text(encoding="utf-8")
+    assert "a CRF over their sequence" in card
+    assert "likeliest sequence of labels" in card
 
 
 def server_set(server: RealServer) -> str:

@@ -19,6 +19,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "many": {"fields_like": "wide"},
     "plain": {"fields_like": "none"},
     "forward": {"bidirectional": False},
+    "crf": {"crf": True},
 }
 CASES = [
     pytest.param(kind, variant, name, id=f"{kind}-{variant}-{name}")
@@ -40,6 +41,7 @@ def test_a_text_alone_and_among_64_of_other_lengths_gives_the_same_bytes(
     built_bundle: Built, kind: CellKind, variant: str, set_name: str
 ) -> None:
     bundle = built_bundle(kind, "tagging", **VARIANTS[variant])
+    assert (bundle.crf is not None) == (variant == "crf")
     runner = OnnxSequenceRunner(open_graph_set(bundle.graph_set(set_name)))
     assert isinstance(bundle.config, TaggerConfig)
     batch = texts(bundle.config.num_ids)

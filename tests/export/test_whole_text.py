@@ -9,6 +9,7 @@ from export.tasks.whole_text import whole_text_figures
 from export.trace.reference import WholeTextReference, with_weights
 from models.bundle import Bundle
 from models.config import ClassifierConfig, TaggerConfig
+from models.crf import Crf
 from models.network.classifier import Classifier
 from models.network.tagger import Tagger
 from runtime.opening import CPU, open_set
@@ -57,3 +58,23 @@ def test_a_last_bit_that_the_batch_or_padding_changes_is_counted(
     figures = whole_text_figures(runner, "tag" if is_tagger else "classify", num_ids, reference)
     assert (figures["rows_changed_by_batch"] > 0) == (change is of_batch)
     assert (figures["rows_changed_by_padding"] > 0) == (change is of_padding)
+
+
+def test_of_a_crf_the_labels_that_it_finds_are_compared(built_bundle: Callable[..., Bundle]) -> None:
+    bundle = built_bundle("gru", "tagging", crf=True)
+    config = bundle.config
+    assert isinstance(config, TaggerConfig)
+    reference = WholeTextReference(with_weights(Tagger(config), bundle), bundle.sizes["V"])
+    runner = open_set(CPU, bundle, "int8").sequences()
+
+    def figures(crf: Crf | None) -> dict[str, float]:
+        return whole_text_figures(runner, "tag", bundle.sizes["V"], reference, crf=crf)
+
+    # Only O can be found where it costs nothing and all else very much.
+    transitions = np.full((4, 4), -1e3, np.float32)
+    transitions[2:, 2:] = 0
+    always_outside = Crf(transitions, bundle.record.labels or [])
+    assert figures(always_outside)["argmax_agreement"] == 1
+    assert figures(always_outside)["mean_probability_difference"] < 1e-9
+    assert figures(None)["mean_probability_difference"] > 1e-6
+    assert figures(bundle.crf)["mean_probability_difference"] not in (0, figures(None)["mean_probability_difference"])

@@ -12,7 +12,13 @@ from models.errors import BundleCorruptError, BundleNotFoundError
 from models.store import Store
 from models.tokenizer import Tokenizer
 from tests.forked import Program
-from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_model, tiny_translator_bundle
+from tests.tiny_models import (
+    tiny_bundle,
+    tiny_classifier_bundle,
+    tiny_model,
+    tiny_tagger_bundle,
+    tiny_translator_bundle,
+)
 
 CORE_FILES = ["bundle.json", "weights.safetensors", "tokenizer.json", "README.md"]
 
@@ -40,6 +46,30 @@ def test_a_translator_keeps_its_languages_and_widths(tmp_path: Path) -> None:
 def test_a_classifier_keeps_its_labels_and_has_no_state(tmp_path: Path) -> None:
     record = Bundle(tiny_classifier_bundle(tmp_path, "lstm").path).record
     assert (record.task, record.labels, record.state_width) == ("sentiment", ["negative", "positive"], 0)
+
+
+def test_a_tagger_has_a_crf_where_its_architecture_says_so(tmp_path: Path) -> None:
+    assert tiny_tagger_bundle(tmp_path, "gru").crf is None
+    bundle = tiny_tagger_bundle(tmp_path, "gru", "crf", crf=True)
+    assert bundle.weights()["transitions"].shape == (4, 4)
+    assert bundle.crf is not None
+    assert bundle.words is not None
+    weights = {name: array for name, array in bundle.weights().items() if name != "transitions"}
+    tokenizer = bundle.tokenizer
+    broken = publish(
+        Store(tmp_path),
+        "broken",
+        config=bundle.config,
+        weights=dict(weights),
+        tokenizer=tokenizer,
+        card="",
+        metrics={},
+        provenance={},
+        labels=bundle.record.labels,
+        words=bundle.words,
+    )
+    with pytest.raises(BundleCorruptError, match="has no transitions of 4 x 4"):
+        _ = broken.crf
 
 
 @pytest.mark.parametrize("labels", [None, ["negative"], ["negative", "negative"], ["negative", ""]])

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +11,11 @@ SENTENCES = [["Walking", "cats", "walked", "42", "miles"], ["the", "cats", "talk
 TOKENIZER = Tokenizer.word_level(["the", "cats", "00", "!"])
 
 
+KINDS: tuple[FieldKind, ...] = ("suffix-2", "suffix-4", "prefix-3", "next", "shape")
+
+
 def encoder() -> WordEncoder:
-    kinds: tuple[FieldKind, ...] = ("suffix-2", "suffix-4", "prefix-3", "shape", "next")
-    return WordEncoder(TOKENIZER, WordsRecord(fields=[learnt_field(kind, SENTENCES, 1) for kind in kinds]))
+    return WordEncoder(TOKENIZER, WordsRecord(fields=[learnt_field(kind, SENTENCES, 1) for kind in KINDS]))
 
 
 def unpacked(number: int, sizes: list[int]) -> list[int]:
@@ -56,6 +59,16 @@ def test_the_next_token_makes_pairs() -> None:
     assert sorted(field.values) == ["ab", "b"]
     found = WordEncoder(Tokenizer.character(["ab"]), WordsRecord(fields=[field])).encode(["a", "b"])
     assert [field.values[number // 3 - 1] for number in found.ids] == ["ab", "b"]
+
+
+def test_who_is_to_guess_the_next_token_does_not_read_it() -> None:
+    sizes = [TOKENIZER.vocab_size, *(learnt_field(kind, SENTENCES, 1).size for kind in KINDS)]
+    ids = encoder().encode(["walked", "42", "miles", "!"]).ids
+    hidden = encoder().without_next(np.array(ids)).tolist()
+    assert any(unpacked(number, sizes)[-2] for number in ids)
+    assert [unpacked(number, sizes) for number in hidden] == [
+        [*unpacked(number, sizes)[:-2], 0, unpacked(number, sizes)[-1]] for number in ids
+    ]
 
 
 @pytest.mark.parametrize(

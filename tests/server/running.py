@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 
 from models.bundle import Languages
+from models.crf import Crf
 from models.tokenizer import Tokenizer
 from models.word_ids import WordsRecord
 from server.app import create_app
@@ -80,7 +81,9 @@ def fake_classifier(name: str = "classifier", version: int = 1, tokenizer: Token
     )
 
 
-def fake_tagger(name: str = "tagger", version: int = 1, tokenizer: Tokenizer = CHARACTERS) -> LoadedModel:
+def fake_tagger(
+    name: str = "tagger", version: int = 1, tokenizer: Tokenizer = CHARACTERS, crf: Crf | None = None
+) -> LoadedModel:
     return LoadedModel(
         name=name,
         version=version,
@@ -88,6 +91,7 @@ def fake_tagger(name: str = "tagger", version: int = 1, tokenizer: Tokenizer = C
         own_tokenizer=tokenizer,
         labels=("B-x", "I-x", "O"),
         words=WordsRecord(),
+        crf=crf,
         precision="fp32",
         backend="fake",
         metrics={"accuracy": 0.9},

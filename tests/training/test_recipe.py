@@ -101,6 +101,7 @@ ERRANDS = RECIPES / "errands-tiny.yaml"
         (ERRANDS, "data={dataset: tags-file}", r"dataset tags-file needs format, path, splitter, validation_share"),
         (ERRANDS, "data.column=xpos", r"column xpos goes with CoNLL-U; leave it out for dataset errands"),
         (ERRANDS, "fields.0.kind=suffix-9", r"fields\.0\.kind: .*suffix-2"),
+        (RECIPES / "tag-en.yaml", "model.crf=true", r"label_smoothing is for taggers without a CRF; leave it out"),
         (ERRANDS, "tokenizer.vocab_size=300", r"unknown key tokenizer\.vocab_size; keys of section tokenizer: kind"),
     ],
 )

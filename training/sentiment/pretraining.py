@@ -1,10 +1,11 @@
 """Pre-training as a stage of a run: predict the next and the previous token, before any label is read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from models.config import RecurrentConfig
@@ -20,6 +21,8 @@ _DISTORTION = 0.75  # negatives are drawn by frequency to this power (Mikolov et
 _LANES = 8  # of the validation text
 _TIME = 128
 
+Ids = NDArray[np.int64]
+
 
 class PretrainingStage(Stage[Recipe]):
     """See training.stage.Stage.
@@ -32,6 +35,7 @@ class PretrainingStage(Stage[Recipe]):
         texts: token ids of the training texts, read one after the other.
         validation: token ids of texts that are not among them.
         embedding: of a tagger's tokens, whose ids are in mixed radix; None: one of V tokens.
+        without_next: takes out of such ids what they say of the next token, which the first direction is to guess.
     """
 
     unit: ClassVar[str] = "token"
@@ -47,6 +51,7 @@ class PretrainingStage(Stage[Recipe]):
         texts: Sequence[Sequence[int]],
         validation: Sequence[Sequence[int]],
         embedding: FieldEmbedding | None = None,
+        without_next: Callable[[Ids], Ids] = lambda ids: ids,
     ) -> None:
         own = {"epochs": section.epochs, "optimizer": section.optimizer, "schedule": section.schedule, "patience": None}
         self.recipe = recipe.model_copy(update=own)
@@ -63,13 +68,14 @@ class PretrainingStage(Stage[Recipe]):
             weights=weights,
             negatives=section.negatives,
             seed=recipe.seed,
+            from_left=without_next(ids),
         )
         self.module = PretrainingModule(
             TwoWayLanguageModel(recurrent, counts.tolist(), section.dropout, embedding),
             expected=np.asarray(weights * section.negatives, np.float64),
         )
         held_out = np.concatenate([np.asarray(text, np.int64) for text in validation])
-        sides = (held_out, np.ascontiguousarray(held_out[::-1]))[: recurrent.num_directions]
+        sides = (without_next(held_out), np.ascontiguousarray(held_out[::-1]))[: recurrent.num_directions]
         self._validation = [Windows(side, lanes=_LANES, length=_TIME) for side in sides]
 
     def validate(self, shard: Shard) -> Validation:

@@ -64,6 +64,7 @@ class TwoWayWindows:
     Args:
         ids: int64 [num_tokens].
         directions: 1 or 2.
+        from_left: the same tokens as the first direction reads them; None: as they are.
         lanes: parts read in parallel.
         length: the most time steps in a window.
         weights: float64 [V], how likely each token is to be drawn as a negative; they sum to 1.
@@ -81,8 +82,9 @@ class TwoWayWindows:
         weights: NDArray[np.float64],
         negatives: int,
         seed: int,
+        from_left: NDArray[np.int64] | None = None,
     ) -> None:
-        texts = (ids, np.ascontiguousarray(ids[::-1]))[:directions]
+        texts = (ids if from_left is None else from_left, np.ascontiguousarray(ids[::-1]))[:directions]
         self._windows = [Windows(text, lanes=lanes, length=length) for text in texts]
         self._edges = np.cumsum(weights)
         self._num_negatives = negatives

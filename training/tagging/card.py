@@ -36,7 +36,7 @@ def card_parts(
         architecture=_architecture(recipe, model, tokenizer),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         measured="On the validation part, with its own words and sentences, with the weights as they are published, by "
-        "PyTorch. A word has the likeliest label of its first token; accuracy counts words whose label is right. "
+        f"PyTorch. A word has {_rule(model)}; accuracy counts words whose label is right. "
         + (
             "Span F1 is micro-averaged over spans with their exact words and label, counted as conlleval does. "
             if tagged.is_bio
@@ -83,7 +83,14 @@ def _architecture(recipe: TaggingRecipe, model: Tagger, tokenizer: Tokenizer) ->
     return (
         f"{config.num_layers} x {both}{cell_name(config.kind)}, hidden size {config.hidden_size}; embedding "
         f"{config.embedding_size} of {config.vocab_size} {unit}{fields}; linear head over {config.num_classes} labels"
+        f"{' and a CRF over their sequence (Lample et al. 2016)' if config.crf else ''}"
     )
+
+
+def _rule(model: Tagger) -> str:
+    if model.config.crf:
+        return "its first token's label in the likeliest sequence of labels"
+    return "the likeliest label of its first token"
 
 
 def _table(counts: dict[str, list[int]]) -> str:

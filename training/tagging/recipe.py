@@ -71,6 +71,7 @@ class TaggerModelSection(FrozenModel):
     num_layers: Annotated[int, Field(ge=1, le=64)]
     bidirectional: bool = True
     dropout: Probability = 0.0
+    crf: bool = False  # score the labels of a sentence together (models.crf)
 
     def config(self, vocab_size: int, fields: list[FieldConfig], num_classes: int) -> TaggerConfig:
         """The whole architecture's configuration."""
@@ -91,7 +92,7 @@ class TaggingPretrainingSection(PretrainingSection):
 
 
 class TaggingRecipe(Recipe):
-    """A tagger's run: cross entropy of every token's tag, with smoothed labels."""
+    """A tagger's run: cross entropy of every token's tag, with smoothed labels; with a CRF that of sentences."""
 
     task: Literal["tagging"]
     tokenizer: TaggingTokenizerSection  # type: ignore[assignment]  # of words, not of texts
@@ -108,6 +109,8 @@ class TaggingRecipe(Recipe):
         kinds = [field.kind for field in self.fields]
         if len(set(kinds)) != len(kinds):
             raise unfit(f"fields has {', '.join(kinds)}; name each kind once")
+        if self.model.crf and self.label_smoothing:
+            raise unfit("label_smoothing is for taggers without a CRF; leave it out, or model.crf")
         if self.pretraining is not None:
             check_lanes("pretraining.lanes", self.pretraining.lanes, self.trainer)
         return self

@@ -70,7 +70,7 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
             for field, section in zip(words.fields, recipe.fields, strict=True)
         ]
         config = recipe.model.config(tokenizer.vocab_size, fields, len(self.labels))
-        self.module = TaggingModule(Tagger(config), recipe.label_smoothing)
+        self.module = TaggingModule(Tagger(config), self.labels, recipe.label_smoothing)
 
     @staticmethod
     def read(recipe: TaggingRecipe) -> TaggingCorpus:
@@ -108,6 +108,7 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
             texts=[*texts, *(text.ids for text in self._train)],
             validation=[text.ids for text in self._validation],
             embedding=Tagger(self.config).embedding,
+            without_next=self._encoder.without_next,
         )
         self.sizes["pretraining_tokens"] = stage.num_tokens
         return stage

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from huggingface_hub import InferenceClient
 
+from models.crf import Crf
 from models.spans import spans_of
 from models.word_ids import Encoded
 from server.api.hugging_face import TokenClassificationAnswer
@@ -51,6 +53,33 @@ def test_a_word_has_the_likeliest_label_of_its_first_token_in_its_own_sentence(t
             expected.append((label, float(np.exp(z.max()) / np.exp(z).sum())))
     assert [token["label"] for token in result["tokens"]] == [label for label, _ in expected]
     assert [token["score"] for token in result["tokens"]] == pytest.approx([score for _, score in expected])
+
+
+def test_with_a_crf_the_labels_are_its_and_the_scores_their_probabilities() -> None:
+    transitions = np.random.default_rng(2).standard_normal((4, 4), np.float32)
+    crf = Crf(transitions, ("B-x", "I-x", "O"))
+    texts = ["to be", "or not, that is " * 20, "a"]
+    with running(fake_tagger(crf=crf)) as server:
+        results = server.tag(text=texts, aggregation="none")["results"]
+        for text, result in zip(texts, results, strict=True):
+            ids = CHARACTERS.encode(text.replace(" ", ""))
+            row = np.zeros((1, -(-len(ids) // 16) * 16), np.int64)
+            row[0, : len(ids)] = ids
+            lengths = np.array([len(ids)], np.int32)
+            logits = FakeSequenceRunner(0).run("tag", {"ids": row, "lengths": lengths})["logits"][0, : len(ids)]
+            classes, scores = crf.decode(logits)
+            labels = [("B-x", "I-x", "O")[i] for i in classes.tolist()]
+            assert [(token["label"], token["score"]) for token in result["tokens"]] == list(
+                zip(labels, scores.tolist(), strict=True)
+            )
+            assert "I-x" in labels or len(labels) == 1
+            assert all(not (a == "O" and b == "I-x") for a, b in pairwise(["O", *labels]))
+            assert server.tag(text=text, aggregation="none")["results"] == [result]
+        client = InferenceClient(model=f"{server.url}/v1/huggingface/tagger")
+        found = client.token_classification(texts[1], ignore_labels=[])
+        assert [(item.entity, item.score) for item in found] == [
+            (token["label"], token["score"]) for token in results[1]["tokens"]
+        ]
 
 
 def test_spans_are_made_of_the_words_labels(tagger: Running) -> None:

@@ -46,6 +46,17 @@ def test_the_second_direction_reads_the_text_from_its_end() -> None:
     assert rows[0].tolist() != rows[1].tolist()
 
 
+def test_the_first_direction_may_read_the_tokens_otherwise() -> None:
+    ids = np.arange(40) % VOCAB + VOCAB * 3
+    weights = np.full(VOCAB, 1 / VOCAB)
+    both = TwoWayWindows(
+        ids, directions=2, lanes=1, length=39, weights=weights, negatives=2, seed=1, from_left=ids % VOCAB
+    )
+    (window,) = both.starting_at(0, 0)
+    assert window.inputs[0].tolist() == [(ids[:-1] % VOCAB).tolist()]
+    assert window.inputs[1].tolist() == [ids[:0:-1].tolist()]
+
+
 def test_a_batch_depends_on_epoch_and_position_alone() -> None:
     whole = list(windows().starting_at(1, 0))
     rest = list(windows().starting_at(1, 2))

@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from models.config import FieldConfig, TaggerConfig
+from models.crf import Crf, allowed_transitions
+from models.network.crf import negative_log_likelihood
 from models.network.tagger import Tagger
 from training.tagging.batches import EncodedSentence, SentenceBatches, batch_of
 from training.tagging.evaluation import f1, scores, span_counts
+from training.tagging.module import TaggingModule
 
 CONFIG = TaggerConfig(
     vocab_size=20,
@@ -51,6 +55,52 @@ def test_scores_are_those_of_each_sentence_alone() -> None:
     assert found.spans == span_counts(pairs)
     assert found.span_f1 == f1(*span_counts(pairs)["x"])
     assert scores(model, sentences, LABELS, is_bio=False).spans is None
+
+
+def test_with_a_crf_the_scores_are_those_of_its_sequences() -> None:
+    torch.manual_seed(2)
+    model = Tagger(CONFIG.model_copy(update={"crf": True})).eval()
+    assert model.transitions is not None
+    torch.nn.init.normal_(model.transitions)
+    crf, allowed = Crf(model.transitions.detach().numpy(), LABELS), torch.from_numpy(allowed_transitions(LABELS))
+    sentences = [item._replace(labels=crf.best(dice(len(item.ids))).tolist()) for item in drawn(50)]
+    nats, tokens, pairs = 0.0, 0, []
+    for sentence in sentences:
+        batch = batch_of([sentence])
+        with torch.no_grad():
+            logits = model(batch.ids, batch.lengths)
+            nats += float(negative_log_likelihood(logits, model.transitions, allowed, batch.labels, batch.lengths))
+        tokens += len(sentence.ids)
+        given = crf.best(logits[0].numpy())[sentence.firsts]
+        pairs.append(([LABELS[sentence.labels[i]] for i in sentence.firsts], [LABELS[i] for i in given]))
+    found = scores(model, sentences, LABELS, is_bio=True)
+    assert found.nats == pytest.approx(nats / tokens, abs=1e-6)
+    assert found.spans == span_counts(pairs)
+
+
+def dice(length: int) -> NDArray[np.float32]:
+    return np.random.default_rng(length).standard_normal((length, 3), np.float32)
+
+
+def test_training_learns_what_follows_what_and_nothing_of_what_never_does() -> None:
+    torch.manual_seed(3)
+    model = Tagger(CONFIG.model_copy(update={"crf": True}))
+    module = TaggingModule(model, LABELS, 0.0)
+    crf = Crf(np.zeros((4, 4), np.float32), LABELS)
+    sentences = [item._replace(labels=crf.best(dice(len(item.ids))).tolist()) for item in drawn(30)]
+    optimizer = torch.optim.SGD(module.parameters(), 0.5)
+    losses = []
+    for _ in range(20):
+        loss, _ = module(batch_of(sentences), None)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.95 * losses[0]
+    assert model.transitions is not None
+    allowed = torch.from_numpy(allowed_transitions(LABELS))
+    assert (model.transitions[~allowed] == 0).all()
+    assert (model.transitions[allowed] != 0).sum() == allowed.sum() - 1  # from the beginning to the end: no sentence
 
 
 def test_f1_of_spans_is_conllevals() -> None:
