@@ -30,9 +30,9 @@ class DataSection(FrozenModel):
             raise unfit(f"data.path goes with dataset text-file, not with {self.dataset}; leave it out")
         if self.max_characters is not None and self.dataset != "builtin":
             raise unfit(f"data.max_characters goes with dataset builtin, not with {self.dataset}; leave it out")
-        for key, value in (("examples", self.examples), ("longest", self.longest)):
+        for key, value, such_as in (("examples", self.examples, 1000), ("longest", self.longest, 10)):
             if value is None and self.dataset in MADE_OF_EXAMPLES:
-                raise unfit(f"dataset {self.dataset} needs data.{key}")
+                raise unfit(f"dataset {self.dataset} needs data.{key}, such as data.{key}={such_as}")
             if value is not None and self.dataset not in MADE_OF_EXAMPLES:
                 raise unfit(f"data.{key} goes with datasets copy and recall, not with {self.dataset}; leave it out")
         return self
