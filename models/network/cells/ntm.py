@@ -5,6 +5,8 @@ both heads' weights. It begins with zeros, as any cell's: what it holds are diff
 constant (Collier & Beel 2018, section 3) and from weights that are all on the first location.
 """
 
+from math import log
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -74,8 +76,8 @@ class NeuralTuringMachine(nn.Module):
 
 
 def _positive(value: Tensor) -> Tensor:
-    """Squareplus (Barron 2021): above 0, as softplus, of which onnxruntime gives a row other bits in another batch."""
-    return (value + torch.sqrt(value.square() + 4)) / 2
+    """Squareplus (Barron 2021), as softplus at 0, of which onnxruntime gives a row other bits in another batch."""
+    return (value + torch.sqrt(value.square() + 4 * log(2) ** 2)) / 2
 
 
 def _length(vectors: Tensor) -> Tensor:
