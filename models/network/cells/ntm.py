@@ -34,6 +34,9 @@ class NeuralTuringMachine(nn.Module):
         self.addressing = nn.Linear(hidden_size, 2 * (NTM_WIDTH + 3 + _NUM_SHIFTS))  # of the write and the read head
         self.written = nn.Linear(hidden_size, 2 * NTM_WIDTH)
         self.read = nn.Linear(NTM_WIDTH, hidden_size)
+        with torch.no_grad():  # the write head begins by going on, from location to location
+            self.addressing.bias[NTM_WIDTH + 1] -= 2  # gate
+            self.addressing.bias[NTM_WIDTH + 2 + _NUM_SHIFTS] += 3  # shift
         self.register_buffer("first", F.one_hot(torch.tensor(0), NTM_LOCATIONS).float(), persistent=False)
 
     def forward(
