@@ -36,7 +36,7 @@ class NeuralTuringMachine(nn.Module):
         self.read = nn.Linear(NTM_WIDTH, hidden_size)
         with torch.no_grad():  # the write head begins by going on, from location to location
             self.addressing.bias[NTM_WIDTH + 1] -= 2  # gate
-            self.addressing.bias[NTM_WIDTH + 2 + _NUM_SHIFTS] += 3  # shift
+            self.addressing.bias[NTM_WIDTH + 1 + _NUM_SHIFTS] += 3  # shift by one on
         self.register_buffer("first", F.one_hot(torch.tensor(0), NTM_LOCATIONS).float(), persistent=False)
 
     def forward(

@@ -103,3 +103,12 @@ def test_gradients_are_finite_from_a_blank_memory_and_through_sharp_weights() ->
     for name, parameter in stack.named_parameters():
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all(), name
+
+
+def test_an_untrained_write_head_goes_on_from_location_to_location() -> None:
+    torch.manual_seed(0)
+    cell = NeuralTuringMachine(3, 4).eval()
+    states = zeros(cell)
+    for step in range(1, 6):
+        states = list(cell(torch.ones(1, 3), *states))
+        assert int(weights_of(states[3])[0].argmax()) == step
