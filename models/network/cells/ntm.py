@@ -57,7 +57,7 @@ class NeuralTuringMachine(nn.Module):
         weights = self._addressed(output, memory, weights)
         erase, add = self.written(output).unsqueeze(1).chunk(2, dim=2)
         write = weights[:, 0].unsqueeze(2)
-        memory = memory * (1 - write * torch.sigmoid(erase)) + write * torch.tanh(add)  # equations 3 and 4
+        memory = memory * (1 - write * _sigmoid(erase)) + write * _tanh(add)  # equations 3 and 4
         hidden = output + self.read((weights[:, 1:] @ memory).squeeze(1))  # equation 2
         return hidden, cell, (memory - _BLANK).flatten(1), (weights - self.first).flatten(1)
 
@@ -65,10 +65,10 @@ class NeuralTuringMachine(nn.Module):
         """The heads' new weights [batch, 2, N], by equations 5 to 9."""
         parts = self.addressing(output).reshape(-1, 2, NTM_WIDTH + 3 + _NUM_SHIFTS)
         key, strength, gate, shift, sharpness = torch.split(parts, [NTM_WIDTH, 1, 1, _NUM_SHIFTS, 1], dim=2)
-        key = torch.tanh(key)
+        key = _tanh(key)
         similarity = key @ memory.transpose(1, 2) / (_length(key) * _length(memory).transpose(1, 2))
         by_content = torch.softmax(_positive(strength) * similarity, dim=2)
-        mixed = before + torch.sigmoid(gate) * (by_content - before)
+        mixed = before + _sigmoid(gate) * (by_content - before)
         ring = torch.cat([mixed[..., -1:], mixed, mixed[..., :1]], dim=2)
         back, stay, on = torch.softmax(shift, dim=2).chunk(_NUM_SHIFTS, dim=2)
         shifted = on * ring[..., :-2] + stay * mixed + back * ring[..., 2:]
@@ -76,6 +76,16 @@ class NeuralTuringMachine(nn.Module):
         highest = shifted.amax(dim=2, keepdim=True).detach()  # so that no power is too small for float32
         sharpened = torch.pow(shifted / highest, 1 + _positive(sharpness))
         return sharpened / (sharpened @ sharpened.new_ones(NTM_LOCATIONS, 1))
+
+
+def _sigmoid(value: Tensor) -> Tensor:
+    """As torch.sigmoid; onnxruntime's own is off by up to 2 % of small values, which sharp weights amplify."""
+    return torch.softmax(torch.stack([value, torch.zeros_like(value)], dim=-1), dim=-1)[..., 0]
+
+
+def _tanh(value: Tensor) -> Tensor:
+    """As torch.tanh; onnxruntime's own is off by up to 3e-7."""
+    return 2 * _sigmoid(2 * value) - 1
 
 
 def _positive(value: Tensor) -> Tensor:
