@@ -14,7 +14,7 @@ from training.generation.windows import IGNORED, Window
 class Example(NamedTuple):
     """One document's tokens."""
 
-    ids: list[int]  # with an end token before and after
+    ids: list[int]  # and an end token; none before, as where a prompt is served
     start: int  # position of the answer's first
 
 
@@ -33,7 +33,7 @@ def examples_of(documents: Iterable[str], tokenizer: Tokenizer, mark: str) -> li
     assert end is not None, "a corpus of examples has ends"
     found = []
     for document in documents:
-        ids = [end, *tokenizer.encode(document), end]
+        ids = [*tokenizer.encode(document), end]
         if mark_id not in ids:
             raise DataError(f"document {document[:40]!r} has no {mark!r} before its answer.")
         found.append(Example(ids, len(ids) - ids[::-1].index(mark_id)))
