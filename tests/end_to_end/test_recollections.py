@@ -40,7 +40,7 @@ def num_exact(server: RealServer, model: str, draw: Draw, size: int, num_cases: 
 
 
 def test_a_small_copy_is_trained_and_served_exactly(tmp_path: Path) -> None:
-    changes = ["data.longest=4", "data.examples=10000", "epochs=1", "optimizer.learning_rate=5e-3", "name=small"]
+    changes = ["data.longest=4", "data.examples=20000", "epochs=1", "optimizer.learning_rate=5e-3", "name=small"]
     places = [f"store={tmp_path / 'store'}", f"run_dir={tmp_path / 'run'}"]
     bundle = Bundle(run(load_recipe(RECIPES / "copy-ntm.yaml", [*changes, *places])))
     assert bundle.record.metrics["validation_exact"] > 0.95
