@@ -10,7 +10,7 @@ from export.build import build_sets
 from models.bundle import Bundle
 from models.store import Store
 from tests.end_to_end.real_server import RealServer, real_server
-from training.data.recollections import MARK, Draw, copy
+from training.data.recollections import MARK, Draw, copy, recall
 from training.recipe_file import RECIPES, load_recipe
 from training.run import run
 
@@ -46,7 +46,7 @@ def test_a_small_copy_is_learnt_by_its_recipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "draw", "sizes"), [("copy-ntm", copy, (20, 40, 60))])
+@pytest.mark.parametrize(("name", "draw", "sizes"), [("copy-ntm", copy, (20, 40, 60)), ("recall-ntm", recall, (6, 12))])
 def test_a_thousand_answers_are_exact_at_lengths_never_trained(
     tmp_path: Path, name: str, draw: Draw, sizes: tuple[int, ...]
 ) -> None:
