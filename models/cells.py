@@ -4,7 +4,8 @@ A cell of your own is one more record and a torch step (models.network.cells); a
 so a server needs neither.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import AfterValidator, ValidationInfo
@@ -13,6 +14,9 @@ from models.errors import ConfigError
 
 ANY_CELL = "any cell"  # in a validation's context: a record may name a cell that this process does not know
 
+NTM_LOCATIONS = 128  # N, in the memory of a Neural Turing Machine (Graves et al. 2014)
+NTM_WIDTH = 20  # M, numbers at a location
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -20,7 +24,8 @@ class Cell:
 
     Attributes:
         kind: its name in configurations.
-        state: the parts of its state, each as wide as the hidden state; the first is the cell's output.
+        state: the parts of its state, the cell's output first.
+        widths: of the parts that are not as wide as the hidden state; the output always is.
         gates: a letter for each block of rows of PyTorch's weights, in their order; "" for a cell of your own.
         onnx_gates: the same letters in the order of the ONNX operator.
         onnx_operator: the ONNX operator; None for a cell whose step is traced.
@@ -28,6 +33,7 @@ class Cell:
 
     kind: str
     state: tuple[str, ...] = ("h",)
+    widths: Mapping[str, int] = field(default_factory=dict)
     gates: str = ""
     onnx_gates: str = ""
     onnx_operator: str | None = None
@@ -47,6 +53,14 @@ _CELLS = {
         Cell("gru", gates="rzh", onnx_gates="zrh", onnx_operator="GRU"),
         Cell("layer-norm-lstm", state=("h", "c")),
         Cell("min-gru"),
+        Cell(
+            "ntm",
+            state=("h", "c", "memory", "weights"),
+            widths={
+                "memory": NTM_LOCATIONS * NTM_WIDTH,
+                "weights": 2 * NTM_LOCATIONS,
+            },  # of the write and the read head
+        ),
     )
 }
 CELL_KINDS = tuple(

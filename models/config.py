@@ -93,20 +93,26 @@ class RecurrentConfig(FrozenModel):
         return cell_of(self.kind).state
 
     @property
+    def state_widths(self) -> tuple[int, ...]:
+        """The width of each part, of one layer in one direction."""
+        widths = cell_of(self.kind).widths
+        return tuple(widths.get(part, self.hidden_size) for part in self.state_names)
+
+    @property
     def state_size(self) -> int:
         """D: the length of the row that holds one sequence's whole memory."""
-        return len(self.state_names) * self.num_layers * self.num_directions * self.hidden_size
+        return sum(self.state_widths) * self.num_layers * self.num_directions
 
     @property
     def row(self) -> tuple[RowEntry, ...]:
         """The parts of the state row, in order; their sizes add up to state_size."""
         entries: list[RowEntry] = []
         offset = 0
-        for part in self.state_names:
+        for part, width in zip(self.state_names, self.state_widths, strict=True):
             for layer in range(self.num_layers):
                 for direction in ("", ".backward")[: self.num_directions]:
-                    entries.append(RowEntry(name=f"{part}{layer}{direction}", offset=offset, size=self.hidden_size))
-                    offset += self.hidden_size
+                    entries.append(RowEntry(name=f"{part}{layer}{direction}", offset=offset, size=width))
+                    offset += width
         return tuple(entries)
 
 

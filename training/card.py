@@ -11,6 +11,7 @@ _CELL_NAMES: dict[CellKind, str] = {
     "gru": "GRU",
     "layer-norm-lstm": "layer-norm LSTM",
     "min-gru": "minGRU",
+    "ntm": "Neural Turing Machine",
     "rnn-tanh": "simple RNN (tanh)",
     "rnn-relu": "simple RNN (ReLU)",
 }

@@ -116,7 +116,7 @@ def verify_language_model(
     errors = _errors(runner, config, reference)
     expected_logits, found_logits = _text_logits(text, runner, reference, config)
     expected, found = (_nats(logits, text) for logits in (expected_logits, found_logits))
-    errors.add(found_logits, expected_logits)
+    errors.add(found_logits, expected_logits, lambda: _pytorch_logits(text, reference, config, is_precise=True))
     prompts = np.ascontiguousarray(text[:NUM_DECODES, :NUM_PROMPT_TOKENS])
     tokens, margins = reference.greedy(prompts, NUM_DECODED_TOKENS)
     return {
@@ -251,9 +251,15 @@ def _text_logits(
 ) -> tuple[Floats, Floats]:
     state = np.zeros((len(text), config.recurrent.state_size), np.float32)
     lengths = np.full(len(text), text.shape[1], np.int32)
-    expected, _ = reference.score(text, lengths, state)
     found: Floats = runner.run("score", {"ids": text, "lengths": lengths, "state": state})["logits"]
-    return expected, found
+    return _pytorch_logits(text, reference, config), found
+
+
+def _pytorch_logits(
+    text: Ids, reference: LanguageModelReference, config: LanguageModelConfig, *, is_precise: bool = False
+) -> Floats:
+    state = np.zeros((len(text), config.recurrent.state_size), np.float32)
+    return reference.score(text, np.full(len(text), text.shape[1], np.int32), state, is_precise=is_precise)[0]
 
 
 def _nats(logits: Floats, text: Ids) -> float:

@@ -152,9 +152,10 @@ class OnnxRecurrentStack(nn.Module):
     def forward(self, inputs: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As RecurrentStack.forward: inputs [batch, time, input_size], state [batch, D] -> outputs, new_state."""
         outputs = inputs.transpose(0, 1)
-        size, directions = self.config.hidden_size, self.config.num_directions
-        columns = torch.split(state, size, dim=1)  # h of each layer and direction, then c of each
+        directions = self.config.num_directions
         num_columns = self.config.num_layers * directions
+        widths = [width for width in self.config.state_widths for _ in range(num_columns)]
+        columns = torch.split(state, widths, dim=1)  # h of each layer and direction, then c of each
         final: list[list[Tensor]] = [[] for _ in self.config.state_names]
         for index, layer in enumerate(self.layers):
             states = tuple(

@@ -55,14 +55,15 @@ class RecurrentStack(nn.Module):
         return (parts[0], parts[1]) if len(parts) == 2 else parts[0]
 
     def _parts(self, state: Tensor) -> tuple[Tensor, ...]:
-        """[batch, D] -> each part of the state, [layers * directions, batch, hidden_size]."""
-        shape = (state.shape[0], len(self.config.state_names), -1, self.config.hidden_size)
-        return state.view(shape).permute(1, 2, 0, 3).contiguous().unbind(0)
+        """[batch, D] -> each part of the state, [layers * directions, batch, its width]."""
+        copies = self.config.num_layers * self.config.num_directions
+        columns = torch.split(state, [copies * width for width in self.config.state_widths], dim=1)
+        return tuple(part.reshape(len(state), copies, -1).transpose(0, 1).contiguous() for part in columns)
 
     def _rowed(self, final: Tensor | tuple[Tensor, ...]) -> Tensor:
         """The inverse of `_unrowed`."""
-        parts = torch.stack(final) if isinstance(final, tuple) else final.unsqueeze(0)
-        return parts.permute(2, 0, 1, 3).reshape(parts.shape[2], -1)
+        parts = final if isinstance(final, tuple) else (final,)
+        return torch.cat([part.transpose(0, 1).flatten(1) for part in parts], dim=1)
 
 
 def _layers(config: RecurrentConfig) -> nn.RNNBase | SteppedLayers:

@@ -33,6 +33,7 @@ class Corpus:
     validation: tuple[str, ...]
     has_ends: bool  # whether an <eos> follows each document
     sha256: str  # of the raw bytes that were read
+    answer_mark: str | None = None  # a character: each document is a question that ends with it, and an answer
 
     @classmethod
     def from_text(cls, name: str, origin: Origin, raw: bytes, text: str, validation_share: float) -> Self:

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from models.config import LanguageModelConfig
 from models.network.language_model import LanguageModel
 from models.tokenizer import Tokenizer
 from training.card import CardParts, cell_name, indented, token_unit
@@ -33,8 +34,7 @@ def card_parts(
         data=f"{data['title']}, from {data['upstream']}. Licence as the source states it: {data['licence']}.\n"
         f"The last {recipe.data.validation_share:.0%} of the {split} ({order}) are the validation part: "
         f"{data['train_tokens']:,} tokens for training, {data['validation_tokens']:,} for validation.",
-        architecture=f"{config.num_layers} x {cell_name(config.kind)}, hidden size {config.hidden_size}; embedding "
-        f"{config.embedding_size}; linear head over {config.vocab_size} {unit}{tied}",
+        architecture=_architecture(config, unit, tied),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         measured="On the validation part, read once from its beginning to its end with the state carried all the way, "
         "with the weights as they are published. Every token but the first counts; a document's end counts as one "
@@ -44,6 +44,32 @@ def card_parts(
         },
         limits="It knows the words and habits of its training text and nothing else. What it writes may be wrong, "
         f"senseless or offensive, as its training text may be. {_alphabet_limit(tokenizer)}",
+    )
+
+
+def example_card_parts(model: LanguageModel, data: dict[str, Any]) -> CardParts:
+    """The task's part of the card of a model of examples.
+
+    Args:
+        model: the network that is published.
+        data: origin and sizes.
+    """
+    return CardParts(
+        what=f"A recurrent language model that answers questions made for the test of a memory: {data['name']}.",
+        data=f"{data['title']}, by {data['upstream']}: {data['train_examples']:,} examples for training, "
+        f"{data['validation_examples']:,} for validation.",
+        architecture=_architecture(model.config, "characters", ""),
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        measured="On the validation part, each example from a state of zeros, with the weights as they are published. "
+        "Exact: every token of the answer, its end too, is the likeliest after those before it.",
+        limits="It answers questions of this one form, and long ones worse than those of its training.",
+    )
+
+
+def _architecture(config: LanguageModelConfig, unit: str, tied: str) -> str:
+    return (
+        f"{config.num_layers} x {cell_name(config.kind)}, hidden size {config.hidden_size}; embedding "
+        f"{config.embedding_size}; linear head over {config.vocab_size} {unit}{tied}"
     )
 
 

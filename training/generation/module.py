@@ -1,4 +1,4 @@
-"""The language model's loss: cross entropy over a window, with the state carried from window to window."""
+"""The language model's loss: cross entropy over a window, or over the answers of whole examples."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -9,13 +9,23 @@ from training.stage import TrainingModule
 
 
 class GenerationModule(TrainingModule):
-    """See training.stage.TrainingModule; the state is carried from window to window."""
+    """See training.stage.TrainingModule.
+
+    Args:
+        model: the network.
+        carries_state: from window to window; False where each batch begins with zeros.
+    """
 
     model: LanguageModel
 
-    def forward(self, window: Window, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    def __init__(self, model: LanguageModel, *, carries_state: bool = True) -> None:
+        super().__init__(model)
+        self._carries_state = carries_state
+
+    def forward(self, window: Window, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The mean loss of a window, and the state after it; the gradient does not reach into earlier windows."""
         if state is None:
             state = self.model.recurrent.zero_state(len(window.inputs))
         logits, state = self.model(window.inputs, state)
-        return cross_entropy(logits.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED), state.detach()
+        loss = cross_entropy(logits.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED)
+        return loss, state.detach() if self._carries_state else None

@@ -8,7 +8,8 @@ from models.cells import CellKind
 from models.config import FrozenModel, LanguageModelConfig, Probability, Size
 from training.recipe import Recipe, Share, check_lanes, unfit
 
-DatasetName = Literal["tiny-shakespeare", "war-and-peace", "names", "builtin", "text-file"]
+DatasetName = Literal["tiny-shakespeare", "war-and-peace", "names", "builtin", "text-file", "copy", "recall"]
+MADE_OF_EXAMPLES = ("copy", "recall")  # each begins with a state of zeros, and its answer alone counts
 
 
 class DataSection(FrozenModel):
@@ -17,6 +18,8 @@ class DataSection(FrozenModel):
     dataset: DatasetName
     path: str | None = None  # with dataset text-file: the file, UTF-8, plain or .gz
     max_characters: Annotated[int, Field(ge=100)] | None = None  # with dataset builtin: keep the first so many
+    examples: Annotated[int, Field(ge=2)] | None = None  # with copy and recall: how many are made
+    longest: Annotated[int, Field(ge=2, le=1000)] | None = None  # with copy: the most letters; with recall: items
     validation_share: Share = 0.1  # the last so much of the text; of shuffled documents where there are several
 
     @model_validator(mode="after")
@@ -27,6 +30,11 @@ class DataSection(FrozenModel):
             raise unfit(f"data.path goes with dataset text-file, not with {self.dataset}; leave it out")
         if self.max_characters is not None and self.dataset != "builtin":
             raise unfit(f"data.max_characters goes with dataset builtin, not with {self.dataset}; leave it out")
+        for key, value, such_as in (("examples", self.examples, 1000), ("longest", self.longest, 10)):
+            if value is None and self.dataset in MADE_OF_EXAMPLES:
+                raise unfit(f"dataset {self.dataset} needs data.{key}, such as data.{key}={such_as}")
+            if value is not None and self.dataset not in MADE_OF_EXAMPLES:
+                raise unfit(f"data.{key} goes with datasets copy and recall, not with {self.dataset}; leave it out")
         return self
 
 
@@ -49,7 +57,8 @@ class BatchSection(FrozenModel):
     """What one training step reads."""
 
     lanes: Size  # parts of the text that are read in parallel, each with its own state; divided among the devices
-    window: Size  # the most tokens of a lane between two updates; gradients go back this far, states further
+    window: Size | None = None  # the most tokens of a lane between two updates; gradients go back this far, states
+    # further; left out with copy and recall, where a lane is one example and gradients go back to its beginning
 
 
 class GenerationRecipe(Recipe):
@@ -61,6 +70,11 @@ class GenerationRecipe(Recipe):
     batch: BatchSection
 
     @model_validator(mode="after")
-    def _each_device_has_a_lane(self) -> Self:
+    def _batch_fits(self) -> Self:
         check_lanes("batch.lanes", self.batch.lanes, self.trainer)
+        dataset, is_whole = self.data.dataset, self.data.dataset in MADE_OF_EXAMPLES
+        if is_whole and self.batch.window is not None:
+            raise unfit(f"batch.window is for a running text, and dataset {dataset} is one of examples; leave it out")
+        if not is_whole and self.batch.window is None:
+            raise unfit(f"dataset {dataset} needs batch.window, such as batch.window=64")
         return self

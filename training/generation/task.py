@@ -1,4 +1,4 @@
-"""Generation as a task: windows of a token stream, nats per token."""
+"""Generation as a task: windows of a token stream, or whole examples; nats per token."""
 
 import math
 from dataclasses import asdict
@@ -10,10 +10,11 @@ from models.errors import ConfigError
 from models.network.language_model import LanguageModel
 from models.tokenizer import Tokenizer
 from training.card import CardParts
-from training.data import texts
+from training.data import recollections, texts
 from training.data.corpus import Corpus
-from training.generation.card import card_parts, sample
-from training.generation.evaluation import mean_nats
+from training.generation.card import card_parts, example_card_parts, sample
+from training.generation.evaluation import answers, mean_nats
+from training.generation.examples import Examples, examples_of
 from training.generation.module import GenerationModule
 from training.generation.recipe import DataSection, GenerationRecipe
 from training.generation.windows import Windows, num_characters, stream_from_documents
@@ -33,7 +34,8 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
         tokenizer: trained on its training part.
         batches: of the training part.
         validation: the validation part.
-        sizes: train_tokens, validation_tokens, and validation_characters in all but the first validation token.
+        sizes: train_tokens, validation_tokens, and validation_characters in all but the first validation token; of
+            examples: train_examples and validation_examples.
     """
 
     unit: ClassVar[str] = "token"
@@ -46,8 +48,8 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
         corpus: Corpus,
         tokenizer: Tokenizer,
         *,
-        batches: Windows,
-        validation: Windows,
+        batches: Windows | Examples,
+        validation: Windows | Examples,
         sizes: dict[str, int],
     ) -> None:
         self.recipe = recipe
@@ -55,7 +57,7 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
         self.batches = batches
         self.sizes = sizes
         model = LanguageModel(recipe.model.config(tokenizer.vocab_size))
-        self.module = GenerationModule(model)
+        self.module = GenerationModule(model, carries_state=isinstance(batches, Windows))
         self._corpus = corpus
         self._validation = validation
 
@@ -71,6 +73,13 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
             tokenizer = Tokenizer.character(corpus.train, end_token=corpus.has_ends)
         else:
             tokenizer = Tokenizer.byte_bpe(corpus.train, recipe.tokenizer.vocab_size, end_token=corpus.has_ends)
+        if corpus.answer_mark is not None:
+            seed, lanes = recipe.seed, recipe.batch.lanes
+            parts = [examples_of(part, tokenizer, corpus.answer_mark) for part in (corpus.train, corpus.validation)]
+            train_part, validation_part = (Examples(part, lanes=lanes, seed=seed) for part in parts)
+            counts = {"train_examples": len(parts[0]), "validation_examples": len(parts[1])}
+            return cls(recipe, corpus, tokenizer, batches=train_part, validation=validation_part, sizes=counts)
+        assert recipe.batch.window is not None, "the recipe has been checked"
         train = stream_from_documents(corpus.train, tokenizer, has_ends=corpus.has_ends)
         validation = stream_from_documents(corpus.validation, tokenizer, has_ends=corpus.has_ends)
         sizes = {
@@ -90,10 +99,14 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
     def validate(self, shard: Shard) -> Validation:
         """Nats per token and per character, and perplexity; the best epoch has the fewest nats.
 
-        One process reads the whole text: its state is carried from the first token to the last.
+        One process reads the whole text: its state is carried from the first token to the last. Of examples: nats per
+        token of the answers, and the share of answers that are exact.
         """
-        own = mean_nats(self.module.model, self._validation) if shard.rank == 0 else 0.0
-        (nats,) = shard.total([own])
+        model, part = self.module.model, self._validation
+        if isinstance(part, Examples):
+            nats, exact = shard.total(answers(model, part) if shard.rank == 0 else (0.0, 0.0))
+            return Validation({"validation_nats_per_token": nats, "validation_exact": exact}, rank=(nats,))
+        (nats,) = shard.total([mean_nats(model, part) if shard.rank == 0 else 0.0])
         characters_per_token = self.sizes["validation_characters"] / (self.sizes["validation_tokens"] - 1)
         figures = {
             "validation_nats_per_token": nats,
@@ -118,8 +131,10 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
 
     def card_parts(self, measured: Measured) -> CardParts:  # noqa: ARG002 - the figures alone say it all
         """See Task."""
-        example = sample(self.module.model, self.tokenizer, seed=self.recipe.seed)
         data = {**self.data, **self.sizes}
+        if isinstance(self._validation, Examples):
+            return example_card_parts(self.module.model, data)
+        example = sample(self.module.model, self.tokenizer, seed=self.recipe.seed)
         return card_parts(self.recipe, self.module.model, self.tokenizer, data, example)
 
 
@@ -140,6 +155,11 @@ def load_corpus(section: DataSection) -> Corpus:
             return texts.names(share)
         case "builtin":
             return texts.builtin(share, section.max_characters)
+        case "copy" | "recall":
+            if section.examples is None or section.longest is None:
+                raise ConfigError(f"dataset {section.dataset} needs data.examples and data.longest")
+            make = recollections.copies if section.dataset == "copy" else recollections.recalls
+            return make(examples=section.examples, longest=section.longest, validation_share=share)
         case "text-file":
             if section.path is None:
                 raise ConfigError("data.path is missing; name the text file: data.path=my.txt")

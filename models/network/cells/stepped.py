@@ -1,8 +1,9 @@
 """A cell of your own: its step in torch, and the layers that repeat it over a sequence.
 
 A step is a module made by `make(input_size, hidden_size)`, with forward(inputs [batch, input], *states) -> new states;
-each state is float [batch, hidden], zero at the beginning, in the order of the cell's record, the output first. A row's
-result may depend on nothing but its own numbers (so no batch normalisation), or its bits change with its batch-mates.
+each state is float [batch, hidden], or as wide as the record says, zero at the beginning, in its order, the output
+first. A row's result may depend on nothing but its own numbers (so no batch normalisation), or its bits change with its
+batch-mates.
 A step that also has `parallel(inputs, *states, lengths, reverse)`, all steps at once, is trained by it (min_gru).
 """
 
@@ -17,10 +18,11 @@ from models.config import RecurrentConfig
 from models.errors import ConfigError
 from models.network.cells.layer_norm_lstm import LayerNormLstm
 from models.network.cells.min_gru import MinGru
+from models.network.cells.ntm import NeuralTuringMachine
 from models.network.scan import scan
 
 MakeStep = Callable[[int, int], nn.Module]
-_STEPS: dict[str, MakeStep] = {"layer-norm-lstm": LayerNormLstm, "min-gru": MinGru}
+_STEPS: dict[str, MakeStep] = {"layer-norm-lstm": LayerNormLstm, "min-gru": MinGru, "ntm": NeuralTuringMachine}
 
 
 def register_cell(cell: Cell, make: MakeStep) -> None:
@@ -62,7 +64,7 @@ class SteppedLayers(nn.Module):
 
         Args:
             inputs: float [batch, time, input_size].
-            states: each float [layers * directions, batch, hidden_size].
+            states: each float [layers * directions, batch, the part's width].
             lengths: int [batch], each 1..time; None when every row is full.
 
         Returns:
@@ -86,7 +88,7 @@ def layer(
     Args:
         steps: the cell of each direction, forward before backward.
         inputs: float [time, batch, input].
-        states: each float [directions, batch, hidden].
+        states: each float [directions, batch, the part's width].
         lengths: int [batch], or None when every row is full.
 
     Returns:

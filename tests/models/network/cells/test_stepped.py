@@ -1,4 +1,4 @@
-"""A cell registered outside the source tree: trained nowhere, it builds, exports, verifies and runs like any other."""
+"""A cell registered outside the source tree, and one with parts of other widths: both build, export, verify and run."""
 
 import subprocess
 import sys
@@ -25,6 +25,7 @@ from runtime.runner import Array
 from tests.tiny_models import tiny_bundle, tiny_classifier_bundle, tiny_translator_bundle
 
 KIND = "minimal-gated"
+KINDS = (KIND, "ntm")
 
 
 def bundle_of(bundle: Bundle) -> Bundle:
@@ -33,9 +34,9 @@ def bundle_of(bundle: Bundle) -> Bundle:
     return bundle
 
 
-@pytest.fixture(scope="module")
-def language_model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return bundle_of(tiny_bundle(tmp_path_factory.mktemp("store"), KIND))
+@pytest.fixture(scope="module", params=KINDS)
+def language_model(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
+    return bundle_of(tiny_bundle(tmp_path_factory.mktemp("store"), request.param))
 
 
 def test_a_language_model_of_it_answers_as_pytorch_does_alone_and_in_a_batch(language_model: Bundle) -> None:
@@ -65,9 +66,12 @@ def test_a_language_model_of_it_answers_as_pytorch_does_alone_and_in_a_batch(lan
         assert logits.tobytes() == found["logits"][row].tobytes()
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", [tiny_translator_bundle, tiny_classifier_bundle])
-def test_encoders_and_classifiers_of_it_read_in_both_directions(make: Callable[..., Bundle], tmp_path: Path) -> None:
-    bundle_of(make(tmp_path, KIND))
+def test_encoders_and_classifiers_of_it_read_in_both_directions(
+    make: Callable[..., Bundle], kind: str, tmp_path: Path
+) -> None:
+    bundle_of(make(tmp_path, kind))
 
 
 def test_a_server_opens_its_bundle_without_knowing_the_cell(language_model: Bundle) -> None:
@@ -81,13 +85,14 @@ def test_a_server_opens_its_bundle_without_knowing_the_cell(language_model: Bund
 
 
 def test_a_set_that_a_traced_cell_cannot_have_is_refused_with_the_command(language_model: Bundle) -> None:
-    with pytest.raises(ExportError, match=r"'minimal-gated' is traced .* not int8: .* --set fp32"):
+    with pytest.raises(ExportError, match=r"'(minimal-gated|ntm)' is traced .* not int8: .* --set fp32"):
         build_sets(language_model, ("fp32", "int8"))
 
 
-def test_a_padded_batch_leaves_each_rows_state_where_the_row_ends() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_padded_batch_leaves_each_rows_state_where_the_row_ends(kind: str) -> None:
     torch.manual_seed(0)
-    config = RecurrentConfig(kind=KIND, input_size=5, hidden_size=6, num_layers=2, bidirectional=True)
+    config = RecurrentConfig(kind=kind, input_size=5, hidden_size=6, num_layers=2, bidirectional=True)
     stack = RecurrentStack(config).eval()
     inputs, lengths = torch.randn(3, 7, 5), torch.tensor([7, 4, 1])
     outputs, state = stack(inputs, stack.zero_state(3), lengths)
