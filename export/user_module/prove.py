@@ -103,16 +103,16 @@ def proven(
             guard, other = next(((guard, sizes) for guard, sizes in found if sizes is not None), (error.guard, None))
             guards.append(guard)
             if other is None or len(guards) == MOST_TRACES:
-                raise first from None
+                raise ParityError(str(first)) from None
             say(f"the forward decides by {guard.text}: tracing again where it is not so, at {sizes_as_text(other)}")
         except ExportError:
             if first is None:
                 raise
-            raise first from None
+            raise ParityError(str(first)) from None
         try:
             traced = trace(other)
         except ExportError:
-            raise first from None
+            raise ParityError(str(first)) from None
         beyond = [
             each
             for guard in guards

@@ -286,6 +286,9 @@ class SessionsMachine(RuleBasedStateMachine):
     def may_use(self, exchange: Exchange, name: str, or_else: tuple[int, ...] = ()) -> bool:
         """Whether a request that names a session has found it free; its status says the same."""
         status = exchange.status if exchange.is_done else 0
+        if status == 429:  # before anything was looked at
+            assert len(self.pending) == MAX_REQUESTS
+            return False
         if not self.is_there(name):
             assert status == 404, exchange.content
             has_expired = name in self.known
@@ -294,8 +297,7 @@ class SessionsMachine(RuleBasedStateMachine):
         if self.known[name].is_busy:
             assert status == 409, exchange.content
             return False
-        if status in (429, *or_else):
-            assert status != 429 or len(self.pending) == MAX_REQUESTS
+        if status in or_else:
             self.known[name].used = self.now
             return False
         assert status in (0, 200), exchange.content
