@@ -29,6 +29,7 @@ Phase = Literal["loading", "ready", "draining", "failed"]
 _STOP_SECONDS = 5.0  # that a runtime call, or loading, is given to end when the server stops
 _WRITE_SECONDS = 30.0  # that sessions are given to be written
 _POLL_SECONDS = 0.01
+TURN_SHARE = 0.25  # of the event loop's time for what would hold it up
 _BODIES_PER_PERMIT = 8  # requests may come in slowly, so many more are let in than models work on
 
 
@@ -115,14 +116,15 @@ class Service:
     async def in_turn(self, work: Callable[[], T]) -> T:
         """The result of work that would hold up the event loop if many requests asked for it at once.
 
-        One after the other, and of the loop's time no more than half.
+        One after the other, and of the loop's time no more than TURN_SHARE.
         """
         await self._turn.acquire()
         started = time.perf_counter()
         try:
             return work()
         finally:  # the answer goes at once, and the next waits
-            asyncio.get_running_loop().call_later(time.perf_counter() - started, self._turn.release)
+            rest = (time.perf_counter() - started) * (1 / TURN_SHARE - 1)
+            asyncio.get_running_loop().call_later(rest, self._turn.release)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
