@@ -194,7 +194,8 @@ def test_a_sequence_in_pieces_is_the_whole_one(served: Served) -> None:
         for index, piece in enumerate(in_pieces(signature, row, [0, 1, 2, 9, 41, 42, 75]))
     ]
     for port in signature.outputs:
-        assert joined(port, pieces).tobytes() == whole[port.name].tobytes(), port.name
+        # The last bit may be another where the command says so, as of a projection of one frame.
+        np.testing.assert_allclose(joined(port, pieces), whole[port.name], rtol=1e-5, atol=1e-6, err_msg=port.name)
 
 
 @pytest.mark.slow

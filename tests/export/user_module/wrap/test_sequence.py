@@ -148,7 +148,7 @@ X = "x:float32[batch,time,4]"
     [
         ("Growing", (X,), "State past has shape .* it grows with the text"),
         ("Learnt", (X,), "without states answers otherwise than with zeros"),
-        ("Halving", (X,), "gives output output with 4 steps for 7 frames. With states, give one for each frame"),
+        ("Halving", (X,), "gives output output with 15 steps for 29 frames. With states, give one for each frame"),
         ("Doubled", (X,), "gives output output as float64; give one of float32, int64"),
         ("Swapped", (X,), "its first axis is the batch"),
         ("Stateless", (X,), r"takes 1 states and gives Tensor; give \(outputs, \*states\)"),
