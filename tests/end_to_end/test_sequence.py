@@ -306,6 +306,6 @@ def test_no_state_is_crossed_whatever_is_cancelled(server: RealServer, graphs: A
             await asyncio.gather(*map(bounded, range(count)))
 
     asyncio.run(main())
-    assert num_dropped > count // 20
+    assert num_dropped >= 10
     assert num_checked > count
     assert server.process.poll() is None
