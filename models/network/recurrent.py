@@ -58,7 +58,7 @@ class RecurrentStack(nn.Module):
         """[batch, D] -> each part of the state, [layers * directions, batch, its width]."""
         copies = self.config.num_layers * self.config.num_directions
         columns = torch.split(state, [copies * width for width in self.config.state_widths], dim=1)
-        return tuple(part.reshape(len(state), copies, -1).transpose(0, 1).contiguous() for part in columns)
+        return tuple(part.reshape(state.shape[0], copies, -1).transpose(0, 1).contiguous() for part in columns)
 
     def _rowed(self, final: Tensor | tuple[Tensor, ...]) -> Tensor:
         """The inverse of `_unrowed`."""
