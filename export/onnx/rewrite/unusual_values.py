@@ -8,6 +8,7 @@ Equations: ONNX operators LSTM-14, GRU-14 (linear_before_reset = 1).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from export.onnx.graph import FLOAT, OnnxGraph
+from export.onnx.rewrite.nodes import Place, replace_nodes
 from export.onnx.rewrite.pruning import prune
 
 _KERNELS = ("LSTM", "GRU")
@@ -32,33 +34,23 @@ def with_unusual_values(model: onnx.ModelProto, *, has_floats: bool) -> onnx.Mod
     Returns:
         The same model.
     """
-    _rewrite(model.graph, "unusual", has_floats=has_floats, is_step=False)
+    replace_nodes(model.graph, "unusual", partial(_replaced, has_floats=has_floats))
     return prune(model)
 
 
-def _rewrite(graph: onnx.GraphProto, prefix: str, *, has_floats: bool, is_step: bool) -> None:
-    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
-    nodes: list[onnx.NodeProto] = []
-    for index, node in enumerate(graph.node):
-        piece = OnnxGraph(f"{prefix}{index}")
-        piece.prefix = f"{prefix}{index}."
-        if node.op_type in _KERNELS:
-            _recurrent(piece, node, has_floats=has_floats)
-        elif not is_step and node.op_type in _INEXACT and types.get(node.input[0]) == FLOAT:
-            _INEXACT[node.op_type](piece, node)
-        elif has_floats and node.op_type in _PASSING_OVER_NAN and types.get(node.input[0]) == FLOAT:
-            _PASSING_OVER_NAN[node.op_type](piece, node)
-        else:
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.GRAPH:
-                    _rewrite(attribute.g, piece.prefix, has_floats=has_floats, is_step=True)
-            nodes.append(node)
-            continue
-        proto = piece.graph_proto()
-        nodes.extend(proto.node)
-        graph.initializer.extend(proto.initializer)
-    del graph.node[:]
-    graph.node.extend(nodes)
+def _replaced(piece: OnnxGraph, node: onnx.NodeProto, place: Place, *, has_floats: bool) -> bool:
+    if node.op_type in _KERNELS:
+        _recurrent(piece, node, has_floats=has_floats)
+        return True
+    if not node.input or place.dtypes.get(node.input[0]) != FLOAT:
+        return False
+    rewrite = _PASSING_OVER_NAN.get(node.op_type) if has_floats else None
+    if not place.is_inside:
+        rewrite = _INEXACT.get(node.op_type, rewrite)
+    if rewrite is None:
+        return False
+    rewrite(piece, node)
+    return True
 
 
 def _recurrent(piece: OnnxGraph, node: onnx.NodeProto, *, has_floats: bool) -> None:

@@ -13,8 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.onnx.rewrite.fixed_sums import with_fixed_sums
-from export.onnx.rewrite.whole_packets import with_whole_packets
+from export.onnx.rewrite.row_bits import with_row_bits
 from export.trace.torch_export import DynamicAxes
 from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.inputs import InputSpec, ValueRange
@@ -119,7 +118,7 @@ def traced_for(
             {name: (example if at == sizes else drawn[name], axes) for name, (example, axes) in inputs.items()},
             outputs,
         )
-        return replace(traced, model=with_whole_packets(with_fixed_sums(traced.model)))
+        return replace(traced, model=with_row_bits(traced.model))
 
     try:
         traced, parity = proven(trace, around, drawing, sizes, outputs, way_round=_WAY_ROUND, is_checked_before=True)
