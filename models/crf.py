@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.spans import are_span_tags
 
-_LEAST = -100.0  # nats behind a token's best label; what is less likely counts as this, lest all products become 0
+_LEAST = -100.0  # nats behind a token's best label; what is less likely counts as this, so that no product is 0
 
 
 def allowed_transitions(labels: Sequence[str]) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ and an end to that work in any case.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -103,6 +103,15 @@ async def read_texts(
                 f"{_name(limit.field, texts, i)} holds nothing that the model's tokenizer knows.", param=limit.field
             )
     return all_ids
+
+
+def check_ids(ids: Iterable[int], tokenizer: Tokenizer, param: str) -> None:
+    """Refuse token ids, 0 or more, that a model does not have. Raises FieldError."""
+    largest = max(ids, default=0)
+    if largest >= tokenizer.vocab_size:
+        raise FieldError(
+            f"{param}: the model has no token {largest}; its ids are 0 to {tokenizer.vocab_size - 1}.", param=param
+        )
 
 
 def num_unknown_of(prompts: Sequence[str], all_ids: Sequence[Sequence[int]], tokenizer: Tokenizer) -> int:

@@ -17,6 +17,7 @@ from server.api.inference.routes import inference_error, inference_router
 from server.api.models import models_router
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
+from server.api.tokens import tokens_router
 from server.endpoint import ServerTask
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
 from server.http.access import INFERENCE, TIME_HEADERS, Access, JsonAnswer, answer_error, json_of
@@ -65,7 +66,7 @@ def create_app(
             routes = task.router(service).routes
             app.router.routes.extend(routes)  # included routers are searched anew for each request
             service.task_of_path |= {str(getattr(route, "path", "")): task.name for route in routes}
-    for router in (sessions_router, models_router, operations_router):
+    for router in (sessions_router, models_router, tokens_router, operations_router):
         app.router.routes.extend(router(service).routes)
     app.router.routes.extend(inference_router(service, _version()).routes)
     keys = [key.get_secret_value() for key in service.settings.api_keys]

@@ -103,8 +103,9 @@ class Service:
         Raises:
             OverloadedError: it is so.
         """
-        if path.startswith(f"{INFERENCE}/models/"):  # it names the model
-            named = self._registry.get(path.split("/")[3])
+        if path.startswith(f"{INFERENCE}/models/"):  # it names the model: .../NAME/infer, .../NAME/versions/2/infer
+            name, *rest = path.split("/")[3:]
+            named = self._registry.get(f"{name}/{rest[1]}" if rest[:1] == ["versions"] and len(rest) > 1 else name)
             models = [] if named is None else [named]
         else:
             task = self.task_of_path.get(path)

@@ -14,7 +14,6 @@ from server.api.hugging_face import hugging_face_router
 from server.api.inference.sequence import TENSORS
 from server.api.sentiment import sentiment_router
 from server.api.tag import tag_router
-from server.api.tokens import tokens_router
 from server.api.translate import translate_router
 from server.endpoint import Limit, LoadedModel, ServerTask
 from server.engine.classification.engine import ClassificationEngine
@@ -122,7 +121,7 @@ def sequence_engine(model: LoadedModel, settings: Settings, observer: Observer) 
 def generation_router(service: Service) -> APIRouter:
     """The routes of text generation: our own, and that of OpenAI's clients."""
     router = APIRouter()
-    for part in (generate_router, completions_router, tokens_router):
+    for part in (generate_router, completions_router):
         router.routes.extend(part(service).routes)
     return router
 

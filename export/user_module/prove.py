@@ -98,8 +98,8 @@ def proven(
         except GuardError as error:
             first = first or error
             # Which of those that do not hold where it went wrong is to blame is not known.
-            broken = [error.guard, *(guard for guard in traced.guards if not guard.holds(error.sizes))]
-            found = [(guard, example_against([*guards, guard], drawing)) for guard in broken]
+            others = (guard for guard in traced.guards if guard != error.guard and not guard.holds(error.sizes))
+            found = ((guard, example_against([*guards, guard], drawing)) for guard in (error.guard, *others))
             guard, other = next(((guard, sizes) for guard, sizes in found if sizes is not None), (error.guard, None))
             guards.append(guard)
             if other is None or len(guards) == MOST_TRACES:

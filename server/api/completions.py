@@ -27,7 +27,7 @@ from starlette.responses import Response
 from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopStrings
-from server.admission import MAX_TEXTS, parsed_body, read_texts
+from server.admission import MAX_TEXTS, check_ids, parsed_body
 from server.api.description import described
 from server.api.generate import TASK, Answering, GenerateRequest, model_of
 from server.endpoint import Endpoint
@@ -48,7 +48,9 @@ def _prompts_from(value: Any) -> tuple[Prompt, ...]:
     """One prompt or several, each a string or a list of token ids. Raises ValueError in a plain sentence."""
     if isinstance(value, str) or (isinstance(value, list) and value and _are_ids(value)):
         value = [value]
-    if not isinstance(value, list | tuple) or not all(isinstance(prompt, str) or _are_ids(prompt) for prompt in value):
+    if not isinstance(value, list) or not (
+        all(isinstance(prompt, str) for prompt in value) or all(map(_are_ids, value))
+    ):
         raise ValueError("must be a string, a list of strings, a list of token ids or a list of such lists")
     if not 1 <= len(value) <= MAX_TEXTS:
         raise ValueError(f"{len(value)} prompts; 1 to {MAX_TEXTS} are allowed")
@@ -58,7 +60,7 @@ def _prompts_from(value: Any) -> tuple[Prompt, ...]:
 
 
 def _are_ids(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(type(number) is int and number >= 0 for number in value)
+    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
 
 
 _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}}
@@ -96,7 +98,10 @@ class CompletionRequest(GenerateRequest):
     ] = 16
     top_k: Annotated[int, Field(ge=-1, description="Sample among the k likeliest tokens; 0 and -1 are off.")] = 0
     best_of: Annotated[
-        int | None, Field(ge=1, le=16, description="Of so many continuations the n likeliest for each token.")
+        int | None,
+        Field(
+            ge=1, le=16, description="Make so many, and answer with the n whose tokens are the likeliest on average."
+        ),
     ] = None
     stream_options: StreamOptions | None = None
     ignore_eos: Annotated[bool, Field(description="The end token is not chosen.")] = False
@@ -260,16 +265,14 @@ class _Completing(Answering):
                 yield {**event, "choices": [], "usage": usage}
 
     async def _prompts(self, hold: Callable[[int], None]) -> list[tuple[str, list[int]]]:
+        prompts = self.wanted.prompt
+        if all(isinstance(prompt, str) for prompt in prompts):
+            return await super()._prompts(hold)
         tokenizer, limit = self.endpoint.model.tokenizer, self.endpoint.limit
-        found: list[tuple[str, list[int]]] = []
-        for prompt in self.wanted.prompt:
-            if isinstance(prompt, str):
-                (ids,) = await read_texts([prompt], tokenizer, limit, hold)
-                found.append((prompt, ids))
-                continue
-            if max(prompt) >= tokenizer.vocab_size:
-                message = f"prompt: the model has no token {max(prompt)}; its ids are 0 to {tokenizer.vocab_size - 1}."
-                raise FieldError(message, param="prompt")
+        found = []
+        for prompt in prompts:
+            assert not isinstance(prompt, str), "they are all of one kind"
+            check_ids(prompt, tokenizer, "prompt")
             if len(prompt) > limit.tokens:
                 message = f"prompt has {len(prompt)} tokens; at most {limit.tokens} are allowed ({limit.setting})."
                 raise FieldError(message, param="prompt")

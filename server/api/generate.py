@@ -15,7 +15,7 @@ from starlette.responses import Response
 from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopStrings
-from server.admission import Texts, asked_of, num_unknown_of, read_texts, working
+from server.admission import Texts, asked_of, check_ids, num_unknown_of, read_texts, working
 from server.api.description import described
 from server.endpoint import Endpoint
 from server.engine.generation.request import Generation, TextOutput
@@ -206,10 +206,7 @@ class Answering:
         asked, tokenizer = self.asked, self.endpoint.model.tokenizer
         prompts = await self._prompts(hold)
         self.record.prompt_tokens = sum(len(ids) for _, ids in prompts)
-        last = max(asked.logit_bias, default=0)
-        if last >= tokenizer.vocab_size:
-            message = f"logit_bias: the model has no token {last}; its ids are 0 to {tokenizer.vocab_size - 1}."
-            raise FieldError(message, param="logit_bias")
+        check_ids(asked.logit_bias, tokenizer, "logit_bias")
         width = 1 if asked.logprobs is None else min(LOGPROBS_WIDTH, self.service.settings.max_rows)
         generation = Generation(asked, new_seed() if asked.seed is None else asked.seed, asked.stream)
         stops, token_texts = StopStrings(asked.stop) if asked.stop else None, self.endpoint.token_texts

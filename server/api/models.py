@@ -1,4 +1,4 @@
-"""GET /v1/models."""
+"""GET /v1/models, and /v1/models/NAME."""
 
 import time
 from typing import Any, Literal
@@ -41,29 +41,14 @@ class ModelList(BaseModel):
 
 
 def models_router(service: Service) -> APIRouter:
-    """The route that lists the models."""
+    """The routes that describe models."""
     router = APIRouter(tags=["models"])
     created = int(time.time())
-
-    def card(model: LoadedModel) -> dict[str, Any]:
-        found = ModelCard(
-            id=model.name,
-            created=created,
-            version=model.version,
-            task=model.task,
-            languages=model.languages,
-            labels=list(model.labels) or None,
-            precision=model.precision,
-            graph_sets=model.graph_sets,
-            backend=model.backend,
-            metrics=model.metrics,
-        )
-        return found.model_dump(exclude_none=True)
 
     @router.get("/v1/models", summary="List the models", responses=responses(ModelList, 503))
     async def models() -> Response:
         """The models in the order of their names: what each is for, at which precision, and its measured figures."""
-        return JsonAnswer({"object": "list", "data": [card(item.model) for item in service.registry.by_name]})
+        return JsonAnswer({"object": "list", "data": [_card(item.model, created) for item in service.registry.by_name]})
 
     @router.get("/v1/models/{model:path}", summary="One model", responses=responses(ModelCard, 404, 503))
     async def one(model: str) -> Response:
@@ -72,6 +57,23 @@ def models_router(service: Service) -> APIRouter:
         if found is None:
             loaded = ", ".join(item.id for item in service.registry.models)
             raise ModelNotFoundError(f"Model {shown(model)} not found. Loaded models: {loaded}.", param="model")
-        return JsonAnswer(card(found.model))
+        return JsonAnswer(_card(found.model, created))
 
     return router
+
+
+def _card(model: LoadedModel, created: int) -> dict[str, Any]:
+    """A ModelCard."""
+    found = ModelCard(
+        id=model.name,
+        created=created,
+        version=model.version,
+        task=model.task,
+        languages=model.languages,
+        labels=list(model.labels) or None,
+        precision=model.precision,
+        graph_sets=model.graph_sets,
+        backend=model.backend,
+        metrics=model.metrics,
+    )
+    return found.model_dump(exclude_none=True)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from server.admission import parsed_body, read_texts
+from server.admission import check_ids, parsed_body, read_texts
 from server.api.description import described
 from server.api.generate import TASK
 from server.endpoint import Endpoint
@@ -77,11 +77,7 @@ def tokens_router(service: Service) -> APIRouter:
         """What a model's token ids stand for."""
         asked = await parsed_body(service, request, TASK, lambda body: request_from(DetokenizeRequest, body, most))
         tokenizer = _reader(service, asked.model).model.tokenizer
-        if max(asked.tokens, default=0) >= tokenizer.vocab_size:
-            message = (
-                f"tokens: the model has no token {max(asked.tokens)}; its ids are 0 to {tokenizer.vocab_size - 1}."
-            )
-            raise FieldError(message, param="tokens")
+        check_ids(asked.tokens, tokenizer, "tokens")
         return JsonAnswer({"prompt": tokenizer.decode(asked.tokens)})
 
     return router

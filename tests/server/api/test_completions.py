@@ -97,7 +97,13 @@ def test_a_prompt_is_scored(tokenizer: Any) -> None:
         with openai.OpenAI(base_url=f"{own.url}/v1", api_key="none", max_retries=0) as client:
             ids = [*tokenizer.encode(TEXT), *_ids(tokenizer, made["logprobs"]["tokens"])]
             alone = asked(client, prompt=ids, max_tokens=0, echo=True, logprobs=3)
-            several = asked(client, prompt=["be or", ids, "not so"], max_tokens=0, echo=True, logprobs=3)
+            several = asked(
+                client,
+                prompt=[tokenizer.encode("be or"), ids, tokenizer.encode("not so")],
+                max_tokens=0,
+                echo=True,
+                logprobs=3,
+            )
             longer = asked(client, prompt=ids, max_tokens=5, echo=True, logprobs=3)
             plain = asked(client, prompt=ids, max_tokens=5, logprobs=0)
     (choice,) = alone.choices
@@ -164,6 +170,9 @@ def test_the_asynchronous_client_streams(server: Running, client: openai.OpenAI)
         ({"prompt": []}, "prompt: 0 prompts; 1 to 64 are allowed"),
         ({"prompt": [[1, 2], []]}, "prompt: a prompt is empty"),
         ({"prompt": ["a", 1]}, "prompt: must be a string, a list of strings, a list of token ids"),
+        ({"prompt": ["a", [1]]}, "prompt: must be a string, a list of strings, a list of token ids"),
+        ({"prompt": ["a", "☃☃"]}, "prompt 1 holds no character that the model knows"),
+        ({"prompt": "☃", "max_tokens": 0, "echo": True}, "prompt holds no character that the model knows"),
         ({"prompt": [10_000]}, "prompt: the model has no token 10000; its ids are 0 to "),
         ({"suffix": "."}, "suffix: is not offered by recurrent models"),
         ({"n": 3, "best_of": 2}, "best_of is 2 and n 3"),

@@ -245,6 +245,9 @@ def test_where_no_model_of_a_path_has_a_permit_nothing_is_done_for_a_request(num
         refused = other.post("/v1/generate", content=b"no JSON")
         assert refused.status_code == (400 if num_models == 1 else 429), refused.text
         assert other.post("/v2/models/a/infer", content=b"no JSON").status_code == 429
+        assert other.post("/v2/models/a/versions/1/infer", content=b"no JSON").status_code == 429
+        assert other.post("/v2/models/a/versions/2/infer", content=b"no JSON").status_code == 400
+        assert other.post("/tokenize", json={"model": "a", "prompt": "a"}).status_code == 200  # the model does nothing
         assert other.post("/v2/models/nobody/infer", content=b"no JSON").status_code == 400
         gate.set()
         assert all(each.result()["choices"] for each in asked)
