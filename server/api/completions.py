@@ -159,7 +159,7 @@ class CompletionRequest(GenerateRequest):
 
     @property
     def _beside_search(self) -> list[str]:
-        """Fields that a search cannot heed."""
+        """Fields that a search cannot follow."""
         has = {
             "stream": self.stream,
             "stop": self.stop,
