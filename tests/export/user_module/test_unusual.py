@@ -63,6 +63,24 @@ def test_what_is_not_finite_comes_out_as_in_pytorch(kind: Any, tmp_path: Path) -
             np.testing.assert_allclose(ours, theirs, atol=1e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("largest", [True, False])
+def test_of_sorted_numbers_a_nan_comes_before_infinity_and_that_before_all_others(
+    largest: bool, tmp_path: Path
+) -> None:
+    def best(_: nn.ModuleDict, x: Tensor) -> Tensor:
+        return torch.cat([x.topk(2, dim=1, largest=largest)[0], x.sort(dim=1, descending=largest)[0]], 1)
+
+    found = exported(Doing(best))
+    assert not any("does not answer" in note for note in found.notes)
+    most = torch.finfo(torch.float32).max
+    numbers = torch.tensor([1.0, INF, -INF, NAN, most, -most])
+    rows = torch.cartesian_prod(numbers, numbers, numbers)
+    x = torch.stack([rows, rows.flip(1)], 2)
+    (ours,) = answers(found, tmp_path, x=torch.nn.functional.pad(x, (0, 6)))
+    (theirs,) = eager(Doing(best), torch.nn.functional.pad(x, (0, 6)))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_a_batch_of_no_rows_gives_no_rows_and_no_steps_are_refused(kind: Any, tmp_path: Path) -> None:
     layer = kind(8, 3, batch_first=True, bidirectional=True)
