@@ -106,6 +106,17 @@ def test_a_difference_at_nan_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         exported(Doing(twice))
 
 
+def test_a_difference_at_infinity_where_the_forward_goes_another_way_is_said() -> None:
+    def certain(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+        if x.size(1) > 20:
+            x = x * 0.0  # which no finite number shows: of one class the probability is 1
+        found: Tensor = parts["head"](parts["gru"](x)[0].mean(1)).softmax(1)
+        return found
+
+    notes = exported(Doing(certain, gru=nn.GRU(8, 4, batch_first=True), head=nn.Linear(4, 1))).notes
+    assert any(note.startswith("With infinity in x the graph does not answer as PyTorch does") for note in notes)
+
+
 def test_an_output_is_declared_as_it_comes(tmp_path: Path) -> None:
     layers = {"linear": nn.Linear(16, 4), "gru": nn.GRU(4, 8, batch_first=True)}
     frames = Doing(lambda parts, x: parts["gru"](parts["linear"](x.unfold(1, 16, 10)))[0], **layers)
