@@ -1,0 +1,367 @@
+// Text generation: a text whose every character is a point in time.
+
+import { Problem, clear, modelPicker, note, showProblem } from "./api.js";
+import { codeBox } from "./code.js";
+import { el } from "./dom.js";
+import { label, say } from "./language.js";
+import { Story } from "./story.js";
+import { colourOf, treeView } from "./tree.js";
+
+const SPEEDS = [15, 50, 150, Infinity]; // units shown a second
+const SHADES = [0.7, 1.8, 3.2, 5]; // nats from which on a unit is shaded more
+const EXAMPLES = { "shakespeare-char": ["ROMEO:\n", "First Citizen:\nWe are ", "KING RICHARD III:\nMy kingdom "] };
+const FRAME = 33; // milliseconds
+
+/** The panel of the task. */
+export function generationPanel(models) {
+  const story = new Story();
+  let branch = null; // that is shown
+  let writing = null; // {branch, stop()} while the model goes on
+
+  // What is asked for.
+  const picker = modelPicker(models);
+  const prompt = label(el("textarea", { id: "prompt", rows: 3 }), "promptHint", {}, "placeholder");
+  const temperature = slider("temperature", 0, 2, 0.05, 0.8);
+  const length = slider("maxTokens", 20, 1000, 20, 240);
+  const speed = slider("speed", 0, SPEEDS.length - 1, 1, 1, (at) => (SPEEDS[at] === Infinity ? "∞" : `${SPEEDS[at]}/s`));
+  const seed = el("input", { id: "seed", inputmode: "numeric", autocomplete: "off", size: 12 });
+  label(seed, "seedHint", {}, "placeholder");
+  const atOnce = el("input", { type: "checkbox", id: "at-once", checked: true });
+  const shaded = el("input", { type: "checkbox", id: "shaded", onchange: () => text.classList.toggle("shaded", shaded.checked) });
+  const begin = action("begin", () => start(), "primary");
+  const goOn = action("goOn", () => run(() => write(branch, prompt.value)), "primary");
+  const stop = action("stop", () => writing?.stop(), "stop");
+  const examples = el("div", { class: "chips" });
+
+  // What comes of it.
+  const problem = note();
+  const renew = action("renew", () => run(renewed));
+  const status = el("p", { class: "status", role: "status", "aria-live": "polite" });
+  const text = el("div", { class: "story", role: "listbox", tabindex: 0, id: "story" });
+  label(text, "points");
+  const hint = say(el("p", { class: "hint" }), "rewindHint");
+  const tree = treeView(story, (chosen) => show(chosen));
+  const fork = action("branchHere", () => run(() => branchAt(current() ?? branch.units.length - 1)));
+  const save = action("export", () => run(exported));
+  const file = el("input", { type: "file", accept: ".json,.rnnbranch,application/json", hidden: true, id: "file" });
+  file.addEventListener("change", () => run(imported));
+  const load = action("import", () => file.click());
+  const remove = action("remove", () => run(removed));
+  const code = codeBox();
+  const stage = el("div", { class: "stage", hidden: true }, text, hint);
+
+  const element = el(
+    "div",
+    { class: "columns" },
+    el(
+      "section",
+      { class: "card controls" },
+      picker.hidden ? null : field("model", picker),
+      field("prompt", prompt),
+      examples,
+      el("div", { class: "sliders" }, temperature.element, length.element, speed.element, field("seed", seed)),
+      el("div", { class: "row" }, goOn, begin, stop),
+      check(atOnce, "atOnce"),
+      check(shaded, "shaded"),
+    ),
+    el(
+      "section",
+      { class: "card output" },
+      problem,
+      renew,
+      stage,
+      status,
+      el("div", { class: "row tools" }, fork, save, load, file, remove),
+      tree.element,
+      code.element,
+    ),
+  );
+
+  picker.addEventListener("change", offered);
+  prompt.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) (goOn.disabled ? begin : goOn).click();
+  });
+  text.addEventListener("click", (event) => {
+    const at = event.target.dataset?.i;
+    if (at !== undefined && !String(getSelection())) run(() => branchAt(Number(at)));
+  });
+  text.addEventListener("keydown", pressed);
+  text.addEventListener("focus", () => current() === null && branch?.units.length && move(branch.units.length - 1));
+  offered();
+  refresh();
+
+  function offered() {
+    const found = EXAMPLES[picker.value] ?? [];
+    if (!prompt.value && found.length) prompt.value = found[0];
+    examples.replaceChildren(
+      ...found.map((example) =>
+        el("button", { type: "button", class: "chip", onclick: () => (prompt.value = example) }, example.trim()),
+      ),
+    );
+  }
+
+  /** Run an action of the person's; one at a time, and what goes wrong is shown. */
+  async function run(work) {
+    if (writing !== null) return;
+    clear(problem);
+    element.setAttribute("aria-busy", "true");
+    try {
+      await work();
+    } catch (error) {
+      if (error instanceof Problem && error.isSessionEnded && branch !== null) branch.isEnded = true;
+      showProblem(problem, error);
+    } finally {
+      element.setAttribute("aria-busy", "false");
+      refresh();
+    }
+  }
+
+  function start() {
+    return run(async () => {
+      if (!prompt.value) throw new Problem("promptEmpty");
+      const given = prompt.value;
+      show(await story.begin(picker.value));
+      try {
+        await write(branch, given);
+      } finally {
+        if (branch.units.length === 0) {
+          await story.remove(branch); // refused: nothing was written
+          show(story.branches.at(-1) ?? null);
+        }
+      }
+    });
+  }
+
+  async function branchAt(index) {
+    show(await story.fork(branch, index + 1));
+    if (atOnce.checked) await write(branch, "");
+  }
+
+  /** Let the model go on, and show it at the chosen speed. */
+  async function write(target, given) {
+    const options = { max_tokens: length.value(), temperature: temperature.value(), logprobs: 0, stream: true };
+    const wanted = seed.value.trim();
+    if (wanted) {
+      if (!/^\d{1,15}$/.test(wanted)) throw new Problem("seedWrong");
+      options.seed = Number(wanted);
+    }
+    const controller = new AbortController();
+    const queue = [];
+    let isWhole = false; // the call has ended
+    let isStopped = false;
+    let failure = null;
+    let last = null;
+    const { body, units } = await story.prepared(target, given, options);
+    writing = {
+      branch: target,
+      stop() {
+        isStopped = true;
+        if (!isWhole) controller.abort();
+      },
+    };
+    refresh();
+    say(status, "writing");
+    const reading = (async () => {
+      try {
+        for await (const event of story.write(target, body, controller.signal)) {
+          if (last === null) {
+            target.units.push(...units); // of the prompt: the server has taken it
+            if (prompt.value === given) prompt.value = "";
+            code.show({ path: "v1/generate", body: { ...body, seed: event.seed }, stream: true });
+          }
+          last = event;
+          queue.push(...event.units);
+        }
+        isWhole = true;
+      } catch (error) {
+        failure = error;
+      }
+    })();
+    await shown(target, queue, () => isStopped, () => isWhole || failure !== null);
+    await reading;
+    writing = null;
+    if (isWhole) await story.keep(target, queue.length === 0);
+    else if (last !== null) await story.sync(target).catch((error) => showProblem(problem, error));
+    if (failure !== null && failure.name !== "AbortError") throw failure;
+    if (last !== null) {
+      const key = isStopped ? "stopped" : last.finish === "stop" ? "ended" : "written";
+      say(status, key, { number: target.tokens, seed: String(last.seed) });
+    }
+  }
+
+  /** Move units from the queue into the branch's text, as fast as was chosen, until nothing more comes. */
+  function shown(target, queue, isStopped, isOver) {
+    return new Promise((resolve) => {
+      let before = performance.now();
+      let due = 0;
+      const timer = setInterval(() => {
+        const now = performance.now();
+        due = Math.min(due + ((now - before) / 1000) * SPEEDS[speed.value()], queue.length);
+        before = now;
+        const count = isStopped() ? 0 : Math.floor(due);
+        due -= count;
+        if (count > 0) target.units.push(...queue.splice(0, count));
+        if (target === branch) append();
+        if (isStopped() || (queue.length === 0 && isOver())) {
+          clearInterval(timer);
+          resolve();
+        }
+      }, FRAME);
+    });
+  }
+
+  // The text.
+
+  function show(chosen) {
+    branch = chosen;
+    text.replaceChildren();
+    text.removeAttribute("aria-activedescendant");
+    if (branch !== null) {
+      text.className = `story ${colourOf(branch)}${shaded.checked ? " shaded" : ""}`;
+      append();
+    }
+    refresh();
+  }
+
+  /** Show what the branch's text has beyond what is shown. */
+  function append() {
+    const isAtEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
+    const forks = new Set(story.children(branch).map((child) => child.from - 1));
+    const from = text.childElementCount;
+    const pieces = branch.units.slice(from).map((unit, i) => piece(unit, from + i, forks));
+    if (pieces.length === 0) return;
+    stage.hidden = false;
+    text.append(...pieces);
+    if (isAtEnd) text.scrollTop = text.scrollHeight;
+    tree.show(branch);
+  }
+
+  function piece(unit, index, forks) {
+    const kinds = [
+      index < branch.from ? "old" : "",
+      unit.logprob === null ? "given" : `shade${SHADES.filter((bound) => -unit.logprob > bound).length}`,
+      forks.has(index) ? "forked" : "",
+      unit.text === "\n" ? "line" : "",
+    ];
+    const attributes = { class: kinds.filter(Boolean).join(" "), role: "option", id: `unit${index}`, "data-i": index };
+    return el("span", attributes, unit.text);
+  }
+
+  const current = () => {
+    const found = text.querySelector(".current");
+    return found === null ? null : Number(found.dataset.i);
+  };
+
+  function move(index) {
+    text.querySelector(".current")?.classList.remove("current");
+    const found = text.children[Math.max(0, Math.min(index, text.childElementCount - 1))];
+    if (!found) return;
+    found.classList.add("current");
+    found.setAttribute("aria-label", found.textContent.trim() || "␣");
+    found.scrollIntoView({ block: "nearest" });
+    text.setAttribute("aria-activedescendant", found.id);
+  }
+
+  function pressed(event) {
+    const at = current() ?? text.childElementCount - 1;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -100, PageDown: 100 };
+    if (event.key in steps) move(at + steps[event.key]);
+    else if (event.key === "ArrowUp" || event.key === "ArrowDown") move(lineFrom(at, event.key === "ArrowUp" ? -1 : 1));
+    else if (event.key === "Home") move(0);
+    else if (event.key === "End") move(text.childElementCount - 1);
+    else if (event.key === "Enter" || event.key === " ") run(() => branchAt(at));
+    else return;
+    event.preventDefault();
+  }
+
+  /** The unit above or below one: of the next line, the nearest to it from left to right. */
+  function lineFrom(at, step) {
+    const box = text.children[at].getBoundingClientRect();
+    let best = at;
+    let line = null;
+    for (let i = at + step; i >= 0 && i < text.childElementCount; i += step) {
+      const other = text.children[i].getBoundingClientRect();
+      if (Math.abs(other.top - box.top) < 4 && line === null) continue;
+      line ??= other.top;
+      if (Math.abs(other.top - line) > 4) break;
+      const nearest = text.children[best].getBoundingClientRect();
+      if (best === at || Math.abs(other.left - box.left) < Math.abs(nearest.left - box.left)) best = i;
+    }
+    return best;
+  }
+
+  // The branch as a whole.
+
+  async function renewed() {
+    await story.renew(branch);
+    say(status, "renewed");
+  }
+
+  async function exported() {
+    const content = await story.exported(branch);
+    const url = URL.createObjectURL(new Blob([content], { type: "application/json" }));
+    el("a", { href: url, download: `branch-${branch.number}.json` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    say(status, "exported", { name: `branch-${branch.number}.json` });
+  }
+
+  async function imported() {
+    const [chosen] = file.files;
+    if (!chosen) return;
+    const content = await chosen.text();
+    file.value = "";
+    show(await story.imported(content));
+    say(status, "imported", { number: branch.tokens });
+  }
+
+  async function removed() {
+    const parent = branch.parent;
+    await story.remove(branch);
+    show(parent ?? story.branches.at(-1) ?? null);
+    say(status, "removed");
+  }
+
+  function refresh() {
+    const isWriting = writing !== null;
+    const has = branch !== null && branch.units.length > 0;
+    stage.hidden = !has;
+    stop.hidden = !isWriting;
+    goOn.hidden = !has;
+    goOn.disabled = isWriting || !has || branch.isEnded;
+    begin.disabled = isWriting;
+    say(begin, has ? "beginAnother" : "begin");
+    begin.classList.toggle("primary", !has);
+    renew.hidden = !has || !branch.isEnded;
+    fork.hidden = save.hidden = remove.hidden = !has;
+    fork.disabled = save.disabled = load.disabled = isWriting;
+    remove.disabled = isWriting || (has && story.children(branch).length > 0);
+    text.classList.toggle("writing", isWriting && writing.branch === branch);
+    tree.show(branch);
+  }
+
+  return element;
+}
+
+function action(key, press, kind = "") {
+  return say(el("button", { type: "button", class: kind, "data-action": key, onclick: press }), key);
+}
+
+/** A label and its control. */
+export function field(key, control) {
+  return el("label", { class: "field" }, say(el("span"), key), control);
+}
+
+function check(box, key) {
+  return el("label", { class: "check" }, box, say(el("span"), key));
+}
+
+function slider(key, min, max, step, value, shown = String) {
+  const input = el("input", { type: "range", min, max, step, value, id: `slider-${key}` });
+  const output = el("output", {}, shown(value));
+  input.addEventListener("input", () => {
+    output.textContent = shown(Number(input.value));
+    input.setAttribute("aria-valuetext", output.textContent);
+  });
+  const element = el("label", { class: "field slider" }, el("span", {}, say(el("span"), key), " ", output), input);
+  return { element, value: () => Number(input.value) };
+}

@@ -1,0 +1,247 @@
+// Branches of a text, each one a session of the server. Nothing here draws.
+//
+// A unit is what can be gone back to: one token, or the tokens of one character where it has several. A branch's session
+// may lag behind its text (`read` units of it): the next call's prompt then begins with what is missing.
+
+import { Problem, bytes, call, events } from "./api.js";
+
+const FORMAT = "rnnserve-branch/1";
+const BUSY_TRIES = 20; // of 100 ms, for a session whose call was just cancelled
+
+/**
+ * @typedef {Object} Unit
+ * @property {string} text
+ * @property {number} tokens
+ * @property {number|null} logprob - natural logarithm of its probability; null where it was given
+ */
+
+let numBranches = 0;
+
+export class Branch {
+  /**
+   * @param {Branch|null} parent
+   * @param {number} from - units that it shares with its parent
+   * @param {Unit[]} units
+   * @param {string} session
+   * @param {string} model - name/version
+   */
+  constructor(parent, from, units, session, model) {
+    Object.assign(this, { parent, from, units, session, model, read: units.length, isEnded: false });
+    this.number = ++numBranches;
+  }
+
+  get tokens() {
+    return numTokens(this.units);
+  }
+}
+
+const numTokens = (units) => units.reduce((sum, unit) => sum + unit.tokens, 0);
+const textOf = (units) => units.map((unit) => unit.text).join("");
+
+/** Tokens, as the server shows them, joined to units of whole characters. */
+export class Joiner {
+  constructor() {
+    this.decoder = new TextDecoder();
+    this.encoder = new TextEncoder();
+    this.pending = 0;
+    this.logprob = null;
+  }
+
+  /** The unit that ends with this token, or null: the character goes on. */
+  push(token, logprob = null) {
+    const inner = /^bytes:((?:\\x[0-9a-f]{2})+)$/.exec(token);
+    const content = inner
+      ? Uint8Array.from(inner[1].slice(2).split("\\x"), (digits) => parseInt(digits, 16))
+      : this.encoder.encode(token);
+    const text = this.decoder.decode(content, { stream: true });
+    this.pending += 1;
+    if (logprob !== null) this.logprob = (this.logprob ?? 0) + logprob;
+    if (!text) return null;
+    const unit = { text, tokens: this.pending, logprob: this.logprob };
+    this.pending = 0;
+    this.logprob = null;
+    return unit;
+  }
+
+  /** What is left at the end of a text: tokens of a character that is not whole. */
+  rest() {
+    return this.pending ? [{ text: this.decoder.decode(), tokens: this.pending, logprob: this.logprob }] : [];
+  }
+}
+
+/** The units of a text that the model is given. */
+export async function unitsOf(model, text, signal) {
+  const found = await call("POST", "tokenize", { model, prompt: text, return_token_strs: true }, signal);
+  const characters = Array.from(text);
+  if (characters.length === found.count) {
+    return characters.map((character) => ({ text: character, tokens: 1, logprob: null })); // unknown ones, too
+  }
+  const joiner = new Joiner();
+  const units = found.token_strs.map((token) => joiner.push(token)).filter((unit) => unit !== null);
+  return textOf(units) === text ? units : [{ text, tokens: found.count, logprob: null }];
+}
+
+/** Ask again while a cancelled call still has the session. */
+async function patiently(ask) {
+  for (let i = 1; ; i++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Problem) || error.code !== "session_busy" || i === BUSY_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
+const rewind = (branch, tokens) =>
+  patiently(() => call("POST", `v1/sessions/${branch.session}/rewind`, { to: tokens }));
+
+export class Story {
+  constructor() {
+    this.branches = [];
+  }
+
+  children(branch) {
+    return this.branches.filter((other) => other.parent === branch);
+  }
+
+  /** A new text, with nothing in it. */
+  async begin(model) {
+    const made = await call("POST", "v1/sessions", { model });
+    return this.#added(new Branch(null, 0, [], made.id, made.model));
+  }
+
+  /** A branch that goes on after the first units of another one. */
+  async fork(branch, count) {
+    await this.sync(branch);
+    const made = await patiently(() => call("POST", `v1/sessions/${branch.session}/fork`, {}));
+    const forked = new Branch(branch, count, branch.units.slice(0, count), made.id, branch.model);
+    if (count < branch.units.length) await rewind(forked, forked.tokens);
+    return this.#added(forked);
+  }
+
+  /**
+   * What a call that goes on must be: a prompt may not be empty, so without one the last unit is read again.
+   * @returns {Promise<{body: Object, units: Unit[]}>} the call, and the units of its prompt
+   */
+  async prepared(branch, prompt, options) {
+    if (!prompt && branch.read === branch.units.length) await this.#unread(branch, branch.units.length - 1);
+    const missing = branch.units.slice(branch.read);
+    const units = prompt ? await unitsOf(branch.model, prompt) : [];
+    const body = { session: branch.session, prompt: textOf(missing) + prompt, ...options };
+    return { body, units };
+  }
+
+  /**
+   * Let the model go on. The branch's text is not changed: who shows the units, as they are yielded, appends them.
+   * @yields {{units: Unit[], seed: number, finish: string|null, usage: Object|undefined}}
+   */
+  async *write(branch, body, signal) {
+    const joiner = new Joiner();
+    for await (const event of events("v1/generate", body, signal)) {
+      const choice = event.choices[0];
+      const { tokens, token_logprobs: logprobs } = choice.logprobs;
+      const units = tokens.map((token, i) => joiner.push(token, logprobs[i])).filter((unit) => unit !== null);
+      if (choice.finish_reason !== null) units.push(...joiner.rest());
+      yield { units, seed: event.seed, finish: choice.finish_reason, usage: event.usage };
+    }
+  }
+
+  /** After a call of `num` units has ended of which the branch has kept fewer: the session goes back to its text. */
+  async keep(branch, isWhole) {
+    branch.read = branch.units.length;
+    if (!isWhole) await rewind(branch, branch.tokens);
+  }
+
+  /** Let the session read what it lacks of the branch's text. */
+  async sync(branch) {
+    const missing = branch.units.slice(branch.read);
+    if (missing.length === 0) return;
+    const text = textOf(missing);
+    const body = { session: branch.session, prompt: text, max_tokens: 1 };
+    const before = numTokens(branch.units.slice(0, branch.read));
+    const units = await unitsOf(branch.model, text);
+    const answer = await patiently(() => call("POST", "v1/generate", body));
+    await rewind(branch, before + answer.usage.prompt_tokens);
+    if (units.length !== missing.length) branch.units.splice(branch.read, missing.length, ...units);
+    branch.read = branch.units.length;
+  }
+
+  /** A new session with the text of one that has ended. */
+  async renew(branch) {
+    const made = await call("POST", "v1/sessions", { model: branch.model });
+    Object.assign(branch, { session: made.id, read: 0, isEnded: false });
+    await this.sync(branch);
+  }
+
+  /** Remove a branch that has no others, and its session. */
+  async remove(branch) {
+    try {
+      await call("DELETE", `v1/sessions/${branch.session}`);
+    } catch (error) {
+      if (!(error instanceof Problem) || !error.isSessionEnded) throw error;
+    }
+    this.branches = this.branches.filter((other) => other !== branch);
+  }
+
+  /**
+   * A file that a server with the same model and key can go on from.
+   * A copy is exported: so to import it never takes back the branch, which may have gone on.
+   */
+  async exported(branch) {
+    await this.sync(branch);
+    const copy = await call("POST", `v1/sessions/${branch.session}/fork`, {});
+    const state = await bytes(`v1/sessions/${copy.id}/state`);
+    const units = branch.units.map(({ text, tokens, logprob }) => [text, tokens, logprob]);
+    return JSON.stringify({ format: FORMAT, model: branch.model, session: copy.id, units, state: base64(state) });
+  }
+
+  /** A branch from such a file. Throws Problem. */
+  async imported(content) {
+    const file = parsed(content);
+    const state = Uint8Array.from(atob(file.state), (character) => character.charCodeAt(0));
+    await call("PUT", `v1/sessions/${encodeURIComponent(file.session)}/state`, state);
+    const made = await call("POST", `v1/sessions/${encodeURIComponent(file.session)}/fork`, {});
+    const units = file.units.map(([text, tokens, logprob]) => ({ text, tokens, logprob }));
+    const branch = new Branch(null, 0, units, made.id, made.model);
+    if (branch.tokens !== made.tokens) {
+      await call("DELETE", `v1/sessions/${made.id}`);
+      throw new Problem("fileWrong");
+    }
+    return this.#added(branch);
+  }
+
+  async #unread(branch, count) {
+    await rewind(branch, numTokens(branch.units.slice(0, count)));
+    branch.read = count;
+  }
+
+  #added(branch) {
+    this.branches.push(branch);
+    return branch;
+  }
+}
+
+function base64(content) {
+  let text = "";
+  for (let i = 0; i < content.length; i += 8192) text += String.fromCharCode(...content.subarray(i, i + 8192));
+  return btoa(text);
+}
+
+/** The file's record. Throws Problem: it is another file. */
+function parsed(content) {
+  let file = null;
+  try {
+    file = JSON.parse(content);
+    atob(file.state);
+  } catch {
+    throw new Problem("fileWrong");
+  }
+  const isUnit = (unit) =>
+    Array.isArray(unit) && typeof unit[0] === "string" && Number.isInteger(unit[1]) && unit[1] > 0 &&
+    (unit[2] === null || typeof unit[2] === "number");
+  if (file.format !== FORMAT || typeof file.session !== "string" || !file.units?.length || !file.units.every(isUnit)) {
+    throw new Problem("fileWrong");
+  }
+  return file;
+}
