@@ -43,6 +43,10 @@ def page_router() -> APIRouter:
     async def index(request: Request) -> Response:
         return _answer(request, assets["index.html"])
 
+    @router.get("/favicon.ico")  # asked for by browsers whatever a page says
+    async def icon(request: Request) -> Response:
+        return _answer(request, assets["icon.svg"])
+
     @router.get("/page/{name}")
     async def asset(request: Request) -> Response:
         found = assets.get(request.path_params["name"])

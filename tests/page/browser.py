@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -78,15 +78,24 @@ class Browser:
 
     def all(self, selector: str) -> list[WebElement]:
         """The elements that are shown now."""
-        return [item for item in self.driver.find_elements(By.CSS_SELECTOR, selector) if item.is_displayed()]
+        script = "return [...document.querySelectorAll(arguments[0])].filter((item) => item.checkVisibility())"
+        found: list[WebElement] = self.run(script, selector)
+        return found
 
     def find(self, selector: str) -> WebElement:
         """The first such element, once it is shown."""
         return self.until(lambda: next(iter(self.all(selector)), None))
 
     def click(self, selector: str) -> None:
-        self.until(lambda: self.find(selector).is_enabled())
-        self.find(selector).click()
+        def pressed() -> bool:
+            with contextlib.suppress(StaleElementReferenceException):  # drawn anew meanwhile
+                found = self.find(selector)
+                if found.is_enabled():
+                    found.click()
+                    return True
+            return False
+
+        self.until(pressed)
 
     def act(self, name: str) -> None:
         """Press one of the panel's buttons."""
@@ -102,6 +111,11 @@ class Browser:
     def text(self, selector: str) -> str:
         """The whole text of the first such element, as it is."""
         found: str = self.run("return document.querySelector(arguments[0]).textContent", selector)
+        return found
+
+    def attribute(self, selector: str, name: str) -> str:
+        """An attribute of the first such element."""
+        found: str = self.run("return document.querySelector(arguments[0]).getAttribute(arguments[1])", selector, name)
         return found
 
     def slide(self, selector: str, value: float) -> None:

@@ -17,7 +17,7 @@ export function forecastPanel(models) {
   const start = label(el("input", { id: "start", autocomplete: "off" }), "startHint", {}, "placeholder");
   const assumed = label(el("input", { id: "assumed", autocomplete: "off" }), "assumedHint", {}, "placeholder");
   const add = say(el("button", { type: "button", "data-action": "addScenario", onclick: addScenario }), "addScenario");
-  const sample = say(el("button", { type: "button", class: "chip", onclick: () => enter(sampleSeries()) }), "sampleSeries");
+  const sample = say(el("button", { type: "button", class: "chip", onclick: sampled }), "sampleSeries");
   const problem = note();
   const chart = chartView((index, value) => {
     const values = seriesOf(text.value);
@@ -40,8 +40,9 @@ export function forecastPanel(models) {
   picker.addEventListener("change", ask);
   assumed.addEventListener("keydown", (event) => event.key === "Enter" && addScenario());
 
-  function enter(values) {
-    text.value = written(values);
+  function sampled() {
+    text.value = written(sampleSeries());
+    start.value = "2024-01-01T00:00"; // a Monday
     ask();
   }
 
@@ -160,7 +161,7 @@ export function forecastPanel(models) {
     ),
   );
   new ResizeObserver(() => chart.draw()).observe(element);
-  enter(sampleSeries());
+  sampled();
   return element;
 }
 

@@ -11,6 +11,7 @@ const SPEEDS = [15, 50, 150, Infinity]; // units shown a second
 const SHADES = [0.7, 1.8, 3.2, 5]; // nats from which on a unit is shaded more
 const EXAMPLES = { "shakespeare-char": ["ROMEO:\n", "First Citizen:\nWe are ", "KING RICHARD III:\nMy kingdom "] };
 const FRAME = 33; // milliseconds
+const TREE_FRAMES = 4; // from one drawing of the tree to the next
 
 /** The panel of the task. */
 export function generationPanel(models) {
@@ -40,6 +41,7 @@ export function generationPanel(models) {
   const text = el("div", { class: "story", role: "listbox", tabindex: 0, id: "story" });
   label(text, "points");
   const hint = say(el("p", { class: "hint" }), "rewindHint");
+  const blank = say(el("p", { class: "blank" }), "blank");
   const tree = treeView(story, (chosen) => show(chosen));
   const fork = action("branchHere", () => run(() => branchAt(current() ?? branch.units.length - 1)));
   const save = action("export", () => run(exported));
@@ -69,6 +71,7 @@ export function generationPanel(models) {
       { class: "card output" },
       problem,
       renew,
+      blank,
       stage,
       status,
       el("div", { class: "row tools" }, fork, save, load, file, remove),
@@ -194,6 +197,7 @@ export function generationPanel(models) {
     return new Promise((resolve) => {
       let before = performance.now();
       let due = 0;
+      let numFrames = 0;
       const timer = setInterval(() => {
         const now = performance.now();
         due = Math.min(due + ((now - before) / 1000) * SPEEDS[speed.value()], queue.length);
@@ -202,6 +206,7 @@ export function generationPanel(models) {
         due -= count;
         if (count > 0) target.units.push(...queue.splice(0, count));
         if (target === branch) append();
+        if (numFrames++ % TREE_FRAMES === 0) tree.show(branch);
         if (isStopped() || (queue.length === 0 && isOver())) {
           clearInterval(timer);
           resolve();
@@ -233,7 +238,6 @@ export function generationPanel(models) {
     stage.hidden = false;
     text.append(...pieces);
     if (isAtEnd) text.scrollTop = text.scrollHeight;
-    tree.show(branch);
   }
 
   function piece(unit, index, forks) {
@@ -325,6 +329,7 @@ export function generationPanel(models) {
     const isWriting = writing !== null;
     const has = branch !== null && branch.units.length > 0;
     stage.hidden = !has;
+    blank.hidden = has;
     stop.hidden = !isWriting;
     goOn.hidden = !has;
     goOn.disabled = isWriting || !has || branch.isEnded;

@@ -8,6 +8,7 @@ import { current, label, say } from "./language.js";
 
 const MOST_WORDS = 255; // left out in one request, beside the whole text
 const MOST_CHARACTERS = 400_000; // of all texts of a request together
+const NUM_MOVERS = 6; // words that are listed
 const EXAMPLES = {
   en: [
     "The first half is slow, but the acting is superb and the ending moved me to tears.",
@@ -24,6 +25,7 @@ export function sentimentPanel(models) {
   const problem = note();
   const verdict = el("div", { class: "verdict", "aria-live": "polite" });
   const shown = el("p", { class: "moved" });
+  const movers = el("ul", { class: "legend" });
   const explained = el("p", { class: "hint", hidden: true });
   const cut = el("p", { class: "warning", hidden: true });
   const code = codeBox();
@@ -85,20 +87,25 @@ export function sentimentPanel(models) {
     });
     shown.replaceChildren(...pieces, whole.slice(at));
     explained.hidden = words.length === 0;
+    const strongest = words.map(({ start, end }, i) => ({ word: whole.slice(start, end), move: moves[i] }));
+    strongest.sort((a, b) => Math.abs(b.move) - Math.abs(a.move));
+    movers.replaceChildren(...strongest.slice(0, NUM_MOVERS).map(({ word, move }) => el("li", {}, moved(word, move, most), ` ${signed(move)}`)));
     say(explained, "movedHint", { label: measured });
   }
 
+  examples.firstChild.click();
   return el(
     "div",
     { class: "columns" },
     el("section", { class: "card controls" }, picker.hidden ? null : field("model", picker), field("text", text), examples),
-    el("section", { class: "card output" }, problem, verdict, shown, explained, cut, code.element),
+    el("section", { class: "card output" }, problem, verdict, shown, explained, movers, cut, code.element),
   );
 }
 
 const isOfChinese = (model) => /(^|-)zh(-|$)/.test(model.id);
 const hasChinese = (models) => models.some(isOfChinese);
 const shortened = (text) => (text.length > 34 ? `${text.slice(0, 32).trim()}…` : text);
+const signed = (move) => `${move > 0 ? "+" : "−"}${Math.abs(100 * move).toFixed(1)}`; // percentage points
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 /** The words of a text, of Chinese too. */
@@ -123,7 +130,7 @@ function bar(name, share) {
 
 /** A word, coloured by how much it moves the probability: more colour, more movement. */
 function moved(word, move, most) {
-  const points = `${move > 0 ? "+" : "−"}${Math.abs(100 * move).toFixed(1)}`;
+  const points = signed(move);
   const element = el("span", { class: `move ${move > 0 ? "up" : "down"}`, tabindex: 0, "data-move": points }, word);
   label(element, "movedBy", { word, points }, "title");
   element.style.setProperty("--strength", (Math.abs(move) / most).toFixed(3));

@@ -115,7 +115,9 @@ export class Story {
   async fork(branch, count) {
     await this.sync(branch);
     const made = await patiently(() => call("POST", `v1/sessions/${branch.session}/fork`, {}));
-    const forked = new Branch(branch, count, branch.units.slice(0, count), made.id, branch.model);
+    let owner = branch; // what is shared with an ancestor leaves that one
+    while (owner.parent !== null && count <= owner.from) owner = owner.parent;
+    const forked = new Branch(owner, count, branch.units.slice(0, count), made.id, branch.model);
     if (count < branch.units.length) await rewind(forked, forked.tokens);
     return this.#added(forked);
   }

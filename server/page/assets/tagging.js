@@ -7,7 +7,7 @@ import { field } from "./generation.js";
 import { label, say } from "./language.js";
 
 const EXAMPLES = ["Anna can't read the can's label.", "In 1905 Einstein published four papers that changed physics."];
-const NUM_HUES = 12;
+const GOLDEN_ANGLE = 137.5; // degrees from one label's colour to the next: far apart, however many there are
 
 /** The panel of the task. */
 export function taggingPanel(models) {
@@ -46,24 +46,28 @@ export function taggingPanel(models) {
   function show(whole, { tokens = [], spans: found = [] }) {
     const labels = models.find((model) => model.id === picker.value).labels ?? [];
     const kinds = [...new Set(labels.map(kindOf))].filter((kind) => kind !== "O");
-    const hue = (name) => `hue${Math.max(kinds.indexOf(kindOf(name)), 0) % NUM_HUES}`;
+    const coloured = (element, name) => {
+      element.style.setProperty("--hue", (kinds.indexOf(kindOf(name)) * GOLDEN_ANGLE) % 360);
+      return element;
+    };
     const characters = Array.from(whole); // offsets count characters, not UTF-16 units
     const slice = (start, end) => characters.slice(start, end).join("");
     const pieces = [];
     let at = 0;
     for (const token of tokens) {
-      pieces.push(slice(at, token.start), tagged(slice(token.start, token.end), token, hue));
+      pieces.push(slice(at, token.start), tagged(slice(token.start, token.end), token, coloured));
       at = token.end;
     }
     shown.replaceChildren(...pieces, slice(at));
     const seen = kinds.filter((kind) => tokens.some((token) => kindOf(token.label) === kind));
-    legend.replaceChildren(...seen.map((kind) => el("li", { class: `tag ${hue(kind)}` }, kind, " ", count(tokens, kind))));
+    legend.replaceChildren(...seen.map((kind) => coloured(el("li", { class: "tag" }, kind, " ", count(tokens, kind)), kind)));
     spans.replaceChildren(
       ...(found.length ? [say(el("h3"), "spans")] : []),
-      ...found.map((span) => el("p", { class: "span" }, el("b", { class: `tag ${hue(span.label)}` }, span.label), ` ${span.text}`)),
+      ...found.map((span) => el("p", { class: "span" }, coloured(el("b", { class: "tag" }, span.label), span.label), ` ${span.text}`)),
     );
   }
 
+  enter(EXAMPLES[0]);
   return el(
     "div",
     { class: "columns" },
@@ -81,8 +85,9 @@ export function taggingPanel(models) {
 const kindOf = (name) => name.replace(/^[BI]-/, "");
 const count = (tokens, kind) => el("small", {}, String(tokens.filter((token) => kindOf(token.label) === kind).length));
 
-function tagged(text, token, hue) {
+function tagged(text, token, coloured) {
   if (token.label === "O") return el("span", {}, text);
   const title = `${token.label} ${(100 * token.score).toFixed(1)} %`;
-  return el("span", { class: `tag ${hue(token.label)}`, tabindex: 0, title, "aria-label": `${text}: ${title}` }, text, el("sub", {}, token.label));
+  const attributes = { class: "tag", tabindex: 0, title, "aria-label": `${text}: ${title}`, "data-label": token.label };
+  return coloured(el("span", attributes, text, el("sub", {}, token.label)), token.label);
 }

@@ -101,6 +101,7 @@ export function translationPanel(models) {
     }
   }
 
+  if (examples.firstChild) examples.firstChild.click();
   return el(
     "div",
     { class: "columns" },
@@ -138,7 +139,6 @@ async function asked(body, signal) {
 export function wordsOf(tokens) {
   const found = [];
   tokens.forEach((token, i) => {
-    if (token === END) return;
     const last = found.at(-1);
     const joins = last && WORD.test(token) && WORD.test(last.text.at(-1)) && !HAN.test(token) && !HAN.test(last.text);
     if (joins) {
@@ -150,6 +150,8 @@ export function wordsOf(tokens) {
   });
   return found;
 }
+
+const shownOf = (word) => (word.text === END ? "∎" : word.text.trim() || "␣");
 
 /** Two lines of words and what each of the lower one attends to in the upper one, as lines between them. */
 function attentionView({ source_tokens: from, target_tokens: to, weights }) {
@@ -166,14 +168,14 @@ function attentionView({ source_tokens: from, target_tokens: to, weights }) {
     el(
       "span",
       {
-        class: `word ${kind}`,
+        class: `word ${kind}${word.text === END ? " end" : ""}`,
         tabindex: 0,
         onmouseenter: () => point(kind, index),
         onmouseleave: () => point(null, 0),
         onfocus: () => point(kind, index),
         onblur: () => point(null, 0),
       },
-      word.text.trim() || "␣",
+      shownOf(word),
     );
   const upper = sources.map((word, i) => chip(word, "source", i));
   const lower = targets.map((word, i) => chip(word, "target", i));
@@ -212,8 +214,8 @@ function attentionView({ source_tokens: from, target_tokens: to, weights }) {
     }
     if (kind === "target") {
       const best = table[index].map((weight, s) => [weight, s]).sort((a, b) => b[0] - a[0]).slice(0, 3);
-      const shown = best.filter(([weight]) => weight >= 0.01).map(([weight, s]) => `${sources[s].text.trim()} ${(100 * weight).toFixed(0)} %`);
-      strongest.textContent = `${targets[index].text.trim()} ← ${shown.join(", ")}`;
+      const shown = best.filter(([weight]) => weight >= 0.01).map(([weight, s]) => `${shownOf(sources[s])} ${(100 * weight).toFixed(0)} %`);
+      strongest.textContent = `${shownOf(targets[index])} ← ${shown.join(", ")}`;
     } else if (kind === null) {
       strongest.textContent = "";
     }

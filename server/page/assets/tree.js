@@ -82,7 +82,6 @@ export function treeView(story, choose) {
         "aria-label": words(branch.isEnded ? "branchEndedName" : "branchName", filling),
         "data-branch": branch.number,
         "data-session": branch.session,
-        onclick: () => choose(branch),
         onkeydown: (event) => pressed(event, branch),
       },
       svg("path", { d: path, class: "halo" }),
@@ -109,6 +108,14 @@ export function treeView(story, choose) {
     root.querySelector(`[data-branch="${wanted.number}"]`)?.focus();
   }
 
+  // Of the whole drawing, and when a press begins: its parts are drawn anew while the model writes.
+  for (const name of ["pointerdown", "click"]) {
+    root.addEventListener(name, (event) => {
+      const number = Number(event.target.closest("[data-branch]")?.dataset.branch);
+      const branch = order.find((other) => other.number === number);
+      if (branch !== undefined && branch !== chosen) choose(branch);
+    });
+  }
   new ResizeObserver(() => draw()).observe(element);
   document.addEventListener("language", draw);
   return {
