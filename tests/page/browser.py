@@ -71,6 +71,10 @@ class Browser:
         self.driver.get(f"{self.url}/#{task}")
         self.find(f"#panel-{task} > *")
 
+    def leave(self) -> None:
+        """Show nothing, so that nothing more is asked of the server."""
+        self.driver.get("about:blank")
+
     def resize(self, width: int, height: int = 900) -> None:
         """Set the size of what is seen, narrower than a window can be."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -151,16 +155,20 @@ class Browser:
 
     def errors(self) -> list[str]:
         """What the console has of errors since the last call; answers of 4xx that a test provokes count."""
-        log: list[dict[str, str]] = self.driver.get_log("browser")
-        return [entry["message"] for entry in log if entry["level"] in ("SEVERE", "WARNING")]
+        return [entry["message"] for entry in self._log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
     def read_requests(self) -> list[str]:
         """Note what the browser has asked for by now; all of it."""
-        for entry in self.driver.get_log("performance"):
+        for entry in self._log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 self.requested.append(message["params"]["request"]["url"])
         return self.requested
+
+    def _log(self, kind: str) -> list[dict[str, str]]:
+        """What came into a log since it was read last."""
+        found: list[dict[str, str]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]
+        return found
 
     def picture(self, path: Path) -> None:
         path.write_bytes(self.driver.get_screenshot_as_png())
@@ -176,7 +184,9 @@ def chromium(url: str) -> Iterator[Browser]:
         downloads = Path(folder) / "downloads"
         downloads.mkdir()
         options.add_argument(f"--user-data-dir={folder}/profile")
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads), "intl.accept_languages": "en"})
+        options.add_experimental_option(
+            "prefs", {"download.default_directory": str(downloads), "intl.accept_languages": "en"}
+        )
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         options.binary_location = str(shutil.which("chromium"))
         driver = Chrome(options=options, service=ChromeService(executable_path=str(shutil.which("chromedriver"))))

@@ -1,4 +1,4 @@
-"""The page as a person first meets it: a text that streams, a branch by a click, each task from typing to its result."""
+"""The page as a person first meets it: a text that streams, a branch by a click, tasks from typing to result."""
 
 from tests.end_to_end.real_server import RealServer
 from tests.page.browser import Browser
@@ -20,6 +20,7 @@ def session_of_branch(browser: Browser, number: int) -> str:
 def test_a_text_streams_and_a_click_on_a_character_branches_there(browser: Browser, server: RealServer) -> None:
     browser.open("generation")
     browser.enter("#prompt", "JULIET:\n")
+    browser.enter("#seed", "1")
     browser.slide("#slider-maxTokens", 200)
     browser.slide("#slider-speed", 1)
     browser.act("begin")
@@ -35,7 +36,8 @@ def test_a_text_streams_and_a_click_on_a_character_branches_there(browser: Brows
 
     browser.click("#at-once")  # first only back, then on
     browser.click("#unit30")
-    second = browser.until(lambda: browser.all("[data-branch='2']")) and session_of_branch(browser, 2)
+    browser.until(lambda: browser.all("[data-branch='2']"))
+    second = session_of_branch(browser, 2)
     assert browser.text("#story") == whole[:31]
     assert sessions_of(server)[second] == 31
     browser.click("#at-once")

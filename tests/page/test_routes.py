@@ -29,7 +29,9 @@ def test_the_page_is_small_and_names_no_other_origin() -> None:
 def test_no_text_becomes_html() -> None:
     for name, source in SOURCES.items():
         if name.endswith(".js"):
-            assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(", source), name
+            assert not re.search(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(", source
+            ), name
 
 
 def test_both_languages_say_the_same_things() -> None:

@@ -31,6 +31,7 @@ export function forecastPanel(models) {
   const code = codeBox();
   const soon = debounced(300, ask);
   let scenarios = []; // {given, colour, session, forecast}
+  const sessions = []; // ids of all that were made for the scenarios
   let base = null; // the id of the session that has read the series, once there is a scenario
   let controller = null;
   let numColours = 0;
@@ -64,7 +65,7 @@ export function forecastPanel(models) {
       show(values, found);
       code.show({ path: "v1/forecast", body });
       if (scenarios.length > 0) {
-        await forget([base, ...scenarios.map((scenario) => scenario.session)]);
+        forget(sessions.splice(0));
         base = null;
         for (const scenario of scenarios) {
           await forecastOf(scenario, values, mine.signal);
@@ -96,18 +97,20 @@ export function forecastPanel(models) {
     const model = picker.value;
     if (base === null) {
       const made = await call("POST", "v1/sessions", { model }, signal);
+      sessions.push(made.id);
       await call("POST", "v1/forecast", { model, session: made.id, series: [series(values)] }, signal);
       base = made.id;
     }
     scenario.session = (await call("POST", `v1/sessions/${base}/fork`, {}, signal)).id;
+    sessions.push(scenario.session);
     const body = { model, session: scenario.session, series: [{ values: scenario.given }] };
     const answer = await call("POST", "v1/forecast", body, signal);
     scenario.forecast = { given: scenario.given, colour: scenario.colour, ...answer.forecasts[0] };
   }
 
   /** Remove sessions that are not needed any more; those that are gone already are none. */
-  async function forget(ids) {
-    await Promise.all(ids.filter(Boolean).map((id) => call("DELETE", `v1/sessions/${id}`).catch(() => null)));
+  function forget(ids) {
+    for (const id of ids) call("DELETE", `v1/sessions/${id}`).catch(() => null);
   }
 
   function show(values, found) {
@@ -132,7 +135,6 @@ export function forecastPanel(models) {
 
   function removed(scenario) {
     scenarios = scenarios.filter((other) => other !== scenario);
-    forget([scenario.session]);
     ask();
   }
 

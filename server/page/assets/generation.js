@@ -89,7 +89,10 @@ export function generationPanel(models) {
     if (at !== undefined && !String(getSelection())) run(() => branchAt(Number(at)));
   });
   text.addEventListener("keydown", pressed);
-  text.addEventListener("focus", () => current() === null && branch?.units.length && move(branch.units.length - 1));
+  text.addEventListener("focus", () => {
+    // By the keyboard only: a press of the pointer must find the text where it was.
+    if (text.matches(":focus-visible") && current() === null && branch?.units.length) move(branch.units.length - 1);
+  });
   offered();
   refresh();
 
