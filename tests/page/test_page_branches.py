@@ -121,6 +121,34 @@ def test_a_session_that_has_ended_is_said_and_begun_anew_from_its_text(browser: 
     assert all("410" in message for message in browser.errors())
 
 
+def test_a_story_outlives_a_reload_and_a_call_that_it_cut_off(browser: Browser, server: RealServer) -> None:
+    whole = begin(browser, "ROMEO:", 60)
+    browser.click("#at-once")
+    browser.click("#unit20")
+    browser.until(lambda: browser.all("[data-branch='2']"))
+    wait_until_idle(browser)
+    second = session_of_branch(browser, 2)
+    browser.slide("#slider-maxTokens", 1000)
+    browser.slide("#slider-speed", 0)
+    browser.act("goOn")
+    browser.until(lambda: len(browser.text("#story")) > 24)
+    browser.driver.refresh()
+    browser.until(lambda: browser.all("[data-branch='2']"))
+    wait_until_idle(browser)
+    assert browser.text("#story") == whole[:21]
+    assert sessions_of(server)[second] in (20, 21), (
+        "it has not gone on; what it reads again with the next call may lack"
+    )
+    browser.slide("#slider-maxTokens", 40)
+    browser.slide("#slider-speed", 3)
+    browser.act("goOn")
+    browser.until(lambda: len(browser.text("#story")) == 61)
+    wait_until_idle(browser)
+    assert sessions_of(server)[second] == 61
+    browser.click("[data-branch='1'] circle")
+    assert browser.text("#story") == whole
+
+
 def test_a_removed_branch_takes_its_session_along(browser: Browser, server: RealServer) -> None:
     begin(browser, "ROMEO:", 40)
     browser.click("#unit20")

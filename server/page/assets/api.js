@@ -1,6 +1,6 @@
 // Requests to the server. Every failure is a Problem, which is a sentence.
 
-import { label, say } from "./language.js";
+import { say } from "./language.js";
 
 const KEY = "rnnserve.key"; // of sessionStorage
 let given = null; // where the browser keeps nothing
@@ -161,11 +161,3 @@ export function note(document_ = document) {
   return element;
 }
 
-/** A list to choose one of the task's models from; hidden where there is one. */
-export function modelPicker(models) {
-  const select = document.createElement("select");
-  for (const model of models) select.append(new Option(model.id, model.id));
-  label(select, "model");
-  select.hidden = models.length < 2;
-  return select;
-}

@@ -1,10 +1,10 @@
 // Forecasting: a series that can be changed, its quantiles, and what would follow if it went on otherwise.
 
-import { Problem, call, clear, modelPicker, note, showProblem } from "./api.js";
+import { Problem, call, clear, note, showProblem } from "./api.js";
 import { chartView, compact } from "./chart.js";
 import { codeBox } from "./code.js";
+import { field, modelPicker } from "./controls.js";
 import { debounced, el } from "./dom.js";
-import { field } from "./generation.js";
 import { label, say } from "./language.js";
 
 const MOST_SCENARIOS = 5;
@@ -12,7 +12,8 @@ const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** The panel of the task. */
 export function forecastPanel(models) {
-  const picker = modelPicker(models);
+  const choice = modelPicker(models);
+  const picker = choice.select;
   const text = el("textarea", { id: "series", rows: 6, spellcheck: "false" });
   const start = label(el("input", { id: "start", autocomplete: "off" }), "startHint", {}, "placeholder");
   const assumed = label(el("input", { id: "assumed", autocomplete: "off" }), "assumedHint", {}, "placeholder");
@@ -144,7 +145,7 @@ export function forecastPanel(models) {
     el(
       "section",
       { class: "card controls" },
-      picker.hidden ? null : field("model", picker),
+      choice.element,
       field("series", text),
       el("div", { class: "chips" }, sample),
       field("start", start),

@@ -1,7 +1,8 @@
 // Text generation: a text whose every character is a point in time.
 
-import { Problem, clear, modelPicker, note, showProblem } from "./api.js";
+import { Problem, clear, note, showProblem } from "./api.js";
 import { codeBox } from "./code.js";
+import { action, check, field, modelPicker, slider } from "./controls.js";
 import { el } from "./dom.js";
 import { label, say } from "./language.js";
 import { Story } from "./story.js";
@@ -10,6 +11,7 @@ import { colourOf, treeView } from "./tree.js";
 const SPEEDS = [15, 50, 150, Infinity]; // units shown a second
 const SHADES = [0.7, 1.8, 3.2, 5]; // nats from which on a unit is shaded more
 const EXAMPLES = { "shakespeare-char": ["ROMEO:\n", "First Citizen:\nWe are ", "KING RICHARD III:\nMy kingdom "] };
+const KEPT = "rnnserve.story"; // of sessionStorage: the story outlives a reload of the page
 const FRAME = 33; // milliseconds
 const TREE_FRAMES = 4; // from one drawing of the tree to the next
 
@@ -18,9 +20,12 @@ export function generationPanel(models) {
   const story = new Story();
   let branch = null; // that is shown
   let writing = null; // {branch, stop()} while the model goes on
+  let isBusy = false; // an action is going on
+  let isReady = false; // the story of before is there
 
   // What is asked for.
-  const picker = modelPicker(models);
+  const choice = modelPicker(models);
+  const picker = choice.select;
   const prompt = label(el("textarea", { id: "prompt", rows: 3 }), "promptHint", {}, "placeholder");
   const temperature = slider("temperature", 0, 2, 0.05, 0.8);
   const length = slider("maxTokens", 20, 1000, 20, 240);
@@ -58,7 +63,7 @@ export function generationPanel(models) {
     el(
       "section",
       { class: "card controls" },
-      picker.hidden ? null : field("model", picker),
+      choice.element,
       field("prompt", prompt),
       examples,
       el("div", { class: "sliders" }, temperature.element, length.element, speed.element, field("seed", seed)),
@@ -95,6 +100,7 @@ export function generationPanel(models) {
   });
   offered();
   refresh();
+  run(restored);
 
   function offered() {
     const found = EXAMPLES[picker.value] ?? [];
@@ -108,7 +114,8 @@ export function generationPanel(models) {
 
   /** Run an action of the person's; one at a time, and what goes wrong is shown. */
   async function run(work) {
-    if (writing !== null) return;
+    if (isBusy) return;
+    isBusy = true;
     clear(problem);
     element.setAttribute("aria-busy", "true");
     try {
@@ -117,6 +124,7 @@ export function generationPanel(models) {
       if (error instanceof Problem && error.isSessionEnded && branch !== null) branch.isEnded = true;
       showProblem(problem, error);
     } finally {
+      isBusy = false;
       element.setAttribute("aria-busy", "false");
       refresh();
     }
@@ -126,12 +134,14 @@ export function generationPanel(models) {
     return run(async () => {
       if (!prompt.value) throw new Problem("promptEmpty");
       const given = prompt.value;
-      show(await story.begin(picker.value));
+      const made = await story.begin(picker.value);
+      show(made);
       try {
-        await write(branch, given);
+        await write(made, given);
       } finally {
-        if (branch.units.length === 0) {
-          await story.remove(branch); // refused: nothing was written
+        if (made.units.length === 0) {
+          story.remove(made).catch(() => null); // refused: nothing was written
+          story.forget(made);
           show(story.branches.at(-1) ?? null);
         }
       }
@@ -203,7 +213,8 @@ export function generationPanel(models) {
       let numFrames = 0;
       const timer = setInterval(() => {
         const now = performance.now();
-        due = Math.min(due + ((now - before) / 1000) * SPEEDS[speed.value()], queue.length);
+        const rate = SPEEDS[speed.value()];
+        due = rate === Infinity ? queue.length : Math.min(due + ((now - before) / 1000) * rate, queue.length);
         before = now;
         const count = isStopped() ? 0 : Math.floor(due);
         due -= count;
@@ -250,7 +261,7 @@ export function generationPanel(models) {
       forks.has(index) ? "forked" : "",
       unit.text === "\n" ? "line" : "",
     ];
-    const attributes = { class: kinds.filter(Boolean).join(" "), role: "option", id: `unit${index}`, "data-i": index };
+    const attributes = { class: kinds.filter(Boolean).join(" "), role: "option", "aria-selected": "false", id: `unit${index}`, "data-i": index };
     return el("span", attributes, unit.text);
   }
 
@@ -260,11 +271,14 @@ export function generationPanel(models) {
   };
 
   function move(index) {
-    text.querySelector(".current")?.classList.remove("current");
+    const before = text.querySelector(".current");
+    before?.classList.remove("current");
+    before?.setAttribute("aria-selected", "false");
     const found = text.children[Math.max(0, Math.min(index, text.childElementCount - 1))];
     if (!found) return;
     found.classList.add("current");
     found.setAttribute("aria-label", found.textContent.trim() || "␣");
+    found.setAttribute("aria-selected", "true");
     found.scrollIntoView({ block: "nearest" });
     text.setAttribute("aria-activedescendant", found.id);
   }
@@ -298,6 +312,27 @@ export function generationPanel(models) {
   }
 
   // The branch as a whole.
+
+  async function restored() {
+    try {
+      const { record, chosen } = JSON.parse(keptStory() ?? "{}");
+      if (record === undefined) return;
+      await story.restore(record);
+      show(story.branches.find((other) => other.number === chosen) ?? story.branches.at(-1) ?? null);
+      if (branch !== null) prompt.value = "";
+    } finally {
+      isReady = true;
+    }
+  }
+
+  /** Whenever nothing is going on; a browser that keeps nothing, or not so much, goes without. */
+  function keep() {
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify({ record: story, chosen: branch?.number ?? null }));
+    } catch {
+      // the story is as long as the page is open
+    }
+  }
 
   async function renewed() {
     await story.renew(branch);
@@ -344,32 +379,17 @@ export function generationPanel(models) {
     fork.disabled = save.disabled = load.disabled = isWriting;
     remove.disabled = isWriting || (has && story.children(branch).length > 0);
     text.classList.toggle("writing", isWriting && writing.branch === branch);
+    if (isReady && !isWriting) keep();
     tree.show(branch);
   }
 
   return element;
 }
 
-function action(key, press, kind = "") {
-  return say(el("button", { type: "button", class: kind, "data-action": key, onclick: press }), key);
-}
-
-/** A label and its control. */
-export function field(key, control) {
-  return el("label", { class: "field" }, say(el("span"), key), control);
-}
-
-function check(box, key) {
-  return el("label", { class: "check" }, box, say(el("span"), key));
-}
-
-function slider(key, min, max, step, value, shown = String) {
-  const input = el("input", { type: "range", min, max, step, value, id: `slider-${key}` });
-  const output = el("output", {}, shown(value));
-  input.addEventListener("input", () => {
-    output.textContent = shown(Number(input.value));
-    input.setAttribute("aria-valuetext", output.textContent);
-  });
-  const element = el("label", { class: "field slider" }, el("span", {}, say(el("span"), key), " ", output), input);
-  return { element, value: () => Number(input.value) };
+function keptStory() {
+  try {
+    return sessionStorage.getItem(KEPT);
+  } catch {
+    return null;
+  }
 }

@@ -1,9 +1,9 @@
 // Sentiment while typing, with the words that moved it: each word is left out once, all in one request.
 
-import { call, clear, modelPicker, note, showProblem } from "./api.js";
+import { call, clear, note, showProblem } from "./api.js";
 import { codeBox } from "./code.js";
+import { field, modelPicker } from "./controls.js";
 import { debounced, el } from "./dom.js";
-import { field } from "./generation.js";
 import { current, label, say } from "./language.js";
 
 const MOST_WORDS = 255; // left out in one request, beside the whole text
@@ -19,7 +19,8 @@ const EXAMPLES = {
 
 /** The panel of the task. */
 export function sentimentPanel(models) {
-  const picker = modelPicker(models);
+  const choice = modelPicker(models);
+  const picker = choice.select;
   const text = label(el("textarea", { id: "sentiment-text", rows: 5 }), "sentimentHint", {}, "placeholder");
   const examples = el("div", { class: "chips" });
   const problem = note();
@@ -40,7 +41,7 @@ export function sentimentPanel(models) {
   function enter(example) {
     const isChinese = /\p{Script=Han}/u.test(example);
     const fitting = models.find((model) => isOfChinese(model) === isChinese);
-    if (fitting) picker.value = fitting.id;
+    if (fitting) choice.choose(fitting.id);
     text.value = example;
     ask();
   }
@@ -97,7 +98,7 @@ export function sentimentPanel(models) {
   return el(
     "div",
     { class: "columns" },
-    el("section", { class: "card controls" }, picker.hidden ? null : field("model", picker), field("text", text), examples),
+    el("section", { class: "card controls" }, choice.element, field("text", text), examples),
     el("section", { class: "card output" }, problem, verdict, shown, explained, movers, cut, code.element),
   );
 }

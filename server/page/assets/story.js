@@ -15,8 +15,6 @@ const BUSY_TRIES = 20; // of 100 ms, for a session whose call was just cancelled
  * @property {number|null} logprob - natural logarithm of its probability; null where it was given
  */
 
-let numBranches = 0;
-
 export class Branch {
   /**
    * @param {Branch|null} parent
@@ -26,8 +24,8 @@ export class Branch {
    * @param {string} model - name/version
    */
   constructor(parent, from, units, session, model) {
-    Object.assign(this, { parent, from, units, session, model, read: units.length, isEnded: false });
-    this.number = ++numBranches;
+    Object.assign(this, { parent, from, units, session, model, read: units.length, isEnded: false, number: 0 });
+    this.isSure = true; // the session is known to have read `read` units: no call was cut off
   }
 
   get tokens() {
@@ -36,6 +34,8 @@ export class Branch {
 }
 
 const numTokens = (units) => units.reduce((sum, unit) => sum + unit.tokens, 0);
+const listed = (units) => units.map(({ text, tokens, logprob }) => [text, tokens, logprob]);
+const unlisted = (units) => units.map(([text, tokens, logprob]) => ({ text, tokens, logprob }));
 const textOf = (units) => units.map((unit) => unit.text).join("");
 
 /** Tokens, as the server shows them, joined to units of whole characters. */
@@ -93,12 +93,42 @@ async function patiently(ask) {
   }
 }
 
-const rewind = (branch, tokens) =>
-  patiently(() => call("POST", `v1/sessions/${branch.session}/rewind`, { to: tokens }));
+/** Let a branch's session keep its first tokens. */
+async function rewind(branch, tokens) {
+  branch.isSure = false;
+  await patiently(() => call("POST", `v1/sessions/${branch.session}/rewind`, { to: tokens }));
+  branch.isSure = true;
+}
+
+/** After a call that was cut off, which the server may have ended or not: the session goes back to what is known. */
+async function settle(branch) {
+  if (!branch.isSure) await rewind(branch, numTokens(branch.units.slice(0, branch.read)));
+}
 
 export class Story {
   constructor() {
     this.branches = [];
+    this.numMade = 0; // branches, the removed ones too
+  }
+
+  /** What `restore` makes the story of again. */
+  toJSON() {
+    const branches = this.branches.map(({ number, parent, from, units, session, model, read, isEnded }) => ({
+      number, parent: parent?.number ?? null, from, units: listed(units.slice(from)), session, model, read, isEnded,
+    }));
+    return { format: FORMAT, numMade: this.numMade, branches };
+  }
+
+  /** The branches of such a record. A session that has gone on since goes back; one that cannot has ended. */
+  async restore({ format, numMade, branches }) {
+    if (format !== FORMAT) return;
+    for (const { number, parent, from, units, session, model, read, isEnded } of branches) {
+      const owner = this.branches.find((other) => other.number === parent) ?? null;
+      const whole = [...(owner?.units.slice(0, from) ?? []), ...unlisted(units)];
+      this.branches.push(Object.assign(new Branch(owner, from, whole, session, model), { number, read, isEnded }));
+    }
+    this.numMade = numMade;
+    await Promise.all(this.branches.map(restored));
   }
 
   children(branch) {
@@ -127,6 +157,7 @@ export class Story {
    * @returns {Promise<{body: Object, units: Unit[]}>} the call, and the units of its prompt
    */
   async prepared(branch, prompt, options) {
+    await settle(branch);
     if (!prompt && branch.read === branch.units.length) await this.#unread(branch, branch.units.length - 1);
     const missing = branch.units.slice(branch.read);
     const units = prompt ? await unitsOf(branch.model, prompt) : [];
@@ -140,6 +171,7 @@ export class Story {
    */
   async *write(branch, body, signal) {
     const joiner = new Joiner();
+    branch.isSure = false;
     for await (const event of events("v1/generate", body, signal)) {
       const choice = event.choices[0];
       const { tokens, token_logprobs: logprobs } = choice.logprobs;
@@ -149,20 +181,26 @@ export class Story {
     }
   }
 
-  /** After a call of `num` units has ended of which the branch has kept fewer: the session goes back to its text. */
+  /**
+   * After a call that the server has ended: the session is where the branch's text ends.
+   * @param {boolean} isWhole - the text has all that the call gave; else the session goes back
+   */
   async keep(branch, isWhole) {
     branch.read = branch.units.length;
-    if (!isWhole) await rewind(branch, branch.tokens);
+    if (isWhole) branch.isSure = true;
+    else await rewind(branch, branch.tokens);
   }
 
   /** Let the session read what it lacks of the branch's text. */
   async sync(branch) {
+    await settle(branch);
     const missing = branch.units.slice(branch.read);
     if (missing.length === 0) return;
     const text = textOf(missing);
     const body = { session: branch.session, prompt: text, max_tokens: 1 };
     const before = numTokens(branch.units.slice(0, branch.read));
     const units = await unitsOf(branch.model, text);
+    branch.isSure = false;
     const answer = await patiently(() => call("POST", "v1/generate", body));
     await rewind(branch, before + answer.usage.prompt_tokens);
     if (units.length !== missing.length) branch.units.splice(branch.read, missing.length, ...units);
@@ -172,17 +210,22 @@ export class Story {
   /** A new session with the text of one that has ended. */
   async renew(branch) {
     const made = await call("POST", "v1/sessions", { model: branch.model });
-    Object.assign(branch, { session: made.id, read: 0, isEnded: false });
+    Object.assign(branch, { session: made.id, read: 0, isEnded: false, isSure: true });
     await this.sync(branch);
   }
 
-  /** Remove a branch that has no others, and its session. */
+  /** Remove a branch that no other one leaves, and its session, which may have ended. */
   async remove(branch) {
     try {
       await call("DELETE", `v1/sessions/${branch.session}`);
     } catch (error) {
       if (!(error instanceof Problem) || !error.isSessionEnded) throw error;
     }
+    this.forget(branch);
+  }
+
+  /** Leave a branch out, whatever becomes of its session. */
+  forget(branch) {
     this.branches = this.branches.filter((other) => other !== branch);
   }
 
@@ -194,8 +237,8 @@ export class Story {
     await this.sync(branch);
     const copy = await call("POST", `v1/sessions/${branch.session}/fork`, {});
     const state = await bytes(`v1/sessions/${copy.id}/state`);
-    const units = branch.units.map(({ text, tokens, logprob }) => [text, tokens, logprob]);
-    return JSON.stringify({ format: FORMAT, model: branch.model, session: copy.id, units, state: base64(state) });
+    const record = { format: FORMAT, model: branch.model, session: copy.id, units: listed(branch.units) };
+    return JSON.stringify({ ...record, state: base64(state) });
   }
 
   /** A branch from such a file. Throws Problem. */
@@ -204,8 +247,7 @@ export class Story {
     const state = Uint8Array.from(atob(file.state), (character) => character.charCodeAt(0));
     await call("PUT", `v1/sessions/${encodeURIComponent(file.session)}/state`, state);
     const made = await call("POST", `v1/sessions/${encodeURIComponent(file.session)}/fork`, {});
-    const units = file.units.map(([text, tokens, logprob]) => ({ text, tokens, logprob }));
-    const branch = new Branch(null, 0, units, made.id, made.model);
+    const branch = new Branch(null, 0, unlisted(file.units), made.id, made.model);
     if (branch.tokens !== made.tokens) {
       await call("DELETE", `v1/sessions/${made.id}`);
       throw new Problem("fileWrong");
@@ -214,13 +256,24 @@ export class Story {
   }
 
   async #unread(branch, count) {
-    await rewind(branch, numTokens(branch.units.slice(0, count)));
     branch.read = count;
+    await rewind(branch, numTokens(branch.units.slice(0, count)));
   }
 
   #added(branch) {
+    branch.number = ++this.numMade;
     this.branches.push(branch);
     return branch;
+  }
+}
+
+async function restored(branch) {
+  branch.isSure = false;
+  try {
+    await settle(branch);
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    branch.isEnded = true; // it can be begun anew
   }
 }
 

@@ -1,9 +1,9 @@
 // Tagging: each word with its label, in the label's colour.
 
-import { call, clear, modelPicker, note, showProblem } from "./api.js";
+import { call, clear, note, showProblem } from "./api.js";
 import { codeBox } from "./code.js";
+import { field, modelPicker } from "./controls.js";
 import { debounced, el } from "./dom.js";
-import { field } from "./generation.js";
 import { label, say } from "./language.js";
 
 const EXAMPLES = ["Anna can't read the can's label.", "In 1905 Einstein published four papers that changed physics."];
@@ -11,7 +11,8 @@ const GOLDEN_ANGLE = 137.5; // degrees from one label's colour to the next: far 
 
 /** The panel of the task. */
 export function taggingPanel(models) {
-  const picker = modelPicker(models);
+  const choice = modelPicker(models);
+  const picker = choice.select;
   const text = label(el("textarea", { id: "tagging-text", rows: 4 }), "taggingHint", {}, "placeholder");
   const problem = note();
   const shown = el("p", { class: "tagged", "aria-live": "polite" });
@@ -74,7 +75,7 @@ export function taggingPanel(models) {
     el(
       "section",
       { class: "card controls" },
-      picker.hidden ? null : field("model", picker),
+      choice.element,
       field("text", text),
       el("div", { class: "chips" }, ...EXAMPLES.map((example) => el("button", { type: "button", class: "chip", onclick: () => enter(example) }, example))),
     ),

@@ -1,9 +1,9 @@
 // Translation: the text, its scores, and which words the model looked at.
 
-import { Problem, call, clear, modelPicker, note, showProblem } from "./api.js";
+import { Problem, call, clear, note, showProblem } from "./api.js";
 import { codeBox } from "./code.js";
+import { field, modelPicker } from "./controls.js";
 import { debounced, el, svg } from "./dom.js";
-import { field } from "./generation.js";
 import { label, say } from "./language.js";
 
 const EXAMPLES = {
@@ -19,7 +19,8 @@ const HAN = /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}/u;
 
 /** The panel of the task. */
 export function translationPanel(models) {
-  const picker = modelPicker(models);
+  const choice = modelPicker(models);
+  const picker = choice.select;
   const text = label(el("textarea", { id: "translation-text", rows: 4 }), "translateHint", {}, "placeholder");
   const beam = el("select", { id: "beam" }, ...[1, 2, 4, 8].map((size) => new Option(size, size, size === 4, size === 4)));
   const button = say(el("button", { type: "button", class: "primary", "data-action": "translate", onclick: ask }), "translate");
@@ -108,7 +109,7 @@ export function translationPanel(models) {
     el(
       "section",
       { class: "card controls" },
-      picker.hidden ? null : field("model", picker),
+      choice.element,
       field("text", text),
       examples,
       el("div", { class: "row" }, field("beam", beam), button),
