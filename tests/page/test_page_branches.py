@@ -59,6 +59,23 @@ def test_a_stopped_text_ends_where_it_was_stopped_and_goes_on_from_there(
     assert sessions_of(server)[session_of_branch(browser, 1)] == len(shown) + 9 + 40
 
 
+def test_a_click_while_the_model_writes_stops_it_and_branches(browser: Browser, server: RealServer) -> None:
+    browser.open("generation")
+    browser.enter("#prompt", "ROMEO:")
+    browser.enter("#seed", "1")
+    browser.slide("#slider-maxTokens", 1000)
+    browser.slide("#slider-speed", 1)
+    browser.act("begin")
+    browser.click("#unit20")
+    browser.until(lambda: browser.all("[data-branch='2']") and len(browser.text("#story")) > 24)
+    browser.act("stop")
+    wait_until_idle(browser)
+    tokens = sessions_of(server)
+    assert tokens[session_of_branch(browser, 2)] == len(browser.text("#story"))
+    browser.click("[data-branch='1'] circle")
+    assert tokens[session_of_branch(browser, 1)] == len(browser.text("#story")) < 200
+
+
 def test_a_branch_goes_on_as_if_its_text_had_been_written_at_once(browser: Browser, server: RealServer) -> None:
     """Rewound, forked and continued by the page: the same text as one call of the server's with the whole prompt."""
     whole = begin(browser, "KING HENRY:\n", 120)

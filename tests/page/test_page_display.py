@@ -17,6 +17,20 @@ _TOO_WIDE = """
 TASKS = ("generation", "translation", "sentiment", "tagging", "forecast")
 
 
+def test_the_words_of_the_attention_are_whole_characters(browser: Browser) -> None:
+    """Some Chinese characters are two tokens, each a part of its bytes."""
+    browser.open("translation")
+    text = "My father bought this old house ten years ago."
+    browser.enter("#translation-text", text)
+    browser.until(lambda: browser.text(".words").startswith("My"))
+    sources, targets = (
+        browser.run(f"return [...document.querySelectorAll('.word.{kind}')].map((word) => word.textContent)")
+        for kind in ("source", "target")
+    )
+    assert sources == [*text.replace(".", " .").split(), "∎"]
+    assert "".join(targets) == browser.text(".translated") + "∎"
+
+
 def test_words_are_tagged_in_colours(browser: Browser) -> None:
     browser.open("tagging")
     browser.enter("#tagging-text", "Peter 😀 sees Mary.")

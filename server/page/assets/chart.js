@@ -4,7 +4,7 @@ import { svg } from "./dom.js";
 
 const HEIGHT = 340;
 const PAD = { left: 46, right: 12, top: 14, bottom: 26 };
-const MOST_SHOWN = 168; // values of the series, the last ones
+const MOST_SHOWN = 120; // values of the series, the last ones
 const BANDS = [["0.1", "0.9"], ["0.2", "0.8"], ["0.3", "0.7"], ["0.4", "0.6"]];
 
 /**

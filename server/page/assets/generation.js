@@ -21,6 +21,7 @@ export function generationPanel(models) {
   let branch = null; // that is shown
   let writing = null; // {branch, stop()} while the model goes on
   let isBusy = false; // an action is going on
+  let idle = Promise.resolve(); // when it has ended
   let isReady = false; // the story of before is there
 
   // What is asked for.
@@ -91,7 +92,7 @@ export function generationPanel(models) {
   });
   text.addEventListener("click", (event) => {
     const at = event.target.dataset?.i;
-    if (at !== undefined && !String(getSelection())) run(() => branchAt(Number(at)));
+    if (at !== undefined && !String(getSelection())) stoppedAt(Number(at));
   });
   text.addEventListener("keydown", pressed);
   text.addEventListener("focus", () => {
@@ -113,8 +114,12 @@ export function generationPanel(models) {
   }
 
   /** Run an action of the person's; one at a time, and what goes wrong is shown. */
-  async function run(work) {
-    if (isBusy) return;
+  function run(work) {
+    if (!isBusy) idle = done(work);
+    return idle;
+  }
+
+  async function done(work) {
     isBusy = true;
     clear(problem);
     element.setAttribute("aria-busy", "true");
@@ -146,6 +151,13 @@ export function generationPanel(models) {
         }
       }
     });
+  }
+
+  /** Branch at a unit, also while the model writes on: then it stops first. */
+  async function stoppedAt(index) {
+    writing?.stop();
+    await idle;
+    await run(() => branchAt(index));
   }
 
   async function branchAt(index) {
@@ -290,7 +302,7 @@ export function generationPanel(models) {
     else if (event.key === "ArrowUp" || event.key === "ArrowDown") move(lineFrom(at, event.key === "ArrowUp" ? -1 : 1));
     else if (event.key === "Home") move(0);
     else if (event.key === "End") move(text.childElementCount - 1);
-    else if (event.key === "Enter" || event.key === " ") run(() => branchAt(at));
+    else if (event.key === "Enter" || event.key === " ") stoppedAt(at);
     else return;
     event.preventDefault();
   }

@@ -81,6 +81,8 @@ export async function unitsOf(model, text, signal) {
   return textOf(units) === text ? units : [{ text, tokens: found.count, logprob: null }];
 }
 
+const pause = () => new Promise((resolve) => setTimeout(resolve, 100));
+
 /** Ask again while a cancelled call still has the session. */
 async function patiently(ask) {
   for (let i = 1; ; i++) {
@@ -88,7 +90,7 @@ async function patiently(ask) {
       return await ask();
     } catch (error) {
       if (!(error instanceof Problem) || error.code !== "session_busy" || i === BUSY_TRIES) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await pause();
     }
   }
 }
@@ -102,7 +104,9 @@ async function rewind(branch, tokens) {
 
 /** After a call that was cut off, which the server may have ended or not: the session goes back to what is known. */
 async function settle(branch) {
-  if (!branch.isSure) await rewind(branch, numTokens(branch.units.slice(0, branch.read)));
+  if (branch.isSure) return;
+  await pause(); // so that the server learns that the call was cut off
+  await rewind(branch, numTokens(branch.units.slice(0, branch.read)));
 }
 
 export class Story {

@@ -7,12 +7,13 @@ import { debounced, el, svg } from "./dom.js";
 import { label, say } from "./language.js";
 
 const EXAMPLES = {
-  en: ["Where is the station?", "This is too expensive!", "She has never seen the sea before."],
+  en: ["Where is the station?", "This is too expensive!", "He bought a new car yesterday."],
   zh: ["车站在哪里？", "太贵了！"],
   de: ["Wo ist der Bahnhof?", "Das ist zu teuer!"],
   fr: ["Où est la gare ?", "C'est trop cher !"],
 };
 const END = "<eos>";
+const BROKEN = "\ufffd"; // stands for a part of a character
 const SHOWN_WEIGHT = 0.06; // below it no line is drawn
 const WORD = /^[\p{L}\p{N}'’]+$/u;
 const HAN = /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}/u;
@@ -95,8 +96,9 @@ export function translationPanel(models) {
     attention.replaceChildren(
       ...(found.length ? [say(el("h3"), "attention"), say(el("p", { class: "hint" }), "attentionHint")] : []),
     );
+    const [source, target] = [{ text: text.value, at: 0 }, { text: best.text, at: 0 }];
     for (const alignment of found) {
-      const view = attentionView(alignment);
+      const view = attentionView(wordsOf(alignment.source_tokens, source), wordsOf(alignment.target_tokens, target), alignment.weights);
       attention.append(view.element);
       view.draw();
     }
@@ -134,13 +136,30 @@ async function asked(body, signal) {
 }
 
 /**
- * Tokens as words: pieces of a word that is written with letters belong together.
+ * Tokens as words: pieces of a word that is written with letters belong together, and so do those of one character.
+ * @param {string[]} tokens
+ * @param {{text: string, at: number}} whole - the text that they are of, and how far it is used up
  * @returns {{text: string, indices: number[]}[]}
  */
-export function wordsOf(tokens) {
+export function wordsOf(tokens, whole) {
   const found = [];
   tokens.forEach((token, i) => {
+    if (token.includes(BROKEN)) {
+      if (found.at(-1)?.text.includes(BROKEN)) found.at(-1).indices.push(i);
+      else found.push({ text: BROKEN, indices: [i] });
+      return;
+    }
     const last = found.at(-1);
+    if (token === END) {
+      if (last?.text === BROKEN) last.text = Array.from(whole.text.slice(whole.at))[0] ?? BROKEN;
+      found.push({ text: END, indices: [i] });
+      return;
+    }
+    const at = whole.text.indexOf(token, whole.at);
+    if (at >= 0) {
+      if (last?.text === BROKEN && at > whole.at) last.text = whole.text.slice(whole.at, at);
+      whole.at = at + token.length;
+    }
     const joins = last && WORD.test(token) && WORD.test(last.text.at(-1)) && !HAN.test(token) && !HAN.test(last.text);
     if (joins) {
       last.text += token;
@@ -155,9 +174,7 @@ export function wordsOf(tokens) {
 const shownOf = (word) => (word.text === END ? "∎" : word.text.trim() || "␣");
 
 /** Two lines of words and what each of the lower one attends to in the upper one, as lines between them. */
-function attentionView({ source_tokens: from, target_tokens: to, weights }) {
-  const sources = wordsOf(from);
-  const targets = wordsOf(to);
+function attentionView(sources, targets, weights) {
   /** Summed over the pieces of a source word, the mean over those of a target word. */
   const share = (target, source) =>
     target.indices.reduce(

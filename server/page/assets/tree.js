@@ -87,7 +87,7 @@ export function treeView(story, choose) {
       svg("path", { d: path, class: "halo" }),
       svg("path", { d: path, class: "stream" }),
       svg("circle", { cx: Math.max(end, parent === null ? 0 : begin + bend), cy: lane, r: isChosen ? 6.5 : 4.5 }),
-      svg("text", { ...textAt, y: lane - 7 }, shown),
+      svg("text", { ...textAt, y: lane - 9 }, shown),
     );
   }
 
