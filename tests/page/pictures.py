@@ -4,6 +4,7 @@ From the shipped models, with fixed seeds. Debian's packages fonts-inter, fonts-
 fonts that were used.
 """
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,11 +26,11 @@ def generation(browser: Browser) -> None:
     browser.enter("#seed", "4")
     browser.act("begin")
     wait(browser)
-    for branch, unit, seed in ((1, 96, 5), (2, 150, 6), (1, 48, 9)):
+    for number, (branch, unit, seed) in enumerate(((1, 96, 5), (2, 150, 6), (1, 48, 9)), 2):
         browser.click(f"[data-branch='{branch}'] circle")
         browser.enter("#seed", str(seed))
         browser.click(f"#unit{unit}")
-        browser.until(lambda number=branch: browser.all(f"[data-branch='{number}']"))
+        browser.until(partial(has, browser, f"[data-branch='{number}']", 1))
         wait(browser)
     browser.run("document.activeElement.blur(); document.querySelector('#story').scrollTop = 0")
     ActionChains(browser.driver).move_to_element(browser.find("#unit126")).perform()
@@ -51,8 +52,12 @@ def forecast(browser: Browser) -> None:
     for number, assumed in enumerate(("20 10 10 5 5 5", "190 230 240 200 160 120"), 2):
         browser.enter("#assumed", assumed)
         browser.act("addScenario")
-        browser.until(lambda wanted=number: len(browser.all(".median")) == wanted)
+        browser.until(partial(has, browser, ".median", number))
     browser.run("document.activeElement.blur()")
+
+
+def has(browser: Browser, selector: str, count: int) -> bool:
+    return len(browser.all(selector)) == count
 
 
 def wait(browser: Browser) -> None:
@@ -72,7 +77,9 @@ def main() -> None:
         for take in (generation, translation, forecast):
             browser.resize(1280, 900)
             take(browser)
-            browser.until(lambda: browser.run("return document.querySelectorAll('.spark polyline')[0].points.length") > 1)
+            browser.until(
+                lambda: browser.run("return document.querySelectorAll('.spark polyline')[0].points.length") > 1
+            )
             height = browser.run("return document.querySelector('main').getBoundingClientRect().bottom")
             browser.resize(1280, int(height) + 24)
             path = FOLDER / f"page-{take.__name__}.png"

@@ -153,6 +153,7 @@ def test_a_story_outlives_a_reload_and_a_call_that_it_cut_off(browser: Browser, 
     browser.until(lambda: browser.all("[data-branch='2']"))
     wait_until_idle(browser)
     assert browser.text("#story") == whole[:21]
+    assert not browser.all("[data-action=renew]")
     assert sessions_of(server)[second] in (20, 21), (
         "it has not gone on; what it reads again with the next call may lack"
     )

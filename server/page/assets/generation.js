@@ -42,7 +42,7 @@ export function generationPanel(models) {
 
   // What comes of it.
   const problem = note();
-  const renew = action("renew", () => run(renewed));
+  const renew = el("p", { class: "warning", hidden: true }, say(el("span"), "endedHere"), " ", action("renew", () => run(renewed)));
   const status = el("p", { class: "status", role: "status", "aria-live": "polite" });
   const text = el("div", { class: "story", role: "listbox", tabindex: 0, id: "story" });
   label(text, "points");
@@ -180,6 +180,7 @@ export function generationPanel(models) {
     let failure = null;
     let last = null;
     const { body, units } = await story.prepared(target, given, options);
+    keep(); // with what the session has read, which may be less now
     writing = {
       branch: target,
       stop() {
