@@ -139,7 +139,7 @@ class Browser:
     def run(self, script: str, *values: Any) -> Any:
         return self.driver.execute_script(script, *values)
 
-    def until(self, condition: Callable[[], T | None], seconds: float = 20) -> T:
+    def until(self, condition: Callable[[], T | None], seconds: float = 60) -> T:
         """What a condition gives once it gives something. Raises AssertionError with what the page says."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

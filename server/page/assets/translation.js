@@ -92,7 +92,7 @@ export function translationPanel(models) {
         el("ol", { class: "alternatives" }, ...best.alternatives.map((other) => alternative(other, answer.target))),
       );
     }
-    const found = [best.alignment ?? best.alignments ?? []].flat();
+    const found = [best.alignment ?? []].flat().flatMap(sentencesOf);
     attention.replaceChildren(
       ...(found.length ? [say(el("h3"), "attention"), say(el("p", { class: "hint" }), "attentionHint")] : []),
     );
@@ -133,6 +133,22 @@ async function asked(body, signal) {
     delete body.alignment;
     return call("POST", "v1/translate", body, signal);
   }
+}
+
+/** One alignment of several sentences as one of each: every sentence ends with the end token, on both sides. */
+function sentencesOf({ source_tokens: sources, target_tokens: targets, weights }) {
+  const ends = (tokens) => tokens.flatMap((token, i) => (token === END ? [i + 1] : []));
+  const [ofSources, ofTargets] = [ends(sources), ends(targets)];
+  if (sources.length === 0) return [];
+  if (ofSources.length !== ofTargets.length) return [{ source_tokens: sources, target_tokens: targets, weights }];
+  return ofSources.map((to, i) => {
+    const [from, begin, end] = [ofSources[i - 1] ?? 0, ofTargets[i - 1] ?? 0, ofTargets[i]];
+    return {
+      source_tokens: sources.slice(from, to),
+      target_tokens: targets.slice(begin, end),
+      weights: weights.slice(begin, end).map((row) => row.slice(from, to)),
+    };
+  });
 }
 
 /**
