@@ -73,6 +73,9 @@ def test_sentiment_follows_the_typing_and_colours_the_words_that_moved_it(browse
     assert "up" in str(words["wonderful"].get_attribute("class"))
     assert "down" in str(words["dull"].get_attribute("class"))
     assert len(browser.all(".verdict .bar")) == 2
+    browser.enter("#sentiment-text", "味道很好，就是太贵了。")
+    browser.until(lambda: browser.text(".moved") == "味道很好，就是太贵了。")
+    assert browser.run("return document.querySelector('#panel-sentiment select').value") == "sentiment-zh"
 
 
 def test_an_error_is_a_sentence(browser: Browser) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.end_to_end.real_server import RealServer
 from tests.page.browser import Browser
 from tests.page.test_page import session_of_branch, sessions_of
+from tests.server.running import BYTES, fake_model, running
 
 pytestmark = pytest.mark.slow
 
@@ -192,6 +193,48 @@ def test_characters_the_model_does_not_know_are_points_in_time_too(browser: Brow
     browser.until(lambda: browser.all("[data-branch='2']"))
     wait_until_idle(browser)
     assert browser.text("#story").startswith("ROMÉO:")
+
+
+@pytest.mark.parametrize("prompt", ["to be or not to be, ", "生存还是毁灭", "😀é to"])
+def test_tokens_of_several_characters_and_of_parts_of_one_are_points_in_time(window: Browser, prompt: str) -> None:
+    """Of a model whose tokens are bytes and what is merged from them."""
+    model = fake_model(tokenizer=BYTES)
+    with running(model, session_key="0123456789abcdef0123") as server:
+        window.url = server.url
+        window.open("generation")
+        window.run("document.querySelector('#prompt').value = arguments[0]", prompt)
+        window.slide("#slider-speed", 3)
+        window.slide("#slider-maxTokens", 40)
+        window.act("begin")
+        window.until(lambda: window.text("#story").startswith(prompt))
+        wait_until_idle(window)
+
+        def tokens(number: int) -> int:
+            return int(server.client.get(f"/v1/sessions/{session_of_branch(window, number)}").json()["tokens"])
+
+        whole, read = window.text("#story"), tokens(1)
+        answer = server.post("/tokenize", prompt=prompt)
+        assert read >= answer["count"]
+        assert f"{read} tokens" in window.text(".status")
+        units = window.run("return [...document.querySelectorAll('#story > *')].map((unit) => unit.textContent)")
+        assert "".join(units) == whole
+        window.click("#at-once")
+        window.click("#unit1")
+        window.until(lambda: window.all("[data-branch='2']"))
+        wait_until_idle(window)
+        assert window.text("#story") == "".join(units[:2])
+        assert len("".join(units[:2]).encode()) >= tokens(2) >= 2
+        window.act("goOn")
+        wait_until_idle(window)
+        window.until(lambda: f"{tokens(2)} tokens" in window.text(".status"))
+        server.client.delete(f"/v1/sessions/{session_of_branch(window, 2)}")
+        before = window.text("#story")
+        window.act("branchHere")
+        window.act("renew")
+        window.until(lambda: not window.all("[data-action=renew]"))
+        wait_until_idle(window)
+        assert window.text("#story") == before
+        window.leave()
 
 
 def test_html_in_a_text_stays_text(browser: Browser) -> None:

@@ -1,5 +1,7 @@
 """How the page is shown and used: languages, a narrow screen, colours, and the keyboard alone."""
 
+from functools import partial
+
 import pytest
 from selenium.webdriver.common.keys import Keys
 
@@ -117,6 +119,11 @@ def test_the_language_is_the_browsers_until_it_is_switched_and_then_remembered(b
     assert browser.text("#tab-generation") == "Generation"
 
 
+def is_answered(browser: Browser, task: str) -> bool:
+    """Whether the whole text that was typed is in the request that is shown."""
+    return browser.text(f"#panel-{task} .code pre").count("conios") >= 3
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_narrow_screen_needs_no_scrolling_sideways(browser: Browser, language: str) -> None:
     browser.resize(360, 740)
@@ -132,6 +139,7 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(browser: Browser, language:
         browser.click(f"#tab-{task}")
         if task in ("translation", "sentiment", "tagging"):
             browser.enter(f"#{task}-text", "Pneumonoultramicroscopicsilicovolcanoconiosis is a word. " * 3)
+            browser.until(partial(is_answered, browser, task))
         browser.find(f"#panel-{task} .code")
         browser.run("for (const box of document.querySelectorAll('details')) box.open = true")
         browser.until(lambda: not browser.all("[aria-busy=true]"))

@@ -32,24 +32,33 @@ export function sentimentPanel(models) {
   const code = codeBox();
   let controller = null;
   text.addEventListener("input", debounced(250, ask));
-  picker.addEventListener("change", ask);
+  let isChosen = false; // the model, by the person
+  picker.addEventListener("change", () => {
+    isChosen = true;
+    ask();
+  });
   for (const example of [...EXAMPLES.en.slice(0, 2), ...(hasChinese(models) ? EXAMPLES.zh : [])]) {
     examples.append(el("button", { type: "button", class: "chip", onclick: () => enter(example) }, shortened(example)));
   }
 
-  /** An example goes to a model whose name says that it reads the language, where there is one. */
   function enter(example) {
-    const isChinese = /\p{Script=Han}/u.test(example);
-    const fitting = models.find((model) => isOfChinese(model) === isChinese);
-    if (fitting) choice.choose(fitting.id);
+    isChosen = false;
     text.value = example;
     ask();
+  }
+
+  /** Until a model was chosen: the one whose name says that it reads the text's language, where there is one. */
+  function fit() {
+    const isChinese = /\p{Script=Han}/u.test(text.value);
+    const fitting = models.find((model) => isOfChinese(model) === isChinese);
+    if (!isChosen && fitting) choice.choose(fitting.id);
   }
 
   async function ask() {
     controller?.abort();
     clear(problem);
     if (!text.value.trim()) return;
+    fit();
     controller = new AbortController();
     const mine = controller;
     const whole = text.value;

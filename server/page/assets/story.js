@@ -6,6 +6,7 @@
 import { Problem, bytes, call, events } from "./api.js";
 
 const FORMAT = "rnnserve-branch/1";
+const MOST_UNREAD = 16; // units
 const BUSY_TRIES = 20; // of 100 ms, for a session whose call was just cancelled
 
 /**
@@ -41,32 +42,44 @@ const textOf = (units) => units.map((unit) => unit.text).join("");
 /** Tokens, as the server shows them, joined to units of whole characters. */
 export class Joiner {
   constructor() {
-    this.decoder = new TextDecoder();
-    this.encoder = new TextEncoder();
-    this.pending = 0;
-    this.logprob = null;
+    this.#empty();
   }
 
-  /** The unit that ends with this token, or null: the character goes on. */
+  /** The unit that ends with this token, or null: it ends within a character. */
   push(token, logprob = null) {
     const inner = /^bytes:((?:\\x[0-9a-f]{2})+)$/.exec(token);
-    const content = inner
-      ? Uint8Array.from(inner[1].slice(2).split("\\x"), (digits) => parseInt(digits, 16))
-      : this.encoder.encode(token);
-    const text = this.decoder.decode(content, { stream: true });
-    this.pending += 1;
+    this.content.push(
+      ...(inner ? inner[1].slice(2).split("\\x").map((digits) => parseInt(digits, 16)) : new TextEncoder().encode(token)),
+    );
+    this.tokens += 1;
     if (logprob !== null) this.logprob = (this.logprob ?? 0) + logprob;
-    if (!text) return null;
-    const unit = { text, tokens: this.pending, logprob: this.logprob };
-    this.pending = 0;
-    this.logprob = null;
+    return endsWithin(this.content) ? null : this.#unit();
+  }
+
+  /** What is left at the end of a text that ends within a character. */
+  rest() {
+    return this.tokens ? [this.#unit()] : [];
+  }
+
+  #unit() {
+    const unit = { text: new TextDecoder().decode(Uint8Array.from(this.content)), tokens: this.tokens, logprob: this.logprob };
+    this.#empty();
     return unit;
   }
 
-  /** What is left at the end of a text: tokens of a character that is not whole. */
-  rest() {
-    return this.pending ? [{ text: this.decoder.decode(), tokens: this.pending, logprob: this.logprob }] : [];
+  #empty() {
+    Object.assign(this, { content: [], tokens: 0, logprob: null });
   }
+}
+
+/** Whether bytes of UTF-8 end before their last character does. */
+function endsWithin(content) {
+  for (let back = 1; back <= Math.min(3, content.length); back++) {
+    const byte = content[content.length - back];
+    if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2);
+    if (byte < 0x80) return false;
+  }
+  return false;
 }
 
 /** The units of a text that the model is given. */
@@ -77,7 +90,7 @@ export async function unitsOf(model, text, signal) {
     return characters.map((character) => ({ text: character, tokens: 1, logprob: null })); // unknown ones, too
   }
   const joiner = new Joiner();
-  const units = found.token_strs.map((token) => joiner.push(token)).filter((unit) => unit !== null);
+  const units = [...found.token_strs.map((token) => joiner.push(token)), ...joiner.rest()].filter(Boolean);
   return textOf(units) === text ? units : [{ text, tokens: found.count, logprob: null }];
 }
 
@@ -162,7 +175,7 @@ export class Story {
    */
   async prepared(branch, prompt, options) {
     await settle(branch);
-    if (!prompt && branch.read === branch.units.length) await this.#unread(branch, branch.units.length - 1);
+    if (!prompt && branch.read === branch.units.length) await this.#unread(branch);
     const missing = branch.units.slice(branch.read);
     const units = prompt ? await unitsOf(branch.model, prompt) : [];
     const body = { session: branch.session, prompt: textOf(missing) + prompt, ...options };
@@ -207,7 +220,10 @@ export class Story {
     branch.isSure = false;
     const answer = await patiently(() => call("POST", "v1/generate", body));
     await rewind(branch, before + answer.usage.prompt_tokens);
-    if (units.length !== missing.length) branch.units.splice(branch.read, missing.length, ...units);
+    units.forEach((unit, i) => {
+      if (unit.text === missing[i]?.text) unit.logprob = missing[i].logprob;
+    });
+    branch.units.splice(branch.read, missing.length, ...units);
     branch.read = branch.units.length;
   }
 
@@ -259,9 +275,18 @@ export class Story {
     return this.#added(branch);
   }
 
-  async #unread(branch, count) {
-    branch.read = count;
-    await rewind(branch, numTokens(branch.units.slice(0, count)));
+  /** Let the session forget the last unit, or as many as are the same tokens when their text is read alone. */
+  async #unread(branch) {
+    for (let count = branch.units.length - 1; count >= Math.max(0, branch.units.length - MOST_UNREAD); count--) {
+      const units = branch.units.slice(count);
+      const again = textOf(units).includes("\ufffd") ? [] : await unitsOf(branch.model, textOf(units));
+      if (numTokens(again) === numTokens(units)) {
+        branch.read = count;
+        await rewind(branch, numTokens(branch.units.slice(0, count)));
+        return;
+      }
+    }
+    throw new Problem("endsWithin");
   }
 
   #added(branch) {

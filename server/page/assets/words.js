@@ -38,6 +38,7 @@ export const WORDS = {
     sessionEnded: "This branch's session has ended: {message}",
     pageFailed: "The page failed: {message}. Reload it.",
     promptEmpty: "The prompt is empty. Write how the text begins.",
+    endsWithin: "The text ends within a character. Write what comes next.",
     seedWrong: "The seed is not a whole number of at most 15 digits. Leave it empty to draw one.",
     fileWrong: "This file is no branch that was exported here, or it was changed.",
 
@@ -163,6 +164,7 @@ export const WORDS = {
     sessionEnded: "该分支的会话已结束：{message}",
     pageFailed: "页面出错：{message}。请刷新页面。",
     promptEmpty: "提示词为空，请写下文本的开头。",
+    endsWithin: "文本在一个字符中间结束，请写下接下来的内容。",
     seedWrong: "种子须为不超过 15 位的整数；留空则随机生成。",
     fileWrong: "该文件不是从这里导出的分支，或已被修改。",
 
