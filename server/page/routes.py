@@ -35,7 +35,7 @@ class Asset(NamedTuple):
 
 
 def page_router() -> APIRouter:
-    """The routes. The files, 120 kB, are read now and kept."""
+    """The routes. The files, 125 kB, are read now and kept."""
     assets = {path.name: _asset(path) for path in sorted(FOLDER.iterdir()) if path.suffix in _TYPES}
     router = APIRouter(route_class=PlainRoute, include_in_schema=False)
 

@@ -78,6 +78,22 @@ def test_the_page_waits_for_models_that_are_loading(window: Browser) -> None:
     assert [message for message in window.errors() if "503" not in message] == []
 
 
+def test_a_server_without_a_session_key_says_how_to_set_one(window: Browser) -> None:
+    with running(fake_model()) as server:
+        window.url = server.url
+        window.open("generation")
+        window.enter("#prompt", "to be")
+        window.slide("#slider-speed", 3)
+        window.act("begin")
+        window.until(lambda: window.all("#unit9"))
+        window.until(lambda: not window.all("[aria-busy=true]"))
+        window.act("export")
+        assert window.problem().startswith("This cannot be done now: ")
+        assert "RNNSERVE_SESSION_KEY" in window.problem()
+        window.leave()
+    assert [message for message in window.errors() if "409" not in message] == []
+
+
 @contextmanager
 def full(server: RealServer) -> Iterator[None]:
     """The server's only permit is held, by a client that takes nothing of a long answer."""
