@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import ElementNotInteractableException, StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -91,8 +91,8 @@ class Browser:
         return self.until(lambda: next(iter(self.all(selector)), None))
 
     def click(self, selector: str) -> None:
-        def pressed() -> bool:
-            with contextlib.suppress(StaleElementReferenceException):  # drawn anew meanwhile
+        def pressed() -> bool:  # what is drawn anew or hidden meanwhile is looked for again
+            with contextlib.suppress(StaleElementReferenceException, ElementNotInteractableException):
                 found = self.find(selector)
                 if found.is_enabled():
                     found.click()

@@ -15,7 +15,7 @@ SOURCES = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdi
 def words_of(language: str) -> dict[str, str]:
     """The texts of one language in words.js."""
     (block,) = re.findall(rf"^  {language}: {{\n(.*?)^  }},$", SOURCES["words.js"], re.DOTALL | re.MULTILINE)
-    return dict(re.findall(r'^    (\w+): "(.*)",$', block, re.MULTILINE))
+    return dict(re.findall(r'^    (\w+):\s+"(.*)",$', block, re.MULTILINE))
 
 
 def test_the_page_is_small_and_names_no_other_origin() -> None:

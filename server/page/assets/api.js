@@ -160,4 +160,3 @@ export function note(document_ = document) {
   element.hidden = true;
   return element;
 }
-

@@ -72,7 +72,9 @@ function build(models) {
         `task_${task}`,
       ),
     );
-    main.append(el("section", { role: "tabpanel", id: `panel-${task}`, "aria-labelledby": `tab-${task}`, hidden: true }));
+    main.append(
+      el("section", { role: "tabpanel", id: `panel-${task}`, "aria-labelledby": `tab-${task}`, hidden: true }),
+    );
   }
   const wanted = location.hash.slice(1);
   choose(tasks.includes(wanted) ? wanted : tasks[0], false);
@@ -108,16 +110,25 @@ function build(models) {
 /** The buttons for language and colours. */
 function switches() {
   const root = document.documentElement;
-  const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const language = el("button", { type: "button", id: "language", onclick: () => speak(current() === "en" ? "zh" : "en") });
-  const theme = el("button", {
+  const isDark = () =>
+    (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const language = el("button", {
     type: "button",
-    id: "theme",
-    onclick() {
-      root.dataset.theme = isDark() ? "light" : "dark";
-      remember("theme", root.dataset.theme);
+    id: "language",
+    onclick: () => speak(current() === "en" ? "zh" : "en"),
+  });
+  const theme = el(
+    "button",
+    {
+      type: "button",
+      id: "theme",
+      onclick() {
+        root.dataset.theme = isDark() ? "light" : "dark";
+        remember("theme", root.dataset.theme);
+      },
     },
-  }, el("span", { "aria-hidden": "true" }, "◐"));
+    el("span", { "aria-hidden": "true" }, "◐"),
+  );
   say(language, "otherLanguage");
   label(theme, "theme");
   label(theme, "theme", {}, "title");

@@ -5,7 +5,12 @@ import { svg } from "./dom.js";
 const HEIGHT = 340;
 const PAD = { left: 46, right: 12, top: 14, bottom: 26 };
 const MOST_SHOWN = 120; // values of the series, the last ones
-const BANDS = [["0.1", "0.9"], ["0.2", "0.8"], ["0.3", "0.7"], ["0.4", "0.6"]];
+const BANDS = [
+  ["0.1", "0.9"],
+  ["0.2", "0.8"],
+  ["0.3", "0.7"],
+  ["0.4", "0.6"],
+];
 
 /**
  * A chart whose series can be changed: by dragging its points, or with the arrow keys.
@@ -28,7 +33,11 @@ export function chartView(change) {
     const ends = forecasts.map((forecast) => values.length + forecast.given.length + forecast.mean.length);
     const last = Math.max(values.length, ...ends) - 1;
     const seen = values.slice(first).filter((value) => value !== null);
-    const bounds = forecasts.flatMap((forecast) => [...forecast.given, ...forecast.quantiles["0.1"], ...forecast.quantiles["0.9"]]);
+    const bounds = forecasts.flatMap((forecast) => [
+      ...forecast.given,
+      ...forecast.quantiles["0.1"],
+      ...forecast.quantiles["0.9"],
+    ]);
     let [low, high] = [Math.min(...seen, ...bounds), Math.max(...seen, ...bounds)];
     const room = (high - low || Math.abs(high) || 1) * 0.06;
     [low, high] = [low - room, high + room];
@@ -37,10 +46,18 @@ export function chartView(change) {
     frame = { first, low, high, x, y, width };
     root.replaceChildren(
       ...grid(),
-      svg("line", { class: "now", x1: x(values.length - 1), x2: x(values.length - 1), y1: PAD.top, y2: HEIGHT - PAD.bottom }),
+      svg("line", {
+        class: "now",
+        x1: x(values.length - 1),
+        x2: x(values.length - 1),
+        y1: PAD.top,
+        y2: HEIGHT - PAD.bottom,
+      }),
       ...forecasts.flatMap(drawn),
       ...lines(values.slice(first), first).map((points) => svg("polyline", { class: "history", points })),
-      ...(at === null || values[at] === null || at < first ? [] : [svg("circle", { class: "point", cx: x(at), cy: y(values[at]), r: 6 })]),
+      ...(at === null || values[at] === null || at < first
+        ? []
+        : [svg("circle", { class: "point", cx: x(at), cy: y(values[at]), r: 6 })]),
     );
     return undefined;
   }
@@ -54,7 +71,11 @@ export function chartView(change) {
     const count = shown.values.length;
     const far = width < 500 ? 60 : 24;
     for (let index = count - 1; index >= first; index -= far) {
-      yield svg("text", { class: "ticktext", x: x(index), y: HEIGHT - 8, "text-anchor": "middle" }, String(index - count + 1));
+      yield svg(
+        "text",
+        { class: "ticktext", x: x(index), y: HEIGHT - 8, "text-anchor": "middle" },
+        String(index - count + 1),
+      );
     }
   }
 
@@ -77,7 +98,9 @@ export function chartView(change) {
   /** Lines through the values that are there. */
   function lines(values, first) {
     const found = [[]];
-    values.forEach((value, i) => (value === null ? found.push([]) : found.at(-1).push(`${frame.x(first + i)},${frame.y(value)}`)));
+    values.forEach((value, i) =>
+      value === null ? found.push([]) : found.at(-1).push(`${frame.x(first + i)},${frame.y(value)}`),
+    );
     return found.map((points) => points.join(" "));
   }
 
@@ -132,7 +155,10 @@ export function chartView(change) {
   return {
     element: root,
     draw,
-    /** @param {(number|null)[]} values @param {{given: number[], mean: number[], quantiles: Object, colour: string}[]} forecasts */
+    /**
+     * @param {(number|null)[]} values
+     * @param {{given: number[], mean: number[], quantiles: Object, colour: string}[]} forecasts
+     */
     show(values, forecasts) {
       shown = { values: [...values], forecasts };
       if (at !== null) at = Math.min(at, values.length - 1);
@@ -151,4 +177,6 @@ function* ticks(low, high) {
 
 /** A number in few characters. */
 export const compact = (value) =>
-  Math.abs(value) >= 10_000 || (value !== 0 && Math.abs(value) < 0.001) ? value.toExponential(1) : String(Number(value.toPrecision(4)));
+  Math.abs(value) >= 10_000 || (value !== 0 && Math.abs(value) < 0.001)
+    ? value.toExponential(1)
+    : String(Number(value.toPrecision(4)));

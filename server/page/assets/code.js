@@ -22,7 +22,8 @@ function python(value, indent = "") {
 export function curlOf({ path, body, stream = false }) {
   const key = apiKey() === null ? "" : `  -H "authorization: Bearer $RNNSERVE_KEY" \\\n`;
   const sent = quoted(JSON.stringify(body));
-  return `curl -s${stream ? "N" : ""} ${quoted(address(path))} \\\n${key}  -H 'content-type: application/json' \\\n  -d ${sent}`;
+  const call = `curl -s${stream ? "N" : ""} ${quoted(address(path))}`;
+  return `${call} \\\n${key}  -H 'content-type: application/json' \\\n  -d ${sent}`;
 }
 
 /** The program for Python. */

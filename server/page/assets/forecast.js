@@ -28,7 +28,12 @@ export function forecastPanel(models) {
   });
   const scenarioList = el("ul", { class: "scenarios" });
   const table = el("table", {});
-  const numbers = el("details", { class: "numbers", hidden: true }, say(el("summary"), "numbers"), el("div", { class: "scroll" }, table));
+  const numbers = el(
+    "details",
+    { class: "numbers", hidden: true },
+    say(el("summary"), "numbers"),
+    el("div", { class: "scroll" }, table),
+  );
   const code = codeBox();
   const soon = debounced(300, ask);
   let scenarios = []; // {given, colour, session, forecast}
@@ -124,14 +129,24 @@ export function forecastPanel(models) {
     const row = (cells, kind) => el("tr", {}, ...cells.map((cell) => el(kind, {}, cell)));
     table.replaceChildren(
       row([say(el("span"), "step"), ...levels], "th"),
-      ...found.mean.map((_, i) => row([found.timestamps?.[i] ?? `+${i + 1}`, ...levels.map((level) => compact(found.quantiles[level][i]))], "td")),
+      ...found.mean.map((_, i) =>
+        row([found.timestamps?.[i] ?? `+${i + 1}`, ...levels.map((level) => compact(found.quantiles[level][i]))], "td"),
+      ),
     );
   }
 
   function entry(scenario) {
-    const remove = label(el("button", { type: "button", class: "small", onclick: () => removed(scenario) }, "×"), "removeScenario");
+    const remove = label(
+      el("button", { type: "button", class: "small", onclick: () => removed(scenario) }, "×"),
+      "removeScenario",
+    );
     const given = scenario.given.slice(0, 8).map(compact).join(", ") + (scenario.given.length > 8 ? " …" : "");
-    return el("li", { class: scenario.colour, "data-session": scenario.session }, say(el("span"), "scenario", { given }), remove);
+    return el(
+      "li",
+      { class: scenario.colour, "data-session": scenario.session },
+      say(el("span"), "scenario", { given }),
+      remove,
+    );
   }
 
   function removed(scenario) {

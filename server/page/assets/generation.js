@@ -6,10 +6,10 @@ import { action, check, field, modelPicker, slider } from "./controls.js";
 import { el } from "./dom.js";
 import { label, say } from "./language.js";
 import { Story } from "./story.js";
-import { colourOf, treeView } from "./tree.js";
+import { textView } from "./text.js";
+import { treeView } from "./tree.js";
 
 const SPEEDS = [15, 50, 150, Infinity]; // units shown a second
-const SHADES = [0.7, 1.8, 3.2, 5]; // nats from which on a unit is shaded more
 const EXAMPLES = { "shakespeare-char": ["ROMEO:\n", "First Citizen:\nWe are ", "KING RICHARD III:\nMy kingdom "] };
 const KEPT = "rnnserve.story"; // of sessionStorage: the story outlives a reload of the page
 const FRAME = 33; // milliseconds
@@ -30,11 +30,13 @@ export function generationPanel(models) {
   const prompt = label(el("textarea", { id: "prompt", rows: 3 }), "promptHint", {}, "placeholder");
   const temperature = slider("temperature", 0, 2, 0.05, 0.8);
   const length = slider("maxTokens", 20, 1000, 20, 240);
-  const speed = slider("speed", 0, SPEEDS.length - 1, 1, 1, (at) => (SPEEDS[at] === Infinity ? "∞" : `${SPEEDS[at]}/s`));
+  const speed = slider("speed", 0, SPEEDS.length - 1, 1, 1, (at) =>
+    SPEEDS[at] === Infinity ? "∞" : `${SPEEDS[at]}/s`,
+  );
   const seed = el("input", { id: "seed", inputmode: "numeric", autocomplete: "off", size: 12 });
   label(seed, "seedHint", {}, "placeholder");
   const atOnce = el("input", { type: "checkbox", id: "at-once", checked: true });
-  const shaded = el("input", { type: "checkbox", id: "shaded", onchange: () => text.classList.toggle("shaded", shaded.checked) });
+  const shaded = el("input", { type: "checkbox", id: "shaded", onchange: () => view.shade(shaded.checked) });
   const begin = action("begin", () => start(), "primary");
   const goOn = action("goOn", () => run(() => write(branch, prompt.value)), "primary");
   const stop = action("stop", () => writing?.stop(), "stop");
@@ -42,21 +44,26 @@ export function generationPanel(models) {
 
   // What comes of it.
   const problem = note();
-  const renew = el("p", { class: "warning", hidden: true }, say(el("span"), "endedHere"), " ", action("renew", () => run(renewed)));
+  const renew = el(
+    "p",
+    { class: "warning", hidden: true },
+    say(el("span"), "endedHere"),
+    " ",
+    action("renew", () => run(renewed)),
+  );
   const status = el("p", { class: "status", role: "status", "aria-live": "polite" });
-  const text = el("div", { class: "story", role: "listbox", tabindex: 0, id: "story" });
-  label(text, "points");
+  const view = textView(story, stoppedAt);
   const hint = say(el("p", { class: "hint" }), "rewindHint");
   const blank = say(el("p", { class: "blank" }), "blank");
   const tree = treeView(story, (chosen) => show(chosen));
-  const fork = action("branchHere", () => run(() => branchAt(current() ?? branch.units.length - 1)));
+  const fork = action("branchHere", () => run(() => branchAt(view.current() ?? branch.units.length - 1)));
   const save = action("export", () => run(exported));
   const file = el("input", { type: "file", accept: ".json,.rnnbranch,application/json", hidden: true, id: "file" });
   file.addEventListener("change", () => run(imported));
   const load = action("import", () => file.click());
   const remove = action("remove", () => run(removed));
   const code = codeBox();
-  const stage = el("div", { class: "stage", hidden: true }, text, hint);
+  const stage = el("div", { class: "stage", hidden: true }, view.element, hint);
 
   const element = el(
     "div",
@@ -89,15 +96,6 @@ export function generationPanel(models) {
   picker.addEventListener("change", offered);
   prompt.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) (goOn.disabled ? begin : goOn).click();
-  });
-  text.addEventListener("click", (event) => {
-    const at = event.target.dataset?.i;
-    if (at !== undefined && !String(getSelection())) stoppedAt(Number(at));
-  });
-  text.addEventListener("keydown", pressed);
-  text.addEventListener("focus", () => {
-    // By the keyboard only: a press of the pointer must find the text where it was.
-    if (text.matches(":focus-visible") && current() === null && branch?.units.length) move(branch.units.length - 1);
   });
   offered();
   refresh();
@@ -206,7 +204,12 @@ export function generationPanel(models) {
         failure = error;
       }
     })();
-    await shown(target, queue, () => isStopped, () => isWhole || failure !== null);
+    await shown(
+      target,
+      queue,
+      () => isStopped,
+      () => isWhole || failure !== null,
+    );
     await reading;
     writing = null;
     if (isWhole) await story.keep(target, queue.length === 0);
@@ -232,7 +235,11 @@ export function generationPanel(models) {
         const count = isStopped() ? 0 : Math.floor(due);
         due -= count;
         if (count > 0) target.units.push(...queue.splice(0, count));
-        if (target === branch) append();
+        if (target === branch) {
+          view.append();
+          stage.hidden = branch.units.length === 0;
+          blank.hidden = !stage.hidden;
+        }
         if (numFrames++ % TREE_FRAMES === 0) tree.show(branch);
         if (isStopped() || (queue.length === 0 && isOver())) {
           clearInterval(timer);
@@ -242,86 +249,10 @@ export function generationPanel(models) {
     });
   }
 
-  // The text.
-
   function show(chosen) {
     branch = chosen;
-    text.replaceChildren();
-    text.removeAttribute("aria-activedescendant");
-    if (branch !== null) {
-      text.className = `story ${colourOf(branch)}${shaded.checked ? " shaded" : ""}`;
-      append();
-    }
+    view.show(branch);
     refresh();
-  }
-
-  /** Show what the branch's text has beyond what is shown. */
-  function append() {
-    const isAtEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
-    const forks = new Set(story.children(branch).map((child) => child.from - 1));
-    const from = text.childElementCount;
-    const pieces = branch.units.slice(from).map((unit, i) => piece(unit, from + i, forks));
-    if (pieces.length === 0) return;
-    stage.hidden = false;
-    text.append(...pieces);
-    if (isAtEnd) text.scrollTop = text.scrollHeight;
-  }
-
-  function piece(unit, index, forks) {
-    const kinds = [
-      index < branch.from ? "old" : "",
-      unit.logprob === null ? "given" : `shade${SHADES.filter((bound) => -unit.logprob > bound).length}`,
-      forks.has(index) ? "forked" : "",
-      unit.text === "\n" ? "line" : "",
-    ];
-    const attributes = { class: kinds.filter(Boolean).join(" "), role: "option", "aria-selected": "false", id: `unit${index}`, "data-i": index };
-    return el("span", attributes, unit.text);
-  }
-
-  const current = () => {
-    const found = text.querySelector(".current");
-    return found === null ? null : Number(found.dataset.i);
-  };
-
-  function move(index) {
-    const before = text.querySelector(".current");
-    before?.classList.remove("current");
-    before?.setAttribute("aria-selected", "false");
-    const found = text.children[Math.max(0, Math.min(index, text.childElementCount - 1))];
-    if (!found) return;
-    found.classList.add("current");
-    found.setAttribute("aria-label", found.textContent.trim() || "␣");
-    found.setAttribute("aria-selected", "true");
-    found.scrollIntoView({ block: "nearest" });
-    text.setAttribute("aria-activedescendant", found.id);
-  }
-
-  function pressed(event) {
-    const at = current() ?? text.childElementCount - 1;
-    const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -100, PageDown: 100 };
-    if (event.key in steps) move(at + steps[event.key]);
-    else if (event.key === "ArrowUp" || event.key === "ArrowDown") move(lineFrom(at, event.key === "ArrowUp" ? -1 : 1));
-    else if (event.key === "Home") move(0);
-    else if (event.key === "End") move(text.childElementCount - 1);
-    else if (event.key === "Enter" || event.key === " ") stoppedAt(at);
-    else return;
-    event.preventDefault();
-  }
-
-  /** The unit above or below one: of the next line, the nearest to it from left to right. */
-  function lineFrom(at, step) {
-    const box = text.children[at].getBoundingClientRect();
-    let best = at;
-    let line = null;
-    for (let i = at + step; i >= 0 && i < text.childElementCount; i += step) {
-      const other = text.children[i].getBoundingClientRect();
-      if (Math.abs(other.top - box.top) < 4 && line === null) continue;
-      line ??= other.top;
-      if (Math.abs(other.top - line) > 4) break;
-      const nearest = text.children[best].getBoundingClientRect();
-      if (best === at || Math.abs(other.left - box.left) < Math.abs(nearest.left - box.left)) best = i;
-    }
-    return best;
   }
 
   // The branch as a whole.
@@ -391,7 +322,7 @@ export function generationPanel(models) {
     fork.hidden = save.hidden = remove.hidden = !has;
     fork.disabled = save.disabled = load.disabled = isWriting;
     remove.disabled = isWriting || (has && story.children(branch).length > 0);
-    text.classList.toggle("writing", isWriting && writing.branch === branch);
+    view.element.classList.toggle("writing", isWriting && writing.branch === branch);
     if (isReady && !isWriting) keep();
     tree.show(branch);
   }

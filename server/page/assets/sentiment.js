@@ -82,9 +82,16 @@ export function sentimentPanel(models) {
   function show(whole, words, [result, ...others]) {
     const labels = Object.keys(result.scores);
     // What words are measured by: the positive label where there is one, else the likeliest.
-    const measured = labels.includes("positive") ? "positive" : labels.reduce((a, b) => (result.scores[a] >= result.scores[b] ? a : b));
+    const measured = labels.includes("positive")
+      ? "positive"
+      : labels.reduce((a, b) => (result.scores[a] >= result.scores[b] ? a : b));
     verdict.replaceChildren(
-      el("p", { class: `label ${result.label}` }, say(el("span"), `label_${result.label}`, {}), ` ${percent(result.score)}`),
+      el(
+        "p",
+        { class: `label ${result.label}` },
+        say(el("span"), `label_${result.label}`, {}),
+        ` ${percent(result.score)}`,
+      ),
       ...labels.map((name) => bar(name, result.scores[name])),
     );
     const moves = words.map((_, i) => result.scores[measured] - others[i].scores[measured]);
@@ -99,7 +106,11 @@ export function sentimentPanel(models) {
     explained.hidden = words.length === 0;
     const strongest = words.map(({ start, end }, i) => ({ word: whole.slice(start, end), move: moves[i] }));
     strongest.sort((a, b) => Math.abs(b.move) - Math.abs(a.move));
-    movers.replaceChildren(...strongest.slice(0, NUM_MOVERS).map(({ word, move }) => el("li", {}, moved(word, move, most), ` ${signed(move)}`)));
+    movers.replaceChildren(
+      ...strongest
+        .slice(0, NUM_MOVERS)
+        .map(({ word, move }) => el("li", {}, moved(word, move, most), ` ${signed(move)}`)),
+    );
     say(explained, "movedHint", { label: measured });
   }
 

@@ -1,7 +1,7 @@
 // Branches of a text, each one a session of the server. Nothing here draws.
 //
-// A unit is what can be gone back to: one token, or the tokens of one character where it has several. A branch's session
-// may lag behind its text (`read` units of it): the next call's prompt then begins with what is missing.
+// A unit is what can be gone back to: one token, or several where only together they are whole characters. A branch's
+// session may lag behind its text (`read` units of it): the next call's prompt then begins with what is missing.
 
 import { Problem, bytes, call, events } from "./api.js";
 
@@ -49,7 +49,12 @@ export class Joiner {
   push(token, logprob = null) {
     const inner = /^bytes:((?:\\x[0-9a-f]{2})+)$/.exec(token);
     this.content.push(
-      ...(inner ? inner[1].slice(2).split("\\x").map((digits) => parseInt(digits, 16)) : new TextEncoder().encode(token)),
+      ...(inner
+        ? inner[1]
+            .slice(2)
+            .split("\\x")
+            .map((digits) => parseInt(digits, 16))
+        : new TextEncoder().encode(token)),
     );
     this.tokens += 1;
     if (logprob !== null) this.logprob = (this.logprob ?? 0) + logprob;
@@ -62,7 +67,11 @@ export class Joiner {
   }
 
   #unit() {
-    const unit = { text: new TextDecoder().decode(Uint8Array.from(this.content)), tokens: this.tokens, logprob: this.logprob };
+    const unit = {
+      text: new TextDecoder().decode(Uint8Array.from(this.content)),
+      tokens: this.tokens,
+      logprob: this.logprob,
+    };
     this.#empty();
     return unit;
   }
@@ -131,7 +140,14 @@ export class Story {
   /** What `restore` makes the story of again. */
   toJSON() {
     const branches = this.branches.map(({ number, parent, from, units, session, model, read, isEnded }) => ({
-      number, parent: parent?.number ?? null, from, units: listed(units.slice(from)), session, model, read, isEnded,
+      number,
+      parent: parent?.number ?? null,
+      from,
+      units: listed(units.slice(from)),
+      session,
+      model,
+      read,
+      isEnded,
     }));
     return { format: FORMAT, numMade: this.numMade, branches };
   }
@@ -322,7 +338,10 @@ function parsed(content) {
     throw new Problem("fileWrong");
   }
   const isUnit = (unit) =>
-    Array.isArray(unit) && typeof unit[0] === "string" && Number.isInteger(unit[1]) && unit[1] > 0 &&
+    Array.isArray(unit) &&
+    typeof unit[0] === "string" &&
+    Number.isInteger(unit[1]) &&
+    unit[1] > 0 &&
     (unit[2] === null || typeof unit[2] === "number");
   if (file.format !== FORMAT || typeof file.session !== "string" || !file.units?.length || !file.units.every(isUnit)) {
     throw new Problem("fileWrong");

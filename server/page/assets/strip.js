@@ -50,7 +50,7 @@ export function between(before, now) {
     tokens += ofRows > 0 ? ofRows : value - (before.ofModels[name] ?? 0);
   }
   return {
-    rows: steps > 0 ? grown("rnnserve_batch_size_sum") / steps : now.sums.rnnserve_rows_running ?? 0,
+    rows: steps > 0 ? grown("rnnserve_batch_size_sum") / steps : (now.sums.rnnserve_rows_running ?? 0),
     queue: now.sums.rnnserve_rows_waiting ?? 0,
     step: timed > 0 ? (1000 * grown("rnnserve_step_duration_seconds_sum")) / timed : null,
     tokens: tokens / ((now.time - before.time) / 1000),
@@ -62,8 +62,18 @@ export function strip() {
   const output = () => el("output", {}, "–");
   const shown = { rows: output(), queue: output(), step: output(), tokens: output() };
   const line = svg("polyline", { points: "" });
-  const spark = svg("svg", { class: "spark", viewBox: `0 0 ${NUM_POINTS} 10`, preserveAspectRatio: "none", "aria-hidden": "true" }, line);
-  const item = (name) => label(el("span", { class: "meter" }, say(el("small"), `live_${name}`), shown[name]), `live_${name}_title`, {}, "title");
+  const spark = svg(
+    "svg",
+    { class: "spark", viewBox: `0 0 ${NUM_POINTS} 10`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    line,
+  );
+  const item = (name) =>
+    label(
+      el("span", { class: "meter" }, say(el("small"), `live_${name}`), shown[name]),
+      `live_${name}_title`,
+      {},
+      "title",
+    );
   const element = el("aside", { class: "strip" }, item("rows"), item("queue"), item("step"), item("tokens"), spark);
   label(element, "live");
   const points = [];
@@ -88,7 +98,8 @@ export function strip() {
   }
 
   function show({ rows, queue, step, tokens }) {
-    const written = (value, digits) => new Intl.NumberFormat(current(), { maximumFractionDigits: digits }).format(value);
+    const written = (value, digits) =>
+      new Intl.NumberFormat(current(), { maximumFractionDigits: digits }).format(value);
     shown.rows.textContent = written(rows, 1);
     shown.queue.textContent = written(queue, 0);
     if (step !== null) shown.step.textContent = `${written(step, 2)} ms`;
@@ -96,7 +107,10 @@ export function strip() {
     points.push(tokens);
     if (points.length > NUM_POINTS) points.shift();
     const most = Math.max(1, ...points);
-    line.setAttribute("points", points.map((value, i) => `${NUM_POINTS - points.length + i},${9.5 - (9 * value) / most}`).join(" "));
+    line.setAttribute(
+      "points",
+      points.map((value, i) => `${NUM_POINTS - points.length + i},${9.5 - (9 * value) / most}`).join(" "),
+    );
   }
 
   read();

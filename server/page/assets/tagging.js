@@ -61,10 +61,14 @@ export function taggingPanel(models) {
     }
     shown.replaceChildren(...pieces, slice(at));
     const seen = kinds.filter((kind) => tokens.some((token) => kindOf(token.label) === kind));
-    legend.replaceChildren(...seen.map((kind) => coloured(el("li", { class: "tag" }, kind, " ", count(tokens, kind)), kind)));
+    legend.replaceChildren(
+      ...seen.map((kind) => coloured(el("li", { class: "tag" }, kind, " ", count(tokens, kind)), kind)),
+    );
     spans.replaceChildren(
       ...(found.length ? [say(el("h3"), "spans")] : []),
-      ...found.map((span) => el("p", { class: "span" }, coloured(el("b", { class: "tag" }, span.label), span.label), ` ${span.text}`)),
+      ...found.map((span) =>
+        el("p", { class: "span" }, coloured(el("b", { class: "tag" }, span.label), span.label), ` ${span.text}`),
+      ),
     );
   }
 
@@ -77,7 +81,13 @@ export function taggingPanel(models) {
       { class: "card controls" },
       choice.element,
       field("text", text),
-      el("div", { class: "chips" }, ...EXAMPLES.map((example) => el("button", { type: "button", class: "chip", onclick: () => enter(example) }, example))),
+      el(
+        "div",
+        { class: "chips" },
+        ...EXAMPLES.map((example) =>
+          el("button", { type: "button", class: "chip", onclick: () => enter(example) }, example),
+        ),
+      ),
     ),
     el("section", { class: "card output" }, problem, shown, legend, spans, code.element),
   );

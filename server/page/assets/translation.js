@@ -23,8 +23,15 @@ export function translationPanel(models) {
   const choice = modelPicker(models);
   const picker = choice.select;
   const text = label(el("textarea", { id: "translation-text", rows: 4 }), "translateHint", {}, "placeholder");
-  const beam = el("select", { id: "beam" }, ...[1, 2, 4, 8].map((size) => new Option(size, size, size === 4, size === 4)));
-  const button = say(el("button", { type: "button", class: "primary", "data-action": "translate", onclick: ask }), "translate");
+  const beam = el(
+    "select",
+    { id: "beam" },
+    ...[1, 2, 4, 8].map((size) => new Option(size, size, size === 4, size === 4)),
+  );
+  const button = say(
+    el("button", { type: "button", class: "primary", "data-action": "translate", onclick: ask }),
+    "translate",
+  );
   const examples = el("div", { class: "chips" });
   const problem = note();
   const result = el("div", { class: "result", "aria-live": "polite" });
@@ -45,7 +52,9 @@ export function translationPanel(models) {
   function offered() {
     const found = EXAMPLES[model().languages?.source] ?? [];
     examples.replaceChildren(
-      ...found.map((example) => el("button", { type: "button", class: "chip", onclick: () => enter(example) }, example)),
+      ...found.map((example) =>
+        el("button", { type: "button", class: "chip", onclick: () => enter(example) }, example),
+      ),
     );
   }
 
@@ -61,7 +70,13 @@ export function translationPanel(models) {
     controller = new AbortController();
     const mine = controller;
     const size = Number(beam.value);
-    const body = { model: picker.value, text: text.value, beam_size: size, alternatives: Math.min(3, size - 1), alignment: true };
+    const body = {
+      model: picker.value,
+      text: text.value,
+      beam_size: size,
+      alternatives: Math.min(3, size - 1),
+      alignment: true,
+    };
     try {
       const answer = await asked(body, mine.signal);
       if (mine !== controller) return;
@@ -96,9 +111,16 @@ export function translationPanel(models) {
     attention.replaceChildren(
       ...(found.length ? [say(el("h3"), "attention"), say(el("p", { class: "hint" }), "attentionHint")] : []),
     );
-    const [source, target] = [{ text: text.value, at: 0 }, { text: best.text, at: 0 }];
+    const [source, target] = [
+      { text: text.value, at: 0 },
+      { text: best.text, at: 0 },
+    ];
     for (const alignment of found) {
-      const view = attentionView(wordsOf(alignment.source_tokens, source), wordsOf(alignment.target_tokens, target), alignment.weights);
+      const view = attentionView(
+        wordsOf(alignment.source_tokens, source),
+        wordsOf(alignment.target_tokens, target),
+        alignment.weights,
+      );
       attention.append(view.element);
       view.draw();
     }
@@ -121,7 +143,13 @@ export function translationPanel(models) {
 }
 
 function alternative(other, language) {
-  return el("li", {}, el("span", { lang: language }, other.text), " ", say(el("small"), "score", { score: other.score }));
+  return el(
+    "li",
+    {},
+    el("span", { lang: language }, other.text),
+    " ",
+    say(el("small"), "score", { score: other.score }),
+  );
 }
 
 /** The answer; from a server that gives the attention of whole texts alone, without it. */
@@ -215,7 +243,15 @@ function attentionView(sources, targets, weights) {
   const lower = targets.map((word, i) => chip(word, "target", i));
   const lines = svg("svg", { class: "lines", "aria-hidden": "true" });
   const strongest = el("p", { class: "strongest", role: "status" });
-  const element = el("div", { class: "attention" }, el("div", { class: "words" }, ...upper), el("div", { class: "gap" }), el("div", { class: "words" }, ...lower), lines, strongest);
+  const element = el(
+    "div",
+    { class: "attention" },
+    el("div", { class: "words" }, ...upper),
+    el("div", { class: "gap" }),
+    el("div", { class: "words" }, ...lower),
+    lines,
+    strongest,
+  );
 
   function draw() {
     const frame = element.getBoundingClientRect();
@@ -228,7 +264,11 @@ function attentionView(sources, targets, weights) {
         const [x1, y1] = [a.left + a.width / 2 - frame.left, a.bottom - frame.top];
         const [x2, y2] = [b.left + b.width / 2 - frame.left, b.top - frame.top];
         const middle = (y1 + y2) / 2;
-        const path = svg("path", { d: `M${x1} ${y1}C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}`, "data-s": s, "data-t-word": t });
+        const path = svg("path", {
+          d: `M${x1} ${y1}C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}`,
+          "data-s": s,
+          "data-t-word": t,
+        });
         path.style.opacity = weight;
         path.style.strokeWidth = 1 + 5 * weight;
         paths.push(path);
@@ -240,15 +280,24 @@ function attentionView(sources, targets, weights) {
   /** Let one word's weights be seen alone. */
   function point(kind, index) {
     element.classList.toggle("pointing", kind !== null);
-    upper.forEach((item, s) => lit(item, kind === "target" ? table[index][s] : Number(kind === "source" && s === index)));
-    lower.forEach((item, t) => lit(item, kind === "source" ? table[t][index] : Number(kind === "target" && t === index)));
+    upper.forEach((item, s) =>
+      lit(item, kind === "target" ? table[index][s] : Number(kind === "source" && s === index)),
+    );
+    lower.forEach((item, t) =>
+      lit(item, kind === "source" ? table[t][index] : Number(kind === "target" && t === index)),
+    );
     for (const path of lines.children) {
       const isOf = kind === "target" ? path.dataset.tWord === String(index) : path.dataset.s === String(index);
       path.classList.toggle("lit", kind !== null && isOf);
     }
     if (kind === "target") {
-      const best = table[index].map((weight, s) => [weight, s]).sort((a, b) => b[0] - a[0]).slice(0, 3);
-      const shown = best.filter(([weight]) => weight >= 0.01).map(([weight, s]) => `${shownOf(sources[s])} ${(100 * weight).toFixed(0)} %`);
+      const best = table[index]
+        .map((weight, s) => [weight, s])
+        .sort((a, b) => b[0] - a[0])
+        .slice(0, 3);
+      const shown = best
+        .filter(([weight]) => weight >= 0.01)
+        .map(([weight, s]) => `${shownOf(sources[s])} ${(100 * weight).toFixed(0)} %`);
       strongest.textContent = `${shownOf(targets[index])} ← ${shown.join(", ")}`;
     } else if (kind === null) {
       strongest.textContent = "";

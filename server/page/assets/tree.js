@@ -63,12 +63,21 @@ export function treeView(story, choose) {
     const path =
       parent === null
         ? `M${begin} ${lane}H${end}`
-        : `M${begin} ${y(parent)}C${begin + bend * 0.7} ${y(parent)} ${begin + bend * 0.2} ${lane} ${begin + bend} ${lane}H${Math.max(end, begin + bend)}`;
-    const own = branch.units.slice(branch.from).map((unit) => unit.text).join("").replace(/\s+/g, " ").trim();
+        : `M${begin} ${y(parent)}` +
+          `C${begin + bend * 0.7} ${y(parent)} ${begin + bend * 0.2} ${lane} ${begin + bend} ${lane}` +
+          `H${Math.max(end, begin + bend)}`;
+    const own = branch.units
+      .slice(branch.from)
+      .map((unit) => unit.text)
+      .join("")
+      .replace(/\s+/g, " ")
+      .trim();
     const isLate = begin > width * 0.66; // its text would leave the drawing
     const room = Math.floor((isLate ? begin : width - begin - bend) / 7.2) - 2;
     const shown = own.length > room ? `${own.slice(0, Math.max(room, 3))}…` : own;
-    const textAt = isLate ? { x: width - RIGHT, "text-anchor": "end" } : { x: parent === null ? begin + 2 : begin + bend };
+    const textAt = isLate
+      ? { x: width - RIGHT, "text-anchor": "end" }
+      : { x: parent === null ? begin + 2 : begin + bend };
     const filling = { number: branch.number, units: branch.units.length, text: own.slice(0, 80) };
     const isChosen = branch === chosen;
     return svg(

@@ -56,7 +56,8 @@ export const WORDS = {
     goOn: "Continue",
     stop: "Stop",
     points: "The text. Each character is a point in time: arrow keys choose one, Enter branches there.",
-    blank: "Write how a text begins, then press Begin. Every character of what the model writes is a point in time: click one, and another future leaves there. Each branch is a session of the server, its whole memory one row of numbers.",
+    blank:
+      "Write how a text begins, then press Begin. Every character of what the model writes is a point in time: click one, and another future leaves there. Each branch is a session of the server, its whole memory one row of numbers.",
     rewindHint: "Click any character: time goes back to it, and another future begins.",
     writing: "Writing…",
     written: "{number} tokens in this session; seed {seed}.",
@@ -182,7 +183,8 @@ export const WORDS = {
     goOn: "续写",
     stop: "停止",
     points: "文本。每个字符都是一个时间点：方向键选择，回车键在该处创建分支。",
-    blank: "写下文本的开头，点击“开始”。模型写出的每个字符都是一个时间点：点击它，就从那里展开另一种未来。每条分支都是服务器上的一个会话，全部记忆只是一行数字。",
+    blank:
+      "写下文本的开头，点击“开始”。模型写出的每个字符都是一个时间点：点击它，就从那里展开另一种未来。每条分支都是服务器上的一个会话，全部记忆只是一行数字。",
     rewindHint: "点击任意字符：时间回到那里，展开另一种未来。",
     writing: "正在生成……",
     written: "会话共 {number} 个词元；种子 {seed}。",
