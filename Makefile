@@ -55,7 +55,7 @@ $(VENV)/demo/session-key: $(BIN)/python
 	@umask 077 && $(BIN)/python -c 'import secrets; print(secrets.token_hex(32))' > $@
 
 demo: $(VENV)/.serve $(VENV)/demo/session-key ## serve the shipped models at http://127.0.0.1:8000 (PORT=...), without torch
-	@echo "rnnserve: http://$(HOST):$(PORT)  (fields: /docs; commands to try: README.md; Ctrl-C stops)"
+	@echo "rnnserve: http://$(HOST):$(PORT)  (open it in a browser; fields: /docs; commands to try: README.md; Ctrl-C stops)"
 	@: $${RNNSERVE_SESSION_DIR:=$(VENV)/demo/sessions} && : $${RNNSERVE_SESSION_KEY:=$$(cat $(VENV)/demo/session-key)} && \
 	  export RNNSERVE_SESSION_DIR RNNSERVE_SESSION_KEY && mkdir -p $$RNNSERVE_SESSION_DIR && \
 	  RNNSERVE_DEFAULT_GENERATION=shakespeare-char \

