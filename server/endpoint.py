@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from models.bundle import Languages
+from models.bundle import Experience, Languages
 from models.crf import Crf
 from models.decoding.detokenizer import TokenTexts
 from models.forecaster import ForecasterConfig
@@ -48,6 +48,7 @@ class LoadedModel:
     bundle_sha256: str = ""  # the bundle's record's, which identifies it
     state_width: int = 0  # D; 0 for models without a state
     languages: Languages | None = None  # of a translator
+    experience: Experience = field(default_factory=Experience)  # of a translator: what it was trained on
     labels: tuple[str, ...] = ()  # of a classifier or tagger, by class
     words: WordsRecord | None = None  # of a tagger, how text becomes words
     crf: Crf | None = None  # of a tagger with one, what finds the labels of a sentence
