@@ -100,6 +100,11 @@ async def read_texts(
     return all_ids
 
 
+async def beside_loop(work: Callable[[], Parsed], *, is_long: bool) -> Parsed:
+    """The result of work on texts, done in a thread where it is so long that it would hold up the event loop."""
+    return await asyncio.to_thread(work) if is_long else work()
+
+
 def check_characters(
     texts: Sequence[str], tokenizer: Tokenizer, limit: Limit, hold: Callable[[int], None] = lambda _: None
 ) -> None:

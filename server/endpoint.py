@@ -14,6 +14,7 @@ from starlette.requests import Request
 from models.bundle import Experience, Languages
 from models.crf import Crf
 from models.decoding.detokenizer import TokenTexts
+from models.errors import TokenizerError
 from models.forecaster import ForecasterConfig
 from models.signature import Signature
 from models.tokenizer import Tokenizer
@@ -26,6 +27,7 @@ from server.errors import FieldError, ModelNotFoundError, shown
 from server.http.limits import Limiter
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
+from server.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from server.api.inference.tensors import Asked
@@ -125,6 +127,14 @@ class Endpoint:
         """Of a tagger: words to tokens."""
         assert self.model.words is not None, "a tagging bundle has its words"
         return WordEncoder(self.model.tokenizer, self.model.words)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What its tokens say of the texts that it was trained on."""
+        try:
+            return Vocabulary(self.token_texts.texts)
+        except TokenizerError:  # of a kind that only reads: its tokens are not texts
+            return Vocabulary(())
 
     @cached_property
     def token_texts(self) -> TokenTexts:

@@ -1,12 +1,11 @@
 """POST /v1/translate: from a checked request to an answer or a stream of events; other dialects use `Answering`."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from starlette.responses import Response
 
 from models.bundle import Languages
@@ -14,7 +13,7 @@ from models.decoding.beam_search import Hypothesis
 from models.decoding.options import TranslationOptions
 from models.decoding.translated_text import TranslatedText
 from models.tokenizer import END_TOKEN
-from server.admission import Texts, asked_of, check_characters, check_tokens, working
+from server.admission import Texts, asked_of, beside_loop, check_characters, check_tokens, working
 from server.api.description import described
 from server.endpoint import Endpoint, Registry
 from server.engine.translation.request import Translation, TranslationOutput
@@ -22,23 +21,14 @@ from server.errors import FieldError
 from server.http.access import JsonAnswer, PlainRoute, new_id, new_seed, record_of
 from server.http.stream import EventStream
 from server.service import Service
-from server.text.languages import Detected, is_loaded, language_code, mismatch
+from server.text.languages import Code, Detected, is_loaded, mismatch
 from server.text.passage import Passage, Reader, Rendered, Sentence
 from server.text.warnings import warnings_of
 
 TASK = "translation"
-_SHORT = 1000  # characters of a request; to plan more at once would hold up the event loop
+_SHORT = 1000  # characters of a request; to read more at once would hold up the event loop
 _FEW = 8  # sentences; likewise to put more together
 _MANY_NUMBERS = 0.01  # share of the training sources without a letter from which on a model reads numbers alone
-
-Result = TypeVar("Result")
-
-
-def _code_from(value: Any) -> Any:
-    return language_code(value) if isinstance(value, str) else value
-
-
-Code = Annotated[str, BeforeValidator(_code_from)]
 
 
 class TranslateRequest(TranslationOptions):
@@ -166,6 +156,11 @@ def translate_router(service: Service) -> APIRouter:
     return router
 
 
+def is_long(texts: Sequence[str]) -> bool:
+    """Whether finding out what texts hold takes so long that it would hold up the event loop."""
+    return not is_loaded() or sum(map(len, texts)) > _SHORT
+
+
 def translator_of(registry: Registry, model: str | None, source: str | None, target: str | None) -> Endpoint:
     """The model that a request means: the one it names, or the one that has its languages.
 
@@ -246,7 +241,7 @@ class Answering:
     async def whole(self) -> dict[str, Any]:
         """The whole answer. Raises ApiError."""
         results = await self.results()
-        entries = await _in_pieces(self._num_read, lambda: self.entries(results))
+        entries = await beside_loop(lambda: self.entries(results), is_long=len(results) > _FEW)
         return self._answer(entries) | {"usage": self._usage(results)}
 
     async def results(self) -> list[list[Hypothesis]]:
@@ -284,10 +279,6 @@ class Answering:
                 if stream.is_over or text:
                     yield self._answer([entry | {"text": text}]) | rest
 
-    @property
-    def _num_read(self) -> int:
-        return sum(bool(sentence.read) for passage in self.planned for sentence in passage.sentences)
-
     async def _translation(self, hold: Callable[[int], None]) -> Translation:
         """What the engine works on. Raises FieldError."""
         asked, tokenizer, limit = self.asked, self.endpoint.model.tokenizer, self.endpoint.limit
@@ -299,11 +290,7 @@ class Answering:
                 param="beam_size",
             )
         check_characters(asked.text, tokenizer, limit, hold)
-        num_characters = sum(map(len, asked.text))
-        if num_characters <= _SHORT and is_loaded():
-            self._plan()
-        else:
-            await asyncio.to_thread(self._plan)
+        await beside_loop(self._plan, is_long=is_long(asked.text))
         counts = [passage.num_tokens for passage in self.planned]
         check_tokens(asked.text if self.passages is None else [""] * len(counts), counts, limit)
         self.record.prompt_tokens = sum(counts)
@@ -413,11 +400,6 @@ class Answering:
         best = [found[0] for found in results]
         self.record.completion_tokens = sum(len(found.ids) + (found.finish_reason == "stop") for found in best)
         return {"source_tokens": self.record.prompt_tokens, "target_tokens": self.record.completion_tokens}
-
-
-async def _in_pieces(num_sentences: int, work: Callable[[], Result]) -> Result:
-    """The result of work on so many sentences, in a thread where it would hold up the event loop."""
-    return work() if num_sentences <= _FEW else await asyncio.to_thread(work)
 
 
 def _ranked(passage: Passage, rendered: list[list[Rendered]], most: int) -> list[tuple[str, float]]:

@@ -7,7 +7,9 @@ import re
 import threading
 from collections.abc import Collection, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -107,6 +109,13 @@ def language_code(value: str) -> str:
     return "zh-Hant" if language == "zh" and _TRADITIONAL.intersection(others) else language
 
 
+def _code_from(value: Any) -> Any:
+    return language_code(value) if isinstance(value, str) else value
+
+
+Code = Annotated[str, BeforeValidator(_code_from)]  # as `language_code` gives it
+
+
 def name_of(language: str) -> str:
     """The English name of a language; its code where there is none here."""
     return _NAMES.get(language, language)
@@ -132,7 +141,10 @@ def letters_by_script(text: str) -> dict[str, int]:
 
 def main_script(text: str) -> str | None:
     """The script that most of a text is in; None where it has no letter."""
-    counts = letters_by_script(text[:_LONG])
+    text = text[:_LONG]
+    if text.isascii():
+        return "Latin" if any(map(str.isalpha, text)) else None
+    counts = letters_by_script(text)
     if not counts:
         return None
     if counts.get("Kana", 0) * 10 >= counts.get("Han", 0) and "Kana" in counts:

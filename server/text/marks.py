@@ -5,6 +5,7 @@ that their neighbours went.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import accumulate
@@ -39,6 +40,7 @@ class Mark(NamedTuple):
         end: the same for something that stands there; of an element with text in it, where that ends.
         opening: what is put in; of an element, its opening tag.
         closing: an element's closing tag, or nothing.
+        num_inner: of an element, how many of the marks that follow stand in it.
         is_word: whether it is to stand between spaces, where the source has it so.
         space_before: whether the source has a space before it.
         space_after: likewise after it.
@@ -48,6 +50,7 @@ class Mark(NamedTuple):
     end: int
     opening: str
     closing: str = ""
+    num_inner: int = 0
     is_word: bool = False
     space_before: bool = False
     space_after: bool = False
@@ -93,20 +96,19 @@ def placed(written: Written, marks: Sequence[Mark], spaces: bool) -> list[str]:
         spaces: whether the target's words have spaces between them.
     """
     inserted: list[list[str]] = [[] for _ in range(len(written.characters) + 1)]  # before each character
-    _place(written, list(marks), 0, len(written.characters), inserted, spaces)
+    _place(written, deque(marks), 0, len(written.characters), inserted, spaces)
     result: list[str] = []
     for before, character in zip(inserted, [*written.characters, ""], strict=True):
         result += [*before, character]
     return result
 
 
-def _place(written: Written, marks: list[Mark], low: int, high: int, inserted: list[list[str]], spaces: bool) -> None:
+def _place(written: Written, marks: deque[Mark], low: int, high: int, inserted: list[list[str]], spaces: bool) -> None:
     """Put marks between two places of the translation."""
     while marks:
-        mark = marks.pop(0)
-        inner = [other for other in marks if other.end <= mark.end and other.start < mark.end]
-        if mark.closing and mark.end > mark.start:
-            del marks[: len(inner)]
+        mark = marks.popleft()
+        if mark.closing:
+            inner = deque(marks.popleft() for _ in range(mark.num_inner))
             start, end = _stretch(written, mark.start, mark.end, low, high)
             while start < end and written.characters[start].isspace():
                 start += 1
@@ -118,7 +120,7 @@ def _place(written: Written, marks: list[Mark], low: int, high: int, inserted: l
             low = end
         else:
             low = _border(written, mark.start, low, high)
-            inserted[low].append(_spaced(written.characters, low, mark, spaces) + mark.closing)
+            inserted[low].append(_spaced(written.characters, low, mark, spaces))
 
 
 def _border(written: Written, place: int, low: int, high: int) -> int:

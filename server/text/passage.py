@@ -6,8 +6,9 @@ sentence with nothing else in it is copied. Knows tokenizers and searches; no HT
 """
 
 import html
-import re
 import unicodedata
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -28,6 +29,7 @@ from server.text.split import Span, cut, sentences
 
 _BRACKETS = {"(": ")", "[": "]", "<": ">", '"': '"', "“": "”", "‘": "’", "（": "）", "「": "」", "《": "》", "«": "»"}
 _CLOSING = frozenset(".,;:!?…)]}。，；：！？）」”’»")
+_MANY_TAGS = 50  # of a sentence; more are placed one by one, in their order
 _CASED = frozenset({"Latin", "Cyrillic", "Greek"})
 
 
@@ -82,6 +84,8 @@ class Sentence:
         pieces: what of it each token stands for.
         marks: what is put into its translation.
         copied: what of it is copied, in order.
+        places: of each character of the text and its end, the place of what is read that it became.
+        taken: where in the text each mark that was taken out of it begins.
         is_cut: whether it is a part of one that was too long.
         is_shouted: whether it was all in capitals, and is read without them.
     """
@@ -93,6 +97,8 @@ class Sentence:
     pieces: list[str] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
     is_cut: bool = False
     is_shouted: bool = False
 
@@ -229,74 +235,97 @@ class Passage:
     def _prepared(self, span: Span) -> Sentence:
         """What the model reads of a sentence."""
         raw, reader = self.text[span.start : span.end], self._reader
-        read: list[str] = []
-        marks: list[Mark] = []
-        done = 0
-        for start, end, is_word in _widened(raw, found_in(raw, reader.source)):
-            _add_words(read, raw[done:start])
-            place, done = len("".join(read).rstrip()), end
-            before, after = raw[start - 1 : start].isspace(), raw[end : end + 1].isspace()
-            marks.append(Mark(place, place, self._shown(raw[start:end]), "", is_word, before, after))
-            if after and read and read[-1] != " ":
-                read.append(" ")
-        _add_words(read, raw[done:])
-        text = "".join(read).strip()
+        out = list(_widened(raw, found_in(raw, reader.source)))
+        text, places = _without(raw, [(start, end) for start, end, _ in out])
         is_known = any(character.isalpha() for character in text) or (
             reader.reads_numbers and any(character.isdigit() for character in text)
         )
-        if not is_known:
-            return Sentence(span.start, span.end, "", copied=[raw])
-        text, is_shouted = without_capitals(unicodedata.normalize("NFC", text), reader.tokenizer, reader.source)
-        ids = reader.tokenizer.encode(text)
+        if is_known:
+            text, is_shouted = without_capitals(unicodedata.normalize("NFC", text), reader.tokenizer, reader.source)
+        ids = reader.tokenizer.encode(text) if is_known else []
         if not ids:
-            return Sentence(span.start, span.end, "", copied=[raw])
-        copied = [html.unescape(mark.opening) if self._is_markup else mark.opening for mark in marks]
-        pieces = source_pieces(text, ids, reader.tokenizer)
-        return Sentence(span.start, span.end, text, ids, pieces, marks, copied, is_shouted=is_shouted)
+            return Sentence(span.start, span.end, "", copied=[raw], places=list(range(len(raw) + 1)))
+        marks = [
+            Mark(
+                places[start],
+                places[start],
+                self._shown(raw[start:end]),
+                is_word=is_word,
+                space_before=raw[start - 1 : start].isspace(),
+                space_after=raw[end : end + 1].isspace(),
+            )
+            for start, end, is_word in out
+        ]
+        return Sentence(
+            span.start,
+            span.end,
+            text,
+            ids,
+            source_pieces(text, ids, reader.tokenizer),
+            marks,
+            copied=[raw[start:end] for start, end, _ in out],
+            places=places,
+            taken=[span.start + start for start, _, _ in out],
+            is_shouted=is_shouted,
+        )
 
     def _add_edges(self, planned: list[Sentence], edges: Sequence[Edge]) -> None:
         """Give the tags to the sentences that they stand in, or else to the nearest."""
         if not planned:
             return
-        homes = [_home(planned, edge) for edge in edges]
-        tags: list[list[Mark]] = [[] for _ in planned]
-        for edge, home in zip(edges, homes, strict=True):
-            place = self._place_in(planned[home], edge.place)
-            if edge.partner is None:
-                tags[home].append(Mark(place, place, edge.raw))
-            elif edge.is_opening and homes[edge.partner] <= home:
-                closing = edges[edge.partner]
-                end = max(place, self._place_in(planned[home], closing.place)) if homes[edge.partner] == home else place
-                tags[home].append(Mark(place, end, edge.raw, closing.raw))
-            elif edge.is_opening or homes[edge.partner] < home:
-                tags[home].append(Mark(place, place, edge.raw))
-        for sentence, own in zip(planned, tags, strict=True):
-            sentence.marks = sorted([*own, *sentence.marks], key=lambda mark: (mark.start, mark.start - mark.end))
-
-    def _place_in(self, sentence: Sentence, place: int) -> int:
-        """A place of the text as one of what the model reads of a sentence; of a copied one, of its text."""
-        offset = min(max(place, sentence.start), sentence.end) - sentence.start
-        if not sentence.read or offset == 0:
-            return offset
-        raw = self.text[sentence.start : sentence.end]
-        if offset == len(raw):
-            return len(sentence.read)
-        read: list[str] = []
-        done = 0
-        for start, end, _ in _widened(raw, found_in(raw, self._reader.source)):
-            if start >= offset:
-                break
-            _add_words(read, raw[done:start])
-            done = min(end, offset)
-        _add_words(read, raw[done:offset])
-        return min(len("".join(read)), len(sentence.read))
+        homes = _homes(planned, edges)
+        own: list[list[int]] = [[] for _ in planned]
+        for number, home in enumerate(homes):
+            own[home].append(number)
+        for home, sentence in enumerate(planned):
+            if own[home]:
+                sentence.marks = _with_tags(sentence, edges, own[home], homes)
 
 
-def _home(planned: Sequence[Sentence], edge: Edge) -> int:
-    """Which sentence a tag goes with: of one between two, an opening one with the next, others with the one before."""
-    if edge.is_opening:
-        return next((i for i, sentence in enumerate(planned) if sentence.end > edge.place), len(planned) - 1)
-    return next((i for i in range(len(planned) - 1, -1, -1) if planned[i].start < edge.place), 0)
+def _homes(planned: Sequence[Sentence], edges: Sequence[Edge]) -> list[int]:
+    """Which sentence each tag goes with: one between two with the next if it is opening, else with the one before."""
+    starts, ends = [sentence.start for sentence in planned], [sentence.end for sentence in planned]
+    return [
+        min(bisect_right(ends, edge.place), len(planned) - 1)
+        if edge.is_opening
+        else max(bisect_left(starts, edge.place) - 1, 0)
+        for edge in edges
+    ]
+
+
+def _with_tags(sentence: Sentence, edges: Sequence[Edge], own: list[int], homes: Sequence[int]) -> list[Mark]:
+    """A sentence's marks with its tags, in the order of the text.
+
+    Args:
+        sentence: the sentence.
+        edges: all tags.
+        own: the numbers of those that go with it.
+        homes: of all tags, the sentence that they go with.
+    """
+    marks: list[Mark] = []
+    waiting = deque(zip(sentence.taken, sentence.marks, strict=True))
+    opened: dict[int, int] = {}  # the closing tags of elements that are open here -> their marks
+    for number in own:
+        edge = edges[number]
+        while waiting and waiting[0][0] < edge.place:
+            marks.append(waiting.popleft()[1])
+        offset = min(max(edge.place, sentence.start), sentence.end) - sentence.start
+        place = sentence.places[offset]
+        if number in opened:
+            index = opened[number]
+            marks[index] = marks[index]._replace(end=place, closing=edge.raw, num_inner=len(marks) - index - 1)
+            continue
+        home, partner = homes[number], edge.partner
+        if partner is not None and edge.is_opening and len(own) <= _MANY_TAGS:
+            if homes[partner] == home:
+                opened[partner] = len(marks)
+            elif homes[partner] < home:  # nothing but white space is in it
+                marks.append(Mark(place, place, edge.raw + edges[partner].raw))
+                continue
+        elif partner is not None and not edge.is_opening and homes[partner] > home:
+            continue
+        marks.append(Mark(place, place, edge.raw))
+    return marks + [mark for _, mark in waiting]
 
 
 def _widened(raw: str, found: Iterable[tuple[int, int, bool]]) -> Iterable[tuple[int, int, bool]]:
@@ -307,18 +336,30 @@ def _widened(raw: str, found: Iterable[tuple[int, int, bool]]) -> Iterable[tuple
         yield start, end, is_word
 
 
-def _add_words(read: list[str], text: str) -> None:
-    """Add text with single spaces, and none before what closes a clause."""
-    for word in re.split(r"(\s+)", text):
-        if not word:
-            continue
-        if word.isspace():
+def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
+    """A sentence without what is taken out of it, with single spaces, and where each of its characters went."""
+    read: list[str] = []
+    places = [0] * (len(raw) + 1)
+    waiting = deque(out)
+    is_after = False  # something was taken out just before
+    for index, character in enumerate(raw):
+        places[index] = len(read)
+        while waiting and waiting[0][1] <= index:
+            waiting.popleft()
+        if waiting and waiting[0][0] <= index:
+            places[index] -= bool(read) and read[-1] == " "  # which may go
+            is_after = True
+        elif character.isspace():
             if read and read[-1] != " ":
                 read.append(" ")
-            continue
-        if read and read[-1] == " " and word[0] in _CLOSING:
-            read.pop()
-        read.append(word)
+        else:
+            if is_after and read and read[-1] == " " and character in _CLOSING:
+                read.pop()
+            read.append(character)
+            is_after = False
+    places[-1] = len(read)
+    text = "".join(read).rstrip()
+    return text, [min(place, len(text)) for place in places]
 
 
 def _repaired(source: str, written: Written) -> list[str]:
