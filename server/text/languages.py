@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LETTERS = {
     "Latin": "A-Za-zªºÀ-ÖØ-öø-ʯḀ-ỿﬀ-ﬆ",
-    "Han": "々〇㐀-䶿一-鿿豈-﫿\U00020000-\U000323af",
+    "Han": "々〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af",
     "Kana": "ぁ-ゖァ-ヺㇰ-ㇿｦ-ﾝー",
     "Hangul": "ᄀ-ᇿㄱ-ㆎ가-힣",
     "Cyrillic": "Ѐ-ԯ",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 _DIGITS = "零一二三四五六七八九"
 _UNITS = ((10_000, "万"), (1000, "千"), (100, "百"), (10, "十"))
+_NUMERAL = _DIGITS + "〇两十百千万亿"
 _MOST = 99_999_999  # the largest whose Chinese numeral is looked for
 
 
@@ -29,11 +30,13 @@ def missing(source: str, translation: str) -> list[re.Match[str]]:
         if plain in there:
             there.remove(plain)
             continue
-        spelt = next((numeral for numeral in _numerals(match[0]) if numeral in rest), None)
+        spelt = re.compile(rf"(?<![{_NUMERAL}])(?:{'|'.join(_numerals(match[0])) or '^$'})(?![{_NUMERAL}])").search(
+            rest
+        )
         if spelt is None:
             lacking.append(match)
         else:
-            rest = rest.replace(spelt, " ", 1)
+            rest = f"{rest[: spelt.start()]} {rest[spelt.end() :]}"
     return lacking
 
 

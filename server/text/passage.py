@@ -9,7 +9,7 @@ import html
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
@@ -235,7 +235,9 @@ class Passage:
     def _prepared(self, span: Span) -> Sentence:
         """What the model reads of a sentence."""
         raw, reader = self.text[span.start : span.end], self._reader
-        out = list(_widened(raw, found_in(raw, reader.source)))
+        out = list(found_in(raw, reader.source))
+        if not self._is_markup:  # where tags may stand between
+            out = [_widened(raw, *part) for part in out]
         text, places = _without(raw, [(start, end) for start, end, _ in out])
         is_known = any(character.isalpha() for character in text) or (
             reader.reads_numbers and any(character.isdigit() for character in text)
@@ -279,7 +281,7 @@ class Passage:
             own[home].append(number)
         for home, sentence in enumerate(planned):
             if own[home]:
-                sentence.marks = _with_tags(sentence, edges, own[home], homes)
+                sentence.marks = _with_tags(self.text, sentence, edges, own[home], homes)
 
 
 def _homes(planned: Sequence[Sentence], edges: Sequence[Edge]) -> list[int]:
@@ -293,10 +295,13 @@ def _homes(planned: Sequence[Sentence], edges: Sequence[Edge]) -> list[int]:
     ]
 
 
-def _with_tags(sentence: Sentence, edges: Sequence[Edge], own: list[int], homes: Sequence[int]) -> list[Mark]:
+def _with_tags(
+    text: str, sentence: Sentence, edges: Sequence[Edge], own: list[int], homes: Sequence[int]
+) -> list[Mark]:
     """A sentence's marks with its tags, in the order of the text.
 
     Args:
+        text: the whole text.
         sentence: the sentence.
         edges: all tags.
         own: the numbers of those that go with it.
@@ -313,7 +318,15 @@ def _with_tags(sentence: Sentence, edges: Sequence[Edge], own: list[int], homes:
         place = sentence.places[offset]
         if number in opened:
             index = opened[number]
-            marks[index] = marks[index]._replace(end=place, closing=edge.raw, num_inner=len(marks) - index - 1)
+            inner = marks[index + 1 :]
+            if marks[index].start < place:
+                end = place + (place == len(sentence.read))  # to the end: what attends to the end token, too
+                marks[index] = marks[index]._replace(end=end, closing=edge.raw, num_inner=len(inner))
+            elif inner:  # an element with nothing that is read in it stays as it is
+                whole = "".join([marks[index].opening, *(mark.opening + mark.closing for mark in inner), edge.raw])
+                marks[index:] = [inner[0]._replace(opening=whole, closing="", space_after=inner[-1].space_after)]
+            else:
+                marks[index] = marks[index]._replace(opening=marks[index].opening + edge.raw)
             continue
         home, partner = homes[number], edge.partner
         if partner is not None and edge.is_opening and len(own) <= _MANY_TAGS:
@@ -324,16 +337,18 @@ def _with_tags(sentence: Sentence, edges: Sequence[Edge], own: list[int], homes:
                 continue
         elif partner is not None and not edge.is_opening and homes[partner] > home:
             continue
-        marks.append(Mark(place, place, edge.raw))
+        is_alone = partner is None and not edge.raw.startswith("</") and sentence.start < edge.place < sentence.end
+        before = is_alone and text[edge.place - 1].isspace()
+        after = is_alone and text[edge.place].isspace()
+        marks.append(Mark(place, place, edge.raw, space_before=before, space_after=after))
     return marks + [mark for _, mark in waiting]
 
 
-def _widened(raw: str, found: Iterable[tuple[int, int, bool]]) -> Iterable[tuple[int, int, bool]]:
+def _widened(raw: str, start: int, end: int, is_word: bool) -> tuple[int, int, bool]:
     """What is not translated, with the brackets that stand around nothing else."""
-    for start, end, is_word in found:
-        while start and _BRACKETS.get(raw[start - 1]) == raw[end : end + 1] != "":
-            start, end = start - 1, end + 1
-        yield start, end, is_word
+    while start and _BRACKETS.get(raw[start - 1]) == raw[end : end + 1] != "":
+        start, end = start - 1, end + 1
+    return start, end, is_word
 
 
 def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
@@ -355,6 +370,7 @@ def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
         else:
             if is_after and read and read[-1] == " " and character in _CLOSING:
                 read.pop()
+                places[index] -= 1
             read.append(character)
             is_after = False
     places[-1] = len(read)

@@ -178,7 +178,7 @@ def _belongs_together(text: str, first: Span, second: Span, language: str) -> bo
     """Whether two pieces are one sentence."""
     before, after = text[max(first.start, first.end - _TAIL) : first.end], text[second.start : second.end]
     if before.endswith(".") and first.end == second.start and not after.startswith("\n"):
-        return after[0].isalnum() and before[-2:-1].isalnum()  # example.com, U.S.A.
+        return (after[0].isalnum() or after[0] == "-") and before[-2:-1].isalnum()  # example.com, U.S.A., J.-C.
     word = _LAST_WORD.search(before)
     if word is not None and word[1].lower() in _ABBREVIATIONS.get(language, "").split():
         return word[1].lower() != "etc"
