@@ -171,7 +171,7 @@ def test_a_key_is_asked_for_where_the_server_has_keys(tmp_path: Path) -> None:
             (wrong, (403, "Invalid API key")),
             (without, (400, "This server asks for an API key.")),
         ):
-            for ask in (lambda c=client: c.translate("x", "en", "zh"), lambda c=client: c.detect("x")):  # type: ignore[misc]
+            for ask in (lambda c=client: c.translate("x", "en", "zh"), lambda c=client: c.detect("x")):
                 status, message = refused(ask)
                 assert status == expected[0]
                 assert message.startswith(expected[1])
