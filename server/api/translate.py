@@ -27,7 +27,9 @@ from server.text.warnings import warnings_of
 
 TASK = "translation"
 _SHORT = 1000  # characters of a request; to read more at once would hold up the event loop
-_FEW = 8  # sentences; likewise to put more together
+MAX_SENTENCES = 4096  # of a request
+_MANY = 100  # sentences; to hand more to the engine would hold up the event loop
+_FEW = 8  # sentences; likewise to put more translations together
 _MANY_NUMBERS = 0.01  # share of the training sources without a letter from which on a model reads numbers alone
 
 
@@ -300,6 +302,20 @@ class Answering:
                 f"{limit.tokens} are allowed ({limit.setting}). Send fewer texts.",
                 param="alignment",
             )
+        num_sentences = sum(len(passage.sentences) for passage in self.planned)
+        if num_sentences > MAX_SENTENCES:
+            raise FieldError(
+                f"{limit.field}: the texts have {num_sentences} sentences together; at most {MAX_SENTENCES} are "
+                "allowed. Send them in several requests.",
+                param=limit.field,
+                code="request_too_large",
+            )
+        return await beside_loop(self._requested, is_long=num_sentences > _MANY)
+
+    def _requested(self) -> Translation:
+        """What the engine works on, of texts that have been read. In any thread."""
+        asked, end_id = self.asked, self.endpoint.model.tokenizer.end_id
+        assert end_id is not None, "loading has checked it"
         seed = new_seed() if asked.seed is None else asked.seed
         self.seed = {} if asked.sampling is None else {"seed": seed}
         read = [sentence for passage in self.planned for sentence in passage.sentences if sentence.read]
@@ -309,8 +325,6 @@ class Answering:
             or (asked.split_sentences and any(sentence.needs_attention for sentence in read))
         )
         translation = Translation(asked, seed, asked.stream, needs_attention)
-        end_id = tokenizer.end_id
-        assert end_id is not None, "loading has checked it"
         longest = self.endpoint.model.experience.longest_target_tokens
         for sentence in read:
             translation.add_source([*sentence.ids, end_id], end_id, longest)
@@ -347,7 +361,7 @@ class Answering:
         rendered = [
             [passage.rendered(sentence, hypothesis) for hypothesis in found]
             if sentence.read
-            else [Rendered(passage.copied(sentence), 0.0, [], False)]
+            else [Rendered(passage.copied(sentence), 0.0, [], [], False)]
             for sentence, found in zip(passage.sentences, results, strict=True)
         ]
         best = [found[0] for found in rendered]

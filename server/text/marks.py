@@ -109,7 +109,7 @@ def _place(written: Written, marks: deque[Mark], low: int, high: int, inserted: 
         mark = marks.popleft()
         if mark.closing:
             inner = deque(marks.popleft() for _ in range(mark.num_inner))
-            start, end = _stretch(written, mark.start, mark.end, low, high)
+            start, end = stretch(written, mark.start, mark.end, low, high)
             while start < end and written.characters[start].isspace():
                 start += 1
             while end > start and written.characters[end - 1].isspace():
@@ -134,8 +134,10 @@ def _border(written: Written, place: int, low: int, high: int) -> int:
     return low + len(totals) - 1 - totals[::-1].index(most)
 
 
-def _stretch(written: Written, start: int, end: int, low: int, high: int) -> tuple[int, int]:
-    """The stretch that has most of what attends to a stretch of the source and least of what does not."""
+def stretch(written: Written, start: int, end: int, low: int, high: int) -> tuple[int, int]:
+    """The stretch, between two places of a translation, that has most of what attends to a stretch of the source and
+    least of what does not; empty where nothing does.
+    """
     best, best_start, best_end = 0, high, high
     total, begin = 0, low
     for index in range(low, high):

@@ -24,6 +24,7 @@ from models.tokenizer import Tokenizer
 from server.text.capitals import without_capitals
 from server.text.languages import WITHOUT_SPACES, scripts_of
 from server.text.marks import Mark, Written, found_in, placed
+from server.text.names import UNSURE, rare_names, with_names
 from server.text.numbers import missing, numbers
 from server.text.split import Span, cut, sentences
 
@@ -87,6 +88,7 @@ class Sentence:
         places: of each character of the text and its end, the place of what is read that it became.
         taken: where in the text each mark that was taken out of it begins.
         is_cut: whether it is a part of one that was too long.
+        names: where in what is read the names are that the model has hardly seen.
         is_shouted: whether it was all in capitals, and is read without them.
     """
 
@@ -99,13 +101,14 @@ class Sentence:
     copied: list[str] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
+    names: list[tuple[int, int]] = field(default_factory=list)
     is_cut: bool = False
     is_shouted: bool = False
 
     @property
     def needs_attention(self) -> bool:
         """Whether putting its translation together takes the attention; then it cannot be written token by token."""
-        return bool(self.marks) or self.is_shouted or any(True for _ in numbers(self.read))
+        return bool(self.marks or self.names) or self.is_shouted or any(True for _ in numbers(self.read))
 
 
 class Rendered(NamedTuple):
@@ -114,13 +117,15 @@ class Rendered(NamedTuple):
     Attributes:
         text: as it stands in the translation.
         score: of the search.
-        lacking: numbers of the source that are not in it.
+        lacking: numbers of the source, and names that the model has hardly seen, that are not in it.
+        copied: names that were written as in the source.
         is_cut_off: whether it ended because it had as many tokens as it may.
     """
 
     text: str
     score: float
     lacking: list[str]
+    copied: list[str]
     is_cut_off: bool
 
 
@@ -182,14 +187,18 @@ class Passage:
         is_cut_off = found.finish_reason == "length"
         if not len(found.attention):
             whole = text.whole(found.ids, found.attention)
-            return Rendered(self._shown(whole), found.score, [], is_cut_off)
+            return Rendered(self._shown(whole), found.score, [], [], is_cut_off)
         written = self._written(sentence, text, found)
         lacking = _repaired(sentence.read, written)
+        copied: list[str] = []
+        if found.score < UNSURE:
+            copied, unknown = with_names(sentence.read, sentence.names, written)
+            lacking += unknown
         if sentence.is_shouted and not _CASED.isdisjoint(scripts_of(self._reader.target)):
             written = Written([character.upper() for character in written.characters], written.places)
         shown = Written(list(map(self._shown, written.characters)), written.places)
         spaces = self._reader.target not in WITHOUT_SPACES
-        return Rendered("".join(placed(shown, sentence.marks, spaces)), found.score, lacking, is_cut_off)
+        return Rendered("".join(placed(shown, sentence.marks, spaces)), found.score, lacking, copied, is_cut_off)
 
     def _shown(self, text: str) -> str:
         return html.escape(text, quote=False) if self._is_markup else text
@@ -209,7 +218,7 @@ class Passage:
                 piece = text.finish()
             else:
                 piece = text.push(token, row)
-                since = row if since is None else since + row
+                since = row if since is None else since  # of a character in several tokens the first one's
             if piece and since is not None:
                 characters += piece
                 places += [int(words[int(since.argmax())] * scale)] * len(piece)
@@ -268,6 +277,7 @@ class Passage:
             copied=[raw[start:end] for start, end, _ in out],
             places=places,
             taken=[span.start + start for start, _, _ in out],
+            names=[] if is_shouted else rare_names(text, reader.tokenizer),
             is_shouted=is_shouted,
         )
 

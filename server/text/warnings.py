@@ -41,12 +41,13 @@ def _warnings(
             "sentence_cut",
             f"A sentence is longer than the model reads at once; it was read in parts: {_named(parts)}.",
         )
-    copied = [part for sentence in passage.sentences for part in sentence.copied]
+    pairs = zip(passage.sentences, best, strict=True)
+    copied = [part for sentence, found in pairs for part in (*sentence.copied, *found.copied)]
     if copied:
         yield "copied", f"Not translated but copied: {_named(copied)}."
-    lacking = [number for found in best for number in found.lacking]
+    lacking = [part for found in best for part in found.lacking]
     if lacking:
-        yield "unknown_text", f"Numbers of the source that are not in the translation: {_named(lacking)}. Check them."
+        yield "unknown_text", f"Numbers or names of the source that are not in the translation: {_named(lacking)}."
 
 
 def _language(code: str) -> str:
