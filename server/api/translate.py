@@ -320,9 +320,7 @@ class Answering:
         self.seed = {} if asked.sampling is None else {"seed": seed}
         read = [sentence for passage in self.planned for sentence in passage.sentences if sentence.read]
         needs_attention = (
-            asked.alignment
-            or self.reader.unknown_id is not None
-            or (asked.split_sentences and any(sentence.needs_attention for sentence in read))
+            asked.alignment or self.reader.unknown_id is not None or any(sentence.needs_attention for sentence in read)
         )
         translation = Translation(asked, seed, asked.stream, needs_attention)
         longest = self.endpoint.model.experience.longest_target_tokens

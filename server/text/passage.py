@@ -88,6 +88,7 @@ class Sentence:
         places: of each character of the text and its end, the place of what is read that it became.
         taken: where in the text each mark that was taken out of it begins.
         is_cut: whether it is a part of one that was too long.
+        is_whole: whether it is a text that is not split, and that nothing is done to.
         names: where in what is read the names are that the model has hardly seen.
         is_shouted: whether it was all in capitals, and is read without them.
     """
@@ -103,11 +104,14 @@ class Sentence:
     taken: list[int] = field(default_factory=list)
     names: list[tuple[int, int]] = field(default_factory=list)
     is_cut: bool = False
+    is_whole: bool = False
     is_shouted: bool = False
 
     @property
     def needs_attention(self) -> bool:
         """Whether putting its translation together takes the attention; then it cannot be written token by token."""
+        if self.is_whole:
+            return False
         return bool(self.marks or self.names) or self.is_shouted or any(True for _ in numbers(self.read))
 
 
@@ -153,7 +157,10 @@ class Passage:
         else:
             ids = reader.tokenizer.encode(text)
             pieces = source_pieces(text, ids, reader.tokenizer)
-            self.sentences = [Sentence(0, len(text), text if ids else "", ids, pieces, copied=[] if ids else [text])]
+            whole = Sentence(
+                0, len(text), text if ids else "", ids, pieces, copied=[] if ids else [text], is_whole=True
+            )
+            self.sentences = [whole]
 
     @property
     def num_tokens(self) -> int:
@@ -185,7 +192,7 @@ class Passage:
         """A sentence's translation of what a search found."""
         text = TranslatedText(self._reader.token_texts, self._reader.unknown_id, sentence.pieces)
         is_cut_off = found.finish_reason == "length"
-        if not len(found.attention):
+        if sentence.is_whole or not len(found.attention):
             whole = text.whole(found.ids, found.attention)
             return Rendered(self._shown(whole), found.score, [], [], is_cut_off)
         written = self._written(sentence, text, found)

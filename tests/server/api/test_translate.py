@@ -4,12 +4,14 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from models.bundle import Experience
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
 from server.api.translate import TranslateAnswer
@@ -179,6 +181,29 @@ def test_a_stream_is_the_whole_answer_in_pieces(
             whole = "".join(event["translations"][0]["text"] for event in events)
             last = {**events[-1], "translations": [{**events[-1]["translations"][0], "text": whole}]}
             assert without_id(last) == without_id(server.translate(**asked, beam_size=1))
+
+
+def test_room_for_a_translation_is_what_the_model_was_trained_on() -> None:
+    """A model that writes numbers in words needs many more tokens than twice its source's."""
+    seen = Experience(longest_target_tokens=90)
+    with running(replace(fake_translator(), experience=seen)) as server:
+        reasons = set()
+        for text in "abcdefgh":
+            answer = server.translate(text=text, beam_size=1)
+            (found,) = answer["translations"]
+            reasons.add(found["finish_reason"])
+            assert answer["usage"]["target_tokens"] <= 90
+            if found["finish_reason"] == "length":
+                assert answer["usage"]["target_tokens"] == 90
+                assert found["warnings"][0]["code"] == "truncated"
+        assert reasons == {"stop", "length"}
+
+
+def test_more_sentences_than_a_request_may_have_are_refused_with_both_numbers() -> None:
+    with running(fake_translator(), max_source_tokens=20_000) as server:
+        answer = server.client.post("/v1/translate", json={"text": ["to be.\n" * 2500] * 2, "max_tokens": 1})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "request_too_large")
+        assert "have 5000 sentences together; at most 4096 are allowed" in answer.json()["error"]["message"]
 
 
 BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [

@@ -39,7 +39,7 @@ def copied(document: str) -> str:
         "<ul>\n <li>One</li>\n <li>Two <b>three</b></li>\n</ul>",
         "Fish &amp; chips <!-- a > b --> &lt; 5. Good.",
         "<b>One. Two <i>three</i>.</b> <u>Four</u> five!",
-        "Use <code>a &lt; b</code>. He is <i translate=\"no\">R <b>S</b></i> or <em class='notranslate'>it</em> is.",
+        "Use <code>a &lt; b</code> now. Is <i translate=\"no\">R <b>S</b></i> or <em class='notranslate'>it</em> me?",
         "<script>if (a < b) { x = '</p>'; }</script><style>p > a {}</style><pre>keep  this</pre>text",
         "A line<br>and <img src='x.png' alt=\"y\"> one more<br/>x",
         'See <a href="https://x.org">https://x.org</a>, <b>it is 😀 good</b> (<i>anna@x.org</i>).',
