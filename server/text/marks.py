@@ -1,7 +1,7 @@
 """What stands in a sentence and is not translated: addresses, tags, emoji, text in another script.
 
 Before a sentence is read they are taken out, and afterwards they are put into its translation where the attention says
-that their neighbours went.
+that the words around them went.
 """
 
 import re

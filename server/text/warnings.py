@@ -1,4 +1,4 @@
-"""What a client is told of a translation beside its text: codes and sentences."""
+"""What a client reads of a translation beside its text: codes and sentences."""
 
 from collections.abc import Iterator, Sequence
 
