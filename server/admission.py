@@ -86,23 +86,41 @@ async def read_texts(
     Raises:
         FieldError: a text is too long, or nothing of it is left for the model to read.
     """
-    least = [-(-len(text) // tokenizer.max_characters_per_token) for text in texts]
-    for i, text in enumerate(texts):
-        if least[i] > limit.tokens:
-            raise _too_long(texts, i, f"at least {least[i]} (from its {len(text)} characters)", limit)
-    hold(sum(least))
+    check_characters(texts, tokenizer, limit, hold)
     if sum(map(len, texts)) > _LONG:
         all_ids = await asyncio.to_thread(lambda: [tokenizer.encode(text) for text in texts])
     else:
         all_ids = [tokenizer.encode(text) for text in texts]
+    check_tokens(texts, list(map(len, all_ids)), limit)
     for i, ids in enumerate(all_ids):
-        if len(ids) > limit.tokens:
-            raise _too_long(texts, i, str(len(ids)), limit)
         if not ids:
             raise FieldError(
                 f"{_name(limit.field, texts, i)} holds nothing that the model's tokenizer knows.", param=limit.field
             )
     return all_ids
+
+
+async def beside_loop(work: Callable[[], Parsed], *, is_long: bool) -> Parsed:
+    """The result of work on texts, done in a thread where it is so long that it would hold up the event loop."""
+    return await asyncio.to_thread(work) if is_long else work()
+
+
+def check_characters(
+    texts: Sequence[str], tokenizer: Tokenizer, limit: Limit, hold: Callable[[int], None] = lambda _: None
+) -> None:
+    """Refuse texts that are too long however few tokens they have; arguments as for `read_texts`. Raises ApiError."""
+    least = [-(-len(text) // tokenizer.max_characters_per_token) for text in texts]
+    for i, text in enumerate(texts):
+        if least[i] > limit.tokens:
+            raise _too_long(texts, i, f"at least {least[i]} (from its {len(text)} characters)", limit)
+    hold(sum(least))
+
+
+def check_tokens(texts: Sequence[str], counts: Sequence[int], limit: Limit) -> None:
+    """Refuse texts with too many tokens, each with as many as counted. Raises FieldError."""
+    for i, count in enumerate(counts):
+        if count > limit.tokens:
+            raise _too_long(texts, i, str(count), limit)
 
 
 def check_ids(ids: Iterable[int], tokenizer: Tokenizer, param: str) -> None:

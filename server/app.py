@@ -14,6 +14,8 @@ from server.api.completions import PATH as COMPLETIONS
 from server.api.completions import completion_error
 from server.api.docs import page
 from server.api.inference.routes import inference_error, inference_router
+from server.api.libretranslate import PATHS as LIBRETRANSLATE
+from server.api.libretranslate import languages_router, libretranslate_error
 from server.api.models import models_router
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
@@ -61,13 +63,14 @@ def create_app(
     )
     app.state.service = service
     openai = dict.fromkeys((COMPLETIONS, "/tokenize", "/detokenize"), completion_error)
-    app.state.error_shapes = {f"{INFERENCE}/": inference_error, **openai}  # by how a path begins
+    libretranslate = dict.fromkeys(LIBRETRANSLATE, libretranslate_error)
+    app.state.error_shapes = {f"{INFERENCE}/": inference_error, **openai, **libretranslate}  # by how a path begins
     for task in service.tasks.values():
         if task.router is not None:
             routes = task.router(service).routes
             app.router.routes.extend(routes)  # included routers are searched anew for each request
             service.task_of_path |= {str(getattr(route, "path", "")): task.name for route in routes}
-    for router in (sessions_router, models_router, tokens_router, operations_router):
+    for router in (sessions_router, models_router, tokens_router, languages_router, operations_router):
         app.router.routes.extend(router(service).routes)
     app.router.routes.extend(inference_router(service, _version()).routes)
     app.router.routes.extend(page_router().routes)

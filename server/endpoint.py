@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from models.bundle import Languages
+from models.bundle import Experience, Languages
 from models.crf import Crf
 from models.decoding.detokenizer import TokenTexts
+from models.errors import TokenizerError
 from models.forecaster import ForecasterConfig
 from models.signature import Signature
 from models.tokenizer import Tokenizer
@@ -26,6 +27,7 @@ from server.errors import FieldError, ModelNotFoundError, shown
 from server.http.limits import Limiter
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
+from server.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from server.api.inference.tensors import Asked
@@ -48,6 +50,7 @@ class LoadedModel:
     bundle_sha256: str = ""  # the bundle's record's, which identifies it
     state_width: int = 0  # D; 0 for models without a state
     languages: Languages | None = None  # of a translator
+    experience: Experience = field(default_factory=Experience)  # of a translator: what it was trained on
     labels: tuple[str, ...] = ()  # of a classifier or tagger, by class
     words: WordsRecord | None = None  # of a tagger, how text becomes words
     crf: Crf | None = None  # of a tagger with one, what finds the labels of a sentence
@@ -124,6 +127,14 @@ class Endpoint:
         """Of a tagger: words to tokens."""
         assert self.model.words is not None, "a tagging bundle has its words"
         return WordEncoder(self.model.tokenizer, self.model.words)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What its tokens say of the texts that it was trained on."""
+        try:
+            return Vocabulary(self.token_texts.texts)
+        except TokenizerError:  # of a kind that only reads: its tokens are not texts
+            return Vocabulary(())
 
     @cached_property
     def token_texts(self) -> TokenTexts:

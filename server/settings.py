@@ -173,6 +173,9 @@ class Settings(BaseSettings):
     """Longest prompt, in tokens; over it 422."""
     max_source_tokens: Positive = 1024
     """Longest text to translate, in tokens; over it 422."""
+    max_sentence_tokens: Annotated[int, Field(ge=8)] = 128
+    """Longest sentence of a text that is translated whole, in tokens, by a model whose bundle does not record the
+    longest that it was trained on; a longer one is cut where a clause ends."""
     max_sentiment_tokens: Positive = 8192
     """Longest text to classify, in tokens; over it 422."""
     max_frames: Positive = 8192

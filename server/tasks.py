@@ -12,6 +12,7 @@ from server.api.forecast import forecast_router
 from server.api.generate import generate_router
 from server.api.hugging_face import hugging_face_router
 from server.api.inference.sequence import TENSORS
+from server.api.libretranslate import libretranslate_router
 from server.api.sentiment import sentiment_router
 from server.api.tag import tag_router
 from server.api.translate import translate_router
@@ -135,6 +136,14 @@ def tagging_router(service: Service) -> APIRouter:
     return router
 
 
+def translation_router(service: Service) -> APIRouter:
+    """The routes of translation: our own, and that of LibreTranslate's clients."""
+    router = APIRouter()
+    for part in (translate_router, libretranslate_router):
+        router.routes.extend(part(service).routes)
+    return router
+
+
 GENERATION = ServerTask(
     "generation",
     generation_router,
@@ -143,7 +152,7 @@ GENERATION = ServerTask(
 )
 TRANSLATION = ServerTask(
     "translation",
-    translate_router,
+    translation_router,
     translation_engine,
     lambda settings: Limit("text", settings.max_source_tokens, "RNNSERVE_MAX_SOURCE_TOKENS"),
 )

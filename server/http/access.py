@@ -38,7 +38,8 @@ log = structlog.get_logger()
 
 INFERENCE = "/v2"  # paths of the Open Inference Protocol
 # Paths below which a key is asked for, and work has permits.
-_WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize")
+_WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize", "/translate", "/detect")
+KEY_IN_BODY = ("/translate", "/detect")  # paths whose clients send the key in the body, where their routes check it
 REQUEST_ID = b"x-request-id"
 TIME_HEADERS = ("x-queue-time", "x-inference-time", "x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
@@ -194,7 +195,8 @@ class Access:
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
             self._check_origin(scope)
-            record.client = client_of(scope, self._keys if is_api else ())
+            is_open = scope["path"] in KEY_IN_BODY and header_of(scope, b"authorization") is None
+            record.client = client_of(scope, self._keys if is_api and not is_open else ())
             if has_work:
                 self._check_room(scope["path"], record)
                 self._limiter.take(record)

@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     log = tmp_path_factory.mktemp("api") / "log"
-    with real_server(Path("artifacts"), "--models", "shakespeare-char", log=log) as running:
+    with real_server(Path("artifacts"), "--models", "shakespeare-char,translate-en-zh", log=log) as running:
         yield running
 
 
