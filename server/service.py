@@ -12,7 +12,7 @@ from models.errors import ConfigError, RnnserveError
 from models.tasks import task_of
 from server.endpoint import Endpoint, LoadedModel, Registry, ServerTask
 from server.errors import UnavailableError
-from server.http.access import INFERENCE, Record
+from server.http.access import HUGGING_FACE, INFERENCE, Record
 from server.http.limits import HeldBytes, Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
@@ -103,16 +103,24 @@ class Service:
         Raises:
             OverloadedError: it is so.
         """
-        if path.startswith(f"{INFERENCE}/models/"):  # it names the model: .../NAME/infer, .../NAME/versions/2/infer
-            name, *rest = path.split("/")[3:]
-            named = self._registry.get(f"{name}/{rest[1]}" if rest[:1] == ["versions"] and len(rest) > 1 else name)
-            models = [] if named is None else [named]
-        else:
-            task = self.task_of_path.get(path)
-            models = [item for item in self._registry.models if item.model.task == task]
+        models = self._models_of(path)
         if self.phase == "ready" and models and not any(item.limiter.has_permit(record.client) for item in models):
             record.model = models[0].id if len(models) == 1 else ""
             models[0].limiter.check(record.client)
+
+    def _models_of(self, path: str) -> list[Endpoint]:
+        """The models that may answer at a path at which models do their work."""
+        if path == "/":
+            named = self._registry.only_of([task.name for task in self.tasks.values() if task.hugging_face is not None])
+        elif path.startswith(HUGGING_FACE):
+            named = self._registry.get(path.removeprefix(HUGGING_FACE))
+        elif path.startswith(f"{INFERENCE}/models/"):  # .../NAME/infer, .../NAME/versions/2/infer
+            name, *rest = path.split("/")[3:]
+            named = self._registry.get(f"{name}/{rest[1]}" if rest[:1] == ["versions"] and len(rest) > 1 else name)
+        else:
+            task = self.task_of_path.get(path)
+            return [item for item in self._registry.models if item.model.task == task]
+        return [] if named is None else [named]
 
     async def in_turn(self, work: Callable[[], T]) -> T:
         """The result of work that would hold up the event loop if many requests asked for it at once.

@@ -1,6 +1,6 @@
 """POST /v1/sentiment: from a checked request to an answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from models.config import FrozenModel
 from server.admission import ShortTexts, asked_of, read_texts, working
 from server.api.description import described
+from server.endpoint import Endpoint
 from server.engine.classification.request import TextBatch, TextResult
 from server.http.access import JsonAnswer, PlainRoute, new_id, record_of
 from server.service import Service
@@ -66,31 +67,60 @@ def sentiment_router(service: Service) -> APIRouter:
         """The likeliest label of each text and its probability; with `all_scores`, every label's."""
         asked = await asked_of(service, request, SentimentRequest, TASK)
         endpoint = service.registry.find(TASK, asked.model)
-        record = record_of(request)
 
-        async def classification(hold: Callable[[int], None]) -> TextBatch:
-            texts = await read_texts(asked.text, endpoint.model.tokenizer, endpoint.limit, hold)
-            record.prompt_tokens = sum(map(len, texts))
-            batch = TextBatch()
-            for tokens in texts:
-                batch.add_text(tokens)
-            return batch
+        async def read(hold: Callable[[int], None]) -> list[list[int]]:
+            return await read_texts(asked.text, endpoint.model.tokenizer, endpoint.limit, hold)
 
-        async with working(service, endpoint, request, classification) as work:
-            found: list[TextResult] = []
-            while len(found) < len(asked.text):
-                found += await work.outputs.get()
-        found.sort(key=lambda result: result.number)
+        found = await logits_of(service, endpoint, request, read)
         return JsonAnswer(
             {
                 "id": f"sen-{new_id()}",
                 "model": endpoint.id,
-                "results": [_result(softmax(item.logits), endpoint.model.labels, asked.all_scores) for item in found],
-                "usage": {"tokens": record.prompt_tokens},
+                "results": [_result(softmax(logits), endpoint.model.labels, asked.all_scores) for logits in found],
+                "usage": {"tokens": record_of(request).prompt_tokens},
             }
         )
 
     return router
+
+
+async def logits_of(
+    service: Service,
+    endpoint: Endpoint,
+    request: Request,
+    read: Callable[[Callable[[int], None]], Awaitable[list[list[int]]]],
+) -> list[NDArray[np.float32]]:
+    """Classify texts.
+
+    Args:
+        service: of the app.
+        endpoint: the model.
+        request: its body has been read.
+        read: gives the ids of each text; called as the `prepare` of `working`.
+
+    Returns:
+        Of each text in order its logits, float32 [C].
+
+    Raises:
+        ApiError: what `read` or `working` raises.
+    """
+    num_texts = 0
+
+    async def classification(hold: Callable[[int], None]) -> TextBatch:
+        nonlocal num_texts
+        texts = await read(hold)
+        num_texts, record_of(request).prompt_tokens = len(texts), sum(map(len, texts))
+        batch = TextBatch()
+        for tokens in texts:
+            batch.add_text(tokens)
+        return batch
+
+    async with working(service, endpoint, request, classification) as work:
+        found: list[TextResult] = []
+        while len(found) < num_texts:
+            found += await work.outputs.get()
+    found.sort(key=lambda result: result.number)
+    return [result.logits for result in found]
 
 
 def softmax(logits: NDArray[np.float32]) -> list[float]:

@@ -109,7 +109,7 @@ def translate_router(service: Service) -> APIRouter:
     async def translate(request: Request) -> Response:
         """Translations by greedy or beam search, with other answers and the attention on request, or a stream."""
         asked = await asked_of(service, request, TranslateRequest, TASK)
-        answering = _Answering(service, _endpoint_of(service.registry, asked), request, asked)
+        answering = _Answering(service, endpoint_of(service.registry, asked), request, asked)
         if asked.stream:
             events = answering.events()
             return EventStream(await anext(events), events)
@@ -118,7 +118,12 @@ def translate_router(service: Service) -> APIRouter:
     return router
 
 
-def _endpoint_of(registry: Registry, asked: TranslateRequest) -> Endpoint:
+async def translated(service: Service, request: Request, asked: TranslateRequest) -> dict[str, Any]:
+    """The whole answer, for other dialects. Raises ApiError."""
+    return await _Answering(service, endpoint_of(service.registry, asked), request, asked).whole()
+
+
+def endpoint_of(registry: Registry, asked: TranslateRequest) -> Endpoint:
     """The model that a request means: the one it names, or the one that has its languages.
 
     Raises:

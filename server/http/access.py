@@ -37,8 +37,18 @@ from server.metrics import Metrics
 log = structlog.get_logger()
 
 INFERENCE = "/v2"  # paths of the Open Inference Protocol
+HUGGING_FACE = "/models/"  # paths of Hugging Face's task JSON; it is posted to "/", too
 # Paths below which a key is asked for, and work has permits.
-_WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize")
+_WITH_KEYS = (
+    "/v1/",
+    f"{INFERENCE}/models/",
+    f"{INFERENCE}/repository/",
+    HUGGING_FACE,
+    "/predict",
+    "/info",
+    "/tokenize",
+    "/detokenize",
+)
 REQUEST_ID = b"x-request-id"
 TIME_HEADERS = ("x-queue-time", "x-inference-time", "x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
@@ -128,13 +138,21 @@ class PlainRoute(APIRoute):
 
 
 async def answer_error(request: Request, error: Exception) -> JsonAnswer:
-    """The answer to an ApiError, noted in the record."""
+    """The answer to an ApiError, noted in the record; in the shape of the path's dialect."""
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
-    shapes: dict[str, ErrorShape] = request.app.state.error_shapes
-    shape = next((found for start, found in shapes.items() if request.scope["path"].startswith(start)), None)
+    shape = _shape_of(request.scope["path"], request.app.state.error_shapes)
     status, body, headers = (error.status, error.body, error.headers) if shape is None else shape(error)
     return JsonAnswer(body, status_code=status, headers=headers)
+
+
+def _shape_of(path: str, shapes: dict[str, ErrorShape]) -> ErrorShape | None:
+    """The shape of a path, or of the folder above it; None for our own."""
+    found = shapes.get(path)
+    if found is not None:
+        return found
+    above = (start for start in shapes if len(start) > 1 and start.endswith("/") and path.startswith(start))
+    return shapes.get(next(above, ""))
 
 
 class Access:
@@ -190,7 +208,7 @@ class Access:
                 message["headers"] = [*message["headers"], *_headers(record)]
             await send(message)
 
-        is_api = scope["path"].startswith(_WITH_KEYS)
+        is_api = scope["path"].startswith(_WITH_KEYS) or (scope["path"] == "/" and scope["method"] == "POST")
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
             self._check_origin(scope)

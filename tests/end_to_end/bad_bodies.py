@@ -78,10 +78,26 @@ CASES = {
     "sentiment": Case("/v1/sentiment", {"text": ["to be", "or not"], "all_scores": True}),
     "tag": Case("/v1/tag", {"text": ["to be, or not.", "to"], "aggregation": "first"}),
     "tag words": Case("/v1/tag", {"tokens": [["to", "be"], ["or", "not", "."]], "aggregation": "max"}),
-    "hugging face": Case(
-        "/v1/huggingface/tagger",
+    "token classification": Case(
+        "/models/tagger",
         {"inputs": ["to be", "or not"], "parameters": {"aggregation_strategy": "simple", "ignore_labels": ["O"]}},
     ),
+    "text classification": Case(
+        "/models/classifier", {"inputs": ["to be"], "parameters": {"top_k": 2, "function_to_apply": "sigmoid"}}
+    ),
+    "translation": Case(
+        "/models/translator/1",
+        {"inputs": ["to be"], "parameters": {"generate_parameters": {"num_beams": 2, "max_new_tokens": 9}}},
+    ),
+    "text generation": Case(
+        "/models/text",
+        {
+            "inputs": "to be",
+            "parameters": {"max_new_tokens": 9, "do_sample": True, "seed": 1, "details": True, "stop": ["z"]},
+            "stream": False,
+        },
+    ),
+    "predictions": Case("/predict", {"inputs": [["to be"], ["or not"]], "raw_scores": True, "truncate": True}),
     "forecast": Case(
         "/v1/forecast",
         {"series": [{**_SERIES, "timestamps": _HOURS}, {**_SERIES, "start": _HOURS[0], "id": "a"}], "horizon": 3},

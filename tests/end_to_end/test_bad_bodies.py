@@ -102,11 +102,14 @@ def check_error(answer: httpx.Response, path: str) -> None:
     assert 400 <= answer.status_code < 500
     assert len(answer.content) < 2000
     error = answer.json()["error"]
-    message = error if path.startswith("/v2") else error["message"]
+    is_dialect = path.startswith(("/v2", "/models/", "/predict"))
+    message = error if is_dialect else error["message"]
     assert message.endswith(".")
     assert " " in message
-    if not path.startswith("/v2"):
+    if not is_dialect:
         assert set(error) == {"message", "type", "param", "code"}
+    elif not path.startswith("/v2"):
+        assert set(answer.json()) == {"error", "error_type"}
     assert answer.headers["x-request-id"]
 
 
