@@ -3,10 +3,10 @@ request finds it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -93,6 +93,9 @@ class TensorTask:
     inputs: Callable[[LoadedModel], list[TensorInfo]]
     outputs: Callable[[LoadedModel], list[TensorInfo]]
     answer: "Callable[[Service, Endpoint, Request, Asked], Awaitable[Mapping[str, Array]]]"  # outputs; raises ApiError
+    # outputs of a request of one text as they come, where the task has such; raises ApiError
+    stream: "Callable[[Service, Endpoint, Request, Asked], AsyncGenerator[dict[str, Any]]] | None" = None
+    names: Mapping[str, str] = field(default_factory=dict)  # our name of a field -> the one there, for messages
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from server.api.hugging_face.text_generation import TEXT_GENERATION
 from server.api.hugging_face.token_classification import TOKEN_CLASSIFICATION
 from server.api.hugging_face.translation import TRANSLATION as HUGGING_FACE_TRANSLATION
 from server.api.inference.sequence import TENSORS
+from server.api.inference.text import GENERATION_TENSORS, SENTIMENT_TENSORS, TAGGING_TENSORS, TRANSLATION_TENSORS
 from server.api.sentiment import sentiment_router
 from server.api.tag import tag_router
 from server.api.text_embeddings_inference import tei_router
@@ -144,6 +145,7 @@ GENERATION = ServerTask(
     generation_router,
     generation_engine,
     lambda settings: Limit("prompt", settings.max_prompt_tokens, "RNNSERVE_MAX_PROMPT_TOKENS"),
+    tensors=GENERATION_TENSORS,
     hugging_face=TEXT_GENERATION,
 )
 TRANSLATION = ServerTask(
@@ -151,6 +153,7 @@ TRANSLATION = ServerTask(
     translate_router,
     translation_engine,
     lambda settings: Limit("text", settings.max_source_tokens, "RNNSERVE_MAX_SOURCE_TOKENS"),
+    tensors=TRANSLATION_TENSORS,
     hugging_face=HUGGING_FACE_TRANSLATION,
 )
 SENTIMENT = ServerTask(
@@ -158,6 +161,7 @@ SENTIMENT = ServerTask(
     sentiment_routes,
     partial(classification_engine, "classify"),
     lambda settings: Limit("text", settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS"),
+    tensors=SENTIMENT_TENSORS,
     hugging_face=TEXT_CLASSIFICATION,
 )
 SEQUENCE = ServerTask(
@@ -172,6 +176,7 @@ TAGGING = ServerTask(
     tag_router,
     partial(classification_engine, "tag"),
     lambda settings: Limit("text", settings.max_tagging_tokens, "RNNSERVE_MAX_TAGGING_TOKENS"),
+    tensors=TAGGING_TENSORS,
     hugging_face=TOKEN_CLASSIFICATION,
 )
 FORECAST = ServerTask(

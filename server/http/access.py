@@ -99,6 +99,7 @@ class Record:
     status: int = 0  # of its answer; 0 while there is none
     held_bytes: int = 0  # of its body
     held_tokens: int = 0  # that it may need
+    most_seconds: float | None = None  # that it may take, where its body says so
     prompt_tokens: int = 0  # tokens read
     completion_tokens: int = 0  # tokens made
     started: float = field(default_factory=time.perf_counter)  # its arrival

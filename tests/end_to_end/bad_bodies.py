@@ -97,6 +97,40 @@ CASES = {
             "stream": False,
         },
     ),
+    "texts as tensors": Case(
+        "/v2/models/text/infer",
+        {
+            "parameters": {"max_tokens": 9, "seed": 1, "temperature": 0.8},
+            "inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [2], "data": ["to be", "or"]}],
+            "outputs": [{"name": "text_output"}, {"name": "seed"}],
+        },
+    ),
+    "raw texts to classify": Case(
+        "/v2/models/classifier/versions/1/infer",
+        {
+            "inputs": [
+                {"name": "text_input", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 15}}
+            ],
+        },
+        tail=b"\x05\0\0\0to be\x02\0\0\0or",
+    ),
+    "texts to translate": Case(
+        "/v2/models/translator/infer",
+        {
+            "parameters": {"beam_size": 2, "max_tokens": 9},
+            "inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [1], "data": ["to be"]}],
+        },
+    ),
+    "texts to tag": Case(
+        "/v2/models/tagger/infer",
+        {
+            "parameters": {"aggregation": "none"},
+            "inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [1], "data": ["to be, or not."]}],
+        },
+    ),
+    "a text for a text": Case(
+        "/v2/models/text/generate", {"text_input": "to be", "seed": 1, "parameters": {"max_tokens": 9, "stop": "z"}}
+    ),
     "predictions": Case("/predict", {"inputs": [["to be"], ["or not"]], "raw_scores": True, "truncate": True}),
     "forecast": Case(
         "/v1/forecast",
