@@ -31,7 +31,8 @@ from server.app import create_app
 from server.endpoint import LoadedModel, ServerTask
 from server.http.protocol import uvicorn_config
 from server.loading import load_models
-from server.service import Loader, Service
+from server.repository import Loader
+from server.service import Service
 from server.settings import PREFIX, SECRETS, Settings, settings_from
 from server.terminal import TerminalRenderer
 from server.watch import BEAT_SECONDS, Watch
@@ -129,10 +130,14 @@ def _raise_descriptor_limit(max_connections: int) -> None:
 
 
 def _load_for_good(load: Loader, settings: Settings, tasks: Mapping[str, ServerTask]) -> Sequence[LoadedModel]:
-    """Load, and let the garbage collector pass over what is there: it lives as long as the process."""
+    """Load, and let the garbage collector pass over what is there: most of it lives as long as the process.
+
+    Once: models that are loaded later do not hold up requests for that.
+    """
     models = load(settings, tasks)
-    gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
     return models
 
 

@@ -211,7 +211,7 @@ async def working(
             timer.cancel()
             watching.cancel()
         record.times = work.times
-        endpoint.metrics.ended(record.started, work.times, record.completion_tokens)
+        endpoint.metrics.ended(record.started, work.times, record.completion_tokens, len(work.items))
     finally:
         endpoint.limiter.give_back(record)
         if work is not None:

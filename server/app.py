@@ -15,6 +15,7 @@ from server.api.completions import completion_error
 from server.api.docs import page
 from server.api.hugging_face.error import hugging_face_error
 from server.api.hugging_face.routes import hugging_face_router
+from server.api.inference.repository import repository_router
 from server.api.inference.routes import inference_error, inference_router
 from server.api.models import models_router
 from server.api.operations import operations_router
@@ -26,7 +27,8 @@ from server.endpoint import ServerTask
 from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
 from server.http.access import HUGGING_FACE, INFERENCE, TIME_HEADERS, Access, JsonAnswer, answer_error, json_of
 from server.loading import load_models
-from server.service import Loader, Service
+from server.repository import Loader
+from server.service import Service
 from server.settings import Settings
 from server.tasks import TASKS
 
@@ -79,6 +81,7 @@ def create_app(
     for router in (sessions_router, models_router, tokens_router, operations_router, hugging_face_router):
         app.router.routes.extend(router(service).routes)
     app.router.routes.extend(inference_router(service, _version()).routes)
+    app.router.routes.extend(repository_router(service).routes)
     keys = [key.get_secret_value() for key in service.settings.api_keys]
     admin_key = service.settings.admin_key
     if keys and admin_key is not None:  # operators need no second one

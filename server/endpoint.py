@@ -4,9 +4,9 @@ request finds it.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -67,6 +67,11 @@ class LoadedModel:
     def id(self) -> str:
         """What answers call the model: name/version."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def without_graphs(self) -> "LoadedModel":
+        """What is known of it, for when it is unloaded; nothing of it computes."""
+        return replace(self, opened=cast("OpenGraphs", None))
 
 
 @dataclass(frozen=True)

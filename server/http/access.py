@@ -258,6 +258,7 @@ class Access:
         seconds = time.perf_counter() - record.started
         if record.task:
             self._metrics.requests.labels(record.model, str(record.status)).inc()
+            self._metrics.request_seconds.labels(record.model, str(record.status)).inc(seconds)
             if record.model and record.status != OverloadedError.status:
                 self._metrics.duration.labels(record.model).observe(seconds)
         if record.error:

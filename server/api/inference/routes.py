@@ -1,5 +1,6 @@
-"""/v2: the Open Inference Protocol (https://github.com/kserve/open-inference-protocol) with Triton's binary-tensor,
-sequence and generate extensions. Which models answer, and how, their tasks say (server.endpoint.TensorTask).
+"""/v2: the Open Inference Protocol (https://github.com/kserve/open-inference-protocol) with Triton's extensions for
+binary tensors, sequences, statistics and generated text. Which models answer, and how, their tasks say
+(server.endpoint.TensorTask).
 
 An error is {"error": "a sentence"}.
 """
@@ -16,7 +17,8 @@ from starlette.responses import Response
 
 from runtime.runner import Array
 from server.admission import parsed_body
-from server.api.description import described
+from server.api.description import described, responses
+from server.api.inference.statistics import StatsAnswer, statistics_of
 from server.api.inference.tensors import HEADER_LENGTH, Asked, InferRequest, answer_of, asked_from, seconds_from
 from server.api.inference.text import OUTPUT, TextRequest, asked_from_text
 from server.endpoint import Endpoint, TensorInfo, TensorTask
@@ -25,7 +27,8 @@ from server.http.access import INFERENCE, JsonAnswer, PlainRoute, header_of, rec
 from server.http.stream import EventStream
 from server.service import Service
 
-EXTENSIONS = ["binary_tensor_data", "parameters", "sequence", "sequence(string_id)"]
+EXTENSIONS = ["binary_tensor_data", "parameters", "sequence", "sequence(string_id)", "statistics"]
+REPOSITORY = "model_repository"  # where there is a key for operators
 LARGE_ANSWER = 1 << 16  # numbers; writing more would hold up the event loop
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 
@@ -184,7 +187,8 @@ def inference_router(service: Service, version: str) -> APIRouter:
 
     @router.get("", summary="What this server is")
     async def server(request: Request) -> Response:  # noqa: ARG001
-        return JsonAnswer({"name": "rnnserve", "version": version, "extensions": EXTENSIONS})
+        extensions = EXTENSIONS if service.settings.admin_key is None else [*EXTENSIONS, REPOSITORY]
+        return JsonAnswer({"name": "rnnserve", "version": version, "extensions": extensions})
 
     @router.get("/health/live", summary="Whether the process should go on")
     async def live(request: Request) -> Response:  # noqa: ARG001
@@ -195,6 +199,22 @@ def inference_router(service: Service, version: str) -> APIRouter:
         service.check_ready()
         return JsonAnswer({"ready": service.is_alive}, status_code=200 if service.is_alive else 503)
 
+    async def stats(request: Request) -> Response:
+        """Requests and runtime calls, with their times, since the server started; the numbers of /metrics."""
+        models = service.registry.models
+        if "name" in request.path_params:
+            endpoint, _ = found(request)
+            is_one = "version" in request.path_params
+            models = [item for item in models if item.model.name == endpoint.model.name]
+            models = [endpoint] if is_one else models
+
+        def made() -> StatsAnswer:
+            return StatsAnswer(model_stats=[statistics_of(item, service.metrics) for item in models])
+
+        return JsonAnswer((await service.in_turn(made)).model_dump())
+
+    for path in ("/models/stats", f"{_MODEL}/stats", f"{_VERSION}/stats"):
+        router.get(path, summary="What models have done", responses=responses(StatsAnswer, 404, 503))(stats)
     for path in (_MODEL, _VERSION):
         router.get(path, summary="What a model takes and gives")(model)
         router.get(f"{path}/ready", summary="Whether a model takes requests")(model_ready)
