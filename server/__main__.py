@@ -31,6 +31,7 @@ from server.app import create_app
 from server.endpoint import LoadedModel, ServerTask
 from server.http.protocol import uvicorn_config
 from server.loading import load_models
+from server.memory import trim_memory
 from server.repository import Loader
 from server.service import Service
 from server.settings import PREFIX, SECRETS, Settings, settings_from
@@ -188,11 +189,10 @@ def _share_arenas() -> None:
 
 
 async def _trim_memory() -> None:
-    """Give memory that requests have freed back to the system, now and then; the allocator of glibc keeps it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    while trim is not None:
+    """Give memory that requests have freed back to the system, now and then."""
+    while True:
         await asyncio.sleep(_TRIM_SECONDS)
-        await asyncio.to_thread(trim, 0)
+        await asyncio.to_thread(trim_memory)
 
 
 def _watch_loop(loop: asyncio.AbstractEventLoop, most_seconds: float) -> None:

@@ -19,6 +19,7 @@ from server.endpoint import Endpoint, LoadedModel, Registry
 from server.errors import FieldError, ModelNotFoundError, UnavailableError, shown
 from server.http.limits import Limiter
 from server.loading import Tasks
+from server.memory import trim_memory
 from server.metrics import Metrics
 from server.sessions.sequences import Sequences
 from server.sessions.sessions import Sessions
@@ -169,6 +170,9 @@ class Repository:
                 else:
                     log.error("engine does not stop", models=[item.id], seconds=STOP_SECONDS)
             self.leaving = []
+            leaving.clear()
+            del item  # nothing refers to the models any more
+            await asyncio.to_thread(trim_memory)
 
     async def states(self) -> list[ModelState]:
         """Every version of the models in the store, and what is loaded beside, by name and version."""

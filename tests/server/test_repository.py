@@ -106,11 +106,12 @@ def test_a_model_is_unloaded_and_loaded_again(own: Own, client: triton.Inference
 
 
 def test_only_who_has_the_key_may(own: Own, client: triton.InferenceServerClient, store: Path) -> None:
-    for call in (
+    calls: tuple[Callable[[dict[str, str]], Any], ...] = (
         lambda headers: client.unload_model("text", headers=headers),
         lambda headers: client.load_model("text", headers=headers),
         lambda headers: client.get_model_repository_index(headers=headers),
-    ):
+    )
+    for call in calls:
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": ADMIN}):
             with pytest.raises(InferenceServerException, match="by operators alone: send the header") as caught:
                 call(headers)
