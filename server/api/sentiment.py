@@ -123,12 +123,18 @@ async def logits_of(
     return [result.logits for result in found]
 
 
-def softmax(logits: NDArray[np.float32]) -> list[float]:
-    """Probabilities of one text's logits, float32 [C]."""
+def probabilities_of(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities, float64 [C], of one text's logits, float32 [C]."""
     z = logits.astype(np.float64)
     weights = np.exp(z - z.max())
-    probabilities: list[float] = (weights / weights.sum()).tolist()
+    probabilities: NDArray[np.float64] = weights / weights.sum()
     return probabilities
+
+
+def softmax(logits: NDArray[np.float32]) -> list[float]:
+    """As `probabilities_of`."""
+    found: list[float] = probabilities_of(logits).tolist()
+    return found
 
 
 def _result(probabilities: list[float], labels: Sequence[str], all_scores: bool) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def tei_router(service: Service) -> APIRouter:
         except ApiError as error:
             error.rename({"text": "inputs"})
             raise
-        found = [labelled(each, model.labels, "none" if asked.raw_scores else "softmax") for each in logits]
+        found = await labelled(logits, model.labels, "none" if asked.raw_scores else "softmax")
         return JsonAnswer(found[0] if isinstance(asked.inputs, str) else found)
 
     @router.get("/info", summary="The model that classifies, and limits", responses=responses(InfoAnswer, 422, 503))

@@ -131,6 +131,8 @@ CASES = {
     "a text for a text": Case(
         "/v2/models/text/generate", {"text_input": "to be", "seed": 1, "parameters": {"max_tokens": 9, "stop": "z"}}
     ),
+    "an index of models": Case("/v2/repository/index", {"ready": True}),
+    "a model that is loaded": Case("/v2/repository/models/text/load", {"parameters": {"unload_dependents": False}}),
     "predictions": Case("/predict", {"inputs": [["to be"], ["or not"]], "raw_scores": True, "truncate": True}),
     "forecast": Case(
         "/v1/forecast",

@@ -39,8 +39,13 @@ def server(built_bundle: Callable[..., Bundle], tmp_path_factory: pytest.TempPat
     build_sets(forecaster, default_sets(forecaster))
     for module, inputs in INPUTS.items():
         wrap_model(WrapOptions(f"{MODULES}:{module}", "sequence", None, store / module.lower(), inputs=inputs))
-    environment = {"RNNSERVE_SESSION_KEY": "that sessions can be looked at", "RNNSERVE_REFUSAL_SECONDS": "0"}
+    environment = {
+        "RNNSERVE_SESSION_KEY": "that sessions can be looked at",
+        "RNNSERVE_REFUSAL_SECONDS": "0",
+        "RNNSERVE_ADMIN_KEY": "that models can be listed",
+    }
     with real_server(store, log=store.parent / "log", environment=environment) as running:
+        running.client.headers["authorization"] = "Bearer that models can be listed"
         yield running
 
 

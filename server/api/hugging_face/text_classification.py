@@ -1,6 +1,7 @@
 """text-classification: the labels of a text, the likeliest first."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +13,13 @@ from starlette.responses import Response
 from models.config import FrozenModel
 from server.admission import read_texts
 from server.api.hugging_face.request import Asked
-from server.api.sentiment import logits_of, softmax
+from server.api.sentiment import logits_of, probabilities_of
 from server.endpoint import Endpoint, HuggingFaceTask
 from server.http.access import JsonAnswer
 from server.service import Service
 
 Function = Literal["sigmoid", "softmax", "none"]
+_LARGE = 4096  # labels of all texts; to make more at once would hold up the event loop
 
 
 class TextClassificationParameters(FrozenModel):
@@ -36,29 +38,40 @@ async def _answer(service: Service, endpoint: Endpoint, request: Request, asked:
         return await read_texts(asked.texts, endpoint.model.tokenizer, endpoint.limit, hold)
 
     found = await logits_of(service, endpoint, request, read)
-    return JsonAnswer(
-        [labelled(logits, endpoint.model.labels, parameters.function_to_apply)[: parameters.top_k] for logits in found]
-    )
+    labels = endpoint.model.labels
+    return JsonAnswer(await labelled(found, labels, parameters.function_to_apply, parameters.top_k))
 
 
-def labelled(logits: NDArray[np.float32], labels: tuple[str, ...], function: Function) -> list[dict[str, Any]]:
-    """The labels of a text with their scores, the highest first; of equal ones the first.
+async def labelled(
+    logits: Sequence[NDArray[np.float32]], labels: Sequence[str], function: Function, top_k: int | None = None
+) -> list[list[dict[str, Any]]]:
+    """The labels of each text with their scores, the highest first; of equal ones the first.
 
     Args:
-        logits: float32 [C].
+        logits: of each text, float32 [C].
         labels: of the C classes.
         function: that makes scores of logits.
+        top_k: so many labels; None for all.
     """
-    scores = _scores(logits, function)
-    order = sorted(range(len(labels)), key=lambda i: -scores[i])
-    return [{"label": labels[i], "score": scores[i]} for i in order]
+
+    def made() -> list[list[dict[str, Any]]]:
+        entries = []
+        for each in logits:
+            scores = _scores(each, function)
+            order = np.argsort(-scores, kind="stable")[:top_k]
+            pairs = zip(order.tolist(), scores[order].tolist(), strict=True)
+            entries.append([{"label": labels[i], "score": score} for i, score in pairs])
+        return entries
+
+    return await asyncio.to_thread(made) if len(logits) * len(labels) > _LARGE else made()
 
 
-def _scores(logits: NDArray[np.float32], function: Function) -> list[float]:
+def _scores(logits: NDArray[np.float32], function: Function) -> NDArray[np.float64]:
     if function == "softmax":
-        return softmax(logits)
+        return probabilities_of(logits)
     found = logits.astype(np.float64)
-    return (found if function == "none" else np.exp(-np.logaddexp(0, -found))).tolist()  # type: ignore[no-any-return]
+    scores: NDArray[np.float64] = found if function == "none" else np.exp(-np.logaddexp(0, -found))
+    return scores
 
 
 TEXT_CLASSIFICATION = HuggingFaceTask("text-classification", TextClassificationParameters, _answer, {"text": "inputs"})

@@ -159,7 +159,6 @@ class _Generating(Answering):
                         yield {"index": index, **waiting.pop(0), "generated_text": None, "details": None}
             assert update is not None, "the last one ends it"
             self._usage(generation, [update])
-            self.record.times = generation.times
             details = {
                 "finish_reason": self._reason(update),
                 "generated_tokens": update.num_tokens,

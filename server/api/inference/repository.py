@@ -80,7 +80,9 @@ def repository_router(service: Service) -> APIRouter:
 
     async def change(request: Request, work: Callable[[str], Awaitable[None]]) -> Response:
         found = await asked(request, ChangeRequest)
-        for name in found.parameters or {}:
+        for name, value in (found.parameters or {}).items():
+            if name == _PASSED_OVER and not isinstance(value, bool):
+                raise FieldError(f"{name}: must be true or false (got {shown(value)}).", param=name)
             if name != _PASSED_OVER:
                 raise FieldError(
                     f"Parameter {shown(name)} is not offered: models are loaded as they were published.", param=name

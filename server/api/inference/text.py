@@ -15,7 +15,7 @@ from runtime.runner import Array
 from server.admission import MAX_SHORT_TEXTS, MAX_TEXTS, read_texts
 from server.api.generate import Answering, GenerateRequest, model_of
 from server.api.inference.tensors import PROTOCOL_PARAMETERS, TEXT, Asked, Parameters
-from server.api.sentiment import logits_of, softmax
+from server.api.sentiment import logits_of, probabilities_of
 from server.api.tag import Source, TagRequest, tagged
 from server.api.translate import TranslateRequest, translated
 from server.endpoint import Endpoint, TensorInfo, TensorTask
@@ -152,7 +152,7 @@ async def _classified(service: Service, endpoint: Endpoint, request: Request, as
         return await read_texts(texts, endpoint.model.tokenizer, endpoint.limit, hold)
 
     logits = await logits_of(service, endpoint, request, read)
-    scores = np.array([softmax(each) for each in logits], np.float64)
+    scores = np.stack([probabilities_of(each) for each in logits])
     best = scores.argmax(axis=1)
     return {
         "label": bytes_tensor([endpoint.model.labels[i] for i in best.tolist()]),
