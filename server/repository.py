@@ -156,11 +156,9 @@ class Repository:
                 raise ModelNotFoundError(f"Model {shown(model)} is not loaded. Loaded models: {loaded}.")
             self.leaving = leaving
             self._serve([item for item in self.registry.models if item not in leaving])
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.grace_seconds):
-                    while any(item.limiter.permits.num_taken for item in leaving):
-                        await asyncio.sleep(POLL_SECONDS)
+            await _are_answered(leaving, self._settings.grace_seconds)
             ended = await asyncio.gather(*(asyncio.to_thread(item.engine.stop, STOP_SECONDS) for item in leaving))
+            await _are_answered(leaving, STOP_SECONDS)  # what remained is refused
             for item, has_ended in zip(leaving, ended, strict=True):
                 self._metrics.endpoints.remove(item)
                 self._sessions.remove_model(item.model)
@@ -218,6 +216,14 @@ class Repository:
         self.registry = Registry(endpoints, self._defaults)
         num_models = max(1, len(endpoints))  # a server without any can be asked to load one
         self._limiter.permits.limit = _BODIES_PER_PERMIT * self._settings.max_requests * num_models
+
+
+async def _are_answered(endpoints: Sequence[Endpoint], seconds: float) -> None:
+    """Wait until all requests of some models are over, or for so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while any(item.limiter.permits.num_taken for item in endpoints):
+                await asyncio.sleep(POLL_SECONDS)
 
 
 def _has_sessions(model: LoadedModel) -> bool:

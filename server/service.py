@@ -80,8 +80,10 @@ class Service:
 
     @property
     def dead_models(self) -> list[str]:
-        """The ids of models whose engine has ended by itself, or has been in one call for too long."""
-        most, models = self.settings.stuck_seconds, self.repository.endpoints
+        """The ids of models whose engine has ended by itself, or has been in one call for too long; not of those that
+        are being unloaded, whose engines end.
+        """
+        most, models = self.settings.stuck_seconds, self.repository.registry.models
         return [item.id for item in models if not item.engine.is_alive or self._watch.seconds(item.id) > most]
 
     @property

@@ -111,8 +111,8 @@ class Sequences(SessionStore):
                         self._drop_if_there(key, session)
 
     def forget(self, model: LoadedModel) -> None:
-        """Drop the sequences of a model; no call uses them."""
-        for session in self.all():
+        """Drop the sequences of a model that no call uses."""
+        for session in self._idle():
             if session.model == model.id:
                 self._drop(session)
 

@@ -201,7 +201,7 @@ class Sessions(SessionStore):
         self._models[model.id] = model
         if (before.bundle_sha256, before.precision) == (model.bundle_sha256, model.precision):
             return
-        dropped = [session for session in self.all() if session.model == model.id]
+        dropped = [session for session in self._idle() if session.model == model.id]
         for session in dropped:
             self._drop(session)
             sentence = f"Session {shown(session.id)} was of {model.id} before it was loaded anew from other graphs."

@@ -273,7 +273,15 @@ def test_random_changes_and_requests_leave_a_server_that_works(own: Own) -> None
                     answer = await client.post("/v1/generate", json=body)
                     assert answer.status_code in (200, 404), answer.text
 
+            async def watch() -> None:  # as the program does, which ends where an engine has
+                while not is_over:
+                    assert own.server.service.is_alive
+                    await asyncio.sleep(0.001)
+
+            is_over, watching = False, asyncio.create_task(watch())
             await asyncio.gather(*(change(number) for number in range(4)), *(ask() for _ in range(6)))
+            is_over = True
+            await watching
 
     asyncio.run(main())
     own.change("text", "load")
