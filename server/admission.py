@@ -166,7 +166,6 @@ async def working(
     endpoint: Endpoint,
     request: Request,
     prepare: Callable[[Callable[[int], None]], Awaitable[Work]],
-    most_seconds: float | None = None,
 ) -> AsyncIterator[Work]:
     """Hold a permit of the model while its engine works on a request; leaving the block ends its work.
 
@@ -178,7 +177,6 @@ async def working(
         prepare: reads the texts and gives what the engine works on; called with the permit taken, and with a function
             that is to be called with how many tokens the request needs at least, as soon as that is known. It must be
             done within the request's time.
-        most_seconds: that the request may take, where it says so itself.
 
     Raises:
         ApiError: no permit is free, the texts cannot be read, the engine takes no requests, or the request's time is
@@ -187,7 +185,7 @@ async def working(
     record = record_of(request)
     record.model = endpoint.id
     seconds = timeout_seconds(request, service.settings.request_timeout_ms)
-    seconds = seconds if most_seconds is None else min(seconds, most_seconds)
+    seconds = seconds if record.most_seconds is None else min(seconds, record.most_seconds)
     endpoint.limiter.take(record)
     work: Work | None = None
 
@@ -231,7 +229,7 @@ async def working(
             timer.cancel()
             watching.cancel()
         record.times = work.times
-        endpoint.metrics.ended(record.started, work.times, record.completion_tokens)
+        endpoint.metrics.ended(record.started, work.times, record.completion_tokens, len(work.items))
     finally:
         endpoint.limiter.give_back(record)
         if work is not None:

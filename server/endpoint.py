@@ -3,13 +3,15 @@ request finds it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
+from starlette.responses import Response
 
 from models.bundle import Experience, Languages
 from models.crf import Crf
@@ -30,6 +32,7 @@ from server.settings import Settings
 from server.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from server.api.hugging_face.request import Asked as TaskAsked
     from server.api.inference.tensors import Asked
     from server.service import Service
 
@@ -68,6 +71,11 @@ class LoadedModel:
         """What answers call the model: name/version."""
         return f"{self.name}/{self.version}"
 
+    @property
+    def without_graphs(self) -> "LoadedModel":
+        """What is known of it, for when it is unloaded; nothing of it computes."""
+        return replace(self, opened=cast("OpenGraphs", None))
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -93,6 +101,20 @@ class TensorTask:
     inputs: Callable[[LoadedModel], list[TensorInfo]]
     outputs: Callable[[LoadedModel], list[TensorInfo]]
     answer: "Callable[[Service, Endpoint, Request, Asked], Awaitable[Mapping[str, Array]]]"  # outputs; raises ApiError
+    # outputs of a request of one text as they come, where the task has such; raises ApiError
+    stream: "Callable[[Service, Endpoint, Request, Asked], AsyncGenerator[dict[str, Any]]] | None" = None
+    names: Mapping[str, str] = field(default_factory=dict)  # our name of a field -> the one there, for messages
+
+
+@dataclass(frozen=True)
+class HuggingFaceTask:
+    """How models of a task are asked in Hugging Face's task JSON (server.api.hugging_face)."""
+
+    name: str  # of the task there
+    parameters: type[BaseModel]  # what a request's parameters become
+    answer: "Callable[[Service, Endpoint, Request, TaskAsked], Awaitable[Response]]"  # raises ApiError
+    names: Mapping[str, str]  # our name of a field -> the one there, for messages
+    has_streams: bool = False  # whether `stream` may be true
 
 
 @dataclass(frozen=True)
@@ -107,6 +129,7 @@ class ServerTask:
     engine: Callable[[LoadedModel, Settings, Observer], AnyEngine]  # gives a model's engine, not started
     limit: Callable[[Settings], Limit]  # gives the longest text that is admitted
     tensors: TensorTask | None = None  # where its models are asked by tensors, too
+    hugging_face: HuggingFaceTask | None = None  # where they are asked in Hugging Face's task JSON, too
 
 
 class Endpoint:
@@ -200,6 +223,16 @@ class Registry:
             param="model",
             code="field_missing",
         )
+
+    def only_of(self, tasks: Collection[str]) -> Endpoint | None:
+        """The model of requests that name neither model nor task: the only one of some tasks, or else the only default
+        among theirs; None where neither decides.
+        """
+        choices = [item for item in self.by_name if item.model.task in tasks]
+        if len(choices) != 1:
+            defaults = [self.get(model) for task, model in self._defaults.items() if task in tasks]
+            choices = [item for item in defaults if item is not None]
+        return choices[0] if len(choices) == 1 else None
 
     def _named(self, task: str, model: str, param: str | None) -> Endpoint:
         choices = _ids(item for item in self.models if item.model.task == task)

@@ -9,6 +9,7 @@ A message gives the name, the value, what is allowed, and what to do.
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from models.errors import RequestError
@@ -44,6 +45,16 @@ class ApiError(RequestError):
         self.param = param
         self.code = code or self.usual_code
         self.headers = headers or {}
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Speak of a field as a dialect names it.
+
+        Args:
+            names: our name of a field -> the dialect's.
+        """
+        if self.param is not None and self.param in names:
+            self.message = re.sub(rf"^{self.param}\b", names[self.param], self.message)
+            self.param = names[self.param]
 
     @property
     def body(self) -> dict[str, Any]:

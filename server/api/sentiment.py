@@ -1,6 +1,7 @@
 """POST /v1/sentiment: from a checked request to an answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def sentiment_router(service: Service) -> APIRouter:
         num_tokens = 0
         for endpoint in dict.fromkeys(chosen):
             numbers = [number for number, other in enumerate(chosen) if other is endpoint]
-            logits = await _logits(service, endpoint, request, [asked.text[number] for number in numbers])
+            read = partial(read_texts, [asked.text[i] for i in numbers], endpoint.model.tokenizer, endpoint.limit)
+            logits = await logits_of(service, endpoint, request, read)
             num_tokens += record.prompt_tokens
             for number, values in zip(numbers, logits, strict=True):
                 results[number] = _result(softmax(values), endpoint.model.labels, asked)
@@ -138,34 +140,57 @@ def _only_or_default(registry: Registry, fitting: list[Endpoint]) -> Endpoint:
     return registry.only_or_default(TASK, fitting, several, lambda item: item in fitting)
 
 
-async def _logits(
-    service: Service, endpoint: Endpoint, request: Request, texts: Sequence[str]
+async def logits_of(
+    service: Service,
+    endpoint: Endpoint,
+    request: Request,
+    read: Callable[[Callable[[int], None]], Awaitable[list[list[int]]]],
 ) -> list[NDArray[np.float32]]:
-    """What a model gives for texts, in their order. Raises ApiError."""
-    record = record_of(request)
+    """Classify texts.
+
+    Args:
+        service: of the app.
+        endpoint: the model.
+        request: its body has been read.
+        read: gives the ids of each text; called as the `prepare` of `working`.
+
+    Returns:
+        Of each text in order its logits, float32 [C].
+
+    Raises:
+        ApiError: what `read` or `working` raises.
+    """
+    num_texts = 0
 
     async def classification(hold: Callable[[int], None]) -> TextBatch:
-        all_ids = await read_texts(texts, endpoint.model.tokenizer, endpoint.limit, hold)
-        record.prompt_tokens = sum(map(len, all_ids))
+        nonlocal num_texts
+        texts = await read(hold)
+        num_texts, record_of(request).prompt_tokens = len(texts), sum(map(len, texts))
         batch = TextBatch()
-        for ids in all_ids:
-            batch.add_text(ids)
+        for tokens in texts:
+            batch.add_text(tokens)
         return batch
 
     async with working(service, endpoint, request, classification) as work:
         found: list[TextResult] = []
-        while len(found) < len(texts):
+        while len(found) < num_texts:
             found += await work.outputs.get()
     found.sort(key=lambda result: result.number)
     return [result.logits for result in found]
 
 
-def softmax(logits: NDArray[np.float32]) -> list[float]:
-    """Probabilities of one text's logits, float32 [C]."""
+def probabilities_of(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities, float64 [C], of one text's logits, float32 [C]."""
     z = logits.astype(np.float64)
     weights = np.exp(z - z.max())
-    probabilities: list[float] = (weights / weights.sum()).tolist()
+    probabilities: NDArray[np.float64] = weights / weights.sum()
     return probabilities
+
+
+def softmax(logits: NDArray[np.float32]) -> list[float]:
+    """As `probabilities_of`."""
+    found: list[float] = probabilities_of(logits).tolist()
+    return found
 
 
 def _result(probabilities: list[float], labels: Sequence[str], asked: SentimentRequest) -> dict[str, Any]:

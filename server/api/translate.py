@@ -163,6 +163,12 @@ def is_long(texts: Sequence[str]) -> bool:
     return not is_loaded() or sum(map(len, texts)) > _SHORT
 
 
+async def translated(service: Service, request: Request, asked: TranslateRequest) -> dict[str, Any]:
+    """The whole answer, for other dialects. Raises ApiError."""
+    endpoint = translator_of(service.registry, asked.model, asked.source, asked.target)
+    return await Answering(service, endpoint, request, asked).whole()
+
+
 def translator_of(registry: Registry, model: str | None, source: str | None, target: str | None) -> Endpoint:
     """The model that a request means: the one it names, or the one that has its languages.
 

@@ -37,8 +37,20 @@ from server.metrics import Metrics
 log = structlog.get_logger()
 
 INFERENCE = "/v2"  # paths of the Open Inference Protocol
+HUGGING_FACE = "/models/"  # paths of Hugging Face's task JSON; it is posted to "/", too
 # Paths below which a key is asked for, and work has permits.
-_WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize", "/translate", "/detect")
+_WITH_KEYS = (
+    "/v1/",
+    f"{INFERENCE}/models/",
+    f"{INFERENCE}/repository/",
+    HUGGING_FACE,
+    "/predict",
+    "/info",
+    "/tokenize",
+    "/detokenize",
+    "/translate",
+    "/detect",
+)
 KEY_IN_BODY = ("/translate", "/detect")  # paths whose clients send the key in the body, where their routes check it
 REQUEST_ID = b"x-request-id"
 TIME_HEADERS = ("x-queue-time", "x-inference-time", "x-total-time")  # as Record.timings has them
@@ -90,6 +102,7 @@ class Record:
     status: int = 0  # of its answer; 0 while there is none
     held_bytes: int = 0  # of its body
     held_tokens: int = 0  # that it may need
+    most_seconds: float | None = None  # that it may take, where its body says so
     prompt_tokens: int = 0  # tokens read
     completion_tokens: int = 0  # tokens made
     started: float = field(default_factory=time.perf_counter)  # its arrival
@@ -129,13 +142,21 @@ class PlainRoute(APIRoute):
 
 
 async def answer_error(request: Request, error: Exception) -> JsonAnswer:
-    """The answer to an ApiError, noted in the record."""
+    """The answer to an ApiError, noted in the record; in the shape of the path's dialect."""
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
-    shapes: dict[str, ErrorShape] = request.app.state.error_shapes
-    shape = next((found for start, found in shapes.items() if request.scope["path"].startswith(start)), None)
+    shape = _shape_of(request.scope["path"], request.app.state.error_shapes)
     status, body, headers = (error.status, error.body, error.headers) if shape is None else shape(error)
     return JsonAnswer(body, status_code=status, headers=headers)
+
+
+def _shape_of(path: str, shapes: dict[str, ErrorShape]) -> ErrorShape | None:
+    """The shape of a path, or of the folder above it; None for our own."""
+    found = shapes.get(path)
+    if found is not None:
+        return found
+    above = (start for start in shapes if len(start) > 1 and start.endswith("/") and path.startswith(start))
+    return shapes.get(next(above, ""))
 
 
 class Access:
@@ -191,7 +212,7 @@ class Access:
                 message["headers"] = [*message["headers"], *_headers(record)]
             await send(message)
 
-        is_api = scope["path"].startswith(_WITH_KEYS)
+        is_api = scope["path"].startswith(_WITH_KEYS) or (scope["path"] == "/" and scope["method"] == "POST")
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
             self._check_origin(scope)
@@ -241,6 +262,7 @@ class Access:
         seconds = time.perf_counter() - record.started
         if record.task:
             self._metrics.requests.labels(record.model, str(record.status)).inc()
+            self._metrics.request_seconds.labels(record.model, str(record.status)).inc(seconds)
             if record.model and record.status != OverloadedError.status:
                 self._metrics.duration.labels(record.model).observe(seconds)
         if record.error:
