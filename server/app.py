@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import metadata
+from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -15,6 +16,7 @@ from server.api.completions import completion_error
 from server.api.docs import page
 from server.api.inference.routes import inference_error, inference_router
 from server.api.models import models_router
+from server.api.openapi import document
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
 from server.api.tokens import tokens_router
@@ -92,9 +94,16 @@ def create_app(
             expose_headers=["x-request-id", "retry-after", *TIME_HEADERS],
         )
 
+    def openapi_of_routes() -> dict[str, Any]:
+        info = {"title": app.title, "summary": app.summary or "", "version": app.version}
+        return document(app.routes, info, app.state.error_shapes, has_keys=bool(keys))
+
+    app.openapi = openapi_of_routes  # type: ignore[method-assign]
+
     @cache
     def described() -> tuple[bytes, str]:  # made once: it takes a while
-        return json_of(app.openapi()), page(app.openapi())
+        found = app.openapi()
+        return json_of(found), page(found)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:

@@ -206,7 +206,9 @@ def completions_router(service: Service) -> APIRouter:
     @router.post(
         PATH,
         summary="Completions, as OpenAI's API has them",
-        **described(CompletionRequest, CompletionAnswer, _EXAMPLE, is_timed=True, statuses=(409, 410)),
+        **described(
+            CompletionRequest, CompletionAnswer, _EXAMPLE, event=CompletionAnswer, is_timed=True, statuses=(409, 410)
+        ),
     )
     async def completions(request: Request) -> Response:
         """Continuations of one prompt or several, whole or as a stream of events."""

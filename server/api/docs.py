@@ -21,7 +21,7 @@ def page(description: dict[str, Any]) -> str:
         section
         for path, methods in description["paths"].items()
         for method, operation in methods.items()
-        for section in _operation(path, method, operation)
+        for section in _operation(path, method, operation, description["components"]["schemas"])
     ]
     title = escape(f"{info['title']} {info['version']}")
     return (
@@ -31,11 +31,12 @@ def page(description: dict[str, Any]) -> str:
     )
 
 
-def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
+def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> Iterator[str]:
     yield f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation.get('summary', ''))}</p>"
     content = operation.get("requestBody", {}).get("content", {})
     for media in content.values():
         schema = media["schema"]
+        schema = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
         if "properties" not in schema:
             yield f"<p>The body is {escape(schema.get('format', 'any'))}.</p>"
             continue
@@ -46,7 +47,7 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
             texts = (_kind(field), default, field.get("description", ""))
             cells = (f"<code>{escape(name)}</code>", *map(escape, texts))
             yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        yield f"</table><p>Example: <code>{escape(json.dumps(media['example'], ensure_ascii=False))}</code></p>"
+        yield f"</table><p>Example: <code>{escape(json.dumps(media.get('example', {}), ensure_ascii=False))}</code></p>"
     for header in operation.get("parameters", []):
         if header["in"] == "header":
             line = escape(f"{header['name']} ({_kind(header['schema'])}): {header['description']}")

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 INFERENCE = "/v2"  # paths of the Open Inference Protocol
 # Paths below which a key is asked for, and work has permits.
-_WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize")
+WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize")
 REQUEST_ID = b"x-request-id"
 TIME_HEADERS = ("x-queue-time", "x-inference-time", "x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
@@ -190,7 +190,7 @@ class Access:
                 message["headers"] = [*message["headers"], *_headers(record)]
             await send(message)
 
-        is_api = scope["path"].startswith(_WITH_KEYS)
+        is_api = scope["path"].startswith(WITH_KEYS)
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
             self._check_origin(scope)

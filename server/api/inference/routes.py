@@ -6,14 +6,14 @@ An error is {"error": "a sentence"}.
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from server.admission import parsed_body
-from server.api.description import described
+from server.api.description import BYTES, ErrorText, described
 from server.api.inference.tensors import HEADER_LENGTH, InferRequest, answer_of, asked_from
 from server.endpoint import Endpoint, TensorInfo, TensorTask
 from server.errors import ApiError, BadRequestError, FieldError, ModelNotFoundError, shown
@@ -44,6 +44,52 @@ class InferAnswer(BaseModel):
     outputs: list[OutputTensor]
 
 
+class TensorMetadata(BaseModel):
+    """An input or output."""
+
+    name: str
+    datatype: str = Field(description="Such as FP32.")
+    shape: list[int] = Field(description="-1 for an axis of any size.")
+
+
+class ModelMetadata(BaseModel):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelReady(BaseModel):
+    """Whether a model takes requests."""
+
+    name: str
+    ready: bool
+
+
+class ServerMetadata(BaseModel):
+    """What this server is."""
+
+    name: Literal["rnnserve"]
+    version: str
+    extensions: list[str]
+
+
+class Live(BaseModel):
+    """Whether the process should go on; false comes with status 500."""
+
+    live: bool
+
+
+class ServerReady(BaseModel):
+    """Whether requests are taken; false comes with status 503."""
+
+    ready: bool
+
+
+_BINARY = "A JSON object as above, then raw tensors; inference-header-content-length says where it ends."
 _EXAMPLE = {
     "parameters": {"sequence_id": 7, "sequence_start": True},
     "inputs": [{"name": "frames", "shape": [1, 2, 2], "datatype": "FP32", "data": [0.1, 0.2, 0.3, 0.4]}],
@@ -108,26 +154,38 @@ def inference_router(service: Service, version: str) -> APIRouter:
         endpoint, _ = found(request)
         return JsonAnswer({"name": endpoint.model.name, "ready": endpoint.engine.is_alive})
 
-    @router.get("", summary="What this server is")
+    known = partial(described, None, error=ErrorText)
+
+    @router.get("", summary="What this server is", **known(ServerMetadata))
     async def server(request: Request) -> Response:  # noqa: ARG001
         return JsonAnswer({"name": "rnnserve", "version": version, "extensions": EXTENSIONS})
 
-    @router.get("/health/live", summary="Whether the process should go on")
+    @router.get("/health/live", summary="Whether the process should go on", **known(Live))
     async def live(request: Request) -> Response:  # noqa: ARG001
         return JsonAnswer({"live": service.is_alive}, status_code=200 if service.is_alive else 500)
 
-    @router.get("/health/ready", summary="Whether requests are taken")
+    @router.get("/health/ready", summary="Whether requests are taken", **known(ServerReady))
     async def ready(request: Request) -> Response:  # noqa: ARG001
         service.check_ready()
         return JsonAnswer({"ready": service.is_alive}, status_code=200 if service.is_alive else 503)
 
     for path in (_MODEL, _VERSION):
-        router.get(path, summary="What a model takes and gives")(model)
-        router.get(f"{path}/ready", summary="Whether a model takes requests")(model_ready)
+        router.get(path, summary="What a model takes and gives", **known(ModelMetadata, statuses=(404,)))(model)
+        router.get(f"{path}/ready", summary="Whether a model takes requests", **known(ModelReady, statuses=(404,)))(
+            model_ready
+        )
         router.post(
             f"{path}/infer",
             summary="Give tensors to a model",
-            **described(InferRequest, InferAnswer, _EXAMPLE, is_timed=True, statuses=(409, 410)),
+            **described(
+                InferRequest,
+                InferAnswer,
+                _EXAMPLE,
+                is_timed=True,
+                statuses=(409, 410),
+                error=ErrorText,
+                answers={BYTES: {"type": "string", "format": "binary", "description": _BINARY}},
+            ),
         )(infer)
     return router
 
