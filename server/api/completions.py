@@ -53,7 +53,8 @@ def _prompts_from(value: Any) -> tuple[Prompt, ...]:
     ):
         raise ValueError("must be a string, a list of strings, a list of token ids or a list of such lists")
     if not 1 <= len(value) <= MAX_TEXTS:
-        raise ValueError(f"{len(value)} prompts; 1 to {MAX_TEXTS} are allowed")
+        parts = f"; send them in requests of at most {MAX_TEXTS}" if value else ""
+        raise ValueError(f"{len(value)} prompts; 1 to {MAX_TEXTS} are allowed{parts}")
     if not all(value):
         raise ValueError("a prompt is empty; each needs at least one character or token")
     return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in value)

@@ -35,7 +35,8 @@ def _few(value: Any) -> Any:
     """Refuse what would take long to check. Raises ValueError with a plain sentence."""
     if isinstance(value, list):
         if not 1 <= len(value) <= MAX_SERIES:
-            raise ValueError(f"{len(value)} entries; 1 to {MAX_SERIES} are allowed")
+            parts = f"; send them in requests of at most {MAX_SERIES}" if value else ""
+            raise ValueError(f"{len(value)} entries; 1 to {MAX_SERIES} are allowed{parts}")
         for index, entry in enumerate(value):
             if isinstance(entry, dict) and len(entry) > MAX_FIELDS:
                 raise ValueError(f"entry {index} has {len(entry)} fields; at most {MAX_FIELDS} are looked at")

@@ -11,7 +11,7 @@ from models.bundle import Languages
 from models.tasks import TaskName
 from server.api.description import described
 from server.endpoint import LoadedModel
-from server.errors import ModelNotFoundError, shown
+from server.errors import ModelNotFoundError, nearest, shown
 from server.http.access import JsonAnswer
 from server.service import Service
 
@@ -56,7 +56,8 @@ def models_router(service: Service) -> APIRouter:
         found = service.registry.get(model)
         if found is None:
             loaded = ", ".join(item.id for item in service.registry.models)
-            raise ModelNotFoundError(f"Model {shown(model)} not found. Loaded models: {loaded}.", param="model")
+            hint = nearest(model, (item.id for item in service.registry.models))
+            raise ModelNotFoundError(f"Model {shown(model)} not found.{hint} Loaded models: {loaded}.", param="model")
         return JsonAnswer(_card(found.model, created))
 
     return router

@@ -43,7 +43,8 @@ def _sentences_from(value: Any) -> tuple[tuple[str, ...], ...]:
     if not are_lists or not all(isinstance(word, str) for item in value for word in item):
         raise ValueError('must be a list of sentences, each a list of words, such as [["Hello", "!"]]')
     if not 1 <= len(value) <= MAX_SHORT_TEXTS:
-        raise ValueError(f"{len(value)} sentences; 1 to {MAX_SHORT_TEXTS} are allowed")
+        parts = f"; send them in requests of at most {MAX_SHORT_TEXTS}" if value else ""
+        raise ValueError(f"{len(value)} sentences; 1 to {MAX_SHORT_TEXTS} are allowed{parts}")
     for number, item in enumerate(value):
         if not item or not all(word.strip() for word in item):
             raise ValueError(f"sentence {number} has no word, or an empty one; each needs at least one character")

@@ -16,7 +16,7 @@ from server.admission import parsed_body
 from server.api.description import BYTES, ErrorText, described
 from server.api.inference.tensors import HEADER_LENGTH, InferRequest, answer_of, asked_from
 from server.endpoint import Endpoint, TensorInfo, TensorTask
-from server.errors import ApiError, BadRequestError, FieldError, ModelNotFoundError, shown
+from server.errors import ApiError, BadRequestError, FieldError, ModelNotFoundError, nearest, shown
 from server.http.access import INFERENCE, JsonAnswer, PlainRoute, header_of, record_of
 from server.service import Service
 
@@ -114,7 +114,8 @@ def inference_router(service: Service, version: str) -> APIRouter:
         choices = ", ".join(offered) or "none"
         endpoint = service.registry.get(model)
         if endpoint is None:
-            raise ModelNotFoundError(f"Model {shown(model)} not found. Models that take tensors: {choices}.")
+            hint = nearest(model, offered)
+            raise ModelNotFoundError(f"Model {shown(model)} not found.{hint} Models that take tensors: {choices}.")
         tensors = service.tasks[endpoint.model.task].tensors
         if tensors is None:
             raise ModelNotFoundError(
