@@ -47,15 +47,20 @@ def texts_from(most: int, value: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _schema(most: int) -> dict[str, Any]:
+def texts_schema(most: int) -> dict[str, Any]:
+    """What `texts_from` allows, as a JSON schema."""
     text = {"type": "string", "minLength": 1}
     return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": most}]}
 
 
 MAX_TEXTS, MAX_SHORT_TEXTS = 64, 256
-Texts = Annotated[tuple[str, ...], BeforeValidator(partial(texts_from, MAX_TEXTS)), WithJsonSchema(_schema(MAX_TEXTS))]
+Texts = Annotated[
+    tuple[str, ...], BeforeValidator(partial(texts_from, MAX_TEXTS)), WithJsonSchema(texts_schema(MAX_TEXTS))
+]
 ShortTexts = Annotated[
-    tuple[str, ...], BeforeValidator(partial(texts_from, MAX_SHORT_TEXTS)), WithJsonSchema(_schema(MAX_SHORT_TEXTS))
+    tuple[str, ...],
+    BeforeValidator(partial(texts_from, MAX_SHORT_TEXTS)),
+    WithJsonSchema(texts_schema(MAX_SHORT_TEXTS)),
 ]
 
 

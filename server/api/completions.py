@@ -57,14 +57,16 @@ def _prompts_from(value: Any) -> tuple[Prompt, ...]:
         raise ValueError(f"{len(value)} prompts; 1 to {MAX_TEXTS} are allowed{parts}")
     if not all(value):
         raise ValueError("a prompt is empty; each needs at least one character or token")
-    return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in value)
+    return tuple(prompt if isinstance(prompt, str) else tuple(map(int, prompt)) for prompt in value)
 
 
 def _are_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+    return isinstance(value, list) and all(
+        (type(number) is int or (type(number) is float and number.is_integer())) and number >= 0 for number in value
+    )
 
 
-_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 Prompts = Annotated[
     tuple[Prompt, ...],
     BeforeValidator(_prompts_from),
@@ -72,7 +74,7 @@ Prompts = Annotated[
         {
             "anyOf": [
                 {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_TEXTS},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_TEXTS},
                 _IDS,
                 {"type": "array", "items": _IDS, "minItems": 1, "maxItems": MAX_TEXTS},
             ]
@@ -88,10 +90,22 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = Field(None, description="End with an event that has no choices, and usage.")
 
 
+def _with_nulls(schema: dict[str, Any]) -> None:
+    """Say of every field but the prompt that it may be null."""
+    for name, one in schema["properties"].items():
+        described = {key: one.pop(key) for key in ("title", "description", "default") if key in one}
+        either = one.get("anyOf", [one])
+        if name != "prompt" and {"type": "null"} not in either:
+            one = {"anyOf": [*either, {"type": "null"}]}
+        schema["properties"][name] = one | described
+
+
 class CompletionRequest(GenerateRequest):
     """Continue one or several prompts, as OpenAI's clients ask for it."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="ignore", strict=True, frozen=True, allow_inf_nan=False, json_schema_extra=_with_nulls
+    )
 
     prompt: Prompts = Field(description="The text to continue, or several; or token ids.")  # type: ignore[assignment]
     max_tokens: Annotated[
@@ -106,8 +120,14 @@ class CompletionRequest(GenerateRequest):
     ] = None
     stream_options: StreamOptions | None = None
     ignore_eos: Annotated[bool, Field(description="The end token is not chosen.")] = False
-    suffix: Annotated[str | None, Field(description="Not offered: a recurrent model reads forwards.")] = None
-    use_beam_search: Annotated[bool, Field(description="Not offered; best_of is.")] = False
+    suffix: Annotated[
+        str | None,
+        WithJsonSchema({"const": ""}),
+        Field(description="Not offered: a recurrent model reads forwards."),
+    ] = None
+    use_beam_search: Annotated[
+        bool, WithJsonSchema({"const": False}), Field(description="Not offered; best_of is.")
+    ] = False
     user: Annotated[str | None, Field(description="Not looked at.")] = None
 
     @model_validator(mode="before")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
 from models.config import FrozenModel
@@ -43,15 +43,22 @@ def _few(value: Any) -> Any:
     return value
 
 
+_QUANTILES_SCHEMA = {
+    "anyOf": [{"type": "array", "items": {"enum": list(QUANTILES)}, "uniqueItems": True}, {"type": "null"}],
+}
+
+
 class ForecastRequest(FrozenModel):
     """Forecast one or several series."""
 
     model: str | None = Field(None, description='"name" (highest version) or "name/2".')
     series: Annotated[list[SeriesRequest], BeforeValidator(_few)] = Field(
-        description=f"1 to {MAX_SERIES}; one with a session."
+        min_length=1, max_length=MAX_SERIES, description=f"1 to {MAX_SERIES}; one with a session."
     )
     horizon: int | None = Field(None, ge=1, le=MOST_STEPS, description="Steps; at most, and by default, the model's.")
-    quantiles: list[float] | None = Field(None, description="Some of 0.1, 0.2 ... 0.9; by default all.")
+    quantiles: Annotated[list[float] | None, WithJsonSchema(_QUANTILES_SCHEMA)] = Field(
+        None, description="Some of 0.1, 0.2 ... 0.9; by default all."
+    )
     session: str | None = Field(None, description="The values are appended to what it has read.")
 
 

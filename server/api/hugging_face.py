@@ -6,12 +6,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, Field, RootModel
+from pydantic import BaseModel, BeforeValidator, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
 
 from models.config import FrozenModel
 from models.spans import OUTSIDE
-from server.admission import MAX_SHORT_TEXTS, asked_of, texts_from
+from server.admission import MAX_SHORT_TEXTS, asked_of, texts_from, texts_schema
 from server.api.description import described
 from server.api.tag import TASK, Aggregation, Source, tagged
 from server.http.access import PlainRoute
@@ -39,9 +39,9 @@ def _inputs_from(value: Any) -> str | tuple[str, ...]:
 class TokenClassificationRequest(FrozenModel):
     """Entities of one text or several."""
 
-    inputs: Annotated[str | tuple[str, ...], BeforeValidator(_inputs_from)] = Field(
-        description="The text, or several, at most 256."
-    )
+    inputs: Annotated[
+        str | tuple[str, ...], BeforeValidator(_inputs_from), WithJsonSchema(texts_schema(MAX_SHORT_TEXTS))
+    ] = Field(description="The text, or several, at most 256.")
     parameters: TokenClassificationParameters | None = None
 
 

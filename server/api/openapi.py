@@ -99,7 +99,7 @@ def _operation(
         statuses.setdefault(status, {"answer": error})
     answers: dict[str, dict[str, Any]] = {}
     for status in sorted(statuses):
-        response = _response(status, statuses[status], models)
+        response = _response(status, statuses[status], error, models)
         before = answers.setdefault(str(_status_of(status, shape)), response)
         if before is not response:  # two of ours are one in a dialect
             before["description"] += " " + response["description"]
@@ -133,14 +133,20 @@ def _status_of(status: int, shape: ErrorShape | None) -> int:
     return shape(error)[0]
 
 
-def _response(status: int, found: Mapping[str, Any], models: Any) -> dict[str, Any]:
+def _event_schema(either: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of one server-sent event, as OpenAPI 3.2 has it."""
+    content = {"contentMediaType": JSON, "contentSchema": {"anyOf": either}}
+    data = {"anyOf": [{"const": "[DONE]", "description": "The last event."}, {"type": "string", **content}]}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
+
+
+def _response(status: int, found: Mapping[str, Any], error: type[BaseModel], models: Any) -> dict[str, Any]:
     content = dict(found.get("content", {}))
     if "answer" in found:
         content[JSON] = {"schema": models[(found["answer"], "serialization")]}
     if "event" in found:
-        event = models[(found["event"], "serialization")]
-        text = "Server-sent events. The data of each is a JSON object, of the last the text [DONE]."
-        content[EVENTS] = {"schema": {"type": "string", "description": text}, "x-event": event}
+        either = [models[(kind, "serialization")] for kind in (found["event"], error)]
+        content[EVENTS] = {"itemSchema": _event_schema(either)}
     headers = {**_HEADERS, **found.get("headers", {})}
     if status not in _WITH_RETRY:
         del headers["retry-after"]

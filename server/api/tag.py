@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
 from models.config import FrozenModel
@@ -59,8 +59,15 @@ Sentences = Annotated[
 ]
 
 
+def _one_of(given: str, left_out: str) -> dict[str, Any]:
+    properties = {given: {"not": {"type": "null"}}, left_out: {"type": "null"}}
+    return {"required": [given], "properties": properties}
+
+
 class TagRequest(FrozenModel):
     """Label the words of one or several texts, or of sentences whose words are given."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_one_of("text", "tokens"), _one_of("tokens", "text")]})
 
     model: str | None = Field(None, description='"name" (highest version) or "name/2".')
     text: ShortTexts | None = Field(None, description="The text whose words to label, or several.")

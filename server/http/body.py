@@ -6,6 +6,7 @@ whatever it was given.
 """
 
 import asyncio
+import contextlib
 import re
 from typing import Any, TypeVar
 
@@ -170,13 +171,36 @@ def request_from(kind: type[Asked], body: bytes, max_entries: int | None = MAX_E
         raise FieldError(f"The body must be a JSON object, not {shown(data)}.", code="body_not_object")
     _check_entries(data, max_entries)
     try:
-        return kind.model_validate(data)
+        try:
+            return kind.model_validate(data)
+        except ValidationError as error:
+            if not _has_made_whole(data, error):
+                raise
+            return kind.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         sentences = [_sentence(kind, problem) for problem in problems[:MAX_ERRORS]]
         codes = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
         code = codes.get(problems[0]["type"], "field_invalid")
         raise FieldError(" ".join(sentences), param=_param(problems[0]), code=code) from None
+
+
+def _has_made_whole(data: dict[str, Any], error: ValidationError) -> bool:
+    """Whether a number such as 2.0 stood where an integer is wanted: JSON has one kind of number, and it is 2 then."""
+    if error.error_count() > MAX_FIELDS:
+        return False
+    has_changed = False
+    for problem in error.errors(include_url=False, include_context=False):
+        value = problem["input"]
+        if problem["type"] != "int_type" or not isinstance(value, float) or not value.is_integer():
+            continue
+        place: Any = data
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # below a union, whose choice stands in `loc` too
+            for key in problem["loc"][:-1]:
+                place = place[key]
+            place[problem["loc"][-1]] = int(value)
+            has_changed = True
+    return has_changed
 
 
 def _check_entries(data: dict[Any, Any], most: int | None) -> None:
