@@ -1,5 +1,6 @@
 """The HTTP application: settings in, an ASGI app out. Nothing is read or loaded at import."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -115,17 +116,19 @@ def create_app(
     app.openapi = openapi_of_routes  # type: ignore[method-assign]
 
     @cache
-    def described() -> tuple[bytes, str]:  # made once: it takes a while
+    def described() -> tuple[bytes, str, dict[str, str]]:  # made once: it takes a while
         found = app.openapi()
-        return json_of(found), page(found)
+        return json_of(found), *page(found)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return Response(described()[0], media_type="application/json")
+        content, _, _ = await asyncio.to_thread(described)
+        return Response(content, media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(described()[1])
+    async def docs() -> Response:
+        _, html, headers = await asyncio.to_thread(described)
+        return HTMLResponse(html, headers=headers)
 
     return app
 

@@ -18,6 +18,7 @@ from schemathesis.core.transport import Response
 from schemathesis.engine import Status, from_schema
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
 from schemathesis.openapi.checks import RejectedPositiveData
+from schemathesis.schemas import BaseSchema
 
 from tests.server.fake_forecaster import fake_forecaster
 from tests.server.fake_frames import fake_frames_model
@@ -53,6 +54,7 @@ RULES = {
     r"the model has no token \d+": "which ids there are depends on the model",
     r"holds nothing that the model's tokenizer knows": "the model's vocabulary",
     r"^(text|sentence)( \d+)? holds no word; send more than white space": "what is white space to Unicode",
+    r"^tokens: sentence \d+ has no word, or an empty one": "what is white space to Unicode",
     r"The request may need|the request may need \d+ tokens": "a sum over fields",
     r"the session has \d+ (tokens|frames), fewer than": "what the session holds",
     r"the session belongs to": "what the session holds",
@@ -89,14 +91,14 @@ def message_of(response: Response) -> str:
     return str(error if isinstance(error, str) else error["message"])
 
 
-def asked_for_little_time(case: schemathesis.Case, response: Response) -> bool:
+def asked_for_little_time(case: schemathesis.Case[Any], response: Response) -> bool:
     """Whether the client itself has set the time after which it was answered 504."""
-    given = (case.headers or {}).get("x-request-timeout-ms", "")
+    given = dict(case.headers or {}).get("x-request-timeout-ms", "")
     return response.status_code == 504 and f"was not done after {given} ms" in message_of(response)
 
 
 def found_by(
-    server: Running, num_examples: int, phases: tuple[str, ...], **left_out: str
+    server: Running, num_examples: int, phases: tuple[str, ...], left_out: str = ""
 ) -> tuple[Counter[str], list[str]]:
     """Run schemathesis.
 
@@ -109,11 +111,12 @@ def found_by(
     config = SchemathesisConfig.from_dict(
         {"continue-on-failure": True, "auth": auth, "phases": enabled, "generation": options}
     )
-    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json", config=config)
-    schema = schema.exclude(**left_out) if left_out else schema
+    schema: BaseSchema = schemathesis.openapi.from_url(f"{server.url}/openapi.json", config=config)
+    if left_out:
+        schema = schema.exclude(path_regex=left_out)
 
     @schema.hook
-    def filter_failure(_: Any, failure: Failure, case: schemathesis.Case, response: Response) -> bool:
+    def filter_failure(_: Any, failure: Failure, case: schemathesis.Case[Any], response: Response) -> bool:
         if isinstance(failure, ServerError):
             return not asked_for_little_time(case, response)
         if isinstance(failure, RejectedPositiveData):
@@ -146,7 +149,7 @@ def test_whatever_is_asked_is_answered_as_the_document_says(everything: Running)
     num_sent, wrong = found_by(everything, 4, ("examples", "fuzzing"))
     assert not wrong, "\n\n".join(wrong)
     assert len(num_sent) == sum(map(len, everything.client.get("/openapi.json").json()["paths"].values()))
-    at_limits, wrong = found_by(everything, 1, ("coverage",), path_regex=LARGE)
+    at_limits, wrong = found_by(everything, 1, ("coverage",), LARGE)
     assert not wrong, "\n\n".join(wrong)
     assert num_sent.total() + at_limits.total() >= 300
     print(num_sent.total(), at_limits.total())
