@@ -15,9 +15,17 @@ from starlette.requests import Request
 from models.tokenizer import Tokenizer
 from server.endpoint import Endpoint, Limit
 from server.engine.request import EngineRequest
-from server.errors import ApiError, ClientGoneError, DeadlineError, FieldError
+from server.errors import ApiError, BadJsonError, ClientGoneError, DeadlineError, FieldError
 from server.http.access import record_of
-from server.http.body import HEADER, Asked, read_body, request_from, timeout_seconds
+from server.http.body import (
+    HEADER,
+    Asked,
+    check_charset,
+    form_type_of,
+    read_body,
+    request_from,
+    timeout_seconds,
+)
 from server.http.limits import SMALL_BODY
 from server.service import Service
 
@@ -32,21 +40,27 @@ def texts_from(most: int, value: Any) -> tuple[str, ...]:
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise ValueError("must be a string or a list of strings")
     if not 1 <= len(texts) <= most:
-        raise ValueError(f"{len(texts)} strings; 1 to {most} are allowed")
+        parts = f"; send them in requests of at most {most}" if texts else ""
+        raise ValueError(f"{len(texts)} strings; 1 to {most} are allowed{parts}")
     if "" in texts:
         raise ValueError(f"string {texts.index('')} is empty; each needs at least one character")
     return tuple(texts)
 
 
-def _schema(most: int) -> dict[str, Any]:
+def texts_schema(most: int) -> dict[str, Any]:
+    """What `texts_from` allows, as a JSON schema."""
     text = {"type": "string", "minLength": 1}
     return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1, "maxItems": most}]}
 
 
 MAX_TEXTS, MAX_SHORT_TEXTS = 64, 256
-Texts = Annotated[tuple[str, ...], BeforeValidator(partial(texts_from, MAX_TEXTS)), WithJsonSchema(_schema(MAX_TEXTS))]
+Texts = Annotated[
+    tuple[str, ...], BeforeValidator(partial(texts_from, MAX_TEXTS)), WithJsonSchema(texts_schema(MAX_TEXTS))
+]
 ShortTexts = Annotated[
-    tuple[str, ...], BeforeValidator(partial(texts_from, MAX_SHORT_TEXTS)), WithJsonSchema(_schema(MAX_SHORT_TEXTS))
+    tuple[str, ...],
+    BeforeValidator(partial(texts_from, MAX_SHORT_TEXTS)),
+    WithJsonSchema(texts_schema(MAX_SHORT_TEXTS)),
 ]
 
 
@@ -58,15 +72,23 @@ async def asked_of(service: Service, request: Request, kind: type[Asked], task: 
 async def parsed_body(service: Service, request: Request, task: str, parse: Callable[[bytes], Parsed]) -> Parsed:
     """A request's body as what `parse` makes of it.
 
-    The task is noted in the request's record. Raises as `read_body` and `parse`, and UnavailableError where the service
-    is not ready once the body is here.
+    The task is noted in the request's record. Raises as `read_body`, `check_charset` and `parse`, and UnavailableError
+    where the service is not ready once the body is here. What `parse` calls no JSON is named a form where it is one.
     """
     record_of(request).task = task
     body = await read_body(request, service.settings, service.bodies)
     service.check_ready()
-    if len(body) <= SMALL_BODY:
-        return parse(body)
-    return await service.in_turn(lambda: parse(body))
+    check_charset(request)
+    try:
+        return parse(body) if len(body) <= SMALL_BODY else await service.in_turn(lambda: parse(body))
+    except BadJsonError:
+        form_type = form_type_of(request)
+        if form_type is None:
+            raise
+        raise BadJsonError(
+            f"The body is a form ({form_type}), and this path reads JSON. Send one JSON object, with the header "
+            "content-type: application/json."
+        ) from None
 
 
 async def read_texts(

@@ -1,14 +1,17 @@
 """The HTTP application: settings in, an ASGI app out. Nothing is read or loaded at import."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import metadata
+from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Match, Route
 
 from server.api.completions import PATH as COMPLETIONS
 from server.api.completions import completion_error
@@ -20,14 +23,24 @@ from server.api.inference.routes import inference_error, inference_router
 from server.api.libretranslate import PATHS as LIBRETRANSLATE
 from server.api.libretranslate import languages_router, libretranslate_error
 from server.api.models import models_router
+from server.api.openapi import document
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
 from server.api.text_embeddings_inference import PATHS as TEI_PATHS
 from server.api.text_embeddings_inference import tei_error
 from server.api.tokens import tokens_router
 from server.endpoint import ServerTask
-from server.errors import ApiError, FieldError, InternalError, MethodNotAllowedError, RouteNotFoundError, shown
-from server.http.access import HUGGING_FACE, INFERENCE, TIME_HEADERS, Access, JsonAnswer, answer_error, json_of
+from server.errors import (
+    ApiError,
+    FieldError,
+    InternalError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    nearest,
+    shown,
+)
+from server.http.access import HUGGING_FACE, INFERENCE, TIME_HEADERS, Access, answer_error, json_of
+from server.http.hosts import AllowedHosts
 from server.loading import load_models
 from server.page.routes import page_router
 from server.repository import Loader
@@ -107,6 +120,8 @@ def create_app(
         keys=keys,
         origins=service.settings.cors_origins,
         refusal_seconds=service.settings.refusal_seconds,
+        hosts=AllowedHosts(service.settings.host, service.settings.allowed_hosts or (("*",) if keys else ())),
+        root_path=service.settings.root_path,
     )
     if service.settings.cors_origins:
         app.add_middleware(
@@ -117,34 +132,58 @@ def create_app(
             expose_headers=["x-request-id", "retry-after", *TIME_HEADERS],
         )
 
+    def openapi_of_routes() -> dict[str, Any]:
+        info = {"title": app.title, "summary": app.summary or "", "version": app.version}
+        return document(
+            app.routes, info, app.state.error_shapes, root_path=service.settings.root_path, has_keys=bool(keys)
+        )
+
+    app.openapi = openapi_of_routes  # type: ignore[method-assign]
+
     @cache
-    def described() -> tuple[bytes, str]:  # made once: it takes a while
-        return json_of(app.openapi()), page(app.openapi())
+    def described() -> tuple[bytes, str, dict[str, str]]:  # made once: it takes a while
+        found = app.openapi()
+        return json_of(found), *page(found)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return Response(described()[0], media_type="application/json")
+        content, _, _ = await asyncio.to_thread(described)
+        return Response(content, media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(described()[1])
+    async def docs() -> Response:
+        _, html, headers = await asyncio.to_thread(described)
+        return HTMLResponse(html, headers=headers)
 
     return app
 
 
-async def _answer_http_error(request: Request, error: Exception) -> JsonAnswer:
+async def _answer_http_error(request: Request, error: Exception) -> Response:
     """What the framework itself refuses, in our words."""
     assert isinstance(error, HTTPException)
-    path = shown(request.url.path)
+    path, method = shown(request.scope["path"]), request.scope["method"]
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    if error.status_code == 404 and (request.scope["path"], method) == ("*", "OPTIONS"):  # of the server as a whole
+        return Response(status_code=204, headers={"allow": _allowed(routes)})
     if error.status_code == 404:
-        return await answer_error(request, RouteNotFoundError(f"Path {path} not found. See /docs for those there are."))
+        hint = nearest(request.scope["path"], (route.path_format for route in routes))
+        message = f"Path {path} not found.{hint} See /docs for those there are."
+        return await answer_error(request, RouteNotFoundError(message))
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        message = f"Path {path} does not take {shown(request.method)}. Allowed: {allowed}."
+        allowed = _allowed(route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+        if method == "OPTIONS":
+            return Response(status_code=204, headers={"allow": allowed})
+        message = f"Path {path} does not take {shown(method)}. Allowed: {allowed}."
         return await answer_error(request, MethodNotAllowedError(message, headers={"allow": allowed}))
     if error.status_code < 500:
         return await answer_error(request, FieldError(shown(error.detail)))
     return await answer_error(request, InternalError())
+
+
+def _allowed(routes: Iterable[Route]) -> str:
+    """The methods that routes take, for the header Allow."""
+    methods = {method for route in routes for method in route.methods or ()}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()) | {"OPTIONS"}))
 
 
 def _version() -> str:

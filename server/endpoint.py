@@ -25,7 +25,7 @@ from runtime.opening import OpenGraphs
 from runtime.runner import Array
 from server.engine.engine import AnyEngine
 from server.engine.lane import Observer
-from server.errors import FieldError, ModelNotFoundError, shown
+from server.errors import FieldError, ModelNotFoundError, nearest, shown
 from server.http.limits import Limiter
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
@@ -235,10 +235,13 @@ class Registry:
         return choices[0] if len(choices) == 1 else None
 
     def _named(self, task: str, model: str, param: str | None) -> Endpoint:
-        choices = _ids(item for item in self.models if item.model.task == task)
+        loaded = [item for item in self.models if item.model.task == task]
+        choices = _ids(loaded)
         found = self.get(model)
         if found is None:
-            raise ModelNotFoundError(f"Model {shown(model)} not found. Loaded {task} models: {choices}.", param=param)
+            hint = nearest(model, (name for item in loaded for name in (item.model.name, item.id)))
+            message = f"Model {shown(model)} not found.{hint} Loaded {task} models: {choices}."
+            raise ModelNotFoundError(message, param=param)
         if found.model.task != task:
             raise FieldError(
                 f"Model {shown(model)} is for {found.model.task}, not {task}. Loaded {task} models: {choices}.",

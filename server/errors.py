@@ -7,14 +7,23 @@ RequestError (models.errors)
 A message gives the name, the value, what is allowed, and what to do.
 """
 
+import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from models.errors import RequestError
 
 MAX_SHOWN = 80
+_MOST_COMPARED, _LONGEST_COMPARED = 100, 48  # names, and characters of one, so that a message never takes long
+_EMOJI = "\u2600-\u27bf\U0001f000-\U0001faff"
+_IN_EMOJI = re.compile(f"(?<=[{_EMOJI}])\ufe0f|(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])")  # what joins them to one
+# What Python calls printable, and nobody sees: fillers, blanks, variation selectors.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 class ClientGoneError(RequestError):
@@ -115,6 +124,10 @@ class BodyTooLargeError(ApiError, status=413, code="body_too_large"):
     """The body is over the limit."""
 
 
+class UnsupportedMediaTypeError(ApiError, status=415, code="media_type_unsupported"):
+    """The body has an encoding or a charset that the server does not read."""
+
+
 class FieldError(ApiError, status=422, code="field_invalid"):
     """The JSON is not an object, or a field is wrong."""
 
@@ -155,17 +168,47 @@ class DeadlineError(ApiError, status=504, code="deadline_exceeded"):
 
 
 def shown(value: object) -> str:
-    """A value from outside as it may stand in a message: ASCII, at most MAX_SHOWN characters, as JSON has it."""
+    """A value from outside as it may stand in a message: at most MAX_SHOWN characters, text in quotes, others as JSON.
+
+    Text is shown as it is, but control characters, those that turn its direction, invisible ones and surrogates as
+    their escapes, so that a message shows all that is in it.
+    """
     if isinstance(value, str):
-        return ascii(value[:MAX_SHOWN])[:MAX_SHOWN]
+        text = value[:MAX_SHOWN]
+        quote = '"' if "'" in text and '"' not in text else "'"
+        escaped = _visible(text.replace("\\", "\\\\").replace(quote, f"\\{quote}"))
+        return f"{quote}{escaped}{quote}"[:MAX_SHOWN]
     text = ""
     try:
-        for piece in json.JSONEncoder().iterencode(value):  # no further than what is shown
+        for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value):  # no further than what is shown
             text += piece[: MAX_SHOWN + 1]
             if len(text) > MAX_SHOWN:
                 break
-        return text[:MAX_SHOWN]
+        return _visible(text[:MAX_SHOWN])[:MAX_SHOWN]
     except TypeError:  # not of JSON: a value of our own
         return ascii(value)[:MAX_SHOWN]
     except RecursionError:
         return f"a deeply nested {type(value).__name__}"
+
+
+def _visible(text: str) -> str:
+    """Text with the escapes of what cannot be seen."""
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    joins = {found.start() for found in _IN_EMOJI.finditer(text)}
+    return "".join(
+        char if i in joins or (char.isprintable() and not _UNSEEN.match(char)) else ascii(char)[1:-1]
+        for i, char in enumerate(text)
+    )
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """` Did you mean X?` where a known name is like the one that was given, else nothing.
+
+    Long names are not compared, nor more than the first 100 known ones, so that it takes few milliseconds at most.
+    """
+    if not isinstance(name, str) or len(name) > _LONGEST_COMPARED:
+        return ""
+    by_lower = {each.lower(): each for each in islice(known, _MOST_COMPARED) if len(each) <= _LONGEST_COMPARED}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
+    return f" Did you mean {by_lower[found[0]]}?" if found else ""

@@ -183,13 +183,21 @@ class Settings(BaseSettings):
     max_tagging_tokens: Positive = 8192
     """Longest text whose words are labelled, in tokens; over it 422."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
-    """Longest request body, in bytes; over it 413."""
+    """Longest request body, in bytes, as it came and unpacked; over it 413."""
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = ()
     """Secrets of at least 16 characters, commas between; where set, every request that asks a model, and all below /v1,
     needs one of them (authorization: Bearer KEY), and who has the same key is the same client."""
     cors_origins: Names = ()
     """Origins of web pages that may ask from a browser, such as https://example.org, commas between; "*": all. Pages of
     others, but for the server's own, are answered 403."""
+    allowed_hosts: Names = ()
+    """Names by which the server may be asked (the header Host), commas between, beside localhost and 127.0.0.1; "*":
+    any. Listening on other addresses than loopback, further every IP address, the machine's name, names without a dot
+    and those below .local, .internal and .svc; with RNNSERVE_API_KEYS and none set here, any. Others are answered 403,
+    so that no web page whose name is pointed at the server (DNS rebinding) can ask it."""
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=256)] = ""
+    """Path below which a proxy has the server, such as /rnnserve, whether or not the proxy takes it off. Its header
+    X-Forwarded-Prefix is not looked at."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _networks(_split(value)))] = ()
     """Addresses or networks of proxies, commas between, whose X-Forwarded-For says who a client is."""
     max_held_bytes: Annotated[int, Field(ge=1 << 16)] = 128 << 20

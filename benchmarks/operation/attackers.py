@@ -15,7 +15,7 @@ import uvloop
 
 FROM = ("127.0.0.2", 0)
 PATH = "/v1/generate"
-_GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+_GET = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Attack = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
@@ -24,7 +24,9 @@ Attack = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[N
 def post(body: object, path: str = PATH) -> bytes:
     """A request as bytes."""
     content = orjson.dumps(body)
-    return b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(content)) + content
+    return (
+        b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % (path.encode(), len(content)) + content
+    )
 
 
 async def pipelined(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: int) -> None:
@@ -57,14 +59,16 @@ async def slow_heads(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: 
 
 async def bodies(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: int) -> None:
     """Most of a large body, and then no more."""
-    writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n" % PATH.encode() + b"x" * 900_000)
+    writer.write(
+        b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n" % PATH.encode() + b"x" * 900_000
+    )
     await writer.drain()
     await asyncio.Event().wait()
 
 
 async def slow_bodies(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: int) -> None:
     """Bodies of which a byte comes now and then, so that every connection is in use."""
-    writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{" % PATH.encode())
+    writer.write(b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{" % PATH.encode())
     while True:
         writer.write(b" ")
         await writer.drain()
@@ -75,7 +79,7 @@ async def pages(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: i
     """The largest pages that need no permit."""
     while True:
         for path in (b"/metrics", b"/openapi.json"):
-            writer.write(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path)
+            writer.write(b"GET %b HTTP/1.1\r\nhost: localhost\r\n\r\n" % path)
             head = await reader.readuntil(b"\r\n\r\n")
             (length,) = (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(int(length.split(b":")[1]))

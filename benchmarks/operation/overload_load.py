@@ -169,7 +169,7 @@ class Overload:
             if ask.kind == "half":
                 writer.write(ask.body)
             else:
-                head = f"POST {ask.path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(ask.body)}\r\n\r\n"
+                head = f"POST {ask.path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(ask.body)}\r\n\r\n"
                 writer.write(head.encode() + ask.body)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ask.stay):

@@ -118,7 +118,7 @@ MALFORMED = (
     _malformed("oversize", b"x" * OVERSIZE, 413),
 )
 
-_HEAD = b"POST /v1/generate HTTP/1.1\r\nhost: x\r\n"
+_HEAD = b"POST /v1/generate HTTP/1.1\r\nhost: localhost\r\n"
 HALVES = (
     ("a head that ends too early", _HEAD + b"content-le"),
     ("a body that ends too early", _HEAD + b'content-length: 100\r\n\r\n{"prompt": "a'),

@@ -127,7 +127,8 @@ class Client(asyncio.Protocol):
             raise ConnectionError("the connection is closed")
         self.is_usable, self._arrived = False, 0.0  # until the answer is whole
         more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{more}content-length: {len(body)}"
+        more += f"content-type: application/json\r\ncontent-length: {len(body)}"
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{more}"
         self._transport.write(head.encode() + _SEPARATOR + body)
         answer = (await self._until(_SEPARATOR)).decode("latin-1")
         first, *lines = answer.split("\r\n")

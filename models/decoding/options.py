@@ -1,5 +1,6 @@
 """What a caller may ask of generation and of translation: frozen objects, checked once. Knows no HTTP and no model."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
@@ -9,6 +10,7 @@ from models.config import FrozenModel
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 256
 MAX_BIASES = 300
+_TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def _stops_from(value: Any) -> tuple[str, ...]:
@@ -44,13 +46,11 @@ def _biases_from(value: Any) -> dict[int, float]:
         raise ValueError(f"{len(value)} biases; at most {MAX_BIASES} are allowed")
     biases = {}
     for key, bias in value.items():
-        is_id = isinstance(key, int) or (isinstance(key, str) and key.isascii() and key.isdigit() and len(key) <= 9)
+        is_id = isinstance(key, int) or (isinstance(key, str) and _TOKEN_ID.fullmatch(key) is not None)
         if not is_id:
             raise ValueError(f"{ascii(key)[:40]} is not a token id; ids are 0, 1, 2, ...")
         if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
             raise ValueError(f"the bias of token {ascii(key)[:40]} must be a number from -100 to 100")
-        if int(key) in biases:
-            raise ValueError(f"token {int(key)} has two biases; keep one of them")
         biases[int(key)] = float(bias)
     return biases
 
@@ -58,7 +58,14 @@ def _biases_from(value: Any) -> dict[int, float]:
 Biases = Annotated[
     dict[int, float],
     BeforeValidator(_biases_from),
-    WithJsonSchema({"type": "object", "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}}),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": f"^({_TOKEN_ID.pattern})$"},
+            "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+            "maxProperties": MAX_BIASES,
+        }
+    ),
 ]
 
 

@@ -53,17 +53,20 @@ def _prompts_from(value: Any) -> tuple[Prompt, ...]:
     ):
         raise ValueError("must be a string, a list of strings, a list of token ids or a list of such lists")
     if not 1 <= len(value) <= MAX_TEXTS:
-        raise ValueError(f"{len(value)} prompts; 1 to {MAX_TEXTS} are allowed")
+        parts = f"; send them in requests of at most {MAX_TEXTS}" if value else ""
+        raise ValueError(f"{len(value)} prompts; 1 to {MAX_TEXTS} are allowed{parts}")
     if not all(value):
         raise ValueError("a prompt is empty; each needs at least one character or token")
-    return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in value)
+    return tuple(prompt if isinstance(prompt, str) else tuple(map(int, prompt)) for prompt in value)
 
 
 def _are_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+    return isinstance(value, list) and all(
+        (type(number) is int or (type(number) is float and number.is_integer())) and number >= 0 for number in value
+    )
 
 
-_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 Prompts = Annotated[
     tuple[Prompt, ...],
     BeforeValidator(_prompts_from),
@@ -71,7 +74,7 @@ Prompts = Annotated[
         {
             "anyOf": [
                 {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_TEXTS},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_TEXTS},
                 _IDS,
                 {"type": "array", "items": _IDS, "minItems": 1, "maxItems": MAX_TEXTS},
             ]
@@ -87,10 +90,22 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = Field(None, description="End with an event that has no choices, and usage.")
 
 
+def _with_nulls(schema: dict[str, Any]) -> None:
+    """Say of every field but the prompt that it may be null."""
+    for name, one in schema["properties"].items():
+        described = {key: one.pop(key) for key in ("title", "description", "default") if key in one}
+        either = one.get("anyOf", [one])
+        if name != "prompt" and {"type": "null"} not in either:
+            one = {"anyOf": [*either, {"type": "null"}]}
+        schema["properties"][name] = one | described
+
+
 class CompletionRequest(GenerateRequest):
     """Continue one or several prompts, as OpenAI's clients ask for it."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="ignore", strict=True, frozen=True, allow_inf_nan=False, json_schema_extra=_with_nulls
+    )
 
     prompt: Prompts = Field(description="The text to continue, or several; or token ids.")  # type: ignore[assignment]
     max_tokens: Annotated[
@@ -105,7 +120,11 @@ class CompletionRequest(GenerateRequest):
     ] = None
     stream_options: StreamOptions | None = None
     ignore_eos: Annotated[bool, Field(description="The end token is not chosen.")] = False
-    suffix: Annotated[str | None, Field(description="Not offered: a recurrent model reads forwards.")] = None
+    suffix: Annotated[
+        str | None,
+        WithJsonSchema({"const": ""}),
+        Field(description="Not offered: a recurrent model reads forwards."),
+    ] = None
     use_beam_search: Annotated[
         bool,
         Field(
@@ -235,7 +254,9 @@ def completions_router(service: Service) -> APIRouter:
     @router.post(
         PATH,
         summary="Completions, as OpenAI's API has them",
-        **described(CompletionRequest, CompletionAnswer, _EXAMPLE, is_timed=True, statuses=(409, 410)),
+        **described(
+            CompletionRequest, CompletionAnswer, _EXAMPLE, event=CompletionAnswer, is_timed=True, statuses=(409, 410)
+        ),
     )
     async def completions(request: Request) -> Response:
         """Continuations of one prompt or several, whole or as a stream of events."""

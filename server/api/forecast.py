@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
 from models.config import FrozenModel
@@ -35,11 +35,17 @@ def _few(value: Any) -> Any:
     """Refuse what would take long to check. Raises ValueError with a plain sentence."""
     if isinstance(value, list):
         if not 1 <= len(value) <= MAX_SERIES:
-            raise ValueError(f"{len(value)} entries; 1 to {MAX_SERIES} are allowed")
+            parts = f"; send them in requests of at most {MAX_SERIES}" if value else ""
+            raise ValueError(f"{len(value)} entries; 1 to {MAX_SERIES} are allowed{parts}")
         for index, entry in enumerate(value):
             if isinstance(entry, dict) and len(entry) > MAX_FIELDS:
                 raise ValueError(f"entry {index} has {len(entry)} fields; at most {MAX_FIELDS} are looked at")
     return value
+
+
+_QUANTILES_SCHEMA = {
+    "anyOf": [{"type": "array", "items": {"enum": list(QUANTILES)}, "uniqueItems": True}, {"type": "null"}],
+}
 
 
 class ForecastRequest(FrozenModel):
@@ -47,10 +53,12 @@ class ForecastRequest(FrozenModel):
 
     model: str | None = Field(None, description='"name" (highest version) or "name/2".')
     series: Annotated[list[SeriesRequest], BeforeValidator(_few)] = Field(
-        description=f"1 to {MAX_SERIES}; one with a session."
+        min_length=1, max_length=MAX_SERIES, description=f"1 to {MAX_SERIES}; one with a session."
     )
     horizon: int | None = Field(None, ge=1, le=MOST_STEPS, description="Steps; at most, and by default, the model's.")
-    quantiles: list[float] | None = Field(None, description="Some of 0.1, 0.2 ... 0.9; by default all.")
+    quantiles: Annotated[list[float] | None, WithJsonSchema(_QUANTILES_SCHEMA)] = Field(
+        None, description="Some of 0.1, 0.2 ... 0.9; by default all."
+    )
     session: str | None = Field(None, description="The values are appended to what it has read.")
 
 

@@ -16,7 +16,7 @@ from models.decoding.continuation import Continuation
 from models.decoding.options import GenerationOptions
 from models.decoding.stop_strings import StopStrings
 from server.admission import Texts, asked_of, check_ids, num_unknown_of, read_texts, working
-from server.api.description import described
+from server.api.description import Timings, described
 from server.endpoint import Endpoint
 from server.engine.generation.request import Beam, Generation, TextOutput
 from server.errors import FieldError, shown
@@ -94,13 +94,20 @@ class GenerateUsage(BaseModel):
 
 
 class GenerateAnswer(BaseModel):
-    """The answer; a stream's events have this shape, and its last one alone has `usage` and `timings`."""
+    """The answer."""
 
     id: str
     model: str = Field(description="name/version of the model that answered.")
     seed: int = Field(description="The seed given or made; with it the answer can be had again.")
     choices: list[GenerateChoice]
     usage: GenerateUsage
+
+
+class GenerateEvent(GenerateAnswer):
+    """An event of a stream: what is new of the answer; the last one alone has `usage` and `timings`."""
+
+    usage: GenerateUsage | None = None  # type: ignore[assignment]
+    timings: Timings | None = None
 
 
 _EXAMPLE = {"prompt": "To be, or not to be", "max_tokens": 40, "temperature": 0.8, "seed": 7}
@@ -113,7 +120,7 @@ def generate_router(service: Service) -> APIRouter:
     @router.post(
         "/v1/generate",
         summary="Continue a text",
-        **described(GenerateRequest, GenerateAnswer, _EXAMPLE, is_timed=True, statuses=(409, 410)),
+        **described(GenerateRequest, GenerateAnswer, _EXAMPLE, event=GenerateEvent, is_timed=True, statuses=(409, 410)),
     )
     async def generate(request: Request) -> Response:
         """Continuations of one prompt or several, whole or as a stream of events; `seed` makes them repeatable."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, W
 from starlette.responses import Response
 
 from server.admission import MAX_TEXTS, beside_loop, parsed_body
-from server.api.description import described, responses
+from server.api.description import FORM, JSON, ErrorText, described
 from server.api.translate import TASK, Answering, TranslateRequest, is_long, languages_of, translator_of
 from server.endpoint import Registry
 from server.errors import ApiError, BadRequestError, FieldError, ForbiddenError, shown
@@ -134,7 +134,15 @@ def libretranslate_router(service: Service) -> APIRouter:
     @router.post(
         "/translate",
         summary="Translate a text, as LibreTranslate has it",
-        **described(LibreTranslateRequest, LibreTranslateAnswer, _EXAMPLE, is_timed=True),
+        **described(
+            LibreTranslateRequest,
+            LibreTranslateAnswer,
+            _EXAMPLE,
+            is_timed=True,
+            error=ErrorText,
+            bodies=(JSON, FORM),
+            is_required=False,
+        ),
     )
     async def translate(request: Request) -> Response:
         """Translations of one text or several, of a language that is given or found out for each."""
@@ -152,7 +160,14 @@ def languages_router(service: Service) -> APIRouter:
     @router.post(
         "/detect",
         summary="Find out a text's language, as LibreTranslate has it",
-        **described(DetectRequest, DetectAnswer, {"q": "Bonjour tout le monde"}),
+        **described(
+            DetectRequest,
+            DetectAnswer,
+            {"q": "Bonjour tout le monde"},
+            error=ErrorText,
+            bodies=(JSON, FORM),
+            is_required=False,
+        ),
     )
     async def detected(request: Request) -> Response:
         """The likeliest language, also one that no model is loaded for."""
@@ -165,7 +180,7 @@ def languages_router(service: Service) -> APIRouter:
     @router.get(
         "/languages",
         summary="The languages that are translated, as LibreTranslate has it",
-        responses=responses(LanguagesAnswer, 503),
+        **described(None, LanguagesAnswer, error=ErrorText),
     )
     async def languages(request: Request) -> Response:  # noqa: ARG001
         """Each language with those that it is translated to, itself among them."""
@@ -182,7 +197,11 @@ def languages_router(service: Service) -> APIRouter:
             ]
         )
 
-    @router.get("/frontend/settings", summary="What LibreTranslate's pages ask for", responses=responses(None, 503))
+    @router.get(
+        "/frontend/settings",
+        summary="What LibreTranslate's pages ask for",
+        **described(None, None, answers={JSON: {"type": "object"}}, error=ErrorText),
+    )
     async def settings(request: Request) -> Response:  # noqa: ARG001
         """The first pair of languages, and whether keys are asked for."""
         pairs = sorted(pairs_of(service.registry))

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from models.bundle import Languages
 from models.tasks import TaskName
-from server.api.description import responses
+from server.api.description import described
 from server.endpoint import LoadedModel
-from server.errors import ModelNotFoundError, shown
+from server.errors import ModelNotFoundError, nearest, shown
 from server.http.access import JsonAnswer
 from server.service import Service
 
@@ -45,18 +45,19 @@ def models_router(service: Service) -> APIRouter:
     router = APIRouter(tags=["models"])
     created = int(time.time())
 
-    @router.get("/v1/models", summary="List the models", responses=responses(ModelList, 503))
+    @router.get("/v1/models", summary="List the models", **described(None, ModelList))
     async def models() -> Response:
         """The models in the order of their names: what each is for, at which precision, and its measured figures."""
         return JsonAnswer({"object": "list", "data": [_card(item.model, created) for item in service.registry.by_name]})
 
-    @router.get("/v1/models/{model:path}", summary="One model", responses=responses(ModelCard, 404, 503))
+    @router.get("/v1/models/{model:path}", summary="One model", **described(None, ModelCard, statuses=(404,)))
     async def one(model: str) -> Response:
         """The same of one: name, or name/version."""
         found = service.registry.get(model)
         if found is None:
             loaded = ", ".join(item.id for item in service.registry.models)
-            raise ModelNotFoundError(f"Model {shown(model)} not found. Loaded models: {loaded}.", param="model")
+            hint = nearest(model, (item.id for item in service.registry.models))
+            raise ModelNotFoundError(f"Model {shown(model)} not found.{hint} Loaded models: {loaded}.", param="model")
         return JsonAnswer(_card(found.model, created))
 
     return router

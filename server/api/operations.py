@@ -1,39 +1,61 @@
 """What an orchestrator and a dashboard ask for."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from server.api.description import responses
+from server.api.description import described
 from server.errors import EngineError, UnavailableError
 from server.http.access import JsonAnswer
 from server.service import Service
+
+_TEXT = {"text/plain": {"type": "string", "description": "Prometheus' text format."}}
+
+
+class Alive(BaseModel):
+    """The process should go on."""
+
+    status: Literal["alive"]
+
+
+class Ready(BaseModel):
+    """Requests are taken."""
+
+    status: Literal["ready"]
+
+
+class Health(BaseModel):
+    """Requests are taken, by these models."""
+
+    status: Literal["ready"]
+    models: list[str] = Field(description="name/version of each.")
 
 
 def operations_router(service: Service) -> APIRouter:
     """Liveness, readiness, health and metrics."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/livez", summary="Whether the process should go on", responses=responses(None, 500))
+    @router.get("/livez", summary="Whether the process should go on", **described(None, Alive))
     async def livez() -> Response:
         if not service.is_alive:
             raise EngineError(_ended(service))
         return JsonAnswer({"status": "alive"})
 
-    @router.get("/readyz", summary="Whether requests are taken", responses=responses(None, 503))
+    @router.get("/readyz", summary="Whether requests are taken", **described(None, Ready))
     async def readyz() -> Response:
         service.check_ready()
         _check_alive(service)
         return JsonAnswer({"status": "ready"})
 
-    @router.get("/health", summary="Readiness, and the models served", responses=responses(None, 503))
+    @router.get("/health", summary="Readiness, and the models served", **described(None, Health))
     async def health() -> Response:
         _check_alive(service)
         return JsonAnswer({"status": "ready", "models": [item.id for item in service.registry.models]})
 
-    @router.get("/metrics", summary="Prometheus metrics")
+    @router.get("/metrics", summary="Prometheus metrics", **described(None, None, answers=_TEXT))
     async def metrics(
         names: Annotated[list[str] | None, Query(alias="name[]", description="These time series alone.")] = None,
     ) -> Response:

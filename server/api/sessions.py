@@ -16,7 +16,7 @@ from starlette.responses import Response
 from models.config import FrozenModel
 from models.tasks import task_of
 from server.admission import asked_of, working
-from server.api.description import described, responses
+from server.api.description import BYTES, described
 from server.api.generate import TASK as GENERATION
 from server.endpoint import LoadedModel
 from server.engine.generation.request import Generation
@@ -77,9 +77,8 @@ class DeletedSession(BaseModel):
 
 
 _ID = re.compile(ID_PATTERN)
-_BYTES = "application/octet-stream"
-_BINARY = {"content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}}
-_STATUSES = (404, 409, 410, 503)
+_BINARY = {BYTES: {"type": "string", "format": "binary"}}
+_STATUSES = (404, 409, 410)
 
 
 def sessions_router(service: Service) -> APIRouter:
@@ -96,7 +95,11 @@ def sessions_router(service: Service) -> APIRouter:
         noted(request)
         return await asked_of(service, request, kind, "session", no_body=b"{}")
 
-    @router.post("", summary="Begin a session", **described(CreateSessionRequest, SessionAnswer, {"ttl_seconds": 600}))
+    @router.post(
+        "",
+        summary="Begin a session",
+        **described(CreateSessionRequest, SessionAnswer, {"ttl_seconds": 600}, is_required=False),
+    )
     async def create(request: Request) -> Response:
         """Name it in `session` of /v1/generate or /v1/forecast, or in the parameters of /v2/models/NAME/infer of a
         sequence model: each call goes on where the one before has ended.
@@ -106,7 +109,7 @@ def sessions_router(service: Service) -> APIRouter:
         record_of(request).model = model.id
         return _answer(sessions.create(model, asked.ttl_seconds, record_of(request).client))
 
-    @router.get("", summary="List the sessions", responses=responses(SessionList, 503))
+    @router.get("", summary="List the sessions", **described(None, SessionList, statuses=(404,)))
     async def all_sessions(request: Request) -> Response:
         """For operators: with `authorization: Bearer` and RNNSERVE_ADMIN_KEY; without that setting 404."""
         service.check_ready()
@@ -114,13 +117,13 @@ def sessions_router(service: Service) -> APIRouter:
         answer = SessionList(data=[_described(session) for session in sessions.all()])
         return JsonAnswer(answer.model_dump())
 
-    @router.get("/{session_id}", summary="Look at a session", responses=responses(SessionAnswer, *_STATUSES))
+    @router.get("/{session_id}", summary="Look at a session", **described(None, SessionAnswer, statuses=_STATUSES))
     async def look(session_id: str) -> Response:
         """Looking is no use of it: it expires as before."""
         service.check_ready()
         return _answer(sessions.find(session_id))
 
-    @router.delete("/{session_id}", summary="Remove a session", responses=responses(DeletedSession, *_STATUSES))
+    @router.delete("/{session_id}", summary="Remove a session", **described(None, DeletedSession, statuses=_STATUSES))
     async def delete(request: Request, session_id: str) -> Response:
         noted(request)
         sessions.remove(session_id)
@@ -129,7 +132,7 @@ def sessions_router(service: Service) -> APIRouter:
     @router.post(
         "/{session_id}/fork",
         summary="Begin a session where another stands",
-        responses=responses(SessionAnswer, *_STATUSES),
+        **described(ForkSessionRequest, SessionAnswer, statuses=_STATUSES, is_required=False),
     )
     async def fork(request: Request, session_id: str) -> Response:
         """Both go on from here, each for itself."""
@@ -152,19 +155,17 @@ def sessions_router(service: Service) -> APIRouter:
     @router.get(
         "/{session_id}/state",
         summary="Take a session's state away",
-        response_class=Response,
-        responses={200: _BINARY, **responses(None, *_STATUSES)},
+        **described(None, None, statuses=_STATUSES, answers=_BINARY),
     )
     async def state(request: Request, session_id: str) -> Response:
         """Bytes that a server with the same model and key can continue. Signed, not secret: they hold the text."""
         noted(request)
-        return Response(await service.in_turn(lambda: sessions.state(session_id)), media_type=_BYTES)
+        return Response(await service.in_turn(lambda: sessions.state(session_id)), media_type=BYTES)
 
     @router.put(
         "/{session_id}/state",
         summary="Go on with a session's state",
-        responses=responses(SessionAnswer, *_STATUSES, 413, 422),
-        openapi_extra={"requestBody": {"required": True, **_BINARY}},
+        **described(None, SessionAnswer, statuses=_STATUSES, raw=_BINARY),
     )
     async def put_state(request: Request, session_id: str) -> Response:
         """The body is what GET gave for this id, here or on another server. A session of the id is replaced."""

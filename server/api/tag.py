@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
 from models.config import FrozenModel
@@ -44,7 +44,8 @@ def _sentences_from(value: Any) -> tuple[tuple[str, ...], ...]:
     if not are_lists or not all(isinstance(word, str) for item in value for word in item):
         raise ValueError('must be a list of sentences, each a list of words, such as [["Hello", "!"]]')
     if not 1 <= len(value) <= MAX_SHORT_TEXTS:
-        raise ValueError(f"{len(value)} sentences; 1 to {MAX_SHORT_TEXTS} are allowed")
+        parts = f"; send them in requests of at most {MAX_SHORT_TEXTS}" if value else ""
+        raise ValueError(f"{len(value)} sentences; 1 to {MAX_SHORT_TEXTS} are allowed{parts}")
     for number, item in enumerate(value):
         if not item or not all(word.strip() for word in item):
             raise ValueError(f"sentence {number} has no word, or an empty one; each needs at least one character")
@@ -59,8 +60,15 @@ Sentences = Annotated[
 ]
 
 
+def _one_of(given: str, left_out: str) -> dict[str, Any]:
+    properties = {given: {"not": {"type": "null"}}, left_out: {"type": "null"}}
+    return {"required": [given], "properties": properties}
+
+
 class TagRequest(FrozenModel):
     """Label the words of one or several texts, or of sentences whose words are given."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_one_of("text", "tokens"), _one_of("tokens", "text")]})
 
     model: str | None = Field(None, description='"name" (highest version) or "name/2".')
     text: ShortTexts | None = Field(None, description="The text whose words to label, or several.")

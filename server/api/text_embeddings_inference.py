@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from models.tokenizer import Tokenizer
 from server.admission import MAX_SHORT_TEXTS, asked_of, read_texts
-from server.api.description import described, responses
+from server.api.description import TypedErrorText, described
 from server.api.hugging_face.text_classification import labelled
 from server.api.sentiment import TASK, logits_of
 from server.endpoint import Limit
@@ -118,7 +118,13 @@ def tei_router(service: Service) -> APIRouter:
     @router.post(
         "/predict",
         summary="Classify a text, as text-embeddings-inference does",
-        **described(PredictRequest, PredictAnswer, {"inputs": [["A warm film."], ["Dull."]]}, is_timed=True),
+        **described(
+            PredictRequest,
+            PredictAnswer,
+            {"inputs": [["A warm film."], ["Dull."]]},
+            is_timed=True,
+            error=TypedErrorText,
+        ),
     )
     async def predict(request: Request) -> Response:
         """The labels of each text with their scores."""
@@ -153,7 +159,11 @@ def tei_router(service: Service) -> APIRouter:
         found = await labelled(logits, model.labels, "none" if asked.raw_scores else "softmax")
         return JsonAnswer(found[0] if isinstance(asked.inputs, str) else found)
 
-    @router.get("/info", summary="The model that classifies, and limits", responses=responses(InfoAnswer, 422, 503))
+    @router.get(
+        "/info",
+        summary="The model that classifies, and limits",
+        **described(None, InfoAnswer, statuses=(422,), error=TypedErrorText),
+    )
     async def info(request: Request) -> Response:
         """Of the only model that classifies, or the default."""
         endpoint, settings = service.registry.find(TASK, None), service.settings

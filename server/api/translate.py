@@ -14,7 +14,7 @@ from models.decoding.options import TranslationOptions
 from models.decoding.translated_text import TranslatedText
 from models.tokenizer import END_TOKEN
 from server.admission import Texts, asked_of, beside_loop, check_characters, check_tokens, working
-from server.api.description import described
+from server.api.description import Timings, described
 from server.endpoint import Endpoint, Registry
 from server.engine.translation.request import Translation, TranslationOutput
 from server.errors import FieldError
@@ -122,7 +122,7 @@ class TranslateUsage(BaseModel):
 
 
 class TranslateAnswer(BaseModel):
-    """The answer; a stream's events have this shape, and its last one alone has `usage` and `timings`."""
+    """The answer."""
 
     id: str
     model: str = Field(description="name/version of the model that answered.")
@@ -131,6 +131,13 @@ class TranslateAnswer(BaseModel):
     seed: int | None = Field(None, description="Where tokens were drawn: with it they can be had again.")
     translations: list[TranslationAnswer] = Field(description="In the order of the texts.")
     usage: TranslateUsage
+
+
+class TranslateEvent(TranslateAnswer):
+    """An event of a stream: what is new of the answer; the last one alone has `usage` and `timings`."""
+
+    usage: TranslateUsage | None = None  # type: ignore[assignment]
+    timings: Timings | None = None
 
 
 _EXAMPLE = {"text": "The house is small.", "source": "en", "target": "zh", "beam_size": 4, "alternatives": 2}
@@ -143,7 +150,7 @@ def translate_router(service: Service) -> APIRouter:
     @router.post(
         "/v1/translate",
         summary="Translate a text",
-        **described(TranslateRequest, TranslateAnswer, _EXAMPLE, is_timed=True),
+        **described(TranslateRequest, TranslateAnswer, _EXAMPLE, event=TranslateEvent, is_timed=True),
     )
     async def translate(request: Request) -> Response:
         """Translations by greedy or beam search, with other answers and the attention on request, or a stream."""

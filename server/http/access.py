@@ -9,7 +9,7 @@ import ipaddress
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.engine.request import Times
 from server.errors import (
     ApiError,
+    BadRequestError,
     ClientGoneError,
     ForbiddenError,
     InternalError,
@@ -31,6 +32,7 @@ from server.errors import (
     UnauthorizedError,
     shown,
 )
+from server.http.hosts import AllowedHosts
 from server.http.limits import HeldBytes, Limiter
 from server.metrics import Metrics
 
@@ -39,7 +41,7 @@ log = structlog.get_logger()
 INFERENCE = "/v2"  # paths of the Open Inference Protocol
 HUGGING_FACE = "/models/"  # paths of Hugging Face's task JSON; it is posted to "/", too
 # Paths below which a key is asked for, and work has permits.
-_WITH_KEYS = (
+WITH_KEYS = (
     "/v1/",
     f"{INFERENCE}/models/",
     f"{INFERENCE}/repository/",
@@ -145,12 +147,12 @@ async def answer_error(request: Request, error: Exception) -> JsonAnswer:
     """The answer to an ApiError, noted in the record; in the shape of the path's dialect."""
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
-    shape = _shape_of(request.scope["path"], request.app.state.error_shapes)
+    shape = shape_of(request.scope["path"], request.app.state.error_shapes)
     status, body, headers = (error.status, error.body, error.headers) if shape is None else shape(error)
     return JsonAnswer(body, status_code=status, headers=headers)
 
 
-def _shape_of(path: str, shapes: dict[str, ErrorShape]) -> ErrorShape | None:
+def shape_of(path: str, shapes: Mapping[str, ErrorShape]) -> ErrorShape | None:
     """The shape of a path, or of the folder above it; None for our own."""
     found = shapes.get(path)
     if found is not None:
@@ -172,6 +174,8 @@ class Access:
         keys: where there are any, requests below /v1 and /v2/models need one of them.
         origins: of web pages that may ask beside the server's own; "*": all.
         refusal_seconds: that an answer of 429 is held back.
+        hosts: by which names the server may be asked.
+        root_path: that a proxy may have left at the beginning of paths.
     """
 
     def __init__(
@@ -184,6 +188,8 @@ class Access:
         keys: Sequence[str],
         origins: Sequence[str],
         refusal_seconds: float,
+        hosts: AllowedHosts,
+        root_path: str,
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -193,16 +199,24 @@ class Access:
         self._keys = [key.encode() for key in keys]
         self._origins = origins
         self._refusal_seconds = refusal_seconds
+        self._hosts = hosts
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":  # uvicorn sends the head alone
-            scope = {**scope, "method": "GET"}
+        scope = self._routed(scope)
         record = Record(_request_id(scope))
         scope.setdefault("state", {})["record"] = record
+
+        is_asking = expects_continue(scope)  # whether to send its body; reading it says yes
+
+        async def receive_asked() -> Message:
+            nonlocal is_asking
+            is_asking = False
+            return await receive()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -210,11 +224,14 @@ class Access:
                 if record.status == OverloadedError.status:
                     await asyncio.sleep(self._refusal_seconds)
                 message["headers"] = [*message["headers"], *_headers(record)]
+                if is_asking:  # the body may come or not: where the next request begins is unknown
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        is_api = scope["path"].startswith(_WITH_KEYS) or (scope["path"] == "/" and scope["method"] == "POST")
+        is_api = scope["path"].startswith(WITH_KEYS) or (scope["path"] == "/" and scope["method"] == "POST")
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
+            self._check_host(scope)
             self._check_origin(scope)
             is_open = scope["path"] in KEY_IN_BODY and header_of(scope, b"authorization") is None
             record.client = client_of(scope, self._keys if is_api and not is_open else ())
@@ -222,16 +239,17 @@ class Access:
                 self._check_room(scope["path"], record)
                 self._limiter.take(record)
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive_asked, send_with_id)
             finally:
                 if has_work:
                     self._bodies.give_back(record)
                     self._limiter.give_back(record)
-        except (ForbiddenError, OverloadedError, UnauthorizedError) as error:
+        except (BadRequestError, ForbiddenError, OverloadedError, UnauthorizedError) as error:
             record.task = "refused"
             with contextlib.suppress(ClientDisconnect, TimeoutError):
                 async with asyncio.timeout(_DISCARD_SECONDS):
-                    await discard_body(receive)
+                    if not is_asking:
+                        await discard_body(receive)
             await (await answer_error(Request(scope), error))(scope, receive, send_with_id)
         except (ClientGoneError, ClientDisconnect):
             record.error, record.status = "client_gone", CLIENT_GONE
@@ -243,6 +261,41 @@ class Access:
             await answer(scope, receive, send_with_id)
         finally:
             self._note(str(getattr(scope.get("route"), "path", scope["path"])), record)  # ids of sessions are not shown
+
+    def _routed(self, scope: Scope) -> Scope:
+        """A request as routes know it: HEAD is GET, whose head alone uvicorn sends; the path is without what a proxy
+        has left before it, and without slashes at its end.
+        """
+        path: str = scope["path"]
+        if self._root_path and path.startswith(f"{self._root_path}/"):
+            path = path.removeprefix(self._root_path)
+        if path.endswith("/"):
+            path = path.rstrip("/") or "/"
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if (path, method) == (scope["path"], scope["method"]):
+            return scope
+        return {**scope, "path": path, "method": method}
+
+    def _check_host(self, scope: Scope) -> None:
+        """Refuse a request that asks for a server of another name, or for none.
+
+        Raises:
+            BadRequestError: it has no Host header, or several.
+            ForbiddenError: its Host is none of ours.
+        """
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1:
+            if not hosts and scope["http_version"] == "1.0":
+                return
+            message = f"A request of HTTP/1.1 has one Host header, and this one has {len(hosts)}. Send one."
+            raise BadRequestError(message, code="host_invalid")
+        host = hosts[0].decode("latin-1").strip()
+        if not self._hosts.is_allowed(host):
+            raise ForbiddenError(
+                f"This server is not asked by the name {shown(host)} (header Host). Ask it by its address, or add the "
+                "name to RNNSERVE_ALLOWED_HOSTS.",
+                code="host_forbidden",
+            )
 
     def _check_origin(self, scope: Scope) -> None:
         """Refuse a web page of another origin: a browser sends what it asks, whoever may read the answer.
@@ -313,6 +366,11 @@ def network_of(address: str) -> str:
 def header_of(scope: Scope, name: bytes) -> str | None:
     """The value of a request's first header of this name in lower case. Starlette's Headers take six times as long."""
     return next((value.decode("latin-1").strip() for key, value in scope["headers"] if key == name), None)
+
+
+def expects_continue(scope: Scope) -> bool:
+    """Whether the client waits for 100 Continue before it sends the body."""
+    return (header_of(scope, b"expect") or "").lower() == "100-continue" and scope["http_version"] != "1.0"
 
 
 def _headers(record: Record) -> list[tuple[bytes, bytes]]:

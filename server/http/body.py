@@ -6,14 +6,26 @@ whatever it was given.
 """
 
 import asyncio
+import contextlib
+import re
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from server.errors import BadJsonError, BodyTooLargeError, DeadlineError, FieldError, shown
-from server.http.access import discard_body, header_of, record_of
+from server.errors import (
+    ApiError,
+    BadJsonError,
+    BodyTooLargeError,
+    DeadlineError,
+    FieldError,
+    UnsupportedMediaTypeError,
+    nearest,
+    shown,
+)
+from server.http.access import discard_body, expects_continue, header_of, record_of
+from server.http.encoding import Unpacker, encoding_of
 from server.http.limits import HeldBytes
 from server.settings import Settings
 
@@ -24,6 +36,10 @@ MAX_FIELDS, MAX_ENTRIES = 100, 4096  # of the body's object, and of any list or 
 # Seconds that a body is given however short the request's time is: one that is on its way is let come, because a client
 # that is still sending when the connection closes sees a reset instead of the answer.
 _LEAST_SECONDS = 5.0
+
+_CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^"';\s]*)""", re.IGNORECASE)
+_UTF_8 = ("utf-8", "utf8", "us-ascii")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
@@ -47,15 +63,17 @@ def timeout_seconds(request: Request, default_ms: int) -> float:
 async def read_body(request: Request, settings: Settings, held: HeldBytes) -> bytes:
     """The whole body, which must come within the time that the request has.
 
-    A body over the limit is read to its end and thrown away before the error is raised: a client that is still
+    A body that is refused is read to its end and thrown away before the error is raised: a client that is still
     sending when the connection closes would see a reset instead of the answer. One that asked first
-    (Expect: 100-continue) is answered at once.
+    (Expect: 100-continue) is answered at once. A compressed body is unpacked as it comes, up to the limit.
 
     Raises:
-        BodyTooLargeError: Content-Length says so, or so many bytes came.
+        BadRequestError: it is not compressed as it says.
+        BodyTooLargeError: Content-Length says so, or so many bytes came, or it unpacks to so many.
         ClientDisconnect: the client left.
         DeadlineError: the request's time is over, and at least 5 s.
         OverloadedError: the bodies of all requests have too many bytes.
+        UnsupportedMediaTypeError: it is compressed in another way than those that are read.
     """
     try:
         seconds = timeout_seconds(request, settings.request_timeout_ms)
@@ -71,34 +89,69 @@ async def read_body(request: Request, settings: Settings, held: HeldBytes) -> by
 
 
 async def _whole(request: Request, limit: int, held: HeldBytes) -> bytes:
-    """The whole body, of at most so many bytes. Raises BodyTooLargeError, ClientDisconnect, OverloadedError."""
-    announced = (header_of(request.scope, b"content-length") or "")[:20]
-    if announced.isascii() and announced.isdigit() and int(announced) > limit:
-        closing = {}
-        if (header_of(request.scope, b"expect") or "").lower() == "100-continue":
-            closing = {"connection": "close"}  # the body may come or not: where the next request begins is unknown
-        else:
+    """The whole body, of at most so many bytes. Raises ApiError, ClientDisconnect."""
+    try:
+        announced = (header_of(request.scope, b"content-length") or "")[:20]
+        if announced.isascii() and announced.isdigit() and int(announced) > limit:
+            raise _too_large(f"is {int(announced)} bytes", limit)
+        encoding = encoding_of(header_of(request.scope, b"content-encoding"))
+    except ApiError:
+        if not expects_continue(request.scope):
             await discard_body(request.receive)
-        raise _too_large(f"{int(announced)} bytes", limit, closing)
-    body, record = bytearray(), record_of(request)
+        raise
+    body, record, num_received = bytearray(), record_of(request), 0
+    unpacker = Unpacker(encoding) if encoding is not None else None
+    wrong: ApiError | None = None  # then what still comes is thrown away
     async for chunk in request.stream():
-        if len(body) <= limit:  # the rest of a longer one is thrown away
-            body += chunk
-            held.take(record, len(chunk))
-    if len(body) > limit:
-        raise _too_large(f"over {limit} bytes", limit)
+        num_received += len(chunk)
+        if wrong is not None:
+            continue
+        try:
+            found = chunk if unpacker is None else await unpacker.unpack(chunk, limit + 1 - len(body))
+            if num_received > limit:
+                raise _too_large(f"is over {limit} bytes", limit)
+            if len(body) + len(found) > limit:
+                raise _too_large(f"unpacks to over {limit} bytes", limit)
+        except ApiError as error:
+            wrong, body = error, bytearray()
+            continue
+        body += found
+        held.take(record, len(found))
+    if wrong is not None:
+        raise wrong
+    if unpacker is not None:
+        unpacker.finish()
     return bytes(body)
 
 
-def _too_large(found: str, limit: int, headers: dict[str, str] | None = None) -> BodyTooLargeError:
-    message = f"The body is {found}; at most {limit} are allowed (RNNSERVE_MAX_BODY_BYTES)."
-    return BodyTooLargeError(message, headers=headers)
+def _too_large(found: str, limit: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"The body {found}; at most {limit} are allowed (RNNSERVE_MAX_BODY_BYTES).")
+
+
+def check_charset(request: Request) -> None:
+    """Refuse a body that is said to be in another charset than UTF-8.
+
+    Raises:
+        UnsupportedMediaTypeError: it is so.
+    """
+    found = _CHARSET.search(header_of(request.scope, b"content-type") or "")
+    if found is not None and found[1].lower() not in _UTF_8:
+        raise UnsupportedMediaTypeError(
+            f"The content-type has the charset {shown(found[1])}; utf-8 is read. Send the body in utf-8.",
+            code="charset_unsupported",
+        )
+
+
+def form_type_of(request: Request) -> str | None:
+    """The media type of a request that says it is a form, else None."""
+    media_type = (header_of(request.scope, b"content-type") or "").partition(";")[0].strip().lower()
+    return media_type if media_type in _FORMS else None
 
 
 def request_from(kind: type[Asked], body: bytes, max_entries: int | None = MAX_ENTRIES) -> Asked:
     """Parse and check a body: JSON in UTF-8, without a byte order mark, whose object becomes one of class `kind`.
 
-    Of a key given twice the last counts; the content type is not looked at.
+    Of a key given twice the last counts.
 
     Args:
         kind: what it becomes.
@@ -123,13 +176,36 @@ def request_from(kind: type[Asked], body: bytes, max_entries: int | None = MAX_E
 def checked(kind: type[Asked], data: dict[str, Any]) -> Asked:
     """An object of class `kind` from its fields. Raises FieldError: one is wrong; `param` is the first such."""
     try:
-        return kind.model_validate(data)
+        try:
+            return kind.model_validate(data)
+        except ValidationError as error:
+            if not _has_made_whole(data, error):
+                raise
+            return kind.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         sentences = [_sentence(kind, problem) for problem in problems[:MAX_ERRORS]]
         codes = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
         code = codes.get(problems[0]["type"], "field_invalid")
         raise FieldError(" ".join(sentences), param=_param(problems[0]), code=code) from None
+
+
+def _has_made_whole(data: dict[str, Any], error: ValidationError) -> bool:
+    """Whether a number such as 2.0 stood where an integer is wanted: JSON has one kind of number, and it is 2 then."""
+    if error.error_count() > MAX_FIELDS:
+        return False
+    has_changed = False
+    for problem in error.errors(include_url=False, include_context=False):
+        value = problem["input"]
+        if problem["type"] != "int_type" or not isinstance(value, float) or not value.is_integer():
+            continue
+        place: Any = data
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # below a union, whose choice stands in `loc` too
+            for key in problem["loc"][:-1]:
+                place = place[key]
+            place[problem["loc"][-1]] = int(value)
+            has_changed = True
+    return has_changed
 
 
 def _check_entries(data: dict[Any, Any], most: int | None) -> None:
@@ -145,7 +221,8 @@ def _check_entries(data: dict[Any, Any], most: int | None) -> None:
             continue
         if len(value) > most:
             shown_name = shown(name)[1:-1]
-            raise FieldError(f"{shown_name}: {len(value)} entries; at most {most} are allowed.", param=shown_name)
+            message = f"{shown_name}: {len(value)} entries; at most {most} are allowed. Send them in several requests."
+            raise FieldError(message, param=shown_name)
         waiting += [(name, entry) for entry in (value.values() if isinstance(value, dict) else value)]
 
 
@@ -167,6 +244,7 @@ def _sentence(kind: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{param} is required."
     if problem["type"] == "extra_forbidden":
-        return f"Unknown field {shown(problem['loc'][0])}. Fields: {', '.join(kind.model_fields)}."
+        name = problem["loc"][0]
+        return f"Unknown field {shown(name)}.{nearest(name, kind.model_fields)} Fields: {', '.join(kind.model_fields)}."
     message = problem["msg"].removeprefix("Value error, ")
     return f"{param}: {message} (got {shown(problem['input'])})."

@@ -6,15 +6,25 @@ with an answer where HTTP allows one; requests that are being answered on other 
 """
 
 import asyncio
+import socket
+import sys
 from functools import partial
 from typing import Any
 
+import httptools
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from server.errors import ApiError, BadRequestError, HeadTooLargeError, HeadTooSlowError, TooManyConnectionsError
+from server.errors import (
+    ApiError,
+    BadRequestError,
+    HeadTooLargeError,
+    HeadTooSlowError,
+    TooManyConnectionsError,
+    shown,
+)
 from server.http.access import json_of, network_of
 from server.http.limits import Shares
 from server.metrics import Metrics
@@ -23,6 +33,9 @@ from server.settings import Settings
 MOST_AHEAD = 16  # requests on a connection that wait for the answers before theirs
 _IDLE_SECONDS = 75  # longer than load balancers keep idle connections, so that they close first
 _SHUTDOWN_SECONDS = 5
+_FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.02, 1.0
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_OF_UPGRADE = (b"upgrade", b"http2-settings")  # headers, and words of the header Connection
 _RETRY = {"retry-after": "1"}
 
 
@@ -113,6 +126,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._send_timer: asyncio.TimerHandle | None = None
         self._refusal_timer: asyncio.TimerHandle | None = None
         self.idle_since = 0.0  # on the loop's clock, while no request is being answered
+        self._has_sent_all = False  # the client has closed its side
+        self._gone_timer: asyncio.TimerHandle | None = None
+        self._data = b""  # that is being parsed
 
     @property
     def is_idle(self) -> bool:
@@ -150,7 +166,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing of it is left."""
         # A timer would keep what the connection has read until it runs out.
-        for timer in (self._head_timer, self._send_timer, self._refusal_timer, self.timeout_keep_alive_task):
+        timers = (self._head_timer, self._send_timer, self._refusal_timer, self._gone_timer)
+        for timer in (*timers, self.timeout_keep_alive_task):
             if timer is not None:
                 timer.cancel()
         self._metrics.connections.dec()
@@ -162,6 +179,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Parse what has come, and see that a head comes to its end."""
         head_bytes = self._head_bytes if self._is_in_head else 0
         num_heads = self._num_heads + (not self._is_in_message)
+        self._data = data
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -197,9 +215,45 @@ class BoundedProtocol(HttpToolsProtocol):
         self._add_to_head(len(name) + len(value) + 4)
         super().on_header(name, value)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. Whether the connection stays open, for what it has asked to be answered.
+
+        A client that has left looks the same until something is sent to it: where nothing of its answer has been, it is
+        sent 100 Continue, which clients of HTTP/1.1 pass over, and which the system of one that has left refuses.
+        """
+        if self._is_in_message or self.is_idle:
+            return False
+        if not self._has_sent_all and not self.cycle.response_started and self.cycle.scope["http_version"] != "1.0":
+            self.transport.write(_CONTINUE)
+        if not self._has_sent_all:
+            self._has_sent_all = True
+            self._look_whether_gone(_FIRST_LOOK_SECONDS)
+        return True
+
+    def _look_whether_gone(self, seconds: float) -> None:
+        """Now and then see whether what was sent has been refused: the event loop does so only when more is sent."""
+        self._gone_timer = self.loop.call_later(seconds, self._end_if_gone, min(2 * seconds, _LAST_LOOK_SECONDS))
+
+    def _end_if_gone(self, next_seconds: float) -> None:
+        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
+        else:
+            self._look_whether_gone(next_seconds)
+
     def on_headers_complete(self) -> None:
         """A head has ended: its request is answered, or waits for those before it."""
+        if self.parser.get_method() == b"CONNECT":
+            self._stop(BadRequestError("CONNECT is for proxies, and this server is none.", code="not_a_proxy"))
+        if self.parser.should_upgrade():  # is parsed again without that; see _unsupported_upgrade_warning
+            return
+        coding = b", ".join(value.strip().lower() for name, value in self.headers if name == b"transfer-encoding")
+        if coding not in (b"", b"chunked"):
+            found = shown(coding.decode("latin-1"))
+            message = f"The transfer-encoding is {found}; chunked alone is read. To compress, use content-encoding."
+            self._stop(BadRequestError(message, code="encoding_unsupported"))
         self._is_in_head = False
+        if self.parser.get_http_version() == "1.0":  # does not know 100 Continue
+            self.expect_100_continue = False
         if len(self.pipeline) >= MOST_AHEAD:
             self._stop(BadRequestError(f"More than {MOST_AHEAD} requests were sent ahead.", code="requests_ahead"))
         self._set_idle(False)
@@ -207,12 +261,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body has ended, too."""
+        if self._is_in_head:  # its head is parsed again
+            return
         self._is_in_message = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer has been handed to the transport."""
         super().on_response_complete()
+        if self.is_idle and self._has_sent_all:
+            self.transport.close()
         if self.is_idle and not self.transport.is_closing():
             self.idle_since = self.loop.time()
             self._set_idle(True)
@@ -238,7 +296,29 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, or what the parser was stopped for, and close."""
-        self._refuse(self._refusal or BadRequestError(msg))
+        error = sys.exc_info()[1]  # the parser's, which uvicorn handles by this call
+        is_plain = isinstance(error, httptools.HttpParserError) and str(error) != "" and self._refusal is None
+        why = f": {error}" if is_plain and not isinstance(error, httptools.HttpParserCallbackError) else ""
+        self._refuse(self._refusal or BadRequestError(f"{msg.rstrip('.')}{why}."))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Go on with HTTP/1.1 where a client would rather have another protocol, such as h2c.
+
+        The parser, which takes all after the head for that protocol, is given the request anew without the wish.
+        """
+        upgrade = sys.exc_info()[1]  # which uvicorn handles by this call
+        assert isinstance(upgrade, httptools.HttpParserUpgrade), "uvicorn calls it for that"
+        rest = self._data[upgrade.args[0] :]
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1"]
+        for name, value in self.headers:
+            if name == b"connection":
+                words = [word.strip() for word in value.split(b",")]
+                value = b", ".join(word for word in words if word.lower() not in _OF_UPGRADE)
+            if name not in _OF_UPGRADE:
+                lines.append(name + b": " + value)
+        self.parser = httptools.HttpRequestParser(self)
+        self._data = b"\r\n".join(lines) + b"\r\n\r\n" + rest
+        super().data_received(self._data)
 
     def _count(self, reason: str) -> None:
         self._metrics.connections_closed.labels(reason).inc()

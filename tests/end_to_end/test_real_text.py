@@ -1,4 +1,4 @@
-"""Real text through the model that ships, over a real server: each sentence has its translation, and nothing is lost."""
+"""Real text through the model that ships, over a real server: each sentence has its translation, nothing is lost."""
 
 import json
 import re

@@ -43,7 +43,8 @@ def sent(server: RealServer, number: int = 0, **fields: Any) -> socket.socket:
     url = httpx.URL(server.url)
     connection = socket.create_connection((url.host, url.port or 0), timeout=60)
     body = json.dumps(fields).encode()
-    head = f"POST /v1/generate HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 192.0.2.{number}\r\ncontent-length: {len(body)}"
+    lines = ("POST /v1/generate HTTP/1.1", "host: localhost", f"x-forwarded-for: 192.0.2.{number}")
+    head = "\r\n".join((*lines, f"content-length: {len(body)}"))
     connection.sendall(head.encode() + b"\r\n\r\n" + body)
     return connection
 

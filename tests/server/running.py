@@ -170,7 +170,7 @@ class Running:
         """
         before = self.service.num_requests
         content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nhost: {self.url}\r\ncontent-type: application/json\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
             wait_until(lambda: self.service.num_requests == before + 1)

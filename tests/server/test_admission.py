@@ -87,7 +87,7 @@ def test_a_request_that_is_over_is_freed_at_once(
 
 
 def test_a_body_that_stops_arriving_is_504(all_tasks: Running) -> None:
-    head = "POST /v1/generate HTTP/1.1\r\nhost: x\r\nx-request-timeout-ms: 80\r\ncontent-length: 40\r\n\r\n"
+    head = "POST /v1/generate HTTP/1.1\r\nhost: localhost\r\nx-request-timeout-ms: 80\r\ncontent-length: 40\r\n\r\n"
     with socket.create_connection(("127.0.0.1", all_tasks.port), timeout=30) as connection:
         connection.sendall(head.encode() + b'{"prompt":')
         answer = connection.makefile("rb").read()  # to the end: the connection is closed

@@ -40,7 +40,10 @@ async def post(app: ASGIApp, name: str) -> int:
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"x-request-timeout-ms", b"1" if name.endswith("too late") else b"60000")],
+        "headers": [
+            (b"host", b"localhost"),
+            (b"x-request-timeout-ms", b"1" if name.endswith("too late") else b"60000"),
+        ],
     }
     messages: list[Message] = [{"type": "http.request", "body": json.dumps(fields).encode()}]
     if name.endswith("left"):

@@ -29,7 +29,7 @@ def test_it_is_loaded_and_served_and_answers_as_pytorch_does(bundle: Bundle) -> 
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://x") as client,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         ):
             while (await client.get("/readyz")).status_code != 200:
                 assert app.state.service.phase != "failed", app.state.service.failure

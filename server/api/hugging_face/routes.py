@@ -8,11 +8,11 @@ Which task a model answers for, its record says (server.endpoint.HuggingFaceTask
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import RootModel
+from pydantic import BaseModel, RootModel
 from starlette.responses import Response
 
 from server.admission import parsed_body
-from server.api.description import described
+from server.api.description import TypedErrorText, described
 from server.api.hugging_face.request import Asked, TaskRequest, asked_from
 from server.endpoint import Endpoint, HuggingFaceTask
 from server.errors import ApiError, FieldError, ModelNotFoundError, shown
@@ -20,7 +20,16 @@ from server.http.access import HUGGING_FACE, PlainRoute, record_of
 from server.service import Service
 
 
-class TaskAnswer(RootModel[list[Any]]):
+class StreamEvent(BaseModel):
+    """Of generated text: a token, as text-generation-inference has it; the last one has the whole text and details."""
+
+    index: int
+    token: dict[str, Any]
+    generated_text: str | None
+    details: dict[str, Any] | None
+
+
+class TaskAnswer(RootModel[list[Any] | dict[str, Any]]):
     """What the model's task answers with: docs/api.md shows each."""
 
 
@@ -73,6 +82,6 @@ def hugging_face_router(service: Service) -> APIRouter:
         router.post(
             path,
             summary="A task, as Hugging Face's inference API has it",
-            **described(TaskRequest, TaskAnswer, _EXAMPLE, is_timed=True),
+            **described(TaskRequest, TaskAnswer, _EXAMPLE, is_timed=True, error=TypedErrorText, event=StreamEvent),
         )(answer)
     return router

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from models.config import FrozenModel
 from server.admission import asked_of
-from server.api.description import described
+from server.api.description import ErrorText, described
 from server.errors import FieldError, ForbiddenError, shown
 from server.http.access import INFERENCE, JsonAnswer, PlainRoute, header_of
 from server.service import Service
@@ -65,7 +65,7 @@ def repository_router(service: Service) -> APIRouter:
     @router.post(
         "/index",
         summary="List the models of the store, loaded or not",
-        **described(IndexRequest, IndexAnswer, {"ready": False}, statuses=(403,)),
+        **described(IndexRequest, IndexAnswer, {"ready": False}, statuses=(403,), error=ErrorText, is_required=False),
     )
     async def index(request: Request) -> Response:
         """Each version with its state; for operators."""
@@ -93,7 +93,7 @@ def repository_router(service: Service) -> APIRouter:
     @router.post(
         "/models/{model:path}/load",
         summary="Load a model of the store",
-        **described(ChangeRequest, ChangeAnswer, {}, statuses=(403,)),
+        **described(ChangeRequest, ChangeAnswer, {}, statuses=(403,), error=ErrorText, is_required=False),
     )
     async def load(request: Request) -> Response:
         """Answered when the model takes requests; at once where it is loaded. For operators."""
@@ -102,7 +102,7 @@ def repository_router(service: Service) -> APIRouter:
     @router.post(
         "/models/{model:path}/unload",
         summary="Unload a model",
-        **described(ChangeRequest, ChangeAnswer, {}, statuses=(403,)),
+        **described(ChangeRequest, ChangeAnswer, {}, statuses=(403,), error=ErrorText, is_required=False),
     )
     async def unload(request: Request) -> Response:
         """Answered when the model's requests are answered, RNNSERVE_GRACE_SECONDS at most. For operators."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,12 +17,12 @@ from starlette.responses import Response
 
 from runtime.runner import Array
 from server.admission import parsed_body
-from server.api.description import described, responses
+from server.api.description import BYTES, ErrorText, described
 from server.api.inference.statistics import StatsAnswer, statistics_of
 from server.api.inference.tensors import HEADER_LENGTH, Asked, InferRequest, answer_of, asked_from, seconds_from
 from server.api.inference.text import OUTPUT, TextRequest, asked_from_text
 from server.endpoint import Endpoint, TensorInfo, TensorTask
-from server.errors import ApiError, BadRequestError, FieldError, ModelNotFoundError, shown
+from server.errors import ApiError, BadRequestError, FieldError, ModelNotFoundError, nearest, shown
 from server.http.access import INFERENCE, JsonAnswer, PlainRoute, header_of, record_of
 from server.http.stream import EventStream
 from server.service import Service
@@ -63,6 +63,54 @@ class TextAnswer(BaseModel):
 
 
 _TEXT_EXAMPLE = {"text_input": "To be, or", "parameters": {"max_tokens": 20, "temperature": 0.7, "seed": 7}}
+
+
+class TensorMetadata(BaseModel):
+    """An input or output."""
+
+    name: str
+    datatype: str = Field(description="Such as FP32.")
+    shape: list[int] = Field(description="-1 for an axis of any size.")
+
+
+class ModelMetadata(BaseModel):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelReady(BaseModel):
+    """Whether a model takes requests."""
+
+    name: str
+    ready: bool
+
+
+class ServerMetadata(BaseModel):
+    """What this server is."""
+
+    name: Literal["rnnserve"]
+    version: str
+    extensions: list[str]
+
+
+class Live(BaseModel):
+    """Whether the process should go on; false comes with status 500."""
+
+    live: bool
+
+
+class ServerReady(BaseModel):
+    """Whether requests are taken; false comes with status 503."""
+
+    ready: bool
+
+
+_BINARY = "A JSON object as above, then raw tensors; inference-header-content-length says where it ends."
 _EXAMPLE = {
     "parameters": {"sequence_id": 7, "sequence_start": True},
     "inputs": [{"name": "frames", "shape": [1, 2, 2], "datatype": "FP32", "data": [0.1, 0.2, 0.3, 0.4]}],
@@ -87,7 +135,8 @@ def inference_router(service: Service, version: str) -> APIRouter:
         choices = ", ".join(offered) or "none"
         endpoint = service.registry.get(model)
         if endpoint is None:
-            raise ModelNotFoundError(f"Model {shown(model)} not found. Models that take tensors: {choices}.")
+            hint = nearest(model, offered)
+            raise ModelNotFoundError(f"Model {shown(model)} not found.{hint} Models that take tensors: {choices}.")
         tensors = service.tasks[endpoint.model.task].tensors
         if tensors is None:
             raise ModelNotFoundError(
@@ -185,16 +234,18 @@ def inference_router(service: Service, version: str) -> APIRouter:
         endpoint, _ = found(request)
         return JsonAnswer({"name": endpoint.model.name, "ready": endpoint.engine.is_alive})
 
-    @router.get("", summary="What this server is")
+    known = partial(described, None, error=ErrorText)
+
+    @router.get("", summary="What this server is", **known(ServerMetadata))
     async def server(request: Request) -> Response:  # noqa: ARG001
         extensions = EXTENSIONS if service.settings.admin_key is None else [*EXTENSIONS, REPOSITORY]
         return JsonAnswer({"name": "rnnserve", "version": version, "extensions": extensions})
 
-    @router.get("/health/live", summary="Whether the process should go on")
+    @router.get("/health/live", summary="Whether the process should go on", **known(Live))
     async def live(request: Request) -> Response:  # noqa: ARG001
         return JsonAnswer({"live": service.is_alive}, status_code=200 if service.is_alive else 500)
 
-    @router.get("/health/ready", summary="Whether requests are taken")
+    @router.get("/health/ready", summary="Whether requests are taken", **known(ServerReady))
     async def ready(request: Request) -> Response:  # noqa: ARG001
         service.check_ready()
         return JsonAnswer({"ready": service.is_alive}, status_code=200 if service.is_alive else 503)
@@ -214,20 +265,38 @@ def inference_router(service: Service, version: str) -> APIRouter:
         return JsonAnswer((await service.in_turn(made)).model_dump())
 
     for path in ("/models/stats", f"{_MODEL}/stats", f"{_VERSION}/stats"):
-        router.get(path, summary="What models have done", responses=responses(StatsAnswer, 404, 503))(stats)
+        router.get(path, summary="What models have done", **known(StatsAnswer, statuses=(404,)))(stats)
     for path in (_MODEL, _VERSION):
-        router.get(path, summary="What a model takes and gives")(model)
-        router.get(f"{path}/ready", summary="Whether a model takes requests")(model_ready)
+        router.get(path, summary="What a model takes and gives", **known(ModelMetadata, statuses=(404,)))(model)
+        router.get(f"{path}/ready", summary="Whether a model takes requests", **known(ModelReady, statuses=(404,)))(
+            model_ready
+        )
         router.post(
             f"{path}/infer",
             summary="Give tensors to a model",
-            **described(InferRequest, InferAnswer, _EXAMPLE, is_timed=True, statuses=(409, 410)),
+            **described(
+                InferRequest,
+                InferAnswer,
+                _EXAMPLE,
+                is_timed=True,
+                statuses=(409, 410),
+                error=ErrorText,
+                answers={BYTES: {"type": "string", "format": "binary", "description": _BINARY}},
+            ),
         )(infer)
         for name, handler in (("generate", generate), ("generate_stream", generate_stream)):
             router.post(
                 f"{path}/{name}",
                 summary="Text for a text" + (", as a stream" if name == "generate_stream" else ""),
-                **described(TextRequest, TextAnswer, _TEXT_EXAMPLE, is_timed=True, statuses=(409, 410)),
+                **described(
+                    TextRequest,
+                    TextAnswer if name == "generate" else None,
+                    _TEXT_EXAMPLE,
+                    is_timed=True,
+                    statuses=(409, 410),
+                    error=ErrorText,
+                    event=TextAnswer if name == "generate_stream" else None,
+                ),
             )(handler)
     return router
 

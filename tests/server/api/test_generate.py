@@ -219,7 +219,7 @@ def test_a_wrong_field_is_named(server: Running, fields: dict[str, Any], param: 
     assert param in error["message"]
 
 
-def test_values_in_messages_are_ascii_and_cut(server: Running) -> None:
+def test_values_in_messages_are_printable_and_cut(server: Running) -> None:
     for fields in (
         {"prompt": "a", "n": "生" * 100_000},
         {"prompt": "a", "生\n" * 100_000: 1},
@@ -228,7 +228,7 @@ def test_values_in_messages_are_ascii_and_cut(server: Running) -> None:
         answer = server.client.post("/v1/generate", json=fields)
         assert answer.status_code == 422
         assert len(answer.content) < 1000
-        assert answer.text.isascii()
+        assert answer.json()["error"]["message"].isprintable()
 
 
 def test_several_wrong_fields_are_all_named(server: Running) -> None:

@@ -226,7 +226,8 @@ def test_the_documentation_shows_every_field_of_a_request(server: Running) -> No
     assert "/openapi.json" in server.client.get("/docs").text
     described = server.client.get("/openapi.json").json()
     operation = described["paths"]["/v1/generate"]["post"]
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    request = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = described["components"]["schemas"][request.rsplit("/", 1)[1]]
     assert set(schema["properties"]) == set(GenerateRequest.model_fields)
     assert schema["required"] == ["prompt"]
     assert schema["additionalProperties"] is False

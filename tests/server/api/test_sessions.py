@@ -542,9 +542,7 @@ def test_a_session_is_not_forked_for_a_body_that_ends_after_the_server_began_to_
     with running() as server:
         made = server.post("/v1/sessions")["id"]
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-            head = (
-                f"POST /v1/sessions/{made}/fork HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n"
-            )
+            head = f"POST /v1/sessions/{made}/fork HTTP/1.0\r\ncontent-length: 2\r\n\r\n"
             connection.sendall(head.encode() + b"{")
             server.post("/v1/generate", prompt="a", max_tokens=1)  # by then the head has been read
             server.service.phase = "draining"

@@ -54,5 +54,5 @@ def test_head_is_get_without_its_body(path: str) -> None:
             assert (head.status_code, head.content) == (get.status_code, b"")
             assert head.headers["content-type"] == get.headers["content-type"]
         wrong = client.head("/v1/generate")
-        assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, "OPTIONS, POST")
         assert client.head("/nothing").status_code == 404

@@ -242,7 +242,7 @@ def test_a_client_whose_own_are_in_use_is_refused_instead_of_displacing_those_of
 def test_a_message_never_names_other_sessions() -> None:
     store = Store(99, 10_000)
     add(store, "s1", 1)
-    with pytest.raises(SessionNotFoundError, match=r"'\\u751f' not found\.") as found:
+    with pytest.raises(SessionNotFoundError, match=r"'生' not found\.") as found:
         store.at(2).find("生")
     assert "s1" not in str(found.value)
 
