@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
-import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
 from starlette.responses import Response
@@ -20,7 +19,7 @@ from server.api.translate import TASK, Answering, TranslateRequest, is_long, lan
 from server.endpoint import Registry
 from server.errors import ApiError, BadRequestError, FieldError, ForbiddenError, shown
 from server.http.access import JsonAnswer, PlainRoute, header_of
-from server.http.body import MAX_FIELDS, Asked, request_from
+from server.http.body import MAX_FIELDS, Asked, checked, request_from
 from server.service import Service
 from server.text.languages import Detected, detect, language_code, name_of
 from server.text.markup import Stretch, parts_of
@@ -244,7 +243,7 @@ async def _asked(service: Service, request: Request, kind: type[Asked], required
         for name in required:
             if not fields.get(name):
                 raise FieldError(f"Invalid request: missing {name} parameter", param=name)
-        return request_from(kind, orjson.dumps(fields))
+        return checked(kind, fields)
 
     return await parsed_body(service, request, TASK, parse)
 
@@ -260,7 +259,7 @@ def _fields_of(body: bytes, content_type: str) -> dict[str, Any]:
             raise BadRequestError("The form is not in UTF-8. Send it percent-encoded.") from None
     if content_type.startswith("multipart/"):
         raise BadRequestError(f"The body is {content_type}. Send JSON, or a form as {_FORM}.")
-    return request_from(_Fields, body).model_dump()
+    return request_from(_Fields, body).model_extra or {}
 
 
 class _Fields(BaseModel):
