@@ -15,7 +15,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from server.api.description import EVENTS, JSON, ErrorAnswer
 from server.errors import ApiError
-from server.http.access import WITH_KEYS, ErrorShape, shape_of
+from server.http.access import ErrorShape, needs_key, shape_of
 
 _ALWAYS = (400, 403, 408, 431, 500, 503)  # what any request can be answered with
 _ABOUT = """\
@@ -61,9 +61,9 @@ def document(
     paths: dict[str, dict[str, Any]] = {}
     for route in shown:
         shape = shape_of(route.path, shapes)
-        needs_key = has_keys and route.path.startswith(WITH_KEYS)
         for method in sorted(route.methods or ()):
-            operation = _operation(route, method.lower(), models, shape, needs_key=needs_key)
+            is_asked = has_keys and needs_key(route.path, method)
+            operation = _operation(route, method.lower(), models, shape, needs_key=is_asked)
             paths.setdefault(route.path_format, {})[method.lower()] = operation
     found: dict[str, Any] = {
         "openapi": "3.1.0",

@@ -161,6 +161,11 @@ def shape_of(path: str, shapes: Mapping[str, ErrorShape]) -> ErrorShape | None:
     return shapes.get(next(above, ""))
 
 
+def needs_key(path: str, method: str) -> bool:
+    """Whether a key is asked for at a path, where the server has some; its POST and PUT are work, and have permits."""
+    return path.startswith(WITH_KEYS) or (path == "/" and method == "POST")
+
+
 class Access:
     """ASGI middleware, the only one of ours.
 
@@ -228,7 +233,7 @@ class Access:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        is_api = scope["path"].startswith(WITH_KEYS) or (scope["path"] == "/" and scope["method"] == "POST")
+        is_api = needs_key(scope["path"], scope["method"])
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
             self._check_host(scope)

@@ -64,6 +64,8 @@ def test_hugging_faces_client_asks_every_task(server: RealServer) -> None:
     assert [word.word for word in words] == ["Anna", "flew", "to", "Oslo", "."]
     translation = hugging_face(server, "translate-en-zh").translation("I love you.", src_lang="en", tgt_lang="zh")
     assert "爱" in translation.translation_text
+    german = hugging_face(server, "translate-en-zh").translation("Wo ist der Bahnhof, bitte? Ich habe mich verlaufen.")
+    assert "language_mismatch" in [warning["code"] for warning in german["warnings"]]
     text = hugging_face(server, "shakespeare-char")
     body = {"prompt": "ROMEO:", "max_tokens": 40, "temperature": 0.7, "seed": 7}
     native = server.client.post("/v1/generate", json=body).json()["choices"][0]["text"]

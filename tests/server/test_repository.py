@@ -1,6 +1,7 @@
 """Models loaded and unloaded while the server runs, by NVIDIA's own client over a real socket; of real small models."""
 
 import asyncio
+import contextlib
 import gc
 import shutil
 import threading
@@ -123,6 +124,33 @@ def test_only_who_has_the_key_may(own: Own, client: triton.InferenceServerClient
         assert "set RNNSERVE_ADMIN_KEY" in answer.json()["error"]
         assert "model_repository" not in server.client.get("/v2").json()["extensions"]
     assert own.generate().status_code == 200
+
+
+def test_a_key_for_requests_is_none_for_operators(store: Path) -> None:
+    own = Own(store)
+    with running(load=own.load, store=store, admin_key=ADMIN, api_keys=("a key for requests",)) as server:
+        server.until(lambda: server.service.phase == "ready")
+        address = "/v2/repository/models/text/unload"
+        assert server.client.post(address).status_code == 401
+        refused = server.client.post(address, headers={"authorization": "Bearer a key for requests"})
+        assert (refused.status_code, set(refused.json())) == (403, {"error"})
+        assert server.client.post(address, headers=HEADERS).status_code == 200
+
+
+def test_a_server_that_ends_waits_for_a_model_that_is_being_read(store: Path) -> None:
+    own = Own(store)
+    with ThreadPoolExecutor(1) as pool:
+        with running(load=own.load, store=store, admin_key=ADMIN) as own.server:
+            own.server.until(lambda: own.server.service.phase == "ready")
+            assert own.change("text", "unload").status_code == 200
+            own.gate.clear()
+            answer = pool.submit(own.change, "text", "load")
+            own.server.until(lambda: len(own.loads) == 2)
+            threading.Timer(2, own.gate.set).start()  # when its connection has been closed
+        assert not own.server.service.is_stuck
+        assert [item.id for item in own.server.service.repository.endpoints] == ["classifier/1"]
+        with contextlib.suppress(httpx.TransportError):  # uvicorn has cancelled the request after a second
+            assert answer.result().status_code >= 500
 
 
 def test_what_cannot_be_done_is_the_clients_exception(own: Own, client: triton.InferenceServerClient) -> None:

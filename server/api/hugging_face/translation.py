@@ -45,6 +45,7 @@ class GenerateParameters(FrozenModel):
     seed: Annotated[int | None, Field(ge=0, le=2**63 - 1)] = None
 
 
+_OURS = ("warnings", "detected_language")  # beside the text, where there are any
 # our own fields, as the messages about them name them here
 _NAMES = {
     "text": "inputs",
@@ -69,7 +70,12 @@ async def _answer(service: Service, endpoint: Endpoint, request: Request, asked:
         **_options(parameters.generate_parameters or {}),
     }
     found = await translated(service, request, checked(TranslateRequest, fields))
-    return JsonAnswer([{"translation_text": each["text"]} for each in found["translations"]])
+    return JsonAnswer(
+        [
+            {"translation_text": each["text"], **{name: each[name] for name in _OURS if name in each}}
+            for each in found["translations"]
+        ]
+    )
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from server.api.tag import Source, TagRequest, tagged
 from server.api.translate import TranslateRequest, translated
 from server.endpoint import Endpoint, TensorInfo, TensorTask
 from server.errors import FieldError, shown
+from server.http.access import json_of
 from server.http.body import checked, request_from
 from server.service import Service
 
@@ -141,6 +142,8 @@ async def _translated(service: Service, endpoint: Endpoint, request: Request, as
     return {
         OUTPUT: bytes_tensor([each["text"] for each in found]),
         "score": np.array([each["score"] for each in found], np.float32),
+        "finish_reason": bytes_tensor([each["finish_reason"] for each in found]),
+        "warnings": bytes_tensor([json_of(each.get("warnings") or []).decode() for each in found]),
     }
 
 
@@ -203,7 +206,12 @@ GENERATION_TENSORS = TensorTask(
 )
 TRANSLATION_TENSORS = TensorTask(
     inputs=lambda _: _TEXT_INPUT,
-    outputs=lambda _: [TensorInfo(OUTPUT, "BYTES", [-1]), TensorInfo("score", "FP32", [-1])],
+    outputs=lambda _: [
+        TensorInfo(OUTPUT, "BYTES", [-1]),
+        TensorInfo("score", "FP32", [-1]),
+        TensorInfo("finish_reason", "BYTES", [-1]),
+        TensorInfo("warnings", "BYTES", [-1]),
+    ],
     answer=_translated,
     names=_NAMES,
 )

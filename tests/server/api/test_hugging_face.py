@@ -270,8 +270,12 @@ def test_overload_failure_and_deadline_have_their_types() -> None:
         own.until(lambda: own.service.num_requests == 1)
         with pytest.raises(OverloadedError, match="Model fake/1 is full: 1 requests"):
             client.text_generation("a")
-        refused = httpx.post(f"{own.url}/", content=b"not looked at", timeout=30)  # no body is read for a full model
-        assert (refused.status_code, refused.json()["error_type"]) == (429, "overloaded")
+        for path in ("/", "/models/fake", "/models/fake/1"):  # no body is read for a full model
+            refused = httpx.post(f"{own.url}{path}", content=b"not looked at", timeout=30)
+            assert (refused.status_code, refused.json()["error_type"]) == (429, "overloaded")
+        for path in ("fake/infer", "fake/generate", "fake/versions/1/generate_stream"):
+            refused = httpx.post(f"{own.url}/v2/models/{path}", content=b"not looked at", timeout=30)
+            assert (refused.status_code, list(refused.json())) == (429, ["error"])
         assert client_of(own, "classifier").text_classification("a")
         gate.set()
         thread.join()

@@ -68,6 +68,8 @@ def test_translations_have_their_scores(server: Running, client: triton.Inferenc
     found = client.infer("translator", [text_input(TEXTS)], model_version="1", parameters={"beam_size": 2})
     native = server.translate(text=TEXTS, beam_size=2)["translations"]
     assert texts_of(found, "text_output") == [each["text"] for each in native]
+    assert texts_of(found, "finish_reason") == [each["finish_reason"] for each in native]
+    assert [json.loads(text) for text in texts_of(found, "warnings")] == [each.get("warnings", []) for each in native]
     assert found.as_numpy("score").tolist() == pytest.approx([each["score"] for each in native], rel=1e-6)
 
 
@@ -100,7 +102,7 @@ def test_labelled_words_have_their_text_and_place(
 def test_metadata_names_what_there_is(client: triton.InferenceServerClient) -> None:
     for model, outputs in {
         "fake": ["text_output", "finish_reason", "seed"],
-        "translator": ["text_output", "score"],
+        "translator": ["text_output", "score", "finish_reason", "warnings"],
         "classifier": ["label", "score", "scores"],
         "tagger": ["text_index", "start", "end", "label", "score"],
     }.items():
