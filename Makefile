@@ -15,7 +15,9 @@ TORCH_INDEX ?=
 VENV := .venv
 OTHERS := .venv-comparison
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Installs, with a line for each package that is fetched
+PIP := set -o pipefail; install() { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check \
+  --constraint constraints.txt "$$@" | awk '/Downloading|Using cached/ {sub(/^ +/, "  "); print; fflush()}'; }; install
 
 .PHONY: help install demo demo-train test check bench attack bench-comparison serve load format
 
@@ -27,26 +29,36 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[serve,cpu]'
+	@echo "rnnserve: installing the server's packages into $(VENV), once"
+	@$(PIP) --editable '.[serve,cpu]'
 	@touch $@
 
 $(VENV)/.torch: $(BIN)/python constraints.txt
-	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@echo "rnnserve: installing PyTorch into $(VENV), once"
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.torch $(VENV)/.serve
-	$(PIP) --editable '.[serve,cpu,train]'
+	@echo "rnnserve: installing what training and export need into $(VENV), once"
+	@$(PIP) --editable '.[serve,cpu,train]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	$(PIP) --editable '.[serve,cpu,train,dev]'
+	@echo "rnnserve: installing the tools of development into $(VENV), once"
+	@$(PIP) --editable '.[serve,cpu,train,dev]'
 	@touch $@
 
 install: $(VENV)/.dev ## everything: training, export, serving, development
 
-demo: $(VENV)/.serve ## serve the shipped models at http://127.0.0.1:8000 (PORT=...), without torch
-	@echo "rnnserve: http://$(HOST):$(PORT)  (fields: /docs; commands to try: README.md; Ctrl-C stops)"
-	@RNNSERVE_DEFAULT_GENERATION=shakespeare-char \
+$(VENV)/demo/session-key: $(BIN)/python
+	@mkdir -p $(@D)
+	@umask 077 && $(BIN)/python -c 'import secrets; print(secrets.token_hex(32))' > $@
+
+demo: $(VENV)/.serve $(VENV)/demo/session-key ## serve the shipped models at http://127.0.0.1:8000 (PORT=...), without torch
+	@echo "rnnserve: http://$(HOST):$(PORT)  (open it in a browser; fields: /docs; commands to try: README.md; Ctrl-C stops)"
+	@: $${RNNSERVE_SESSION_DIR:=$(VENV)/demo/sessions} && : $${RNNSERVE_SESSION_KEY:=$$(cat $(VENV)/demo/session-key)} && \
+	  export RNNSERVE_SESSION_DIR RNNSERVE_SESSION_KEY && mkdir -p $$RNNSERVE_SESSION_DIR && \
+	  RNNSERVE_DEFAULT_GENERATION=shakespeare-char \
 	  $(if $(wildcard artifacts/translate-en-zh),RNNSERVE_DEFAULT_TRANSLATION=translate-en-zh) \
 	  $(if $(wildcard artifacts/sentiment-en),RNNSERVE_DEFAULT_SENTIMENT=sentiment-en) \
 	  exec $(BIN)/python -m server --host $(HOST) --port $(PORT)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -243,12 +244,17 @@ def bench(
             say(str(error))
 
 
-def main() -> None:
-    """Run the command line; an error of ours is one sentence and exit code 1, or 3 for a backend that is not here."""
+def main(arguments: Sequence[str] | None = None, program: str = "python -m export") -> None:
+    """Run the command line; an error of ours is one sentence and exit code 1, or 3 for a backend that is not here.
+
+    Args:
+        arguments: by default those of the process.
+        program: what messages call it.
+    """
     # PyTorch's threads spin while they wait for each other: two beside a busy process are 4 times slower than one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        app()
+        app(arguments, prog_name=program)
     except (RnnserveError, OSError) as error:
         Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(3 if isinstance(error, BackendMissingError) else 1)

@@ -12,6 +12,7 @@ import structlog
 from models.bundle import Bundle
 from models.errors import BackendMissingError, BundleNotFoundError, ConfigError
 from runtime.choice import Choice, read_choices, whole_set
+from runtime.device import has_gpu
 from runtime.measuring import cpu_choice
 from runtime.opening import BACKENDS, CPU, CUDA, SETS, TENSORRT, why_unavailable
 
@@ -105,8 +106,8 @@ class Backends:
         instead = next((name for name in reasons if name not in missing), None)
         if self._wanted in missing and instead:
             log.warning("backend not here", backend=self._wanted, instead=instead, reason=missing[self._wanted])
-        elif missing and instead == CPU:
-            log.info("no GPU backend here", instead=CPU, reasons=list(missing.values()))
+        elif missing and instead == CPU and has_gpu():
+            log.warning("GPU not used", instead=CPU, reasons=list(missing.values()))
         return missing
 
     def _sentence(self, bundle: Bundle) -> str:

@@ -32,6 +32,11 @@ def device_name() -> str:
     return plain(_line(_PROCESSORS, "model name") or platform.machine() or "cpu")
 
 
+def has_gpu() -> bool:
+    """Whether the driver of an NVIDIA GPU is loaded and has one."""
+    return any(_GPUS.glob("*/information"))
+
+
 def num_cores() -> int:
     """The cores that this process may use, at least 1; where the system does not say (macOS), all there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,6 +7,7 @@ sessions could not be written. A second signal does not wait.
 import asyncio
 import contextlib
 import ctypes
+import errno
 import gc
 import logging
 import os
@@ -32,6 +33,7 @@ from server.http.protocol import uvicorn_config
 from server.loading import load_models
 from server.service import Loader, Service
 from server.settings import PREFIX, SECRETS, Settings, settings_from
+from server.terminal import TerminalRenderer
 from server.watch import BEAT_SECONDS, Watch
 
 log = structlog.get_logger()
@@ -62,7 +64,7 @@ def configure_logs() -> None:
     """A line per event on stderr, as JSON, or for people when it is a terminal; warnings of libraries come through."""
     processors: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     if sys.stderr.isatty():
-        processors.append(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
+        processors += [structlog.processors.format_exc_info, TerminalRenderer()]
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
     structlog.configure(
@@ -80,12 +82,12 @@ def _json(event: Any, **_: Any) -> str:
     return orjson.dumps(event, default=str).decode()
 
 
-def main(arguments: Sequence[str], load: Loader = load_models) -> int:
-    """Run the program with these arguments; the exit code."""
+def main(arguments: Sequence[str], load: Loader = load_models, program: str = "python -m server") -> int:
+    """Run the program with these arguments; the exit code. `program` is what messages call it."""
     try:
-        settings = settings_from(arguments)
+        settings = settings_from(arguments, program)
     except ConfigError as error:
-        print(f"python -m server: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     for name in SECRETS:  # not for programs that libraries start
         os.environ.pop(f"{PREFIX}{name.upper()}", None)
@@ -95,13 +97,25 @@ def main(arguments: Sequence[str], load: Loader = load_models) -> int:
     config = uvicorn_config(app, settings, app.state.service.metrics)
     _raise_descriptor_limit(settings.max_connections)
     try:
-        listening = config.bind_socket()
-    except SystemExit:  # the reason has been logged
+        listening = _listening_socket(settings.host, settings.port)
+    except OSError as error:
+        log.error("cannot listen", host=settings.host, port=settings.port, reason=_why_not(error, settings.port))
         return 1
     host, port = listening.getsockname()[:2]
     log.info("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{port}")
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve(_Server(config), app.state.service, listening))
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises OSError."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def _why_not(error: OSError, port: int) -> str:
+    if error.errno != errno.EADDRINUSE:
+        return f"{error.strerror or error}. Choose an address of this machine (--host) and a port that it may use."
+    return f"Another program has port {port}. Choose another: make demo PORT=N, --port N or RNNSERVE_PORT=N."
 
 
 def _raise_descriptor_limit(max_connections: int) -> None:

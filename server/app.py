@@ -35,6 +35,7 @@ from server.errors import (
 from server.http.access import INFERENCE, TIME_HEADERS, Access, answer_error, json_of
 from server.http.hosts import AllowedHosts
 from server.loading import load_models
+from server.page.routes import page_router
 from server.service import Loader, Service
 from server.settings import Settings
 from server.tasks import TASKS
@@ -82,6 +83,7 @@ def create_app(
     for router in (sessions_router, models_router, tokens_router, operations_router):
         app.router.routes.extend(router(service).routes)
     app.router.routes.extend(inference_router(service, _version()).routes)
+    app.router.routes.extend(page_router().routes)
     keys = [key.get_secret_value() for key in service.settings.api_keys]
     admin_key = service.settings.admin_key
     if keys and admin_key is not None:  # operators need no second one

@@ -113,6 +113,10 @@ class Metrics(Collector):
         )
         self.registry.register(self)
 
+    def describe(self) -> Iterable[Metric]:
+        """What `collect` gives, so that it is found by name."""
+        return self.collect()
+
     def collect(self) -> Iterable[Metric]:
         """The state of the endpoints, when metrics are read."""
         gauge = partial(GaugeMetricFamily, labels=["model"])

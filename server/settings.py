@@ -8,15 +8,18 @@ import difflib
 import ipaddress
 import os
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
     EnvSettingsSource,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -28,8 +31,13 @@ from models.errors import ConfigError
 PREFIX = "RNNSERVE_"
 SECRETS = ("session_key", "admin_key", "api_keys")
 MOST_TTL_SECONDS = 30 * 24 * 3600
-# Variables with the prefix that are not the server's: data sets, the machine's cache, development.
-_OTHERS = {"RNNSERVE_DATA", "RNNSERVE_CACHE", "RNNSERVE_TENSORRT_API", "RNNSERVE_CONTAINER_ENGINE"}
+OTHER_VARIABLES = {
+    "RNNSERVE_DATA": "Folder of the data sets that recipes and benchmarks read.",
+    "RNNSERVE_CACHE": "Folder of what is measured and built on this machine: engines, timings. Default: "
+    "~/.cache/rnnserve.",
+    "RNNSERVE_TENSORRT_API": "Development: folder of TensorRT's Python API, for the type checker.",
+    "RNNSERVE_CONTAINER_ENGINE": "Development: command that the container tests use instead of docker.",
+}  # with the prefix, and not the server's
 _ADDRESS = r"([0-9.]+|\[?[0-9A-Fa-f:.]+\]?)"
 _URL = rf"(tcp|udp|sctp)://{_ADDRESS}:\d+"
 # What Kubernetes puts into every container for a Service called rnnserve or rnnserve-...: endings of names -> values
@@ -72,7 +80,9 @@ def _networks(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """The settings of `python -m server`. A flag wins over its variable: --max-rows over RNNSERVE_MAX_ROWS."""
+    """The settings of `python -m server`. A flag wins over its variable, and that over the file of --config: --max-rows
+    over RNNSERVE_MAX_ROWS over `max_rows = ...`.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
@@ -87,13 +97,18 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment's variables without those that Kubernetes makes of a Service's name, as RNNSERVE_PORT is."""
-        del settings_cls, dotenv_settings, file_secret_settings
+        """The environment without what Kubernetes makes of a Service's name, as RNNSERVE_PORT is; then the file."""
+        del dotenv_settings, file_secret_settings
         assert isinstance(env_settings, EnvSettingsSource)
         present = env_settings.env_vars
         env_settings.env_vars = {name: value for name, value in present.items() if not _is_of_service(name, value)}
-        return init_settings, env_settings
+        assert isinstance(init_settings, InitSettingsSource)
+        file = init_settings.init_kwargs.get("config") or env_settings.env_vars.get(f"{PREFIX}config".lower())
+        keys = _keys_of(Path(file)) if file else {}
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=keys)
 
+    config: Path | None = None
+    """A TOML file of settings under these names, as in `max_rows = 64`; flags and variables win over it."""
     store: Path = Path("artifacts")
     """Folder of the models, <store>/<name>/<version>."""
     host: str = "127.0.0.1"
@@ -243,42 +258,76 @@ class Settings(BaseSettings):
         return self
 
 
-def settings_from(arguments: Sequence[str]) -> Settings:
-    """Settings from command line arguments, the environment and defaults, in this order.
+def settings_from(arguments: Sequence[str], program: str = "python -m server") -> Settings:
+    """Settings from command line arguments, the environment, the file that --config names, and defaults, in this order.
+
+    Args:
+        arguments: flags and their values.
+        program: what --help calls the command.
 
     Raises:
-        ConfigError: a flag or variable is unknown or has a value that is not allowed; the message names it.
-        SystemExit: --help was printed, or argparse refused the arguments and said why.
+        ConfigError: a flag, variable or key is unknown or has a value that is not allowed, or the file cannot be read;
+            the message names it.
+        SystemExit: --help was printed.
     """
     _check_variables(os.environ)
     try:
         flags = CliSettingsSource[Settings](
             Settings,
-            cli_prog_name="python -m server",
+            cli_prog_name=program,
             cli_parse_args=list(arguments),
             cli_kebab_case=True,
             cli_hide_none_type=True,
+            cli_exit_on_error=False,
         )
-        return Settings(_cli_settings_source=flags)
+        file = flags().get("config")
+        return Settings(_cli_settings_source=flags, **({"config": file} if file else {}))
     except ValidationError as error:
-        lines = []
-        for item in error.errors(include_url=False):
-            name = "_".join(str(part) for part in item["loc"])
-            flag, variable = f"--{name.replace('_', '-')}", PREFIX + name.upper()
-            if not item["loc"]:
-                lines.append(item["msg"].removeprefix("Value error, "))
-            elif name.startswith(SECRETS):  # shown nowhere
-                lines.append(f"{flag} ({variable}): {item['msg']}")
-            else:
-                lines.append(f"{flag} ({variable}): {item['msg']} (got {ascii(item['input'])[:80]})")
-        raise ConfigError("; ".join(lines)) from None
+        raise ConfigError("; ".join(_sentence(item) for item in error.errors(include_url=False))) from None
     except SettingsError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(_of_arguments(str(error))) from None
+
+
+def _keys_of(file: Path) -> dict[str, Any]:
+    """What a file says. Raises ConfigError."""
+    try:
+        keys = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--config ({PREFIX}CONFIG): {file} cannot be read as TOML: {error}.") from None
+    known = Settings.model_fields.keys() - {"config"}
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1) or sorted(known)
+            raise ConfigError(f"{file}: {ascii(key)[:80]} is not a setting. Did you mean {', '.join(near)}?")
+    return keys
+
+
+def _sentence(item: ErrorDetails) -> str:
+    """What is wrong with one setting."""
+    name = "_".join(str(part) for part in item["loc"])
+    flag, variable = f"--{name.replace('_', '-')}", PREFIX + name.upper()
+    if not item["loc"]:
+        return item["msg"].removeprefix("Value error, ")
+    if name.startswith(SECRETS):  # shown nowhere
+        return f"{flag} ({variable}): {item['msg']}"
+    return f"{flag} ({variable}): {item['msg']} (got {ascii(item['input'])[:80]})"
+
+
+def _of_arguments(message: str) -> str:
+    """What argparse says of the arguments, with the flag that was meant."""
+    message = message.removeprefix("error parsing CLI: ")
+    unknown = re.search(r"unrecognized arguments: (\S+)", message)
+    if unknown is None:
+        return f"{message}. --help lists the flags."
+    flags = ["--" + name.replace("_", "-") for name in Settings.model_fields]
+    near = difflib.get_close_matches(unknown[1].partition("=")[0], flags, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "--help lists the flags."
+    return f"{ascii(unknown[1])[:80]} is not a flag. {hint}"
 
 
 def _check_variables(variables: Mapping[str, str]) -> None:
     """Raises ConfigError for a variable with our prefix that means nothing: most likely a slip of the pen."""
-    known = {PREFIX + field.upper() for field in Settings.model_fields} | _OTHERS
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | OTHER_VARIABLES.keys()
     for name in sorted(variables):
         is_known = name.upper() in known or _is_of_service(name, variables[name])
         if name.startswith(PREFIX) and not is_known:

@@ -57,6 +57,7 @@ def generation_engine(model: LoadedModel, settings: Settings, observer: Observer
             sequences=sequences,
             decoder=model.opened.decoder(settings.max_rows),
             chooser=sequences if model.opened.has("choose") else None,
+            beam_steps=lambda: model.opened.steps(2 * settings.max_rows),
             state_width=model.state_width,
             vocab_size=model.tokenizer.vocab_size,
             end_id=model.tokenizer.end_id,

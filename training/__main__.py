@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -54,10 +55,15 @@ def _command(recipe: Path, overrides: list[str]) -> str:
     return shlex.join(["python", "-m", "training", "run", str(shown), *kept])
 
 
-def main() -> None:
-    """The program: an error of rnnserve, or a file that cannot be written, is one sentence and exit status 1."""
+def main(arguments: Sequence[str] | None = None, program: str = "python -m training") -> None:
+    """The program: an error of rnnserve, or a file that cannot be written, is one sentence and exit status 1.
+
+    Args:
+        arguments: by default those of the process.
+        program: what messages call it.
+    """
     try:
-        app(prog_name="python -m training")
+        app(arguments, prog_name=program)
     except (RnnserveError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -23,7 +23,7 @@ from export.user_module.parity import (
     sizes_as_text,
 )
 from export.user_module.trace import Traced
-from export.user_module.unusual import empty_notes, error_of_last, unusual_notes
+from export.user_module.unusual import empty_notes, error_of_last, unusual_errors, unusual_notes
 from export.user_module.write import write_graph
 from models.errors import ExportError, ParityError
 from runtime.onnxruntime.child import ChildSession, ProcessEndedError
@@ -165,8 +165,8 @@ class _Check:
             return ModuleParity.of(self.outputs, self.tolerance)
         try:
             parity = self._at(session, sizes)
-            for notes in (unusual_notes, empty_notes):
-                parity.notes += notes(self.module, session, self.drawing, self.outputs, self.tolerance)
+            parity.notes += unusual_notes(self._unusual(session, self.drawing.small_sizes()))
+            parity.notes += empty_notes(self.module, session, self.drawing, self.outputs, self.tolerance)
         except GraphEndsProcessError:
             raise
         except ParityError as error:
@@ -178,6 +178,7 @@ class _Check:
         pace = Pace(self.drawing, self.clock)
         usual = self.drawing.small_sizes()
         keeps_nan = bool(traced.guards) and self._error_of_last(session, usual, list(usual)) is None
+        known = self._unusual(session, usual) if traced.guards else {}
         for guard in traced.guards:
             for against in sorted(sizes_against(guard, self.drawing), key=self.drawing.num_elements):
                 for at in pace.steps_to(against):
@@ -188,6 +189,11 @@ class _Check:
                                 found = self._error_of_last(session, at, guard.axes)
                                 if found is not None:
                                     raise self._named(ParityError(found), guard, at)
+                            if not guard.holds(at):
+                                errors = self._unusual_beyond(session, guard, at)
+                                new = {kind: error for kind, error in errors.items() if kind not in known}
+                                parity.notes += unusual_notes(new)
+                                known |= new
                 if pace.why_left is not None:
                     parity.notes.append(self._not_tried(guard, against, pace.why_left))
                     break
@@ -209,6 +215,17 @@ class _Check:
             if not guard.holds(sizes):
                 raise self._named(error, guard, sizes) from error
             raise self._with_cause(error, traced, session, [sizes]) from error.__cause__
+
+    def _unusual_beyond(self, session: Session, guard: Guard, sizes: Sizes) -> dict[str, str]:
+        try:
+            return self._unusual(session, sizes)
+        except GraphEndsProcessError:
+            raise
+        except ParityError as error:
+            raise self._named(error, guard, sizes) from error
+
+    def _unusual(self, session: Session, sizes: Sizes) -> dict[str, str]:
+        return unusual_errors(self.module, session, self.drawing, self.outputs, self.tolerance, sizes)
 
     def _error_of_last(self, session: Session, sizes: Sizes, axes: Sequence[str]) -> str | None:
         return error_of_last(self.module, session, self.drawing, self.outputs, sizes, axes)

@@ -46,9 +46,9 @@ _CHANGES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 _USUAL = ("zeros",)  # a difference there is an error like any other
 
 
-def unusual_notes(
-    module: nn.Module, session: Session, drawing: Drawing, outputs: Sequence[str], tolerance: float
-) -> list[str]:
+def unusual_errors(
+    module: nn.Module, session: Session, drawing: Drawing, outputs: Sequence[str], tolerance: float, sizes: Sizes
+) -> dict[str, str]:
     """Compare with PyTorch where inputs are unusual.
 
     Args:
@@ -57,17 +57,17 @@ def unusual_notes(
         drawing: how inputs are drawn; those with a range of their own stay within it.
         outputs: the graph's output names.
         tolerance: of differences.
+        sizes: to compare at.
 
     Returns:
-        A sentence for each kind of input that the graph answers otherwise.
+        For each kind of input that the graph answers otherwise, such as "infinity in x", what is wrong.
 
     Raises:
         ParityError: it answers zeros otherwise.
         GraphEndsProcessError: the runtime ended its process.
     """
     generator = torch.Generator().manual_seed(2)
-    sizes = drawing.small_sizes()
-    notes = []
+    errors = {}
     floats = [spec.name for spec in drawing.inputs if spec.dtype == "float32" and spec.name not in drawing.ranges]
     for name in floats:
         for kind, change in _CHANGES.items():
@@ -80,9 +80,14 @@ def unusual_notes(
                 if error is not None and kind in _USUAL:
                     raise ParityError(f"With {kind} in {name}: {error}")
                 if error is not None:
-                    notes.append(f"With {kind} in {name} the graph does not answer as PyTorch does: {error}")
+                    errors[f"{kind} in {name}"] = error
                     break
-    return notes
+    return errors
+
+
+def unusual_notes(errors: dict[str, str]) -> list[str]:
+    """A sentence for each kind of input that `unusual_errors` has found."""
+    return [f"With {kind} the graph does not answer as PyTorch does: {error}" for kind, error in errors.items()]
 
 
 def empty_notes(
@@ -113,7 +118,7 @@ def error_of_last(
     forgotten.
 
     Args:
-        module: as of `unusual_notes`, and so are the next two.
+        module: as of `unusual_errors`, and so are the next two.
         session: over the graph.
         drawing: of the inputs.
         outputs: the graph's.

@@ -153,6 +153,12 @@ class Continuation:
         self._pieces.clear()
         return text
 
+    def take_last(self) -> str:
+        """All the text, once no more tokens come."""
+        if self.finish_reason is None:
+            self._end("stop")
+        return self.take()
+
     def take_placed(self) -> PlacedLogprobs | None:
         """The tokens whose text `take` has begun to give since the last call, in order; None where there are none."""
         num_certain = len(self._offsets)

@@ -31,7 +31,7 @@ from server.admission import MAX_TEXTS, check_ids, parsed_body
 from server.api.description import described
 from server.api.generate import TASK, Answering, GenerateRequest, model_of
 from server.endpoint import Endpoint
-from server.engine.generation.request import Generation, TextOutput
+from server.engine.generation.request import Beam, Generation, TextOutput
 from server.errors import ApiError, FieldError
 from server.http.access import PlainRoute, json_of, new_id, new_seed, record_of
 from server.http.body import request_from
@@ -126,8 +126,15 @@ class CompletionRequest(GenerateRequest):
         Field(description="Not offered: a recurrent model reads forwards."),
     ] = None
     use_beam_search: Annotated[
-        bool, WithJsonSchema({"const": False}), Field(description="Not offered; best_of is.")
+        bool,
+        Field(
+            description="Search for the likeliest continuations with a beam of best_of, or else n, instead of drawing "
+            "them; temperature and seed are not looked at."
+        ),
     ] = False
+    length_penalty: Annotated[
+        float, Field(ge=0, le=5, description="Of use_beam_search: the higher, the longer; see POST /v1/translate.")
+    ] = 1.0
     user: Annotated[str | None, Field(description="Not looked at.")] = None
 
     @model_validator(mode="before")
@@ -142,7 +149,7 @@ class CompletionRequest(GenerateRequest):
     def _one_prompt_is_streamed(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: ARG003 - here several are, too
         return value
 
-    @field_validator("suffix", "use_beam_search")
+    @field_validator("suffix")
     @classmethod
     def _is_not_offered(cls, value: Any) -> Any:
         if value:
@@ -161,9 +168,29 @@ class CompletionRequest(GenerateRequest):
             raise ValueError("max_tokens 0 scores the prompt, which is shown with echo true; or ask for a token")
         if self.ignore_eos and self.stop:
             raise ValueError("ignore_eos goes without stop")
+        if self.length_penalty != 1 and not self.use_beam_search:
+            raise ValueError("length_penalty goes with use_beam_search")
+        if self.use_beam_search and self._beside_search:
+            raise ValueError(f"use_beam_search goes without {', '.join(self._beside_search)}")
         if self.is_scored and (self.changes_logits or self.session is not None):
             raise ValueError("a prompt is scored (echo with logprobs) without penalties, logit_bias and session")
         return self
+
+    @property
+    def _beside_search(self) -> list[str]:
+        """Fields that a search cannot follow."""
+        has = {
+            "stream": self.stream,
+            "stop": self.stop,
+            "logprobs": self.logprobs is not None,
+            "session": self.session,
+            "top_k": self.top_k > 0,
+            "top_p": self.top_p < 1,
+            "min_p": self.min_p > 0,
+            "penalties and logit_bias": self.changes_logits,
+            "max_tokens 0": not self.max_tokens,
+        }
+        return [name for name, value in has.items() if value]
 
     @property
     def is_scored(self) -> bool:
@@ -265,13 +292,17 @@ class _Completing(Answering):
     @classmethod
     def of(cls, service: Service, endpoint: Endpoint, request: Request, wanted: CompletionRequest) -> "_Completing":
         """From what a client wants."""
+        beam = None
         num_made = wanted.best_of or wanted.n
+        if wanted.use_beam_search:
+            beam, num_made = Beam(num_made, wanted.n, wanted.length_penalty), wanted.n
+            _check_beam(beam, endpoint, service.settings.max_rows)
         changed: dict[str, Any] = {"n": num_made, "top_k": max(0, wanted.top_k)}
         if num_made > wanted.n and wanted.logprobs is None:
             changed["logprobs"] = 0  # what they are compared by
         if wanted.ignore_eos:
             changed["min_tokens"] = wanted.max_tokens
-        return cls(service, endpoint, request, wanted.model_copy(update=changed), wanted=wanted)
+        return cls(service, endpoint, request, wanted.model_copy(update=changed), beam, wanted=wanted)
 
     def __post_init__(self) -> None:
         self.id = f"cmpl-{new_id()}"
@@ -386,6 +417,17 @@ class _Completing(Answering):
             "total_tokens": usage["prompt_tokens"] + num_made,
             "prompt_tokens_details": {"cached_tokens": usage["cached_tokens"]},
         }
+
+
+def _check_beam(beam: Beam, endpoint: Endpoint, max_rows: int) -> None:
+    """Raises FieldError where a model has no room or no tokens for a beam."""
+    if beam.size > max_rows:
+        message = f"A beam of {beam.size} is more than the {max_rows} rows decoded together (RNNSERVE_MAX_ROWS)."
+        raise FieldError(message, param="best_of")
+    num_tokens = endpoint.model.tokenizer.vocab_size
+    if beam.num_wanted > num_tokens:
+        message = f"n is {beam.num_wanted}, and the model has {num_tokens} tokens; so many texts differ for certain."
+        raise FieldError(message, param="n")
 
 
 def _lengthened(options: GenerationOptions, max_tokens: int, min_tokens: int) -> GenerationOptions:

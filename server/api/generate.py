@@ -18,7 +18,7 @@ from models.decoding.stop_strings import StopStrings
 from server.admission import Texts, asked_of, check_ids, num_unknown_of, read_texts, working
 from server.api.description import Timings, described
 from server.endpoint import Endpoint
-from server.engine.generation.request import Generation, TextOutput
+from server.engine.generation.request import Beam, Generation, TextOutput
 from server.errors import FieldError, shown
 from server.http.access import JsonAnswer, PlainRoute, json_of, new_id, new_seed, record_of
 from server.http.stream import EventStream
@@ -137,6 +137,7 @@ class Answering:
     endpoint: Endpoint
     request: Request
     asked: GenerateRequest
+    beam: Beam | None = None  # where continuations are searched for
     session: Session | None = None  # that is used
     num_unknown: int = 0  # characters
     num_sent: dict[int, int] = field(default_factory=dict)  # of a stream: tokens of each choice that events have sent
@@ -215,7 +216,7 @@ class Answering:
         self.record.prompt_tokens = sum(len(ids) for _, ids in prompts)
         check_ids(asked.logit_bias, tokenizer, "logit_bias")
         width = 1 if asked.logprobs is None else min(LOGPROBS_WIDTH, self.service.settings.max_rows)
-        generation = Generation(asked, new_seed() if asked.seed is None else asked.seed, asked.stream)
+        generation = Generation(asked, new_seed() if asked.seed is None else asked.seed, asked.stream, self.beam)
         stops, token_texts = StopStrings(asked.stop) if asked.stop else None, self.endpoint.token_texts
         for text, ids in prompts:
             echo = text if asked.echo else ""
@@ -227,7 +228,8 @@ class Answering:
                 self.service.sessions.check_length(len(point.tokens) + len(ids) + asked.max_tokens, point)
                 tokens = np.concatenate([point.tokens.astype(np.int64), np.array(ids, np.int64)])
                 generation.add_resumed_prompt(tokens, rows[0], point.row, point.num_read)
-            generation.items[-1].width = width
+            if self.beam is None:
+                generation.items[-1].width = width
         return generation
 
     def _events_of(self, updates: list[TextOutput]) -> Iterator[list[TextOutput]]:

@@ -1,8 +1,8 @@
 """What an orchestrator and a dashboard ask for."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -13,6 +13,13 @@ from server.http.access import JsonAnswer
 from server.service import Service
 
 _TEXT = {"text/plain": {"type": "string", "description": "Prometheus' text format."}}
+
+_NAMES = {
+    "name": "name[]",
+    "in": "query",
+    "description": "These time series alone.",
+    "schema": {"type": "array", "items": {"type": "string"}},
+}
 
 
 class Alive(BaseModel):
@@ -55,9 +62,14 @@ def operations_router(service: Service) -> APIRouter:
         _check_alive(service)
         return JsonAnswer({"status": "ready", "models": [item.id for item in service.registry.models]})
 
-    @router.get("/metrics", summary="Prometheus metrics", **described(None, None, answers=_TEXT))
-    async def metrics() -> Response:
-        text = await service.in_turn(lambda: generate_latest(service.metrics.registry))
+    @router.get("/metrics", summary="Prometheus metrics", **described(None, None, answers=_TEXT, parameters=[_NAMES]))
+    async def metrics(
+        names: Annotated[list[str] | None, Query(alias="name[]", description="These time series alone.")] = None,
+    ) -> Response:
+        """All, or with `name[]` some: reading few takes a tenth of the time."""
+        registry = service.metrics.registry
+        chosen = registry if names is None else registry.restricted_registry(names)
+        text = await service.in_turn(lambda: generate_latest(chosen))
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return router

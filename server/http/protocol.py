@@ -124,6 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0  # of the head that is being read; where others come before it, its names and values alone
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
+        self._refusal_timer: asyncio.TimerHandle | None = None
         self.idle_since = 0.0  # on the loop's clock, while no request is being answered
         self._has_sent_all = False  # the client has closed its side
         self._gone_timer: asyncio.TimerHandle | None = None
@@ -164,7 +165,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing of it is left."""
-        for timer in (self._head_timer, self._send_timer, self._gone_timer, self.timeout_keep_alive_task):
+        # A timer would keep what the connection has read until it runs out.
+        timers = (self._head_timer, self._send_timer, self._refusal_timer, self._gone_timer)
+        for timer in (*timers, self.timeout_keep_alive_task):
             if timer is not None:
                 timer.cancel()
         self._metrics.connections.dec()
@@ -359,4 +362,5 @@ class BoundedProtocol(HttpToolsProtocol):
         head = "".join(f"{name}: {value}\r\n" for name, value in (lines | error.headers).items())
         self.transport.write(STATUS_LINE[error.status] + head.encode() + b"\r\n" + body)
         self.transport.close()
-        self.loop.call_later(self._limits.send_timeout_seconds, self.transport.abort)  # a client that takes nothing
+        seconds = self._limits.send_timeout_seconds  # for a client that takes nothing
+        self._refusal_timer = self.loop.call_later(seconds, self.transport.abort)

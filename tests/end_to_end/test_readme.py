@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,21 @@ def test_a_curl_command_gives_what_the_readme_says(match: re.Match[str], demo: R
     # A busy machine joins tokens into one event, so the number of events is not compared.
     assert set(json.loads(found_events[-2])) == set(json.loads(documented_events[-2]))
     assert "usage" in json.loads(found_events[-2])
+
+
+@pytest.mark.parametrize("language", ["python", "js"])
+def test_the_examples_of_other_languages_run(language: str, demo: RealServer, tmp_path: Path) -> None:
+    program = {"python": sys.executable, "js": shutil.which("node")}[language]
+    if program is None:
+        pytest.skip("node is not installed")
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        file = tmp_path / f"example{number}.{'py' if language == 'python' else 'mjs'}"
+        file.write_text(block.replace("http://127.0.0.1:8000", demo.url), encoding="utf-8")
+        run = subprocess.run([program, file], capture_output=True, text=True, timeout=120, check=False)
+        assert run.returncode == 0, run.stderr
+        assert len(run.stdout) > 40
 
 
 def test_there_are_commands_to_try() -> None:

@@ -1,5 +1,6 @@
 """A graph set whose runners are fakes, the same ones each time, so that a test can hold or break them."""
 
+import threading
 from typing import cast
 
 from models.graph_set import GraphSet
@@ -19,6 +20,7 @@ class FakeOpenSet:
         self.max_length: int | None = None
         self.sequence_runner = FakeSequenceRunner(vocab_size)
         self.step_runner = FakeStepRunner(capacity, vocab_size)
+        self.beam_step_runner = FakeStepRunner(capacity, vocab_size)
         self.attention_runner = FakeAttentionStepRunner(capacity, vocab_size)
 
     @property
@@ -29,8 +31,11 @@ class FakeOpenSet:
         return self.sequence_runner
 
     def steps(self, capacity: int) -> StepRunner:
-        self.step_runner.capacity = capacity
-        return self.step_runner
+        # A lane asks for another one when its first beam search comes.
+        is_of_beams = threading.current_thread().name.startswith("lane ")
+        runner = self.beam_step_runner if is_of_beams else self.step_runner
+        runner.capacity = capacity
+        return runner
 
     def attention_steps(self, capacity: int) -> AttentionStepRunner:
         self.attention_runner.capacity = capacity

@@ -506,6 +506,7 @@ class FakeOpenSet:
     Attributes:
         sequence_runner: runs the graphs that take sequences.
         step_runner: runs `step` of generation.
+        beam_step_runner: the same for beam searches.
         attention_step_runner: runs `step` of translation.
         decode_runner: runs `decode`.
         runners: all of them.
@@ -533,11 +534,13 @@ class FakeOpenSet:
             }
         self.sequence_runner = FakeSequenceRunner(vocab_size, end_id)
         self.step_runner = FakeStepRunner(2 * capacity, vocab_size)
+        self.beam_step_runner = FakeStepRunner(2 * capacity, vocab_size)
         self.attention_step_runner = FakeAttentionStepRunner(2 * capacity, vocab_size)
         self.decode_runner = FakeDecodeRunner(capacity, vocab_size, end_id, has_memory=has_memory)
         self.runners: tuple[Fake, ...] = (
             self.sequence_runner,
             self.step_runner,
+            self.beam_step_runner,
             self.attention_step_runner,
             self.decode_runner,
             *self.beam_runners.values(),

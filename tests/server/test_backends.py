@@ -70,10 +70,22 @@ def test_without_a_gpu_the_server_computes_on_the_cpu_and_says_so_once(
 ) -> None:
     assert loaded(store, "writer", "judge", backend=backend) == [(CPU, "int8")] * 2
     said = capsys.readouterr().out
-    assert said.count("TensorRT is not installed here") == (backend != CPU)
     assert said.count("backend not here") == (backend == "tensorrt")
-    assert said.count("no GPU backend here") == (backend == "auto")
+    assert said.count("TensorRT is not installed here") == (backend == "tensorrt")
     assert loaded(store, backend=backend, set="fp32" if backend != "tensorrt" else None)[0][0] == CPU
+
+
+@missing(TENSORRT)
+@missing(CUDA)
+def test_a_gpu_that_is_left_alone_is_said_once(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0" / "information").write_text("Model: NVIDIA H200\n")
+    monkeypatch.setattr("runtime.device._GPUS", tmp_path)
+    assert {backend for backend, _ in loaded(store, "writer", "judge")} == {CPU}
+    said = capsys.readouterr().out
+    assert said.count("GPU not used") == said.count("TensorRT is not installed here") == 1
 
 
 @missing(CUDA)

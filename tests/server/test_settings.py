@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.errors import ConfigError
+from server.reference import reference
 from server.settings import PREFIX, Settings, settings_from
 
 
@@ -122,3 +123,52 @@ def test_what_only_looks_like_a_services_variable_is_still_refused(
     monkeypatch.setenv(PREFIX + name, value)
     with pytest.raises(ConfigError, match=PREFIX + name):
         settings_from([])
+
+
+def test_a_variable_wins_over_the_file_and_that_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "rnnserve.toml"
+    file.write_text('max_rows = 7\nport = 1234\nmodels = ["a", "b/2"]\napi_keys = ["a key of 16 letters"]\n')
+    monkeypatch.setenv(PREFIX + "PORT", "4321")
+    found = settings_from(["--config", str(file), "--max-requests", "9"])
+    assert (found.max_rows, found.port, found.models, found.max_requests) == (7, 4321, ("a", "b/2"), 9)
+    assert found.api_keys[0].get_secret_value() == "a key of 16 letters"
+    monkeypatch.setenv(PREFIX + "CONFIG", str(file))
+    assert Settings().max_rows == settings_from([]).max_rows == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_row = 7", r"'max_row' is not a setting\. Did you mean max_rows\?"),
+        ('config = "b.toml"', "'config' is not a setting"),
+        ("max_rows = -1", r"--max-rows \(RNNSERVE_MAX_ROWS\).*got -1"),
+        ("max_rows =\nport = 1\n", r"cannot be read as TOML: .*line 1"),
+        (None, "cannot be read as TOML: .*No such file"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "rnnserve.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        settings_from(["--config", str(file)])
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--prt=3", r"'--prt=3' is not a flag\. Did you mean --port\?"),
+        ("serve", r"'serve' is not a flag\. --help lists the flags\."),
+        ("--port", "--port: expected one argument"),
+    ],
+)
+def test_a_wrong_flag_is_one_sentence(flag: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settings_from([flag])
+
+
+def test_the_reference_of_the_settings_is_what_they_are() -> None:
+    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8") == reference(), "python -m server.reference > docs/settings.md"

@@ -224,10 +224,13 @@ def _position(piece: OnnxGraph, node: onnx.NodeProto) -> None:
 
 
 def _sorted(piece: OnnxGraph, node: onnx.NodeProto) -> None:
-    """Sorted numbers: a NaN is the largest of all."""
+    """Sorted numbers: a NaN is the largest of all, before infinity, for which float64 has room."""
     value, count = node.input
     attributes = _attributes(node)
-    key = piece.node("Where", piece.node("IsNaN", value), piece.constant(np.float32(np.inf)), value)
+    infinity, below = piece.constant(np.float64(np.inf)), piece.constant(np.float64(1e300))
+    is_infinite = piece.node("Equal", value, piece.constant(np.float32(np.inf)))
+    key = piece.node("Where", is_infinite, below, piece.node("Cast", value, to=TensorProto.DOUBLE))
+    key = piece.node("Where", piece.node("IsNaN", value), infinity, key)
     _, places = piece.nodes("TopK", key, count, outputs=2, **attributes)
     for name, found in zip(node.output, (None, places), strict=False):
         if name:

@@ -5,14 +5,18 @@ A continuation without stop strings is given its tokens when it is due: at its e
 (server.engine.generation.token_log).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from models.decoding.beam_search import Hypothesis
 from models.decoding.logprobs import Logprobs
 from models.decoding.sampler import NOT_FINITE
 from models.errors import RunnerError
 from runtime.runner import Array, DecodeRunner, SequenceRunner, StepRunner
 from server.engine.generation.batch import DecodeBatch, GenerationBatch, StepBatch, continuation_of, runs_in_decode
+from server.engine.generation.beams import BeamBatch
 from server.engine.generation.prefix_cache import CHUNK, Node, PrefixCache
 from server.engine.generation.request import Prompt, TextOutput
 from server.engine.lane import NOT_FINITE_MESSAGE, Lane, Observer
@@ -83,7 +87,7 @@ class GenerationScheduler(Scheduler[Item]):
         return chunks
 
 
-class GenerationLane(Lane[Prompt, GenerationBatch]):
+class GenerationLane(Lane[Prompt, GenerationBatch | BeamBatch]):
     """Generates text for many requests at once.
 
     Args:
@@ -94,6 +98,7 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
         sequences: runs `advance`.
         decoder: runs `decode`; None where the set has none.
         chooser: runs `choose`; None where the set has none.
+        beam_steps: gives another runner of `step`, as large, for beam searches; called when the first one comes.
         state_width: D.
         vocab_size: V.
         end_id: the end token's id, or None.
@@ -111,6 +116,7 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
         sequences: SequenceRunner,
         decoder: DecodeRunner | None,
         chooser: SequenceRunner | None,
+        beam_steps: Callable[[], StepRunner],
         state_width: int,
         vocab_size: int,
         end_id: int | None,
@@ -124,13 +130,20 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
         self._initial_state = np.zeros(state_width, np.float32)
         self._step_batch = StepBatch(steps, chooser, self._initial_state, vocab_size, end_id)
         self._decode_batch: DecodeBatch | None = None
-        batches: list[GenerationBatch] = [self._step_batch]
+        self._beam_steps, self._end_id = beam_steps, end_id
+        self._beam_batch: BeamBatch | None = None
+        batches: list[GenerationBatch | BeamBatch] = [self._step_batch]
         if decoder is not None:
             self._decode_batch = DecodeBatch(decoder, self._initial_state, end_id)
             batches.insert(0, self._decode_batch)
         super().__init__(name, scheduler, batches, window, observer)
 
-    def _batch_of(self, item: Prompt) -> GenerationBatch:
+    def _batch_of(self, item: Prompt) -> GenerationBatch | BeamBatch:
+        if item.request.beam is not None:
+            if self._beam_batch is None:
+                self._beam_batch = BeamBatch(self._beam_steps(), self._initial_state, self._end_id)
+                self._batches.append(self._beam_batch)
+            return self._beam_batch
         is_chosen = item.given is None
         if self._decode_batch is not None and is_chosen and runs_in_decode(item.request.options, self._vocab_size):
             return self._decode_batch
@@ -143,7 +156,7 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
             item.state = prefix.state
             self._nodes[item] = prefix.num_tokens, prefix.node
             self._observer.looked_up(prefix.num_tokens, item.num_prefill)
-        item.needs_prefill = item.num_rows > 1 or item.keeps_state or self._batch_of(item) is self._step_batch
+        item.needs_prefill = item.num_rows > 1 or item.keeps_state or self._batch_of(item) is not self._decode_batch
         super()._add(item)
 
     def _close(self, item: Prompt) -> None:
@@ -186,7 +199,9 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
         else:
             del self._nodes[prompt]
 
-    def _run_batch(self, batch: GenerationBatch, num_steps: int) -> int:
+    def _run_batch(self, batch: GenerationBatch | BeamBatch, num_steps: int) -> int:
+        if isinstance(batch, BeamBatch):
+            return self._run_searches(batch, num_steps)
         window = batch.run(num_steps)
         for prompt, num_read, state in window.chunk_states:
             self._keep(prompt, num_read, state)
@@ -199,6 +214,30 @@ class GenerationLane(Lane[Prompt, GenerationBatch]):
         for row in broken:  # last, because all rows of their prompts leave
             self._fail(row.item, NOT_FINITE_MESSAGE)
         return num_steps
+
+    def _run_searches(self, batch: BeamBatch, num_steps: int) -> int:
+        window = batch.run(num_steps)
+        for row in window.broken:
+            self._fail(row.item, NOT_FINITE_MESSAGE)
+        for row in window.over:
+            self._emit_found(row, batch.searches[row].results())
+        return window.num_steps
+
+    def _emit_found(self, row: Row[Prompt], found: list[Hypothesis]) -> None:
+        """Send what a search has found, the best first."""
+        prompt = row.item
+        if len(found) < len(prompt.continuations):
+            self._fail(prompt, f"Only {len(found)} continuations are possible; ask for fewer (n).")
+            return
+        self._finish(row)
+        for number, (hypothesis, continuation) in enumerate(zip(found, prompt.continuations, strict=True)):
+            continuation.extend(hypothesis.ids)
+            reason = hypothesis.finish_reason
+            num_tokens = len(hypothesis.ids) + (reason == "stop")
+            text = continuation.take_last()
+            self._sender.post(
+                prompt.request.outputs, TextOutput(prompt.first_index + number, text, reason, None, num_tokens)
+            )
 
     def _handle(self, row: Row[Prompt], tokens: list[int], logprobs: Logprobs | None) -> bool:
         """Give a row's continuation its tokens, and emit what is new if it has ended or is a stream.

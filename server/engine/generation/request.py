@@ -38,6 +38,20 @@ class TextOutput(NamedTuple):
         return self._replace(text=previous.text + self.text, logprobs=logprobs)
 
 
+class Beam(NamedTuple):
+    """How the likeliest continuations are searched for, instead of drawing some.
+
+    Attributes:
+        size: hypotheses that live at once.
+        num_wanted: how many continuations come of a prompt, at most `size`.
+        length_penalty: see models.decoding.beam_search.
+    """
+
+    size: int
+    num_wanted: int
+    length_penalty: float
+
+
 @dataclass(eq=False, slots=True)
 class Generation(EngineRequest["Prompt", TextOutput]):
     """One request.
@@ -46,11 +60,14 @@ class Generation(EngineRequest["Prompt", TextOutput]):
         options: its options.
         seed: the seed, given or made.
         is_streamed: whether text is sent as it comes; otherwise each continuation's text comes once, at its end.
+        beam: how the continuations are searched for; None where they are drawn. Of the options a search looks at
+            max_tokens and min_tokens alone, and it is not streamed.
     """
 
     options: GenerationOptions
     seed: int
     is_streamed: bool
+    beam: Beam | None = None
 
     @property
     def num_cached(self) -> int:
@@ -91,7 +108,8 @@ class Generation(EngineRequest["Prompt", TextOutput]):
         prompt = Prompt(
             request=self,
             num_prefill=len(tokens) - 1,
-            num_rows=len(continuations),
+            num_rows=len(continuations) if self.beam is None else 1,
+            width=1 if self.beam is None else self.beam.size,
             tokens=tokens,
             first_index=len(self.items) * self.options.n,
             continuations=continuations,
@@ -132,4 +150,5 @@ class Prompt(ScheduledItem):
     def num_tokens(self) -> int:
         """See EngineRequest."""
         options = self.request.options
-        return len(self.tokens) - self.num_read + self.num_rows * options.max_tokens * (1 + (options.logprobs or 0))
+        num_rows = self.num_rows if self.request.beam is None else self.request.beam.size
+        return len(self.tokens) - self.num_read + num_rows * options.max_tokens * (1 + (options.logprobs or 0))

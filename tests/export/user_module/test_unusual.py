@@ -63,6 +63,24 @@ def test_what_is_not_finite_comes_out_as_in_pytorch(kind: Any, tmp_path: Path) -
             np.testing.assert_allclose(ours, theirs, atol=1e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("largest", [True, False])
+def test_of_sorted_numbers_a_nan_comes_before_infinity_and_that_before_all_others(
+    largest: bool, tmp_path: Path
+) -> None:
+    def best(_: nn.ModuleDict, x: Tensor) -> Tensor:
+        return torch.cat([x.topk(2, dim=1, largest=largest)[0], x.sort(dim=1, descending=largest)[0]], 1)
+
+    found = exported(Doing(best))
+    assert not any("does not answer" in note for note in found.notes)
+    most = torch.finfo(torch.float32).max
+    numbers = torch.tensor([1.0, INF, -INF, NAN, most, -most])
+    rows = torch.cartesian_prod(numbers, numbers, numbers)
+    x = torch.stack([rows, rows.flip(1)], 2)
+    (ours,) = answers(found, tmp_path, x=torch.nn.functional.pad(x, (0, 6)))
+    (theirs,) = eager(Doing(best), torch.nn.functional.pad(x, (0, 6)))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_a_batch_of_no_rows_gives_no_rows_and_no_steps_are_refused(kind: Any, tmp_path: Path) -> None:
     layer = kind(8, 3, batch_first=True, bidirectional=True)
@@ -86,6 +104,17 @@ def test_a_difference_at_nan_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unusual, "_USUAL", ("a NaN",))
     with pytest.raises(ParityError, match="With a NaN in x: Output output differs"):
         exported(Doing(twice))
+
+
+def test_a_difference_at_infinity_where_the_forward_goes_another_way_is_said() -> None:
+    def certain(parts: nn.ModuleDict, x: Tensor) -> Tensor:
+        if x.size(1) > 20:
+            x = x * 0.0  # which no finite number shows: of one class the probability is 1
+        found: Tensor = parts["head"](parts["gru"](x)[0].mean(1)).softmax(1)
+        return found
+
+    notes = exported(Doing(certain, gru=nn.GRU(8, 4, batch_first=True), head=nn.Linear(4, 1))).notes
+    assert any(note.startswith("With infinity in x the graph does not answer as PyTorch does") for note in notes)
 
 
 def test_an_output_is_declared_as_it_comes(tmp_path: Path) -> None:

@@ -153,6 +153,29 @@ def test_a_stream_adds_up_to_the_whole(client: openai.OpenAI, fields: dict[str, 
     assert all(event.usage is None and event.choices for event in plain)
 
 
+def test_a_beam_search_finds_the_likeliest_continuations(client: openai.OpenAI) -> None:
+    search = {"use_beam_search": True, "length_penalty": 0.0}
+    found = asked(client, max_tokens=1, n=4, extra_body=search)
+    (likely,) = asked(client, max_tokens=1, n=1, temperature=0, logprobs=4).choices[0].logprobs.top_logprobs
+    ranked = sorted(likely, key=likely.__getitem__, reverse=True)
+    assert texts(found) == [text if not text.startswith("<") else "" for text in ranked]
+    assert [choice.index for choice in found.choices] == [0, 1, 2, 3]
+    assert found.usage.completion_tokens == 4
+    long = {"max_tokens": 12, "extra_body": {**search, "ignore_eos": True}}
+    (best,) = texts(asked(client, best_of=8, **long))
+    (greedy,) = texts(asked(client, **long))
+    assert len(best) == len(greedy) == 12
+    assert _likelihood(client, best) >= _likelihood(client, greedy)
+    assert texts(asked(client, prompt=["a", TEXT], n=2, best_of=8, **long))[2] == best
+    assert texts(asked(client, echo=True, best_of=8, **long)) == [TEXT + best]
+
+
+def _likelihood(client: openai.OpenAI, text: str) -> float:
+    """Of a continuation of TEXT: the sum of its tokens' log-probabilities."""
+    scored = asked(client, prompt=TEXT + text, max_tokens=0, echo=True, logprobs=0).choices[0].logprobs
+    return float(sum(scored.token_logprobs[-len(text) :]))
+
+
 def test_the_asynchronous_client_streams(server: Running, client: openai.OpenAI) -> None:
     async def main() -> str:
         async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as own:
@@ -181,7 +204,10 @@ def test_the_asynchronous_client_streams(server: Running, client: openai.OpenAI)
         ({"max_tokens": 0}, "max_tokens 0 scores the prompt"),
         ({"max_tokens": 0, "echo": True, "prompt": "a"}, "nothing comes before its only token"),
         ({"logprobs": 1, "echo": True, "presence_penalty": 1}, "is scored (echo with logprobs) without penalties"),
-        ({"extra_body": {"use_beam_search": True}}, "use_beam_search: is not offered"),
+        ({"extra_body": {"use_beam_search": True}, "stop": "a"}, "use_beam_search goes without stop"),
+        ({"extra_body": {"use_beam_search": True}, "logprobs": 1, "top_p": 0.5}, "goes without logprobs, top_p"),
+        ({"extra_body": {"use_beam_search": True}, "stream": True}, "use_beam_search goes without stream"),
+        ({"extra_body": {"length_penalty": 2.0}}, "length_penalty goes with use_beam_search"),
         ({"extra_body": {"ignore_eos": True, "stop": "a"}}, "ignore_eos goes without stop"),
         ({"extra_body": {"logprobs": "many"}}, "logprobs: Input should be a valid integer"),
     ],

@@ -1,6 +1,7 @@
 """What a client may do to a connection, and to the memory, descriptors and permits behind it."""
 
 import contextlib
+import gc
 import json
 import re
 import socket
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.running import Running, running
+from tests.server.running import Running, running, wait_until
 
 GET = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -206,3 +207,17 @@ def test_a_connection_that_is_reset_leaves_nothing(small: Running) -> None:
     small.until(lambda: small.service.num_requests == 0)
     small.until(lambda: "rnnserve_connections 1.0" in small.client.get("/metrics").text)
     assert "rnnserve_connections 1.0" in before
+
+
+def test_of_a_refused_connection_nothing_is_kept_once_it_is_closed() -> None:
+    def num_kept() -> int:
+        gc.collect()
+        return sum(type(item).__name__ in ("BoundedProtocol", "TCPTransport") for item in gc.get_objects())
+
+    with running(max_head_bytes=2048, send_timeout_seconds=600) as server:
+        before = num_kept()
+        for _ in range(5):
+            with connected(server) as connection:
+                connection.sendall(b"GET /livez HTTP/1.1\r\nx: " + b"y" * 4000)
+                assert refusal(connection)[0] == 431
+        wait_until(lambda: num_kept() <= before)

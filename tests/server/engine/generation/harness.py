@@ -98,6 +98,7 @@ async def rig(
             sequences=opened.sequences(),
             decoder=opened.decoder(max_rows),
             chooser=opened.sequences() if opened.has("choose") else None,
+            beam_steps=lambda: opened.beam_step_runner,
             state_width=STATE_WIDTH,
             vocab_size=vocab_size,
             end_id=END,
