@@ -14,6 +14,13 @@ from server.service import Service
 
 _TEXT = {"text/plain": {"type": "string", "description": "Prometheus' text format."}}
 
+_NAMES = {
+    "name": "name[]",
+    "in": "query",
+    "description": "These time series alone.",
+    "schema": {"type": "array", "items": {"type": "string"}},
+}
+
 
 class Alive(BaseModel):
     """The process should go on."""
@@ -55,7 +62,7 @@ def operations_router(service: Service) -> APIRouter:
         _check_alive(service)
         return JsonAnswer({"status": "ready", "models": [item.id for item in service.registry.models]})
 
-    @router.get("/metrics", summary="Prometheus metrics", **described(None, None, answers=_TEXT))
+    @router.get("/metrics", summary="Prometheus metrics", **described(None, None, answers=_TEXT, parameters=[_NAMES]))
     async def metrics(
         names: Annotated[list[str] | None, Query(alias="name[]", description="These time series alone.")] = None,
     ) -> Response:

@@ -48,6 +48,7 @@ RULES = {
     r"stream_options goes with stream": "a field's values depend on another's",
     r"max_tokens 0 scores the prompt": "a field's values depend on another's",
     r"ignore_eos goes without stop": "a field's values depend on another's",
+    r"length_penalty goes with use_beam_search|use_beam_search goes without": "a field's values depend on another's",
     r"a prompt is scored .* without": "a field's values depend on another's",
     r"nothing comes before its only token": "a field's values depend on another's",
     r"prompt holds the end token": "which ids there are depends on the model",
