@@ -68,6 +68,8 @@ RULES = {
     r"keeps no state from call to call": "the model's state",
     r"^Model '.*' is for \w+, not ": "which models there are",
     r"^The loaded models translate .* Send a pair that is there": "which models there are",
+    r"^/ has \d+ models to choose from": "which models there are",
+    r"and generates no text; ask|which is not streamed here; ask": "what the model's task is",
 }
 
 
