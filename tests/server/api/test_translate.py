@@ -191,7 +191,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"text": "a", "beam_size": 0}, "beam_size", "field_invalid"),
     ({"text": "a", "beam_size": 17}, "beam_size", "field_invalid"),
     ({"text": "a", "beam_size": "4"}, "beam_size", "field_invalid"),
-    ({"text": "a", "beam_size": 2.0}, "beam_size", "field_invalid"),
+    ({"text": "a", "beam_size": 2.5}, "beam_size", "field_invalid"),
     ({"text": "a", "length_penalty": -0.1}, "length_penalty", "field_invalid"),
     ({"text": "a", "length_penalty": 5.5}, "length_penalty", "field_invalid"),
     ({"text": "a", "coverage_penalty": True}, "coverage_penalty", "field_invalid"),
