@@ -67,6 +67,7 @@ def paths_of(task: str) -> list[str]:
     found = service.tasks[task]
     routes = [] if found.router is None else found.router(service).routes
     paths = [re.sub(r"\{.*?\}", "MODEL", str(getattr(route, "path", ""))) for route in routes]
+    paths += ["/models/MODEL"] if found.hugging_face is not None else []
     return paths + (["/v2/models/MODEL/infer"] if found.tensors is not None else [])
 
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,24 @@ class Languages(FrozenModel):
 
     source: LanguageCode
     target: LanguageCode
+
+
+class Experience(NamedTuple):
+    """Counts of what a translator was trained and validated on, end tokens counted; None: its bundle does not say it.
+
+    They stand in bundle.json under provenance, data.
+
+    Attributes:
+        longest_source_tokens: tokens of the longest source.
+        longest_target_tokens: tokens of the longest translation.
+        train_pairs: pairs that it was trained on.
+        sources_without_letters: those of them whose source has no letter, such as numbers alone.
+    """
+
+    longest_source_tokens: int | None = None
+    longest_target_tokens: int | None = None
+    train_pairs: int | None = None
+    sources_without_letters: int | None = None
 
 
 class BundleRecord(FrozenModel):
@@ -118,6 +136,13 @@ class Bundle:
         """What the model does: its task's record, with tensors of its own where it has such."""
         config = self.record.architecture
         return config.model_task if isinstance(config, ForecasterConfig | WrappedConfig) else task_of(config.task)
+
+    @property
+    def experience(self) -> Experience:
+        """What a translator was trained on, as far as its record says it."""
+        data = self.record.provenance.get("data")
+        counts = {name: data.get(name) for name in Experience._fields} if isinstance(data, dict) else {}
+        return Experience(**{name: count for name, count in counts.items() if isinstance(count, int) and count >= 0})
 
     @property
     def sizes(self) -> dict[str, int]:

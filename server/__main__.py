@@ -31,7 +31,9 @@ from server.app import create_app
 from server.endpoint import LoadedModel, ServerTask
 from server.http.protocol import uvicorn_config
 from server.loading import load_models
-from server.service import Loader, Service
+from server.memory import trim_memory
+from server.repository import Loader
+from server.service import Service
 from server.settings import PREFIX, SECRETS, Settings, settings_from
 from server.terminal import TerminalRenderer
 from server.watch import BEAT_SECONDS, Watch
@@ -129,10 +131,14 @@ def _raise_descriptor_limit(max_connections: int) -> None:
 
 
 def _load_for_good(load: Loader, settings: Settings, tasks: Mapping[str, ServerTask]) -> Sequence[LoadedModel]:
-    """Load, and let the garbage collector pass over what is there: it lives as long as the process."""
+    """Load, and let the garbage collector pass over what is there: most of it lives as long as the process.
+
+    Once: models that are loaded later do not hold up requests for that.
+    """
     models = load(settings, tasks)
-    gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
     return models
 
 
@@ -183,11 +189,10 @@ def _share_arenas() -> None:
 
 
 async def _trim_memory() -> None:
-    """Give memory that requests have freed back to the system, now and then; the allocator of glibc keeps it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    while trim is not None:
+    """Give memory that requests have freed back to the system, now and then."""
+    while True:
         await asyncio.sleep(_TRIM_SECONDS)
-        await asyncio.to_thread(trim, 0)
+        await asyncio.to_thread(trim_memory)
 
 
 def _watch_loop(loop: asyncio.AbstractEventLoop, most_seconds: float) -> None:

@@ -108,23 +108,41 @@ async def read_texts(
     Raises:
         FieldError: a text is too long, or nothing of it is left for the model to read.
     """
-    least = [-(-len(text) // tokenizer.max_characters_per_token) for text in texts]
-    for i, text in enumerate(texts):
-        if least[i] > limit.tokens:
-            raise _too_long(texts, i, f"at least {least[i]} (from its {len(text)} characters)", limit)
-    hold(sum(least))
+    check_characters(texts, tokenizer, limit, hold)
     if sum(map(len, texts)) > _LONG:
         all_ids = await asyncio.to_thread(lambda: [tokenizer.encode(text) for text in texts])
     else:
         all_ids = [tokenizer.encode(text) for text in texts]
+    check_tokens(texts, list(map(len, all_ids)), limit)
     for i, ids in enumerate(all_ids):
-        if len(ids) > limit.tokens:
-            raise _too_long(texts, i, str(len(ids)), limit)
         if not ids:
             raise FieldError(
                 f"{_name(limit.field, texts, i)} holds nothing that the model's tokenizer knows.", param=limit.field
             )
     return all_ids
+
+
+async def beside_loop(work: Callable[[], Parsed], *, is_long: bool) -> Parsed:
+    """The result of work on texts, done in a thread where it is so long that it would hold up the event loop."""
+    return await asyncio.to_thread(work) if is_long else work()
+
+
+def check_characters(
+    texts: Sequence[str], tokenizer: Tokenizer, limit: Limit, hold: Callable[[int], None] = lambda _: None
+) -> None:
+    """Refuse texts that are too long however few tokens they have; arguments as for `read_texts`. Raises ApiError."""
+    least = [-(-len(text) // tokenizer.max_characters_per_token) for text in texts]
+    for i, text in enumerate(texts):
+        if least[i] > limit.tokens:
+            raise _too_long(texts, i, f"at least {least[i]} (from its {len(text)} characters)", limit)
+    hold(sum(least))
+
+
+def check_tokens(texts: Sequence[str], counts: Sequence[int], limit: Limit) -> None:
+    """Refuse texts with too many tokens, each with as many as counted. Raises FieldError."""
+    for i, count in enumerate(counts):
+        if count > limit.tokens:
+            raise _too_long(texts, i, str(count), limit)
 
 
 def check_ids(ids: Iterable[int], tokenizer: Tokenizer, param: str) -> None:
@@ -170,7 +188,6 @@ async def working(
     endpoint: Endpoint,
     request: Request,
     prepare: Callable[[Callable[[int], None]], Awaitable[Work]],
-    most_seconds: float | None = None,
 ) -> AsyncIterator[Work]:
     """Hold a permit of the model while its engine works on a request; leaving the block ends its work.
 
@@ -182,7 +199,6 @@ async def working(
         prepare: reads the texts and gives what the engine works on; called with the permit taken, and with a function
             that is to be called with how many tokens the request needs at least, as soon as that is known. It must be
             done within the request's time.
-        most_seconds: that the request may take, where it says so itself.
 
     Raises:
         ApiError: no permit is free, the texts cannot be read, the engine takes no requests, or the request's time is
@@ -191,7 +207,7 @@ async def working(
     record = record_of(request)
     record.model = endpoint.id
     seconds = timeout_seconds(request, service.settings.request_timeout_ms)
-    seconds = seconds if most_seconds is None else min(seconds, most_seconds)
+    seconds = seconds if record.most_seconds is None else min(seconds, record.most_seconds)
     endpoint.limiter.take(record)
     work: Work | None = None
 
@@ -235,7 +251,7 @@ async def working(
             timer.cancel()
             watching.cancel()
         record.times = work.times
-        endpoint.metrics.ended(record.started, work.times, record.completion_tokens)
+        endpoint.metrics.ended(record.started, work.times, record.completion_tokens, len(work.items))
     finally:
         endpoint.limiter.give_back(record)
         if work is not None:

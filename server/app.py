@@ -16,11 +16,18 @@ from starlette.routing import Match, Route
 from server.api.completions import PATH as COMPLETIONS
 from server.api.completions import completion_error
 from server.api.docs import page
+from server.api.hugging_face.error import hugging_face_error
+from server.api.hugging_face.routes import hugging_face_router
+from server.api.inference.repository import repository_router
 from server.api.inference.routes import inference_error, inference_router
+from server.api.libretranslate import PATHS as LIBRETRANSLATE
+from server.api.libretranslate import languages_router, libretranslate_error
 from server.api.models import models_router
 from server.api.openapi import document
 from server.api.operations import operations_router
 from server.api.sessions import sessions_router
+from server.api.text_embeddings_inference import PATHS as TEI_PATHS
+from server.api.text_embeddings_inference import tei_error
 from server.api.tokens import tokens_router
 from server.endpoint import ServerTask
 from server.errors import (
@@ -32,11 +39,12 @@ from server.errors import (
     nearest,
     shown,
 )
-from server.http.access import INFERENCE, TIME_HEADERS, Access, answer_error, json_of
+from server.http.access import HUGGING_FACE, INFERENCE, TIME_HEADERS, Access, answer_error, json_of
 from server.http.hosts import AllowedHosts
 from server.loading import load_models
 from server.page.routes import page_router
-from server.service import Loader, Service
+from server.repository import Loader
+from server.service import Service
 from server.settings import Settings
 from server.tasks import TASKS
 
@@ -74,15 +82,30 @@ def create_app(
     )
     app.state.service = service
     openai = dict.fromkeys((COMPLETIONS, "/tokenize", "/detokenize"), completion_error)
-    app.state.error_shapes = {f"{INFERENCE}/": inference_error, **openai}  # by how a path begins
+    app.state.error_shapes = {  # of a path, or of all below one that ends with "/"
+        f"{INFERENCE}/": inference_error,
+        HUGGING_FACE: hugging_face_error,
+        "/": hugging_face_error,  # what is posted there
+        **dict.fromkeys(TEI_PATHS, tei_error),
+        **dict.fromkeys(LIBRETRANSLATE, libretranslate_error),
+        **openai,
+    }
     for task in service.tasks.values():
         if task.router is not None:
             routes = task.router(service).routes
             app.router.routes.extend(routes)  # included routers are searched anew for each request
             service.task_of_path |= {str(getattr(route, "path", "")): task.name for route in routes}
-    for router in (sessions_router, models_router, tokens_router, operations_router):
+    for router in (
+        sessions_router,
+        models_router,
+        tokens_router,
+        languages_router,
+        operations_router,
+        hugging_face_router,
+    ):
         app.router.routes.extend(router(service).routes)
     app.router.routes.extend(inference_router(service, _version()).routes)
+    app.router.routes.extend(repository_router(service).routes)
     app.router.routes.extend(page_router().routes)
     keys = [key.get_secret_value() for key in service.settings.api_keys]
     admin_key = service.settings.admin_key

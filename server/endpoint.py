@@ -3,17 +3,20 @@ request finds it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
+from starlette.responses import Response
 
-from models.bundle import Languages
+from models.bundle import Experience, Languages
 from models.crf import Crf
 from models.decoding.detokenizer import TokenTexts
+from models.errors import TokenizerError
 from models.forecaster import ForecasterConfig
 from models.signature import Signature
 from models.tokenizer import Tokenizer
@@ -26,8 +29,10 @@ from server.errors import FieldError, ModelNotFoundError, nearest, shown
 from server.http.limits import Limiter
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
+from server.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from server.api.hugging_face.request import Asked as TaskAsked
     from server.api.inference.tensors import Asked
     from server.service import Service
 
@@ -48,6 +53,7 @@ class LoadedModel:
     bundle_sha256: str = ""  # the bundle's record's, which identifies it
     state_width: int = 0  # D; 0 for models without a state
     languages: Languages | None = None  # of a translator
+    experience: Experience = field(default_factory=Experience)  # of a translator: what it was trained on
     labels: tuple[str, ...] = ()  # of a classifier or tagger, by class
     words: WordsRecord | None = None  # of a tagger, how text becomes words
     crf: Crf | None = None  # of a tagger with one, what finds the labels of a sentence
@@ -64,6 +70,11 @@ class LoadedModel:
     def id(self) -> str:
         """What answers call the model: name/version."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def without_graphs(self) -> "LoadedModel":
+        """What is known of it, for when it is unloaded; nothing of it computes."""
+        return replace(self, opened=cast("OpenGraphs", None))
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,20 @@ class TensorTask:
     inputs: Callable[[LoadedModel], list[TensorInfo]]
     outputs: Callable[[LoadedModel], list[TensorInfo]]
     answer: "Callable[[Service, Endpoint, Request, Asked], Awaitable[Mapping[str, Array]]]"  # outputs; raises ApiError
+    # outputs of a request of one text as they come, where the task has such; raises ApiError
+    stream: "Callable[[Service, Endpoint, Request, Asked], AsyncGenerator[dict[str, Any]]] | None" = None
+    names: Mapping[str, str] = field(default_factory=dict)  # our name of a field -> the one there, for messages
+
+
+@dataclass(frozen=True)
+class HuggingFaceTask:
+    """How models of a task are asked in Hugging Face's task JSON (server.api.hugging_face)."""
+
+    name: str  # of the task there
+    parameters: type[BaseModel]  # what a request's parameters become
+    answer: "Callable[[Service, Endpoint, Request, TaskAsked], Awaitable[Response]]"  # raises ApiError
+    names: Mapping[str, str]  # our name of a field -> the one there, for messages
+    has_streams: bool = False  # whether `stream` may be true
 
 
 @dataclass(frozen=True)
@@ -104,6 +129,7 @@ class ServerTask:
     engine: Callable[[LoadedModel, Settings, Observer], AnyEngine]  # gives a model's engine, not started
     limit: Callable[[Settings], Limit]  # gives the longest text that is admitted
     tensors: TensorTask | None = None  # where its models are asked by tensors, too
+    hugging_face: HuggingFaceTask | None = None  # where they are asked in Hugging Face's task JSON, too
 
 
 class Endpoint:
@@ -124,6 +150,14 @@ class Endpoint:
         """Of a tagger: words to tokens."""
         assert self.model.words is not None, "a tagging bundle has its words"
         return WordEncoder(self.model.tokenizer, self.model.words)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What its tokens say of the texts that it was trained on."""
+        try:
+            return Vocabulary(self.token_texts.texts)
+        except TokenizerError:  # of a kind that only reads: its tokens are not texts
+            return Vocabulary(())
 
     @cached_property
     def token_texts(self) -> TokenTexts:
@@ -189,6 +223,16 @@ class Registry:
             param="model",
             code="field_missing",
         )
+
+    def only_of(self, tasks: Collection[str]) -> Endpoint | None:
+        """The model of requests that name neither model nor task: the only one of some tasks, or else the only default
+        among theirs; None where neither decides.
+        """
+        choices = [item for item in self.by_name if item.model.task in tasks]
+        if len(choices) != 1:
+            defaults = [self.get(model) for task, model in self._defaults.items() if task in tasks]
+            choices = [item for item in defaults if item is not None]
+        return choices[0] if len(choices) == 1 else None
 
     def _named(self, task: str, model: str, param: str | None) -> Endpoint:
         loaded = [item for item in self.models if item.model.task == task]

@@ -10,7 +10,7 @@ A message gives the name, the value, what is allowed, and what to do.
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -54,6 +54,16 @@ class ApiError(RequestError):
         self.param = param
         self.code = code or self.usual_code
         self.headers = headers or {}
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Speak of a field as a dialect names it.
+
+        Args:
+            names: our name of a field -> the dialect's.
+        """
+        if self.param is not None and self.param in names:
+            self.message = re.sub(rf"^{self.param}\b", names[self.param], self.message)
+            self.param = names[self.param]
 
     @property
     def body(self) -> dict[str, Any]:

@@ -129,6 +129,7 @@ def _load_choice(bundle: Bundle, choice: Choice, settings: Settings, tasks: Task
         bundle_sha256=record.sha256,
         state_width=record.state_width,
         languages=record.languages,
+        experience=bundle.experience,
         labels=tuple(record.labels or ()),
         signature=bundle.config.signature if isinstance(bundle.config, ForecasterConfig | WrappedConfig) else None,
         forecaster=bundle.config if isinstance(bundle.config, ForecasterConfig) else None,

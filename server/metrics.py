@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from server.engine.request import Times
@@ -24,6 +25,24 @@ DURATION_BUCKETS = tuple(round(1e-5 * 1.5**i, 9) for i in range(46))  # 10 us, e
 SIZE_BUCKETS = tuple(2**i for i in range(13))  # 1, 2, 4 ... 4096
 SHARE_BUCKETS = tuple(i / 20 for i in range(1, 20))
 _REASONS = {ClientGoneError: "client_gone", DeadlineError: "deadline", GeneratorExit: "client_gone"}
+
+
+class Totals(NamedTuple):
+    """What a model has done: counts, each with seconds where they have some.
+
+    Attributes:
+        requests: answered, by HTTP status.
+        queue: of answered requests, until the first call that works on them.
+        calls: of the runtime.
+        inferences: prompts, texts, sentences and rows that were answered.
+        last_answer: when a request was last answered, seconds since 1970; 0: never.
+    """
+
+    requests: dict[str, tuple[float, float]]
+    queue: tuple[float, float]
+    calls: tuple[float, float]
+    inferences: float
+    last_answer: float
 
 
 class Metrics(Collector):
@@ -43,6 +62,24 @@ class Metrics(Collector):
         )
         self.duration = duration(
             "rnnserve_request_duration_seconds", "From the request's head to the last byte of its answer."
+        )
+        self.request_seconds = counter(
+            "rnnserve_request_seconds", "Time of the requests answered, by HTTP status.", ["model", "status"]
+        )
+        self.inferences = counter(
+            "rnnserve_inferences", "Prompts, texts, sentences and rows of the requests answered.", ["model"]
+        )
+        self.last_answer = Gauge(
+            "rnnserve_last_answer_timestamp_seconds",
+            "When a request was last answered, since 1970.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.calls = counter(
+            "rnnserve_runtime_calls", "Calls that read texts, and windows of decoding steps.", ["model"]
+        )
+        self.call_seconds = counter(
+            "rnnserve_runtime_call_seconds", "Their time, choosing the tokens included.", ["model"]
         )
         self.prompt_tokens = counter(
             "rnnserve_prompt_tokens", "Tokens of the prompts and texts of requests taken on.", ["model"]
@@ -117,6 +154,35 @@ class Metrics(Collector):
         """What `collect` gives, so that it is found by name."""
         return self.collect()
 
+    def totals(self, model: str) -> "Totals":
+        """What a model has done since the server started."""
+        requests, seconds = self._samples(self.requests, model), self._samples(self.request_seconds, model)
+        queue = self._samples(self.queue_duration, model)
+        name = "rnnserve_queue_duration_seconds"
+        return Totals(
+            requests={
+                status: (value, seconds.get(("rnnserve_request_seconds_total", status), 0.0))
+                for (sample, status), value in requests.items()
+                if sample == "rnnserve_requests_total"
+            },
+            queue=(queue.get((f"{name}_count", ""), 0.0), queue.get((f"{name}_sum", ""), 0.0)),
+            calls=(self._value(self.calls, model), self._value(self.call_seconds, model)),
+            inferences=self._value(self.inferences, model),
+            last_answer=self._value(self.last_answer, model),
+        )
+
+    def _samples(self, metric: MetricWrapperBase, model: str) -> dict[tuple[str, str], float]:
+        """Samples of a model by name and status."""
+        return {
+            (sample.name, sample.labels.get("status", "")): sample.value
+            for family in metric.collect()
+            for sample in family.samples
+            if sample.labels.get("model") == model and "le" not in sample.labels
+        }
+
+    def _value(self, metric: Counter | Gauge, model: str) -> float:
+        return next((value for (name, _), value in self._samples(metric, model).items() if "_created" not in name), 0.0)
+
     def collect(self) -> Iterable[Metric]:
         """The state of the endpoints, when metrics are read."""
         gauge = partial(GaugeMetricFamily, labels=["model"])
@@ -163,6 +229,10 @@ class EngineMetrics:
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.prompt_tokens = metrics.prompt_tokens.labels(model)
+        self._inferences = metrics.inferences.labels(model)
+        self._last_answer = metrics.last_answer.labels(model)
+        self._calls = metrics.calls.labels(model)
+        self._call_seconds = metrics.call_seconds.labels(model)
         self._generated_tokens = metrics.generated_tokens.labels(model)
         self._prefilled_tokens = metrics.prefilled_tokens.labels(model)
         self._row_steps = metrics.row_steps.labels(model)
@@ -179,8 +249,10 @@ class EngineMetrics:
             reason: metrics.cancellations.labels(model, reason) for reason in ("client_gone", "deadline", "error")
         }
 
-    def ended(self, started: float, times: Times, num_tokens: int) -> None:
-        """A request that arrived at `started` (time.perf_counter) was answered; all its texts have so many tokens."""
+    def ended(self, started: float, times: Times, num_tokens: int, num_items: int) -> None:
+        """A request that arrived at `started` (time.perf_counter) was answered: so many items, with so many tokens."""
+        self._inferences.inc(num_items)
+        self._last_answer.set_to_current_time()
         self._queue_duration.observe(times.began - started)
         self._generated_tokens.inc(num_tokens)
         if times.first_token:
@@ -192,8 +264,13 @@ class EngineMetrics:
         """A request's work was dropped because of this."""
         self._cancellations[_REASONS.get(type(error), "error")].inc()
 
+    def _called(self, seconds: float) -> None:
+        self._calls.inc()
+        self._call_seconds.inc(seconds)
+
     def prefilled(self, num_tokens: int, num_padded: int, seconds: float) -> None:
         """See Observer."""
+        self._called(seconds)
         self._prefill_duration.observe(seconds)
         self._prefilled_tokens.inc(num_tokens)
         self._padding.observe(1 - num_tokens / num_padded)
@@ -205,12 +282,14 @@ class EngineMetrics:
 
     def decoded(self, num_rows: int, num_steps: int, seconds: float) -> None:
         """See Observer."""
+        self._called(seconds)
         self._row_steps.inc(num_rows * num_steps)
         self._batch_size.observe(num_rows)
         self._step_duration.observe(seconds / num_steps)
 
     def classified(self, num_rows: int, num_tokens: int, num_padded: int, seconds: float) -> None:
         """See Observer."""
+        self._called(seconds)
         self._padding.observe(1 - num_tokens / num_padded)
         self._batch_size.observe(num_rows)
         self._step_duration.observe(seconds)

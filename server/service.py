@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Literal, TypeVar
 
 import structlog
 
-from models.errors import ConfigError, RnnserveError
-from models.tasks import task_of
-from server.endpoint import Endpoint, LoadedModel, Registry, ServerTask
+from models.errors import RnnserveError
+from server.endpoint import Endpoint, Registry, ServerTask
 from server.errors import UnavailableError
-from server.http.access import INFERENCE, Record
+from server.http.access import HUGGING_FACE, INFERENCE, Record
 from server.http.limits import HeldBytes, Limiter
 from server.loading import Tasks
 from server.metrics import Metrics
+from server.repository import POLL_SECONDS, STOP_SECONDS, Loader, Repository
 from server.sessions.sequences import Sequences
 from server.sessions.sessions import Sessions
 from server.settings import Settings
@@ -24,13 +24,9 @@ from server.watch import BEAT_SECONDS, Watch
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Loader = Callable[[Settings, Tasks], Sequence[LoadedModel]]
 Phase = Literal["loading", "ready", "draining", "failed"]
-_STOP_SECONDS = 5.0  # that a runtime call, or loading, is given to end when the server stops
 _WRITE_SECONDS = 30.0  # that sessions are given to be written
-_POLL_SECONDS = 0.01
 TURN_SHARE = 0.25  # of the event loop's time for what would hold it up
-_BODIES_PER_PERMIT = 8  # requests may come in slowly, so many more are let in than models work on
 
 
 class Service:
@@ -58,17 +54,24 @@ class Service:
         self.failed = asyncio.Event()  # set when it has
         self.is_stuck = False  # whether a runtime call, or loading, did not end when the server stopped
         self._ending: asyncio.Task[None] | None = None
-        self._load = load
         self._watch = Watch(time.monotonic)
         self.task_of_path: dict[str, str] = {}  # of the paths at which models of a task do their work
-        self._registry = Registry([], {})
+        self.repository = Repository(
+            settings,
+            self.tasks,
+            load,
+            self.metrics,
+            limiter=self.limiter,
+            sessions=self.sessions,
+            sequences=self.sequences,
+        )
         self._loading: asyncio.Task[None] | None = None
 
     @property
     def registry(self) -> Registry:
         """The models. Raises UnavailableError: they are not ready, or the server is going down."""
         self.check_ready()
-        return self._registry
+        return self.repository.registry
 
     @property
     def is_alive(self) -> bool:
@@ -77,14 +80,16 @@ class Service:
 
     @property
     def dead_models(self) -> list[str]:
-        """The ids of models whose engine has ended by itself, or has been in one call for too long."""
-        most, models = self.settings.stuck_seconds, self._registry.models
+        """The ids of models whose engine has ended by itself, or has been in one call for too long; not of those that
+        are being unloaded, whose engines end.
+        """
+        most, models = self.settings.stuck_seconds, self.repository.registry.models
         return [item.id for item in models if not item.engine.is_alive or self._watch.seconds(item.id) > most]
 
     @property
     def num_requests(self) -> int:
         """Requests of a task that have begun and are not answered."""
-        return sum(item.limiter.permits.num_taken for item in self._registry.models)
+        return sum(item.limiter.permits.num_taken for item in self.repository.endpoints)
 
     def check_ready(self) -> None:
         """Refuse work unless ready. Raises UnavailableError: loading, failed or draining."""
@@ -103,16 +108,28 @@ class Service:
         Raises:
             OverloadedError: it is so.
         """
-        if path.startswith(f"{INFERENCE}/models/"):  # it names the model: .../NAME/infer, .../NAME/versions/2/infer
-            name, *rest = path.split("/")[3:]
-            named = self._registry.get(f"{name}/{rest[1]}" if rest[:1] == ["versions"] and len(rest) > 1 else name)
-            models = [] if named is None else [named]
-        else:
-            task = self.task_of_path.get(path)
-            models = [item for item in self._registry.models if item.model.task == task]
+        models = self._models_of(path)
         if self.phase == "ready" and models and not any(item.limiter.has_permit(record.client) for item in models):
             record.model = models[0].id if len(models) == 1 else ""
             models[0].limiter.check(record.client)
+
+    def _models_of(self, path: str) -> list[Endpoint]:
+        """The models that may answer at a path at which models do their work."""
+        if path == "/":
+            named = self.repository.registry.only_of(
+                [task.name for task in self.tasks.values() if task.hugging_face is not None]
+            )
+        elif path.startswith(HUGGING_FACE):
+            named = self.repository.registry.get(path.removeprefix(HUGGING_FACE))
+        elif path.startswith(f"{INFERENCE}/models/"):  # .../NAME/infer, .../NAME/versions/2/infer
+            name, *rest = path.split("/")[3:]
+            named = self.repository.registry.get(
+                f"{name}/{rest[1]}" if rest[:1] == ["versions"] and len(rest) > 1 else name
+            )
+        else:
+            task = self.task_of_path.get(path)
+            return [item for item in self.repository.registry.models if item.model.task == task]
+        return [] if named is None else [named]
 
     async def in_turn(self, work: Callable[[], T]) -> T:
         """The result of work that would hold up the event loop if many requests asked for it at once.
@@ -141,7 +158,7 @@ class Service:
     async def _keep_watch(self) -> None:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            self._watch.look({item.id: item.engine.busy_since for item in self._registry.models})
+            self._watch.look({item.id: item.engine.busy_since for item in self.repository.endpoints})
 
     async def drain(self, grace_seconds: float) -> None:
         """Refuse new requests, and wait for the running ones for so long at most; then end those that remain.
@@ -152,7 +169,7 @@ class Service:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 while self.num_requests:
-                    await asyncio.sleep(_POLL_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
         if self.num_requests:
             log.warning("grace period over", requests=self.num_requests)
         await self._end()
@@ -165,17 +182,19 @@ class Service:
 
     async def _stop(self) -> None:
         """Nothing here waits without a bound."""
-        if self._loading is not None:
-            await asyncio.wait([self._loading], timeout=_STOP_SECONDS)
-            if not self._loading.done():
+        self.repository.close()
+        loading = [task for task in (self._loading, self.repository.reading) if task is not None]
+        if loading:
+            _, going_on = await asyncio.wait(loading, timeout=STOP_SECONDS)
+            if going_on:
                 self.is_stuck = True
-                log.error("loading does not end", seconds=_STOP_SECONDS)
-        models = self._registry.models  # a lane that a call keeps is left behind, for a thread cannot be stopped
-        ended = await asyncio.gather(*(asyncio.to_thread(item.engine.stop, _STOP_SECONDS) for item in models))
+                log.error("loading does not end", seconds=STOP_SECONDS)
+        models = self.repository.endpoints  # a lane that a call keeps is left behind, for a thread cannot be stopped
+        ended = await asyncio.gather(*(asyncio.to_thread(item.engine.stop, STOP_SECONDS) for item in models))
         stuck = [item.id for item, has_ended in zip(models, ended, strict=True) if not has_ended]
         if stuck:
             self.is_stuck = True
-            log.error("engine does not stop", models=stuck, seconds=_STOP_SECONDS)
+            log.error("engine does not stop", models=stuck, seconds=STOP_SECONDS)
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await self.sessions.close()
@@ -187,7 +206,7 @@ class Service:
         """Load, and be ready or failed."""
         failure = None
         try:
-            await self._load_all()
+            await self.repository.open()
         except RnnserveError as error:
             failure = str(error)
         except Exception as error:
@@ -197,26 +216,7 @@ class Service:
             return
         if failure is None:
             self.phase = "ready"
-            log.info("ready", models=[item.id for item in self._registry.models])
+            log.info("ready", models=[item.id for item in self.repository.registry.models])
         else:
             self.failure, self.phase = failure, "failed"
             self.failed.set()
-
-    async def _load_all(self) -> None:
-        """Load the models, start their engines, and take up the sessions. Raises RnnserveError."""
-        models = await asyncio.to_thread(self._load, self.settings, self.tasks)
-        served = [Endpoint(model, self.tasks[model.task], self.settings, self.metrics) for model in models]
-        self.limiter.permits.limit = _BODIES_PER_PERMIT * self.settings.max_requests * len(served)
-        named = {task: getattr(self.settings, f"default_{task}", None) for task in self.tasks}
-        defaults = {task: model for task, model in named.items() if model is not None}
-        self._registry = Registry(served, defaults)
-        for task, model in defaults.items():
-            try:
-                self._registry.find(task, model)
-            except RnnserveError as error:
-                raise ConfigError(f"RNNSERVE_DEFAULT_{task.upper()}: {error}") from None
-        try:
-            with_state = [model for model in models if task_of(model.task).session != "none" and model.state_width]
-            await self.sessions.open(with_state)
-        except OSError as error:
-            raise ConfigError(f"RNNSERVE_SESSION_DIR: {error}. Give a folder that can be written to.") from None

@@ -173,6 +173,9 @@ class Settings(BaseSettings):
     """Longest prompt, in tokens; over it 422."""
     max_source_tokens: Positive = 1024
     """Longest text to translate, in tokens; over it 422."""
+    max_sentence_tokens: Annotated[int, Field(ge=8)] = 128
+    """Longest sentence of a text that is translated whole, in tokens, by a model whose bundle does not record the
+    longest that it was trained on; a longer one is cut where a clause ends."""
     max_sentiment_tokens: Positive = 8192
     """Longest text to classify, in tokens; over it 422."""
     max_frames: Positive = 8192
@@ -182,8 +185,8 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """Longest request body, in bytes, as it came and unpacked; over it 413."""
     api_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = ()
-    """Secrets of at least 16 characters, commas between; where set, every request below /v1 and /v2/models needs one
-    of them (authorization: Bearer KEY), and who has the same key is the same client."""
+    """Secrets of at least 16 characters, commas between; where set, every request that asks a model, and all below /v1,
+    needs one of them (authorization: Bearer KEY), and who has the same key is the same client."""
     cors_origins: Names = ()
     """Origins of web pages that may ask from a browser, such as https://example.org, commas between; "*": all. Pages of
     others, but for the server's own, are answered 403."""
@@ -229,8 +232,8 @@ class Settings(BaseSettings):
     """Secret of at least 16 characters that signs the states of sessions, the same on all servers that they move
     between. Give it as a variable: flags can be seen by others."""
     admin_key: Secret | None = None
-    """Secret of at least 16 characters of operators, for GET /v1/sessions (authorization: Bearer KEY); without it
-    sessions are not listed."""
+    """Secret of at least 16 characters of operators, for GET /v1/sessions and for loading and unloading models at
+    /v2/repository (authorization: Bearer KEY); without it nobody may."""
     session_dir: Path | None = None
     """Folder that sessions are written to at SIGTERM and read from at start; with RNNSERVE_SESSION_KEY. Files that
     cannot be continued are removed when their sessions would have expired."""

@@ -10,10 +10,16 @@ from runtime.opening import CPU
 from server.api.completions import completions_router
 from server.api.forecast import forecast_router
 from server.api.generate import generate_router
-from server.api.hugging_face import hugging_face_router
+from server.api.hugging_face.text_classification import TEXT_CLASSIFICATION
+from server.api.hugging_face.text_generation import TEXT_GENERATION
+from server.api.hugging_face.token_classification import TOKEN_CLASSIFICATION
+from server.api.hugging_face.translation import TRANSLATION as HUGGING_FACE_TRANSLATION
 from server.api.inference.sequence import TENSORS
+from server.api.inference.text import GENERATION_TENSORS, SENTIMENT_TENSORS, TAGGING_TENSORS, TRANSLATION_TENSORS
+from server.api.libretranslate import libretranslate_router
 from server.api.sentiment import sentiment_router
 from server.api.tag import tag_router
+from server.api.text_embeddings_inference import tei_router
 from server.api.translate import translate_router
 from server.endpoint import Limit, LoadedModel, ServerTask
 from server.engine.classification.engine import ClassificationEngine
@@ -127,10 +133,18 @@ def generation_router(service: Service) -> APIRouter:
     return router
 
 
-def tagging_router(service: Service) -> APIRouter:
-    """The routes of tagging: our own, and that of Hugging Face's clients."""
+def sentiment_routes(service: Service) -> APIRouter:
+    """The routes of sentiment: our own, and those of text-embeddings-inference's clients."""
     router = APIRouter()
-    for part in (tag_router, hugging_face_router):
+    for part in (sentiment_router, tei_router):
+        router.routes.extend(part(service).routes)
+    return router
+
+
+def translation_router(service: Service) -> APIRouter:
+    """The routes of translation: our own, and that of LibreTranslate's clients."""
+    router = APIRouter()
+    for part in (translate_router, libretranslate_router):
         router.routes.extend(part(service).routes)
     return router
 
@@ -140,18 +154,24 @@ GENERATION = ServerTask(
     generation_router,
     generation_engine,
     lambda settings: Limit("prompt", settings.max_prompt_tokens, "RNNSERVE_MAX_PROMPT_TOKENS"),
+    tensors=GENERATION_TENSORS,
+    hugging_face=TEXT_GENERATION,
 )
 TRANSLATION = ServerTask(
     "translation",
-    translate_router,
+    translation_router,
     translation_engine,
     lambda settings: Limit("text", settings.max_source_tokens, "RNNSERVE_MAX_SOURCE_TOKENS"),
+    tensors=TRANSLATION_TENSORS,
+    hugging_face=HUGGING_FACE_TRANSLATION,
 )
 SENTIMENT = ServerTask(
     "sentiment",
-    sentiment_router,
+    sentiment_routes,
     partial(classification_engine, "classify"),
     lambda settings: Limit("text", settings.max_sentiment_tokens, "RNNSERVE_MAX_SENTIMENT_TOKENS"),
+    tensors=SENTIMENT_TENSORS,
+    hugging_face=TEXT_CLASSIFICATION,
 )
 SEQUENCE = ServerTask(
     "sequence",
@@ -162,9 +182,11 @@ SEQUENCE = ServerTask(
 )
 TAGGING = ServerTask(
     "tagging",
-    tagging_router,
+    tag_router,
     partial(classification_engine, "tag"),
     lambda settings: Limit("text", settings.max_tagging_tokens, "RNNSERVE_MAX_TAGGING_TOKENS"),
+    tensors=TAGGING_TENSORS,
+    hugging_face=TOKEN_CLASSIFICATION,
 )
 FORECAST = ServerTask(
     "forecast",

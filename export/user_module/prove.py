@@ -165,7 +165,7 @@ class _Check:
             return ModuleParity.of(self.outputs, self.tolerance)
         try:
             parity = self._at(session, sizes)
-            parity.notes += unusual_notes(self._unusual(session, self.drawing.small_sizes()))
+            parity.notes += unusual_notes(self._unusual(session, self.drawing.small_sizes(), has_zeros=True))
             parity.notes += empty_notes(self.module, session, self.drawing, self.outputs, self.tolerance)
         except GraphEndsProcessError:
             raise
@@ -178,7 +178,7 @@ class _Check:
         pace = Pace(self.drawing, self.clock)
         usual = self.drawing.small_sizes()
         keeps_nan = bool(traced.guards) and self._error_of_last(session, usual, list(usual)) is None
-        known = self._unusual(session, usual) if traced.guards else {}
+        known = self._unusual(session, usual, has_zeros=False) if traced.guards else {}
         for guard in traced.guards:
             for against in sorted(sizes_against(guard, self.drawing), key=self.drawing.num_elements):
                 for at in pace.steps_to(against):
@@ -190,7 +190,7 @@ class _Check:
                                 if found is not None:
                                     raise self._named(ParityError(found), guard, at)
                             if not guard.holds(at):
-                                errors = self._unusual_beyond(session, guard, at)
+                                errors = self._unusual(session, at, has_zeros=False)
                                 new = {kind: error for kind, error in errors.items() if kind not in known}
                                 parity.notes += unusual_notes(new)
                                 known |= new
@@ -216,16 +216,9 @@ class _Check:
                 raise self._named(error, guard, sizes) from error
             raise self._with_cause(error, traced, session, [sizes]) from error.__cause__
 
-    def _unusual_beyond(self, session: Session, guard: Guard, sizes: Sizes) -> dict[str, str]:
-        try:
-            return self._unusual(session, sizes)
-        except GraphEndsProcessError:
-            raise
-        except ParityError as error:
-            raise self._named(error, guard, sizes) from error
-
-    def _unusual(self, session: Session, sizes: Sizes) -> dict[str, str]:
-        return unusual_errors(self.module, session, self.drawing, self.outputs, self.tolerance, sizes)
+    def _unusual(self, session: Session, sizes: Sizes, *, has_zeros: bool) -> dict[str, str]:
+        of_graph = session, self.drawing, self.outputs, self.tolerance
+        return unusual_errors(self.module, *of_graph, sizes, has_zeros=has_zeros)
 
     def _error_of_last(self, session: Session, sizes: Sizes, axes: Sequence[str]) -> str | None:
         return error_of_last(self.module, session, self.drawing, self.outputs, sizes, axes)

@@ -16,8 +16,12 @@ lower id. The beam_size best that do not end live on. Those that end are finishe
 that does not. A beam of 1 takes the likeliest continuation alone, greedy decoding (`GreedySearch`). The best
 1 + alternatives finished ones are kept; ties go to the one that was finished first. Once as many are finished, a live
 hypothesis is dropped when it can no longer beat the worst kept one: log p and coverage's part only make a score lower,
-so nothing that comes of it scores above log p / ((5 + max_tokens)^a / 6^a). When none lives the search is over. After
-max_tokens tokens those that live are finished as they are.
+so nothing that comes of it scores above log p / ((5 + n)^a / 6^a), n the most tokens that it may have. When none lives
+the search is over. After max_tokens tokens those that live are finished as they are.
+
+Where a request names no max_tokens, n is the length that is usual (`usual_tokens_of`): once as many are finished the
+search ends there, and only a search that has found fewer goes on to the most that the model may need. So room for long
+translations costs short ones nothing.
 
 A loop that knows nothing of this may go on with dropped hypotheses and be followed step by step all the same
 (`BeamSearch.follow`). Live rows are in the order of log p, so those that are dropped are the last; the rows before them
@@ -73,14 +77,25 @@ class _Finished(NamedTuple):
     is_ended: bool
 
 
-def max_tokens_of(options: TranslationOptions, source_length: int) -> int:
+def usual_tokens_of(source_length: int) -> int:
+    """A length, in tokens, that few translations go beyond; of a source of so many tokens, its end token counted."""
+    return 2 * source_length + 20
+
+
+def max_tokens_of(options: TranslationOptions, source_length: int, longest: int | None = None) -> int:
     """The most tokens that a translation may have, the end token counted.
 
     Args:
-        options: those of the request.
+        options: those of the request; their max_tokens counts, where they have it.
         source_length: tokens of the source, its end token counted.
+        longest: tokens of the longest translation that the model was trained and validated on, its end token counted;
+            None where that is not known, and four times the source and 100 more, up to 1024, are allowed.
     """
-    return 2 * source_length + 20 if options.max_tokens is None else options.max_tokens
+    if options.max_tokens is not None:
+        return options.max_tokens
+    if longest is None:
+        longest = min(1024, 4 * source_length + 100)
+    return max(usual_tokens_of(source_length), longest)
 
 
 def score_of(
@@ -112,6 +127,7 @@ class BeamSearch:
         end_id: the end token's id, which is also the first input.
         source_length: tokens of the source, its end token counted, at least 1.
         keep_attention: whether hypotheses carry their attention.
+        max_tokens: by default `max_tokens_of` the other two.
 
     Attributes:
         live: token and log p of each live row, the best first; empty when the search is over.
@@ -120,14 +136,23 @@ class BeamSearch:
     """
 
     def __init__(
-        self, options: TranslationOptions, *, end_id: int, source_length: int, keep_attention: bool = True
+        self,
+        options: TranslationOptions,
+        *,
+        end_id: int,
+        source_length: int,
+        keep_attention: bool = True,
+        max_tokens: int | None = None,
     ) -> None:
         self._options = options
         self._end_id = end_id
         self._source_length = source_length
         self._keep_attention = keep_attention
         self._num_wanted = 1 + options.alternatives
-        self.max_tokens = max_tokens_of(options, source_length)
+        self.max_tokens = max_tokens or max_tokens_of(options, source_length)
+        self._usual_tokens = self.max_tokens
+        if options.max_tokens is None:
+            self._usual_tokens = min(self.max_tokens, usual_tokens_of(source_length))
         self._last: list[_Node | None] = [None]  # by live row
         self._coverage = np.zeros((1, source_length)) if options.coverage_penalty else None  # float64 [k, S]
         self._finished: list[_Finished] = []  # best first
@@ -248,8 +273,10 @@ class BeamSearch:
                 self._finish(node, log_p, row, attention)
             parents, nodes, chosen = [], [], []
         if len(self._finished) == self._num_wanted:
-            worst, most = self._finished[-1].score, ((5 + self.max_tokens) / 6) ** self._options.length_penalty
+            worst, most = self._finished[-1].score, ((5 + self._usual_tokens) / 6) ** self._options.length_penalty
             num_hopeful = sum(log_p / most > worst for _, log_p in chosen)  # log p falls along the rows
+            if self.num_tokens >= self._usual_tokens:
+                num_hopeful = 0
             parents, nodes, chosen = parents[:num_hopeful], nodes[:num_hopeful], chosen[:num_hopeful]
         self._last = list(nodes)
         self.live = chosen
@@ -302,6 +329,7 @@ class GreedySearch:
         end_id: the end token's id.
         source_length: tokens of the source, its end token counted, at least 1.
         keep_attention: whether the result carries its attention.
+        max_tokens: by default `max_tokens_of` the other two.
 
     Attributes:
         ids: tokens so far, without the end token.
@@ -310,7 +338,13 @@ class GreedySearch:
     """
 
     def __init__(
-        self, options: TranslationOptions, *, end_id: int, source_length: int, keep_attention: bool = True
+        self,
+        options: TranslationOptions,
+        *,
+        end_id: int,
+        source_length: int,
+        keep_attention: bool = True,
+        max_tokens: int | None = None,
     ) -> None:
         self._options = options
         self._end_id = end_id
@@ -321,7 +355,7 @@ class GreedySearch:
         self._coverage = np.zeros(source_length) if options.coverage_penalty else None  # float64 [S]
         self._is_ended = False
         self._num_taken = 0
-        self.max_tokens = max_tokens_of(options, source_length)
+        self.max_tokens = max_tokens or max_tokens_of(options, source_length)
         self.num_tokens = 0
         self.ids: list[int] = []
 

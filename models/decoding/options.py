@@ -155,7 +155,12 @@ class TranslationOptions(FrozenModel):
     seed: Annotated[int | None, Field(ge=0, le=2**63 - 1, description="As for generation.")] = None
     max_tokens: Annotated[
         int | None,
-        Field(ge=1, le=1024, description="Most tokens of the translation, the end token counted; 2 x source + 20."),
+        Field(
+            ge=1,
+            le=1024,
+            description="Most tokens of a sentence's translation, the end token counted; by default as many as the "
+            "longest that the model was trained on has, and at least twice its source's and 20.",
+        ),
     ] = None
     replace_unknown: Annotated[
         bool, Field(description="Put the source token that it attends to most in place of an unknown one.")

@@ -368,7 +368,7 @@ class _Completing(Answering):
         best = []
         for number in range(len(generation.items)):
             own = ended[number * num_made : (number + 1) * num_made]
-            own.sort(key=_mean_logprob, reverse=True)  # stable: of equals the earlier
+            own.sort(key=mean_logprob, reverse=True)  # stable: of equals the earlier
             best += [each._replace(choice_index=number * num_wanted + k) for k, each in enumerate(own[:num_wanted])]
         return best
 
@@ -435,6 +435,6 @@ def _lengthened(options: GenerationOptions, max_tokens: int, min_tokens: int) ->
     return options.model_copy(update={"max_tokens": max_tokens, "min_tokens": min_tokens})
 
 
-def _mean_logprob(output: TextOutput) -> float:
-    """Of its tokens, the end token apart; a text without any is the least likely."""
+def mean_logprob(output: TextOutput) -> float:
+    """Of an output's tokens, the end token apart; a text without any is the least likely."""
     return float(output.logprobs.found.logprobs.mean()) if output.logprobs is not None else float("-inf")

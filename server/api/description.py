@@ -49,6 +49,12 @@ class ErrorText(BaseModel):
     error: str
 
 
+class TypedErrorText(ErrorText):
+    """An error of a dialect whose clients read one sentence and its kind."""
+
+    error_type: str
+
+
 _TIMEOUT = {
     "name": HEADER,
     "in": "header",

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -32,6 +32,8 @@ _PIECE = 64  # tokens whose log-probabilities are made JSON at once
 # Slots of a row whose tokens each have log-probabilities, which cost Python time: honest clients wait 4 times as long
 # beside `heavy` as beside its control with 1, and 2.5 times as long with 4 (`python -m benchmarks attack`).
 LOGPROBS_WIDTH = 4
+
+Made = TypeVar("Made")
 
 
 class GenerateRequest(GenerationOptions):
@@ -154,7 +156,15 @@ class Answering:
         return await self.whole()
 
     async def whole(self) -> JsonAnswer:
-        """The whole answer; a large one is made in another thread, so that the event loop goes on. Raises ApiError."""
+        """The whole answer. Raises ApiError."""
+        return await self.finished(
+            lambda generation, ended, usage: JsonAnswer(self._answer(generation, ended) | {"usage": usage})
+        )
+
+    async def finished(self, make: Callable[[Generation, list[TextOutput], dict[str, Any]], Made]) -> Made:
+        """What `make` makes of the continuations that are answered with and the usage; of many log-probabilities in
+        another thread, so that the event loop goes on. Raises ApiError.
+        """
         async with self._working() as generation:
             ended: list[TextOutput] = []
             while len(ended) < len(generation.items) * self.asked.n:
@@ -163,8 +173,8 @@ class Answering:
             self._keep(generation)
             usage = self._usage(generation, ended)
 
-            def made() -> JsonAnswer:
-                return JsonAnswer(self._answer(generation, self._best(generation, ended)) | {"usage": usage})
+            def made() -> Made:
+                return make(generation, self._best(generation, ended), usage)
 
             is_large = self.asked.logprobs is not None and usage["completion_tokens"] > LARGE_ANSWER
             return await asyncio.to_thread(made) if is_large else made()

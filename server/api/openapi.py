@@ -15,7 +15,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from server.api.description import EVENTS, JSON, ErrorAnswer
 from server.errors import ApiError
-from server.http.access import WITH_KEYS, ErrorShape
+from server.http.access import ErrorShape, needs_key, shape_of
 
 _ALWAYS = (400, 403, 408, 431, 500, 503)  # what any request can be answered with
 _ABOUT = """\
@@ -50,7 +50,7 @@ def document(
     Args:
         routes: those of an app; others than APIRoute, and hidden ones, are left out.
         info: title, summary and version.
-        shapes: of errors, by how a path begins.
+        shapes: of errors, by path or the folder above (server.http.access.shape_of).
         root_path: where a proxy has put the server; empty for none.
         has_keys: whether API keys are asked for.
     """
@@ -60,10 +60,10 @@ def document(
     models, definitions = models_json_schema(ordered, ref_template="#/components/schemas/{model}")
     paths: dict[str, dict[str, Any]] = {}
     for route in shown:
-        shape = next((found for start, found in shapes.items() if route.path.startswith(start)), None)
-        needs_key = has_keys and route.path.startswith(WITH_KEYS)
+        shape = shape_of(route.path, shapes)
         for method in sorted(route.methods or ()):
-            operation = _operation(route, method.lower(), models, shape, needs_key=needs_key)
+            is_asked = has_keys and needs_key(route.path, method)
+            operation = _operation(route, method.lower(), models, shape, needs_key=is_asked)
             paths.setdefault(route.path_format, {})[method.lower()] = operation
     found: dict[str, Any] = {
         "openapi": "3.1.0",

@@ -21,7 +21,7 @@ from server.api.generate import TASK as GENERATION
 from server.endpoint import LoadedModel
 from server.engine.generation.request import Generation
 from server.engine.sequence.request import FramesRequest
-from server.errors import FieldError, ForbiddenError, RouteNotFoundError, shown
+from server.errors import FieldError, ForbiddenError, ModelNotFoundError, RouteNotFoundError, shown
 from server.http.access import JsonAnswer, record_of
 from server.http.body import Asked, read_body
 from server.service import Service
@@ -203,7 +203,8 @@ async def _rewound(service: Service, request: Request, session: Session, to: int
     if known.num_read >= num_read:
         return point.rewound(to, known.row)
     endpoint = service.registry.get(session.model)
-    assert endpoint is not None, "sessions are of loaded models"
+    if endpoint is None:
+        raise ModelNotFoundError(f"Model {session.model} of the session is not loaded; load it, and try again.")
     signature = endpoint.model.signature
     if signature is not None:
         row = row_from_frames(signature, point.tokens[known.num_read : to])

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -34,6 +34,7 @@ _CHARACTERS_PER_TOKEN = 64  # more than any text has; of longer ones no word is 
 _LONG = 1024  # characters of a request; to split and answer more at once would hold up the event loop
 _LONG_FOR_CRF = 128  # tokens likewise, whose labels a CRF finds
 
+Made = TypeVar("Made")
 Aggregation = Literal["none", "simple", "first", "max"]
 
 
@@ -199,13 +200,15 @@ def tag_router(service: Service) -> APIRouter:
         endpoint = service.registry.find(TASK, asked.model)
         has_spans = are_span_tags(endpoint.model.labels) and asked.aggregation != "none"
 
-        def answer(sources: list[Source]) -> dict[str, Any]:
-            return {
-                "id": f"tag-{new_id()}",
-                "model": endpoint.id,
-                "results": [_result(source, asked.aggregation, has_spans=has_spans) for source in sources],
-                "usage": {"tokens": record_of(request).prompt_tokens},
-            }
+        def answer(sources: list[Source]) -> JsonAnswer:
+            return JsonAnswer(
+                {
+                    "id": f"tag-{new_id()}",
+                    "model": endpoint.id,
+                    "results": [_result(source, asked.aggregation, has_spans=has_spans) for source in sources],
+                    "usage": {"tokens": record_of(request).prompt_tokens},
+                }
+            )
 
         if asked.tokens is not None:
             return await tagged(service, endpoint, request, asked.tokens, "tokens", answer)
@@ -235,8 +238,8 @@ async def tagged(
     request: Request,
     texts: Sequence[str] | Sequence[Sequence[str]],
     name: str,
-    answer: Callable[[list[Source]], Any],
-) -> JsonAnswer:
+    answer: Callable[[list[Source]], Made],
+) -> Made:
     """Label texts, or sentences whose words are given.
 
     Args:
@@ -245,7 +248,10 @@ async def tagged(
         request: its body has been read.
         texts: to split; or sentences as words.
         name: of the field that holds them, for messages.
-        answer: the body of the answer.
+        answer: makes the answer; called in a thread where that takes long.
+
+    Returns:
+        What `answer` gives.
 
     Raises:
         ApiError: a text is too long or holds no word, or what `working` raises.
@@ -274,12 +280,12 @@ async def tagged(
         while len(logits) < num_sentences:
             logits |= {found.number: found.logits for found in await work.outputs.get()}
 
-    def made() -> JsonAnswer:
+    def made() -> Made:
         rows = iter([logits[number] for number in range(num_sentences)])
         for source in sources:
             for words, sentence in zip(source.words, source.encoded, strict=True):
                 source.tokens.append(_tokens(words, sentence, next(rows), endpoint.model.labels, endpoint.model.crf))
-        return JsonAnswer(answer(sources))
+        return answer(sources)
 
     is_long = is_long or (endpoint.model.crf is not None and record.prompt_tokens > _LONG_FOR_CRF)
     return await asyncio.to_thread(made) if is_long else made()

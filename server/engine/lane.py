@@ -30,7 +30,7 @@ NICENESS = 5  # of lanes, above that of the process
 FAILED_MESSAGE = "The model failed while it ran; other requests are not affected. Send it again."
 NOT_FINITE_MESSAGE = "The model gave numbers that are not finite for this text; its weights may be damaged."
 ENDED_MESSAGE = "The engine has ended because of a bug; restart the server."
-STOPPED_MESSAGE = "The server is shutting down; send the request again."
+STOPPED_MESSAGE = "The model is being unloaded, or the server is shutting down; send the request again."
 
 
 def lower_priority() -> None:

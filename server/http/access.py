@@ -9,7 +9,7 @@ import ipaddress
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -39,8 +39,21 @@ from server.metrics import Metrics
 log = structlog.get_logger()
 
 INFERENCE = "/v2"  # paths of the Open Inference Protocol
+HUGGING_FACE = "/models/"  # paths of Hugging Face's task JSON; it is posted to "/", too
 # Paths below which a key is asked for, and work has permits.
-WITH_KEYS = ("/v1/", f"{INFERENCE}/models/", "/tokenize", "/detokenize")
+WITH_KEYS = (
+    "/v1/",
+    f"{INFERENCE}/models/",
+    f"{INFERENCE}/repository/",
+    HUGGING_FACE,
+    "/predict",
+    "/info",
+    "/tokenize",
+    "/detokenize",
+    "/translate",
+    "/detect",
+)
+KEY_IN_BODY = ("/translate", "/detect")  # paths whose clients send the key in the body, where their routes check it
 REQUEST_ID = b"x-request-id"
 TIME_HEADERS = ("x-queue-time", "x-inference-time", "x-total-time")  # as Record.timings has them
 MAX_REQUEST_ID = 128
@@ -91,6 +104,7 @@ class Record:
     status: int = 0  # of its answer; 0 while there is none
     held_bytes: int = 0  # of its body
     held_tokens: int = 0  # that it may need
+    most_seconds: float | None = None  # that it may take, where its body says so
     prompt_tokens: int = 0  # tokens read
     completion_tokens: int = 0  # tokens made
     started: float = field(default_factory=time.perf_counter)  # its arrival
@@ -130,13 +144,26 @@ class PlainRoute(APIRoute):
 
 
 async def answer_error(request: Request, error: Exception) -> JsonAnswer:
-    """The answer to an ApiError, noted in the record."""
+    """The answer to an ApiError, noted in the record; in the shape of the path's dialect."""
     assert isinstance(error, ApiError)
     record_of(request).error = error.code
-    shapes: dict[str, ErrorShape] = request.app.state.error_shapes
-    shape = next((found for start, found in shapes.items() if request.scope["path"].startswith(start)), None)
+    shape = shape_of(request.scope["path"], request.app.state.error_shapes)
     status, body, headers = (error.status, error.body, error.headers) if shape is None else shape(error)
     return JsonAnswer(body, status_code=status, headers=headers)
+
+
+def shape_of(path: str, shapes: Mapping[str, ErrorShape]) -> ErrorShape | None:
+    """The shape of a path, or of the folder above it; None for our own."""
+    found = shapes.get(path)
+    if found is not None:
+        return found
+    above = (start for start in shapes if len(start) > 1 and start.endswith("/") and path.startswith(start))
+    return shapes.get(next(above, ""))
+
+
+def needs_key(path: str, method: str) -> bool:
+    """Whether a key is asked for at a path, where the server has some; its POST and PUT are work, and have permits."""
+    return path.startswith(WITH_KEYS) or (path == "/" and method == "POST")
 
 
 class Access:
@@ -206,12 +233,13 @@ class Access:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        is_api = scope["path"].startswith(WITH_KEYS)
+        is_api = needs_key(scope["path"], scope["method"])
         has_work = is_api and scope["method"] in ("POST", "PUT")
         try:
             self._check_host(scope)
             self._check_origin(scope)
-            record.client = client_of(scope, self._keys if is_api else ())
+            is_open = scope["path"] in KEY_IN_BODY and header_of(scope, b"authorization") is None
+            record.client = client_of(scope, self._keys if is_api and not is_open else ())
             if has_work:
                 self._check_room(scope["path"], record)
                 self._limiter.take(record)
@@ -292,6 +320,7 @@ class Access:
         seconds = time.perf_counter() - record.started
         if record.task:
             self._metrics.requests.labels(record.model, str(record.status)).inc()
+            self._metrics.request_seconds.labels(record.model, str(record.status)).inc(seconds)
             if record.model and record.status != OverloadedError.status:
                 self._metrics.duration.labels(record.model).observe(seconds)
         if record.error:

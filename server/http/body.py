@@ -170,6 +170,11 @@ def request_from(kind: type[Asked], body: bytes, max_entries: int | None = MAX_E
     if not isinstance(data, dict):
         raise FieldError(f"The body must be a JSON object, not {shown(data)}.", code="body_not_object")
     _check_entries(data, max_entries)
+    return checked(kind, data)
+
+
+def checked(kind: type[Asked], data: dict[str, Any]) -> Asked:
+    """An object of class `kind` from its fields. Raises FieldError: one is wrong; `param` is the first such."""
     try:
         try:
             return kind.model_validate(data)

@@ -110,6 +110,12 @@ class Sequences(SessionStore):
                     if is_new:
                         self._drop_if_there(key, session)
 
+    def forget(self, model: LoadedModel) -> None:
+        """Drop the sequences of a model that no call uses."""
+        for session in self._idle():
+            if session.model == model.id:
+                self._drop(session)
+
     def _begun(self, key: str, model: LoadedModel, client: str, *, is_start: bool) -> tuple[Session, bool]:
         """The sequence, taken, and whether it was made for this."""
         try:

@@ -56,6 +56,7 @@ class Sessions(SessionStore):
         self._has_read_deleted = False
         self._is_closed = False  # written for the next process: they change no more
         self._models: dict[str, LoadedModel] = {}  # by id
+        self._unloaded: dict[str, LoadedModel] = {}  # by id; of those with sessions, without their graphs
         self._key = None if settings.session_key is None else settings.session_key.get_secret_value().encode()
         self._folder: SessionFolder | None = None
         if settings.session_dir is not None and self._key is not None:
@@ -125,7 +126,7 @@ class Sessions(SessionStore):
     def state(self, session_id: str) -> bytes:
         """A session as bytes that another server can continue. Raises as `using`, or SessionConflictError: no key."""
         with self.using(session_id) as session:
-            return bytes_from_point(session.id, session.point, self._models[session.model], self._signing_key())
+            return bytes_from_point(session.id, session.point, self._model_of(session), self._signing_key())
 
     def put_state(self, session_id: str, content: bytes, client: str = "") -> Session:
         """Make or replace a session of a client by what `state` gave, here or elsewhere.
@@ -193,6 +194,29 @@ class Sessions(SessionStore):
         if num_read:
             log.info("sessions read", folder=str(folder.path), sessions=num_read)
         self._schedule_removal()
+
+    def add_model(self, model: LoadedModel) -> None:
+        """A model is loaded; sessions that it had before go on, unless it is another bundle or runs another set."""
+        before = self._unloaded.pop(model.id, model)
+        self._models[model.id] = model
+        if (before.bundle_sha256, before.precision) == (model.bundle_sha256, model.precision):
+            return
+        dropped = [session for session in self._idle() if session.model == model.id]
+        for session in dropped:
+            self._drop(session)
+            sentence = f"Session {shown(session.id)} was of {model.id} before it was loaded anew from other graphs."
+            self._remember(session.id, "session_not_loaded", sentence)
+        if dropped:
+            log.warning("sessions dropped", sessions=len(dropped), model=model.id, reason="loaded from other graphs")
+
+    def remove_model(self, model: LoadedModel) -> None:
+        """A model is unloaded; its sessions are kept."""
+        known = self._models.pop(model.id, None)
+        if known is not None and any(session.model == model.id for session in self.all()):
+            self._unloaded[model.id] = known.without_graphs
+
+    def _model_of(self, session: Session) -> LoadedModel:
+        return self._models.get(session.model) or self._unloaded[session.model]
 
     async def _open_deleted(self, folder: SessionFolder) -> None:
         try:
@@ -279,7 +303,7 @@ class Sessions(SessionStore):
         ahead = self._wall_clock() - self._clock()
         reasons: Counter[str] = Counter()
         for item in sessions:
-            state = bytes_from_point(item.id, item.point, self._models[item.model], folder.key)
+            state = bytes_from_point(item.id, item.point, self._model_of(item), folder.key)
             saved = SavedSession(
                 id=item.id,
                 model=item.model,

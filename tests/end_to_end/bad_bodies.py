@@ -78,10 +78,62 @@ CASES = {
     "sentiment": Case("/v1/sentiment", {"text": ["to be", "or not"], "all_scores": True}),
     "tag": Case("/v1/tag", {"text": ["to be, or not.", "to"], "aggregation": "first"}),
     "tag words": Case("/v1/tag", {"tokens": [["to", "be"], ["or", "not", "."]], "aggregation": "max"}),
-    "hugging face": Case(
-        "/v1/huggingface/tagger",
+    "token classification": Case(
+        "/models/tagger",
         {"inputs": ["to be", "or not"], "parameters": {"aggregation_strategy": "simple", "ignore_labels": ["O"]}},
     ),
+    "text classification": Case(
+        "/models/classifier", {"inputs": ["to be"], "parameters": {"top_k": 2, "function_to_apply": "sigmoid"}}
+    ),
+    "translation": Case(
+        "/models/translator/1",
+        {"inputs": ["to be"], "parameters": {"generate_parameters": {"num_beams": 2, "max_new_tokens": 9}}},
+    ),
+    "text generation": Case(
+        "/models/text",
+        {
+            "inputs": "to be",
+            "parameters": {"max_new_tokens": 9, "do_sample": True, "seed": 1, "details": True, "stop": ["z"]},
+            "stream": False,
+        },
+    ),
+    "texts as tensors": Case(
+        "/v2/models/text/infer",
+        {
+            "parameters": {"max_tokens": 9, "seed": 1, "temperature": 0.8},
+            "inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [2], "data": ["to be", "or"]}],
+            "outputs": [{"name": "text_output"}, {"name": "seed"}],
+        },
+    ),
+    "raw texts to classify": Case(
+        "/v2/models/classifier/versions/1/infer",
+        {
+            "inputs": [
+                {"name": "text_input", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 15}}
+            ],
+        },
+        tail=b"\x05\0\0\0to be\x02\0\0\0or",
+    ),
+    "texts to translate": Case(
+        "/v2/models/translator/infer",
+        {
+            "parameters": {"beam_size": 2, "max_tokens": 9},
+            "inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [1], "data": ["to be"]}],
+        },
+    ),
+    "texts to tag": Case(
+        "/v2/models/tagger/infer",
+        {
+            "parameters": {"aggregation": "none"},
+            "inputs": [{"name": "text_input", "datatype": "BYTES", "shape": [1], "data": ["to be, or not."]}],
+        },
+    ),
+    "a text for a text": Case(
+        "/v2/models/text/generate", {"text_input": "to be", "seed": 1, "parameters": {"max_tokens": 9, "stop": "z"}}
+    ),
+    "an index of models": Case("/v2/repository/index", {"ready": True}),
+    "a model that is loaded": Case("/v2/repository/models/text/load", {"parameters": {"unload_dependents": False}}),
+    "predictions": Case("/predict", {"inputs": [["to be"], ["or not"]], "raw_scores": True, "truncate": True}),
     "forecast": Case(
         "/v1/forecast",
         {"series": [{**_SERIES, "timestamps": _HOURS}, {**_SERIES, "start": _HOURS[0], "id": "a"}], "horizon": 3},

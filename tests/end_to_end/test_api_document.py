@@ -1,5 +1,6 @@
 """docs/api.md's examples, run against the shipped models."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from tests.end_to_end.real_server import RealServer, real_server
 
+ADMIN_KEY = "an operator's key"
 DOCUMENT = Path("docs/api.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 
@@ -17,14 +19,20 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     log = tmp_path_factory.mktemp("api") / "log"
-    with real_server(Path("artifacts"), "--models", "shakespeare-char", log=log) as running:
+    environment = {
+        "RNNSERVE_DEFAULT_GENERATION": "shakespeare-char",
+        "RNNSERVE_DEFAULT_SENTIMENT": "sentiment-en",
+        "RNNSERVE_ADMIN_KEY": ADMIN_KEY,
+    }
+    with real_server(Path("artifacts"), log=log, environment=environment) as running:
         yield running
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_runs(example: str, server: RealServer) -> None:
-    text = example.replace("http://127.0.0.1:8000", server.url)
-    done = subprocess.run([sys.executable, "-c", text], check=False, capture_output=True, text=True)
+    text = example.replace("127.0.0.1:8000", server.url.removeprefix("http://"))
+    environment = {**os.environ, "RNNSERVE_ADMIN_KEY": ADMIN_KEY}
+    done = subprocess.run([sys.executable, "-c", text], check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= 2
 

@@ -39,8 +39,13 @@ def server(built_bundle: Callable[..., Bundle], tmp_path_factory: pytest.TempPat
     build_sets(forecaster, default_sets(forecaster))
     for module, inputs in INPUTS.items():
         wrap_model(WrapOptions(f"{MODULES}:{module}", "sequence", None, store / module.lower(), inputs=inputs))
-    environment = {"RNNSERVE_SESSION_KEY": "that sessions can be looked at", "RNNSERVE_REFUSAL_SECONDS": "0"}
+    environment = {
+        "RNNSERVE_SESSION_KEY": "that sessions can be looked at",
+        "RNNSERVE_REFUSAL_SECONDS": "0",
+        "RNNSERVE_ADMIN_KEY": "that models can be listed",
+    }
     with real_server(store, log=store.parent / "log", environment=environment) as running:
+        running.client.headers["authorization"] = "Bearer that models can be listed"
         yield running
 
 
@@ -102,11 +107,14 @@ def check_error(answer: httpx.Response, path: str) -> None:
     assert 400 <= answer.status_code < 500
     assert len(answer.content) < 2000
     error = answer.json()["error"]
-    message = error if path.startswith("/v2") else error["message"]
+    is_dialect = path.startswith(("/v2", "/models/", "/predict"))
+    message = error if is_dialect else error["message"]
     assert message.endswith(".")
     assert " " in message
-    if not path.startswith("/v2"):
+    if not is_dialect:
         assert set(error) == {"message", "type", "param", "code"}
+    elif not path.startswith("/v2"):
+        assert set(answer.json()) == {"error", "error_type"}
     assert answer.headers["x-request-id"]
 
 

@@ -194,7 +194,13 @@ def test_words_have_the_modules_own_labels(name: str, server: RealServer) -> Non
 def test_translations_and_their_scores_are_the_modules_own(name: str, server: RealServer, store: Path) -> None:
     module, tokenizer = CASES[name].make(), tokenizer_of(store, name)
     start_id, end_id = (CASES[name].tokenizer().get_vocab()[mark] for mark in ("<s>", "</s>"))
-    options = {"beam_size": 1, "max_tokens": MAX_TOKENS, "length_penalty": 0, "replace_unknown": False}
+    options = {
+        "beam_size": 1,
+        "max_tokens": MAX_TOKENS,
+        "length_penalty": 0,
+        "replace_unknown": False,
+        "split_sentences": False,
+    }
     bodies = [{"model": name, "text": text, **options} for text in TEXTS]
     for text, answer in zip(TEXTS, asked_together(server, "/v1/translate", bodies), strict=True):
         ids = tokenizer.encode(text)

@@ -28,6 +28,11 @@ def test_a_translator_is_published_with_its_figures_and_signatures(make_recipe: 
     assert record.languages == Languages(source="en", target="fr")
     assert bundle.tokenizer.end_id is not None
     assert {"validation_nats_per_token", "validation_bleu_beam_4", "validation_chrf_greedy"} <= set(record.metrics)
+    seen = bundle.experience
+    assert (seen.train_pairs, seen.sources_without_letters) == (record.provenance["data"]["train_pairs"], 0)
+    assert seen.longest_source_tokens is not None
+    assert seen.longest_target_tokens is not None
+    assert min(seen.longest_source_tokens, seen.longest_target_tokens) > 1
     card = (bundle.path / "README.md").read_text(encoding="utf-8")
     assert "tok:13a" in card
     assert f"| validation bleu beam 4 | {record.metrics['validation_bleu_beam_4']:.4f} |" in card

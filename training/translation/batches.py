@@ -92,6 +92,11 @@ class PairBatches:
         """Target tokens of an epoch, end tokens counted."""
         return sum(len(pair.target) for pair in self._encoded)
 
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Tokens of the longest target and of the longest source."""
+        return max(len(pair.target) for pair in self._encoded), max(len(pair.source) for pair in self._encoded)
+
     def num_batches(self, epoch: int) -> int:  # noqa: ARG002 - every epoch reads the same pairs
         """Batches in an epoch."""
         return -(-len(self._pairs) // self._sentences)

@@ -67,6 +67,12 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
         self.module = TranslationModule(model, recipe.label_smoothing)
         self._corpus = corpus
         self._validation = [encoded(pair, tokenizer) for pair in corpus.validation]
+        targets, sources = zip(self.batches.longest, *(pair.lengths for pair in self._validation), strict=True)
+        self.sizes |= {
+            "longest_source_tokens": max(sources),
+            "longest_target_tokens": max(targets),
+            "sources_without_letters": sum(not any(map(str.isalpha, pair.source)) for pair in train),
+        }
 
     @staticmethod
     def read(recipe: TranslationRecipe) -> PairCorpus:

@@ -1,26 +1,34 @@
-"""/v2: the Open Inference Protocol (https://github.com/kserve/open-inference-protocol) with Triton's binary-tensor and
-sequence extensions. Which models answer, and how, their tasks say (server.endpoint.TensorTask).
+"""/v2: the Open Inference Protocol (https://github.com/kserve/open-inference-protocol) with Triton's extensions for
+binary tensors, sequences, statistics and generated text. Which models answer, and how, their tasks say
+(server.endpoint.TensorTask).
 
 An error is {"error": "a sentence"}.
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from runtime.runner import Array
 from server.admission import parsed_body
 from server.api.description import BYTES, ErrorText, described
-from server.api.inference.tensors import HEADER_LENGTH, InferRequest, answer_of, asked_from
+from server.api.inference.statistics import StatsAnswer, statistics_of
+from server.api.inference.tensors import HEADER_LENGTH, Asked, InferRequest, answer_of, asked_from, seconds_from
+from server.api.inference.text import OUTPUT, TextRequest, asked_from_text
 from server.endpoint import Endpoint, TensorInfo, TensorTask
 from server.errors import ApiError, BadRequestError, FieldError, ModelNotFoundError, nearest, shown
 from server.http.access import INFERENCE, JsonAnswer, PlainRoute, header_of, record_of
+from server.http.stream import EventStream
 from server.service import Service
 
-EXTENSIONS = ["binary_tensor_data", "sequence", "sequence(string_id)"]
+EXTENSIONS = ["binary_tensor_data", "parameters", "sequence", "sequence(string_id)", "statistics"]
+REPOSITORY = "model_repository"  # where there is a key for operators
 LARGE_ANSWER = 1 << 16  # numbers; writing more would hold up the event loop
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 
@@ -42,6 +50,19 @@ class InferAnswer(BaseModel):
     model_version: str
     id: str | None = None
     outputs: list[OutputTensor]
+
+
+class TextAnswer(BaseModel):
+    """The answer; of a stream, each event."""
+
+    model_config = ConfigDict(extra="allow")
+    id: str | None = None
+    model_name: str
+    model_version: str
+    text_output: str = Field(description="The text; in a stream what is new of it. The other outputs follow.")
+
+
+_TEXT_EXAMPLE = {"text_input": "To be, or", "parameters": {"max_tokens": 20, "temperature": 0.7, "seed": 7}}
 
 
 class TensorMetadata(BaseModel):
@@ -124,16 +145,74 @@ def inference_router(service: Service, version: str) -> APIRouter:
             )
         return endpoint, tensors
 
+    def begun(request: Request, asked: Asked) -> tuple[Endpoint, TensorTask]:
+        """The model of a request that has work to do. Raises ApiError."""
+        endpoint, tensors = found(request)
+        record_of(request).task = endpoint.model.task
+        record_of(request).most_seconds = seconds_from(asked.parameters)
+        return endpoint, tensors
+
+    async def answered(endpoint: Endpoint, tensors: TensorTask, request: Request, asked: Asked) -> Mapping[str, Array]:
+        try:
+            return await tensors.answer(service, endpoint, request, asked)
+        except ApiError as error:
+            error.rename(tensors.names)
+            raise
+
     async def infer(request: Request) -> Response:
         """Outputs for the given inputs, in JSON, or as raw bytes where that is asked for."""
         length = header_of(request.scope, HEADER_LENGTH.encode())
         asked = await parsed_body(service, request, "inference", lambda body: asked_from(body, length))
-        endpoint, tensors = found(request)
-        record_of(request).task = endpoint.model.task
-        answer = await tensors.answer(service, endpoint, request, asked)
+        endpoint, tensors = begun(request, asked)
+        names = [info.name for info in tensors.outputs(endpoint.model)]
+        for name in asked.outputs or ():
+            if name not in names:
+                raise FieldError(
+                    f"The model has no output {shown(name)}. Outputs: {', '.join(names)}.", param="outputs"
+                )
+        answer = await answered(endpoint, tensors, request, asked)
         made = partial(answer_of, asked, endpoint.model.name, endpoint.model.version, answer)
         is_large = sum(values.size for values in answer.values()) > LARGE_ANSWER
         return await asyncio.to_thread(made) if is_large else made()
+
+    async def text_of(request: Request) -> tuple[Endpoint, TensorTask, Asked]:
+        """A request of the generate extension. Raises ApiError."""
+        asked = await parsed_body(service, request, "inference", asked_from_text)
+        endpoint, tensors = begun(request, asked)
+        if OUTPUT not in [info.name for info in tensors.outputs(endpoint.model)]:
+            path = f"{INFERENCE}/models/{endpoint.model.name}/infer"
+            raise FieldError(f"Model {endpoint.id} is for {endpoint.model.task}, and generates no text; ask {path}.")
+        return endpoint, tensors, asked
+
+    async def generate(request: Request) -> Response:
+        """A text for a text; the parameters are those of /infer."""
+        endpoint, tensors, asked = await text_of(request)
+        found = await answered(endpoint, tensors, request, asked)
+        outputs = {name: _plain(values[0]) for name, values in found.items()}
+        return JsonAnswer({**_head(endpoint, asked), **outputs})
+
+    async def generate_stream(request: Request) -> Response:
+        """The same as server-sent events, each with what is new of the text."""
+        endpoint, tensors, asked = await text_of(request)
+        if tensors.stream is None:
+            path = f"{INFERENCE}/models/{endpoint.model.name}/generate"
+            raise FieldError(
+                f"Model {endpoint.id} is for {endpoint.model.task}, which is not streamed here; ask {path}."
+            )
+        stream, head = tensors.stream(service, endpoint, request, asked), _head(endpoint, asked)
+
+        async def events() -> AsyncGenerator[dict[str, Any]]:
+            async with contextlib.aclosing(stream):
+                async for outputs in stream:
+                    yield {**head, **outputs}
+
+        whole = events()
+        try:
+            first = await anext(whole)
+        except ApiError as error:
+            error.rename(tensors.names)
+            raise
+        return EventStream(first, whole, shape=inference_error, has_done=False)
 
     async def model(request: Request) -> Response:
         """Names, datatypes and shapes; -1 is an axis of any size."""
@@ -159,7 +238,8 @@ def inference_router(service: Service, version: str) -> APIRouter:
 
     @router.get("", summary="What this server is", **known(ServerMetadata))
     async def server(request: Request) -> Response:  # noqa: ARG001
-        return JsonAnswer({"name": "rnnserve", "version": version, "extensions": EXTENSIONS})
+        extensions = EXTENSIONS if service.settings.admin_key is None else [*EXTENSIONS, REPOSITORY]
+        return JsonAnswer({"name": "rnnserve", "version": version, "extensions": extensions})
 
     @router.get("/health/live", summary="Whether the process should go on", **known(Live))
     async def live(request: Request) -> Response:  # noqa: ARG001
@@ -170,6 +250,22 @@ def inference_router(service: Service, version: str) -> APIRouter:
         service.check_ready()
         return JsonAnswer({"ready": service.is_alive}, status_code=200 if service.is_alive else 503)
 
+    async def stats(request: Request) -> Response:
+        """Requests and runtime calls, with their times, since the server started; the numbers of /metrics."""
+        models = service.registry.models
+        if "name" in request.path_params:
+            endpoint, _ = found(request)
+            is_one = "version" in request.path_params
+            models = [item for item in models if item.model.name == endpoint.model.name]
+            models = [endpoint] if is_one else models
+
+        def made() -> StatsAnswer:
+            return StatsAnswer(model_stats=[statistics_of(item, service.metrics) for item in models])
+
+        return JsonAnswer((await service.in_turn(made)).model_dump())
+
+    for path in ("/models/stats", f"{_MODEL}/stats", f"{_VERSION}/stats"):
+        router.get(path, summary="What models have done", **known(StatsAnswer, statuses=(404,)))(stats)
     for path in (_MODEL, _VERSION):
         router.get(path, summary="What a model takes and gives", **known(ModelMetadata, statuses=(404,)))(model)
         router.get(f"{path}/ready", summary="Whether a model takes requests", **known(ModelReady, statuses=(404,)))(
@@ -188,7 +284,31 @@ def inference_router(service: Service, version: str) -> APIRouter:
                 answers={BYTES: {"type": "string", "format": "binary", "description": _BINARY}},
             ),
         )(infer)
+        for name, handler in (("generate", generate), ("generate_stream", generate_stream)):
+            router.post(
+                f"{path}/{name}",
+                summary="Text for a text" + (", as a stream" if name == "generate_stream" else ""),
+                **described(
+                    TextRequest,
+                    TextAnswer if name == "generate" else None,
+                    _TEXT_EXAMPLE,
+                    is_timed=True,
+                    statuses=(409, 410),
+                    error=ErrorText,
+                    event=TextAnswer if name == "generate_stream" else None,
+                ),
+            )(handler)
     return router
+
+
+def _head(endpoint: Endpoint, asked: Asked) -> dict[str, Any]:
+    head = {"model_name": endpoint.model.name, "model_version": str(endpoint.model.version)}
+    return head if asked.id is None else {"id": asked.id, **head}
+
+
+def _plain(value: Any) -> Any:
+    """An entry of a tensor as JSON has it."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _described(info: TensorInfo) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from models.signature import InputPort, Port, Signature
 from runtime.frames import num_frames
 from runtime.runner import Array
 from server.admission import working
-from server.api.inference.tensors import DATATYPE_OF, Asked
+from server.api.inference.tensors import DATATYPE_OF, PROTOCOL_PARAMETERS, Asked
 from server.endpoint import Endpoint, LoadedModel, TensorInfo, TensorTask
 from server.engine.sequence.request import FramesOutput, FramesRequest
 from server.errors import FieldError, shown
@@ -28,15 +28,7 @@ from server.sessions.sequences import SequenceUse
 
 MAX_ROWS = 256  # of a request
 _MOST_ID = 2**64 - 1
-_PARAMETERS = (
-    "sequence_id",
-    "sequence_start",
-    "sequence_end",
-    "session",
-    "timeout",
-    "priority",
-    "binary_data_output",
-)
+_PARAMETERS = ("sequence_id", "sequence_start", "sequence_end", "session", *PROTOCOL_PARAMETERS)
 _LENGTHS = "lengths"
 
 
@@ -49,14 +41,12 @@ class _Goal:
         is_start: whether it begins there.
         is_end: whether it is over afterwards.
         session: the id of a session, or None.
-        seconds: that the request may take at most, or None.
     """
 
     sequence: int | str | None
     is_start: bool
     is_end: bool
     session: str | None
-    seconds: float | None
 
 
 def _info(port: Port) -> TensorInfo:
@@ -77,10 +67,6 @@ async def _answer(service: Service, endpoint: Endpoint, request: Request, asked:
             f"Model {endpoint.id} keeps no state from call to call; send its sequences whole, without sequence_id.",
             param="sequence_id",
         )
-    unknown = [name for name in asked.outputs or () if name not in {port.name for port in signature.outputs}]
-    if unknown:
-        names = ", ".join(port.name for port in signature.outputs)
-        raise FieldError(f"The model has no output {shown(unknown[0])}. Outputs: {names}.", param="outputs")
     rows, time = _rows_from(asked.inputs, signature, endpoint)
     record = record_of(request)
     record.prompt_tokens = sum(num_frames(signature, row) for row in rows)
@@ -99,7 +85,7 @@ async def _answer(service: Service, endpoint: Endpoint, request: Request, asked:
                 work.add_row(row, num_frames(signature, row), state)
             return work
 
-        async with working(service, endpoint, request, prepare, goal.seconds) as work:
+        async with working(service, endpoint, request, prepare) as work:
             found: list[FramesOutput] = []
             while len(found) < len(rows):
                 found += await work.outputs.get()
@@ -155,14 +141,7 @@ def _goal_from(parameters: Mapping[str, Any]) -> _Goal:
         raise FieldError(f"session: must be the id of a session (got {shown(session)}).", param="session")
     if session is not None and sequence:
         raise FieldError("session and sequence_id: a call goes on from one of them; leave one out.", param="session")
-    timeout = parameters.get("timeout")
-    is_time = isinstance(timeout, int) and not isinstance(timeout, bool) and timeout > 0
-    if timeout is not None and not is_time:
-        raise FieldError(
-            f"timeout: must be a whole number of microseconds above 0 (got {shown(timeout)}).", param="timeout"
-        )
-    seconds = None if timeout is None else timeout / 1e6
-    return _Goal(sequence or None, flags["sequence_start"], flags["sequence_end"], session, seconds)
+    return _Goal(sequence or None, flags["sequence_start"], flags["sequence_end"], session)
 
 
 def _rows_from(

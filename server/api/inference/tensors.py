@@ -21,16 +21,20 @@ from server.http.access import JsonAnswer, json_of
 from server.http.body import request_from
 
 HEADER_LENGTH = "inference-header-content-length"
+TEXT = np.dtype(object)  # of bytes objects
 DATATYPES = {
     "BOOL": np.dtype("bool"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP32": np.dtype("<f4"),
+    "BYTES": TEXT,
 }
 DATATYPE_OF = {dtype: name for name, dtype in DATATYPES.items()}
 MOST_TENSORS = 64  # inputs or outputs of a request
 MOST_AXES = 16
 MOST_NUMBERS = 1 << 31  # of an input, axes of no size left out
+MOST_TEXTS = 256  # entries of an input of BYTES
+PROTOCOL_PARAMETERS = ("timeout", "priority", "binary_data_output")  # of a request for any model
 _SIZE = "binary_data_size"
 _MOST_DIGITS = 20  # of a number of bytes; Python reads no number of thousands
 
@@ -125,6 +129,12 @@ def asked_from(body: bytes, header_length: str | None) -> Asked:
                 f"Input {shown(tensor.name)}: shape {tensor.shape} has too many numbers; at most {MOST_NUMBERS}.",
                 param="inputs",
             )
+        if tensor.datatype == "BYTES" and prod(tensor.shape) > MOST_TEXTS:
+            raise FieldError(
+                f"Input {shown(tensor.name)}: shape {tensor.shape} has {prod(tensor.shape)} texts; at most "
+                f"{MOST_TEXTS} are allowed. Send several requests.",
+                param="inputs",
+            )
         num_bytes = tensor.parameters.get(_SIZE)
         if num_bytes is None:
             inputs[tensor.name] = _from_json(tensor, dtype, may_hold_flags=may_hold_flags)
@@ -174,10 +184,10 @@ def answer_of(asked: Asked, model: str, version: int, found: Mapping[str, Array]
             "shape": list(values.shape),
         }
         if is_binary:
-            pieces.append(values.tobytes())
+            pieces.append(values.tobytes() if values.dtype != TEXT else _raw_texts(values))
             entry["parameters"] = {_SIZE: len(pieces[-1])}
         else:
-            entry["data"] = values.ravel()
+            entry["data"] = values.ravel() if values.dtype != TEXT else [text.decode() for text in values.ravel()]
         entries.append(entry)
     head = {"model_name": model, "model_version": str(version), "outputs": entries}
     if asked.id is not None:
@@ -187,6 +197,18 @@ def answer_of(asked: Asked, model: str, version: int, found: Mapping[str, Array]
     first = json_of(head)
     headers = {HEADER_LENGTH: str(len(first))}
     return Response(b"".join((first, *pieces)), media_type="application/octet-stream", headers=headers)
+
+
+def seconds_from(parameters: Mapping[str, Any]) -> float | None:
+    """The time that a request may take, by its parameter `timeout`; None where it says nothing. Raises FieldError."""
+    timeout = parameters.get("timeout")
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout <= 0:
+        raise FieldError(
+            f"timeout: must be a whole number of microseconds above 0 (got {shown(timeout)}).", param="timeout"
+        )
+    return timeout / 1e6
 
 
 def _flag(parameters: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
@@ -200,8 +222,12 @@ def _from_bytes(tensor: InputTensor, dtype: np.dtype[Any], num_bytes: Any, raw: 
     name = shown(tensor.name)
     if tensor.data is not None:
         raise FieldError(f"Input {name} has both data and {_SIZE}; give one of them.", param="inputs")
+    if not isinstance(num_bytes, int) or isinstance(num_bytes, bool) or num_bytes < 0:
+        raise FieldError(
+            f"Input {name}: {_SIZE} must be a whole number of bytes (got {shown(num_bytes)}).", param="inputs"
+        )
     wanted = prod(tensor.shape) * dtype.itemsize
-    if not isinstance(num_bytes, int) or isinstance(num_bytes, bool) or num_bytes != wanted:
+    if dtype != TEXT and num_bytes != wanted:
         raise FieldError(
             f"Input {name}: {_SIZE} is {shown(num_bytes)}; shape {tensor.shape} of {tensor.datatype} has {wanted} "
             "bytes.",
@@ -213,6 +239,8 @@ def _from_bytes(tensor: InputTensor, dtype: np.dtype[Any], num_bytes: Any, raw: 
             "says where that ends.",
             param="inputs",
         )
+    if dtype == TEXT:
+        return _texts_from_raw(name, tensor, raw[:num_bytes])
     values = np.frombuffer(raw[:num_bytes], np.uint8 if dtype.kind == "b" else dtype)
     return (values != 0 if dtype.kind == "b" else values).reshape(tensor.shape)
 
@@ -224,6 +252,8 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any], *, may_hold_flags: boo
         raise FieldError(
             f"Input {name} has no data: send it in JSON, or as bytes with {_SIZE} in its parameters.", param="inputs"
         )
+    if dtype == TEXT:
+        return _texts_from_json(name, tensor)
     try:
         values = np.asarray(tensor.data)
         if values.dtype.kind == "O":  # null, an object, or a number beyond 64 bits
@@ -254,6 +284,54 @@ def _from_json(tensor: InputTensor, dtype: np.dtype[Any], *, may_hold_flags: boo
             f"Input {name}: data is nested as {list(values.shape)}, and its shape is {tensor.shape}.", param="inputs"
         )
     return _cast(name, tensor, values, dtype).reshape(tensor.shape)
+
+
+def _raw_texts(values: Array) -> bytes:
+    """BYTES as raw bytes: before each entry its length, 4 bytes, little-endian."""
+    return b"".join(len(text).to_bytes(4, "little") + text for text in values.ravel())
+
+
+def _texts_from_raw(name: str, tensor: InputTensor, raw: memoryview) -> Array:
+    """The reverse of `_raw_texts`. Raises FieldError."""
+    texts: list[bytes] = []
+    start = 0
+    while start + 4 <= len(raw) and len(texts) < MOST_TEXTS:
+        stop = start + 4 + int.from_bytes(raw[start : start + 4], "little")
+        if stop > len(raw):
+            break
+        texts.append(bytes(raw[start + 4 : stop]))
+        start = stop
+    if start != len(raw):
+        raise FieldError(
+            f"Input {name}: the bytes end inside text {len(texts)}. Before each text stands its length in bytes, as a "
+            "little-endian number of 4 bytes.",
+            param="inputs",
+        )
+    return _texts_in_shape(name, tensor, texts)
+
+
+def _texts_from_json(name: str, tensor: InputTensor) -> Array:
+    """Texts of a list of strings, or of nested ones. Raises FieldError."""
+    texts = tensor.data or []
+    for _ in range(MOST_AXES):  # deeper ones are no texts
+        if not any(isinstance(item, list) for item in texts):
+            break
+        texts = [inner for item in texts for inner in (item if isinstance(item, list) else [item])]
+    if not all(isinstance(text, str) for text in texts):
+        wrong = next(text for text in texts if not isinstance(text, str))
+        raise FieldError(f"Input {name}: data holds {shown(wrong)}; BYTES are strings here.", param="inputs")
+    return _texts_in_shape(name, tensor, [text.encode() for text in texts])
+
+
+def _texts_in_shape(name: str, tensor: InputTensor, texts: Sequence[bytes]) -> Array:
+    if len(texts) != prod(tensor.shape):
+        raise FieldError(
+            f"Input {name}: data has {len(texts)} texts, and shape {tensor.shape} has {prod(tensor.shape)}.",
+            param="inputs",
+        )
+    found = np.empty(len(texts), object)
+    found[:] = texts
+    return found.reshape(tensor.shape)
 
 
 def _items(data: Any) -> Iterator[Any]:

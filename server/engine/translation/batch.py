@@ -94,6 +94,7 @@ class TranslationBatch(Batch[Source], Generic[Search]):
             end_id=source.end_id,
             source_length=len(source.tokens),
             keep_attention=source.request.keeps_attention,
+            max_tokens=source.max_tokens,
         )
 
     def _forget(self, row: Row[Source]) -> None:

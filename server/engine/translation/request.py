@@ -57,12 +57,13 @@ class Translation(EngineRequest["Source", TranslationOutput]):
     is_streamed: bool
     keeps_attention: bool
 
-    def add_source(self, tokens: list[int], end_id: int) -> None:
+    def add_source(self, tokens: list[int], end_id: int, longest: int | None = None) -> None:
         """Add a source.
 
         Args:
             tokens: its ids, the end token last.
             end_id: the end token's id.
+            longest: tokens of the longest translation that the model was trained on, where that is known.
         """
         self.items.append(
             Source(
@@ -71,6 +72,7 @@ class Translation(EngineRequest["Source", TranslationOutput]):
                 width=self.options.beam_size,
                 tokens=tokens,
                 end_id=end_id,
+                max_tokens=max_tokens_of(self.options, len(tokens), longest),
                 number=len(self.items),
             )
         )
@@ -83,6 +85,7 @@ class Source(ScheduledItem):
     Attributes:
         tokens: its ids, the end token last.
         end_id: the end token's id.
+        max_tokens: the most of its translation, the end token counted.
         number: its index in the request.
         encoded: from the encode call until it joins; the engine's.
     """
@@ -90,6 +93,7 @@ class Source(ScheduledItem):
     request: Translation
     tokens: list[int]
     end_id: int
+    max_tokens: int
     number: int
     encoded: Encoded | None = None
 
@@ -102,4 +106,4 @@ class Source(ScheduledItem):
     @property
     def num_tokens(self) -> int:
         """See EngineRequest."""
-        return len(self.tokens) + self.width * max_tokens_of(self.request.options, len(self.tokens))
+        return len(self.tokens) + self.width * self.max_tokens

@@ -188,9 +188,29 @@ def test_the_score_is_the_papers_equation_14() -> None:
     assert score_of(-4.2, 1, TranslationOptions()) == -4.2
 
 
-def test_by_default_a_translation_has_twice_the_sources_tokens_and_twenty() -> None:
-    assert max_tokens_of(TranslationOptions(), 7) == 34
-    assert max_tokens_of(TranslationOptions(max_tokens=5), 7) == 5
+def test_by_default_a_translation_may_be_as_long_as_those_that_the_model_was_trained_on() -> None:
+    assert max_tokens_of(TranslationOptions(), 7) == 128
+    assert max_tokens_of(TranslationOptions(), 300) == 1024
+    assert max_tokens_of(TranslationOptions(), 1024) == 2068
+    assert max_tokens_of(TranslationOptions(), 7, longest=60) == 60
+    assert max_tokens_of(TranslationOptions(), 30, longest=60) == 80
+    assert max_tokens_of(TranslationOptions(max_tokens=5), 7, longest=60) == 5
+
+
+def test_a_search_ends_at_the_usual_length_unless_nothing_has_ended_by_then() -> None:
+    """So room for long translations costs short ones nothing, and what needs it is not cut."""
+    options = TranslationOptions(beam_size=2)
+    attention = np.full((2, 3), 1 / 3, np.float32)
+    early = np.array([[2.0, 3.0, 1.0, 0.0]] * 2, np.float32)  # END is always the second
+    late = np.array([[-9.0, 3.0, 2.0, 1.0]] * 2, np.float32)
+    for logits, ends, length in ((early, "stop", 26), (late, "length", 112)):
+        search = BeamSearch(options, end_id=END, source_length=3)
+        while not search.is_over:
+            num_rows = len(search.tokens)
+            search.advance(logits[:num_rows], attention[:num_rows])
+        assert search.num_tokens <= length
+        assert search.results()[0].finish_reason == ends
+    assert search.num_tokens == 112
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from server.api.inference.routes import EXTENSIONS
 from server.api.inference.tensors import DATATYPE_OF, DATATYPES, HEADER_LENGTH
 from tests.server.fake_frames import Row, cut, expected, fake_frames_model, random_row, runner_of
 from tests.server.running import Running, fake_model, running, wait_until
@@ -72,7 +73,7 @@ def refused(server: Running, body: Any, status: int = 400, path: str = INFER) ->
 
 
 def test_the_server_and_its_models_are_described(server: Running) -> None:
-    assert server.client.get("/v2").json()["extensions"] == ["binary_tensor_data", "sequence", "sequence(string_id)"]
+    assert server.client.get("/v2").json()["extensions"] == EXTENSIONS
     assert server.client.get("/v2/health/live").json() == {"live": True}
     assert server.client.get("/v2/health/ready").json() == {"ready": True}
     described = {
@@ -96,9 +97,8 @@ def test_the_server_and_its_models_are_described(server: Running) -> None:
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("/v2/models/nothing", "Model 'nothing' not found. Models that take tensors: frames/1, whole/1."),
+        ("/v2/models/nothing", "Model 'nothing' not found. Models that take tensors: frames/1, text/1, whole/1."),
         ("/v2/models/frames/versions/2/ready", "Model 'frames/2' not found."),
-        ("/v2/models/text", "Model text/1 is for generation, which is not asked by tensors"),
         ("/v2/nothing", "Path '/v2/nothing' not found."),
     ],
 )
@@ -380,7 +380,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     ),
     (changed(data=[True] + [0.5] * 9), "Input 'values': data holds true or false, and its datatype is FP32."),
     (changed(shape="wide"), "inputs: Input should be a valid list (got 'wide')."),
-    (changed(datatype="FP64"), "Input 'values' has datatype 'FP64'; known are BOOL, INT32, INT64, FP32."),
+    (changed(datatype="FP64"), "Input 'values' has datatype 'FP64'; known are BOOL, INT32, INT64, FP32, BYTES."),
     (changed(datatype="INT64"), "Input 'values': data holds numbers with a fraction"),
     (changed(datatype="BOOL"), "Input 'values': data holds numbers with a fraction"),
     (changed(datatype="INT32", data=[1] * 10), "Input values has datatype INT32; it is FP32."),

@@ -1,4 +1,4 @@
-"""POST /v1/tag and /v1/huggingface/MODEL, over a real socket."""
+"""POST /v1/tag, over a real socket."""
 
 import asyncio
 import threading
@@ -14,7 +14,6 @@ from huggingface_hub import InferenceClient
 from models.crf import Crf
 from models.spans import spans_of
 from models.word_ids import Encoded
-from server.api.hugging_face import TokenClassificationAnswer
 from server.api.tag import Labelled, Source, TagAnswer
 from tests.server.fake_runner import FakeSequenceRunner
 from tests.server.running import CHARACTERS, Running, fake_classifier, fake_set, fake_tagger, running
@@ -75,7 +74,7 @@ def test_with_a_crf_the_labels_are_its_and_the_scores_their_probabilities() -> N
             assert "I-x" in labels or len(labels) == 1
             assert all(not (a == "O" and b == "I-x") for a, b in pairwise(["O", *labels]))
             assert server.tag(text=text, aggregation="none")["results"] == [result]
-        client = InferenceClient(model=f"{server.url}/v1/huggingface/tagger")
+        client = InferenceClient(model=f"{server.url}/models/tagger")
         found = client.token_classification(texts[1], ignore_labels=[])
         assert [(item.entity, item.score) for item in found] == [
             (token["label"], token["score"]) for token in results[1]["tokens"]
@@ -222,7 +221,6 @@ def test_models_of_the_task_are_found_by_name_and_default() -> None:
             ),
             ("/v1/tag", {"text": "a", "model": "other"}, 422, "is for sentiment, not tagging"),
             ("/v1/tag", {"text": "a", "model": "three"}, 404, "Loaded tagging models: one/1, two/1"),
-            ("/v1/huggingface/three", {"inputs": "a"}, 404, "Loaded tagging models: one/1, two/1"),
         ):
             answer = server.client.post(path, json=fields)
             assert answer.status_code == status
@@ -231,51 +229,6 @@ def test_models_of_the_task_are_found_by_name_and_default() -> None:
         assert (cards["one"]["task"], cards["one"]["labels"]) == ("tagging", ["B-x", "I-x", "O"])
     with running(*models, default_tagging="one") as server:
         assert server.tag(text="a")["model"] == "one/1"
-
-
-def test_hugging_faces_client_gets_its_own_shape(tagger: Running) -> None:
-    client = InferenceClient(model=f"{tagger.url}/v1/huggingface/tagger/1")
-    (native,) = tagger.tag(text=TEXT)["results"]
-    for strategy in ("simple", "first", "max"):
-        found = client.token_classification(TEXT, aggregation_strategy=strategy)
-        (own,) = tagger.tag(text=TEXT, aggregation=strategy)["results"]
-        assert [(item.entity_group, item.start, item.end, item.score, item.word) for item in found] == [
-            (span["label"], span["start"], span["end"], span["score"], span["text"]) for span in own["spans"]
-        ]
-    tokens = client.token_classification(TEXT, ignore_labels=[])
-    (own,) = tagger.tag(text=TEXT, aggregation="none")["results"]
-    assert [(item.entity, item.start, item.end, item.score) for item in tokens] == [
-        (token["label"], token["start"], token["end"], token["score"]) for token in own["tokens"]
-    ]
-    assert "O" in {token["label"] for token in native["tokens"]}
-    assert "O" not in {item.entity for item in client.token_classification(TEXT)}
-
-
-def test_of_several_inputs_each_has_its_list(tagger: Running) -> None:
-    for inputs in ("to be", ["to be"], ["to be", "or not"]):
-        answer = tagger.client.post("/v1/huggingface/tagger", json={"inputs": inputs}).json()
-        TokenClassificationAnswer.model_validate(answer)
-        assert isinstance(answer, list)
-        if isinstance(inputs, list):
-            assert len(answer) == len(inputs)
-            assert all(isinstance(item, list) for item in answer)
-
-
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
-        ({}, "inputs"),
-        ({"inputs": 3}, "inputs"),
-        ({"inputs": " "}, "inputs"),
-        ({"inputs": "a", "parameters": {"aggregation_strategy": "average"}}, "parameters"),
-        ({"inputs": "a", "parameters": {"ignore_labels": "O"}}, "parameters"),
-        ({"inputs": "a", "options": {}}, "options"),
-    ],
-)
-def test_a_wrong_field_of_hugging_faces_is_named(tagger: Running, fields: dict[str, Any], param: str) -> None:
-    answer = tagger.client.post("/v1/huggingface/tagger", json=fields)
-    assert answer.status_code == 422
-    assert answer.json()["error"]["param"] == param
 
 
 def test_a_deadline_overload_and_a_failure_are_statuses() -> None:
@@ -289,7 +242,7 @@ def test_a_deadline_overload_and_a_failure_are_statuses() -> None:
         server.until(lambda: server.service.num_requests == 1)
         with httpx.Client(base_url=server.url, timeout=30) as client:
             assert client.post("/v1/tag", json={"text": "a"}).status_code == 429
-            assert client.post("/v1/huggingface/tagger", json={"inputs": "a"}).status_code == 429
+            assert client.post("/models/tagger", json={"inputs": "a"}).status_code == 429
         gate.set()
         thread.join()
         server.until(lambda: server.service.num_requests == 0)

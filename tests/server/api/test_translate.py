@@ -4,12 +4,14 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from models.bundle import Experience
 from models.decoding.beam_search import BeamSearch
 from models.decoding.options import TranslationOptions
 from server.api.translate import TranslateAnswer
@@ -17,6 +19,7 @@ from server.endpoint import LoadedModel
 from tests.server.fake_runner import FakeAttentionStepRunner, FakeSequenceRunner
 from tests.server.running import BYTES, CHARACTERS, Running, fake_classifier, fake_model, fake_translator, running
 
+AS_IT_IS = {"split_sentences": False}
 LONG = {"beam_size": 2, "max_tokens": 1024, "length_penalty": 5}  # goes on to the end
 
 
@@ -49,7 +52,7 @@ def test_the_answer_has_the_shape_of_the_contract(translator: Running) -> None:
     TranslateAnswer.model_validate(answer, strict=True, extra="forbid")
     assert list(answer) == ["id", "model", "source", "target", "translations", "usage"]
     assert (answer["model"], answer["source"], answer["target"]) == ("translator/1", "en", "zh")
-    assert list(answer["translations"][0]) == ["text", "score"]
+    assert list(answer["translations"][0]) == ["text", "score", "finish_reason"]
     assert answer["usage"]["source_tokens"] == 5
     assert 1 <= answer["usage"]["target_tokens"] <= 9
 
@@ -115,7 +118,7 @@ def test_the_alignment_has_a_row_for_each_target_token_that_sums_to_1(
     translator: Running, bytes_translator: Running
 ) -> None:
     for server in (translator, bytes_translator):
-        answer = server.translate(text="to 生😀", alignment=True, max_tokens=8, replace_unknown=False)
+        answer = server.translate(text="to 生😀", alignment=True, max_tokens=8, **AS_IT_IS, replace_unknown=False)
         TranslateAnswer.model_validate(answer, strict=True, extra="forbid")
         found = answer["translations"][0]
         alignment = found["alignment"]
@@ -124,17 +127,17 @@ def test_the_alignment_has_a_row_for_each_target_token_that_sums_to_1(
         assert weights.shape == (len(alignment["target_tokens"]), len(alignment["source_tokens"]))
         assert np.allclose(weights.sum(axis=1), 1, atol=1e-6)
         assert len(alignment["target_tokens"]) == answer["usage"]["target_tokens"]
-    names = translator.translate(text="to 生😀", alignment=True)["translations"][0]["alignment"]
+    names = translator.translate(text="to 生😀", alignment=True, **AS_IT_IS)["translations"][0]["alignment"]
     assert names["source_tokens"] == ["t", "o", " ", "生", "😀", "<eos>"]
     spelt = "".join(token for token in names["target_tokens"] if token != "<eos>")
-    assert spelt == translator.translate(text="to 生😀")["translations"][0]["text"]
+    assert spelt == translator.translate(text="to 生😀", **AS_IT_IS)["translations"][0]["text"]
 
 
 def test_unknown_words_are_replaced_by_what_they_attend_to_unless_told_otherwise(translator: Running) -> None:
     seen = 0
     for i in range(40):
         text = "abcdefghij"[i % 10 :] + "😀" * (i // 10 + 1)
-        fields = {"text": text, "beam_size": 1, "max_tokens": 60}
+        fields = {"text": text, "beam_size": 1, "max_tokens": 60, **AS_IT_IS}
         plain = translator.translate(**fields, replace_unknown=False, alignment=True)["translations"][0]
         replaced = translator.translate(**fields, alignment=True)["translations"][0]
         assert plain["score"] == replaced["score"]
@@ -180,6 +183,29 @@ def test_a_stream_is_the_whole_answer_in_pieces(
             assert without_id(last) == without_id(server.translate(**asked, beam_size=1))
 
 
+def test_room_for_a_translation_is_what_the_model_was_trained_on() -> None:
+    """A model that writes numbers in words needs many more tokens than twice its source's."""
+    seen = Experience(longest_target_tokens=90)
+    with running(replace(fake_translator(), experience=seen)) as server:
+        reasons = set()
+        for text in "abcdefgh":
+            answer = server.translate(text=text, beam_size=1)
+            (found,) = answer["translations"]
+            reasons.add(found["finish_reason"])
+            assert answer["usage"]["target_tokens"] <= 90
+            if found["finish_reason"] == "length":
+                assert answer["usage"]["target_tokens"] == 90
+                assert found["warnings"][0]["code"] == "truncated"
+        assert reasons == {"stop", "length"}
+
+
+def test_more_sentences_than_a_request_may_have_are_refused_with_both_numbers() -> None:
+    with running(fake_translator(), max_source_tokens=20_000) as server:
+        answer = server.client.post("/v1/translate", json={"text": ["to be.\n" * 2500] * 2, "max_tokens": 1})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "request_too_large")
+        assert "have 5000 sentences together; at most 4096 are allowed" in answer.json()["error"]["message"]
+
+
 BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "text", "field_missing"),
     ({"text": ""}, "text", "field_invalid"),
@@ -206,7 +232,9 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"text": "a", "stream": True}, "stream", "field_invalid"),
     ({"text": ["a", "b"], "stream": True, "beam_size": 1}, "stream", "field_invalid"),
     ({"text": "a", "source": "english"}, "source", "field_invalid"),
-    ({"text": "a", "target": "ZH"}, "target", "field_invalid"),
+    ({"text": "a", "target": "zh_"}, "target", "field_invalid"),
+    ({"text": "a", "target": "zh-Hant"}, "target", "languages_not_served"),
+    ({"text": "a", "split_sentences": 1}, "split_sentences", "field_invalid"),
     ({"text": "a", "source": "de"}, "source", "languages_not_served"),
     ({"text": "a", "target": "de"}, "target", "languages_not_served"),
     ({"text": "a", "model": "translator", "source": "zh", "target": "en"}, "source", "languages_not_served"),

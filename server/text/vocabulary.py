@@ -1,0 +1,50 @@
+"""What a model's tokens say of the texts that it was trained on: their scripts and their language."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from server.text.languages import detect, letters_by_script, scripts_of
+
+_MOST = 4000  # characters of tokens whose language is looked for
+
+
+class Vocabulary:
+    """The tokens of a model.
+
+    Args:
+        texts: what each token adds to a text; None for one that is not whole characters.
+    """
+
+    def __init__(self, texts: Sequence[str | None]) -> None:
+        self._texts = texts
+
+    @cached_property
+    def _shares(self) -> dict[str, float]:
+        """Of each script the share of the tokens that begin with a letter of it, among those that begin with one."""
+        starts = "".join(text.strip()[:1] for text in self._texts if text is not None)
+        counts = letters_by_script(starts)
+        total = sum(counts.values())
+        return {script: count / total for script, count in counts.items()}
+
+    def reads(self, script: str) -> bool:
+        """Whether most tokens are in a script."""
+        return self._shares.get(script, 0.0) > 0.5
+
+    @cached_property
+    def language(self) -> str:
+        """The language of the tokens; "und" where there is no telling."""
+        words = (text for text in self._texts if text is not None and len(text.strip()) > 1)
+        own = " ".join(text.strip() for text in words if not any(map(str.isdigit, text)))
+        script = max(self._shares, key=self._shares.__getitem__, default="")
+        letters = own if script == "Latin" else "".join(text for text in self._texts if text is not None)
+        found = detect(letters[-_MOST:])
+        return "und" if found is None else found.language
+
+    def is_of(self, language: str) -> bool:
+        """Whether the tokens are of a language: in its script, and, where others share that, its own words.
+
+        Where there is no telling, they are.
+        """
+        if not self._shares:
+            return True
+        return any(map(self.reads, scripts_of(language))) and self.language in (language, "und")
