@@ -109,6 +109,15 @@ def test_no_more_is_unpacked_than_may_be_held() -> None:
         assert len(asyncio.run(Unpacker("gzip").unpack(bomb, most))) == most
 
 
+def test_a_whole_number_may_be_written_with_a_point(server: Running) -> None:
+    """JSON has one kind of number, and its schemas call 3.0 an integer."""
+    plain = server.generate(prompt="a", max_tokens=3, seed=7, n=2)
+    assert server.generate(prompt="a", max_tokens=3.0, seed=7.0, n=2.0)["choices"] == plain["choices"]
+    for value in (2.5, 1e300, "2", True):
+        answer = server.client.post("/v1/generate", json={"prompt": "a", "n": value})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (422, "n")
+
+
 @pytest.mark.parametrize("charset", ["latin-1", "utf-16", '"gb18030"', "shift_jis", "x" * 300])
 def test_another_charset_is_415_with_its_name(server: Running, charset: str) -> None:
     answer = sent(server, TEXT, content_type=f"application/json; boundary=x; Charset={charset}")
