@@ -154,7 +154,7 @@ def test_what_is_wrong_is_said_in_a_sentence(request_fields: dict[str, Any], mes
 def test_paths_that_are_not_there_and_methods_that_are_not_taken_have_the_shape(server: RealServer) -> None:
     answer = server.client.get("/translate")
     assert answer.status_code == 405
-    assert "Allowed: POST" in answer.json()["error"]
+    assert "Allowed: OPTIONS, POST" in answer.json()["error"]
     settings = server.client.get("/frontend/settings").json()
     assert (settings["apiKeys"], settings["keyRequired"], settings["charLimit"]) == (False, False, -1)
     assert settings["language"]["target"] == {"code": "zh", "name": "Chinese"}

@@ -62,7 +62,7 @@ def test_further_names_are_allowed_beside_those() -> None:
     assert all(AllowedHosts("127.0.0.1", ("*",)).is_allowed(host) for host in (*PUBLIC, *NONSENSE))
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/v1/models", "/docs", "/metrics", "/nowhere"])
+@pytest.mark.parametrize("path", ["/page/app.js", "/livez", "/v1/models", "/docs", "/metrics", "/nowhere"])
 def test_a_page_whose_name_is_pointed_at_the_server_reads_nothing(server: Running, path: str) -> None:
     answer = server.client.get(path, headers={"host": "evil.org:8000"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_forbidden")
@@ -102,16 +102,16 @@ def test_on_all_addresses_probes_and_services_go_on() -> None:
 
 @pytest.mark.parametrize("takes_off", [False, True])
 def test_below_a_path_of_a_proxy_everything_is_as_without(takes_off: bool) -> None:
-    with running(root_path="/models/rnn") as server:
-        base = server.url + ("" if takes_off else "/models/rnn")
+    with running(root_path="/apps/rnn") as server:
+        base = server.url + ("" if takes_off else "/apps/rnn")
         with httpx.Client(base_url=base, headers={"x-forwarded-prefix": "//evil.org"}) as client:
             assert client.get("/livez").status_code == 200
             assert client.post("/v1/generate", json={"prompt": "a", "max_tokens": 1}).status_code == 200
             assert client.get("/v2/models/nobody").json()["error"].startswith("Model 'nobody' not found")
             document = client.get("/openapi.json").json()
-            assert document["servers"] == [{"url": "/models/rnn"}]
+            assert document["servers"] == [{"url": "/apps/rnn"}]
             assert "/v1/generate" in document["paths"]
-        assert httpx.get(f"{server.url}/models/rnn-other/livez").status_code == 404
+        assert httpx.get(f"{server.url}/apps/rnn-other/livez").status_code == 404
 
 
 def test_what_a_proxy_says_of_its_path_is_not_believed(server: Running) -> None:
