@@ -67,7 +67,7 @@ RULES = {
     r"^(session|sequence_\w+|timeout|priority)\b.*: |^Unknown parameter ": "parameters, which extensions add to",
     r"keeps no state from call to call": "the model's state",
     r"^Model '.*' is for \w+, not ": "which models there are",
-    r"^Invalid request: missing \\w+ parameter": "a field may be in the query, the form or the JSON",
+    r"^Invalid request: missing \w+ parameter": "a field may be in the query, the form or the JSON",
     r"^/ has \d+ models to choose from|generates no text; ask | is not supported$": "which models there are",
     r"^The loaded models translate .* Send a pair that is there": "which models there are",
 }
