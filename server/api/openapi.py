@@ -103,6 +103,7 @@ def _operation(
         before = answers.setdefault(str(_status_of(status, shape)), response)
         if before is not response:  # two of ours are one in a dialect
             before["description"] += " " + response["description"]
+    answers.setdefault("400", _response(400, statuses[400], error, models))  # also where a dialect has another for most
     operation: dict[str, Any] = {
         "tags": list(route.tags),
         "summary": route.summary or "",

@@ -73,6 +73,8 @@ RULES = {
     r"^(session|sequence_\w+|timeout|priority)\b.*: |^Unknown parameter ": "parameters, which extensions add to",
     r"keeps no state from call to call": "the model's state",
     r"^Model '.*' is for \w+, not ": "which models there are",
+    r"was not done after \d+ ms": "the client's own x-request-timeout-ms, which text-embeddings-inference answers 424",
+    r"^inputs: a text is empty": "lists of lists of lists",
     r"^Invalid request: missing \w+ parameter": "a field may be in the query, the form or the JSON",
     r"^/ has \d+ models to choose from|generates no text; ask | is not supported$": "which models there are",
     r"^The loaded models translate .* Send a pair that is there": "which models there are",
