@@ -18,11 +18,11 @@ from export.user_module.declared import correct_shapes
 from export.user_module.draw import Drawing, Sizes, new_drawing
 from export.user_module.inputs import InputSpec, Nested, ValueRange, flat_inputs, taking_flat
 from export.user_module.outputs import output_names
-from export.user_module.parity import ModuleParity, check_enough, eager_answers, sizes_as_text
+from export.user_module.parity import ModuleParity, check_enough, eager_answers, has_answer, sizes_as_text
 from export.user_module.prove import proven
 from export.user_module.refusals import refuse_unsupported
 from export.user_module.source import described
-from export.user_module.trace import Traced, traced_module
+from export.user_module.trace import FrozenAxisError, Traced, traced_module
 from export.user_module.write import write_graph as write_graph
 from models.errors import ExportError, UnsupportedModelError
 from runtime.distance import difference
@@ -105,7 +105,18 @@ def export_module(
         with_unusual_values(traced.model, has_floats=any(spec.dtype == "float32" for spec in specs))
         return traced
 
-    traced, parity = proven(trace, reference, drawing, sizes, names, say, tolerance=tolerance)
+    try:
+        traced, parity = proven(trace, reference, drawing, sizes, names, say, tolerance=tolerance)
+    except FrozenAxisError as error:
+        # Two questions may leave one size: x[:, 2] and an if on x.size(1) > 3, where there are 3 steps.
+        larger = {axis: 2 * size + 1 for axis, size in sizes.items()}
+        if not (all(drawing.is_allowed(*each) for each in larger.items()) and has_answer(reference, drawing, larger)):
+            raise
+        say(f"tracing at {sizes_as_text(larger)}")
+        try:
+            traced, parity = proven(trace, reference, drawing, larger, names, say, tolerance=tolerance)
+        except FrozenAxisError:
+            raise error from None
     model = traced.model
     check_enough(parity, drawing)
     correct_shapes(model, list(zip(parity.compared, parity.shapes, strict=True)))

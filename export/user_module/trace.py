@@ -52,6 +52,10 @@ _EXPLANATIONS = (
 )
 
 
+class FrozenAxisError(ExportError):
+    """An axis that is to be dynamic has become a number."""
+
+
 @dataclass(frozen=True)
 class Traced:
     """A traced module.
@@ -161,7 +165,7 @@ def _check_frozen(program: torch.export.ExportedProgram, examples: Mapping[str, 
     """Refuse a program in which an axis that is to be dynamic has become a number, and say where that happened."""
     for name, axis, size, value in _input_sizes(program, examples):
         if is_concrete_int(size):
-            raise ExportError(
+            raise FrozenAxisError(
                 f"Axis {axis} ({examples[name][1][axis]}) of input {name} was frozen to {size}"
                 f"{_place_of_freezing(value, int(size))}. A Python loop over it, len(), unpacking or int() "
                 "of its size does that: a graph cannot repeat a step an unknown number of times. A loop over time is "
