@@ -42,6 +42,8 @@ def texts_from(most: int, value: Any) -> tuple[str, ...]:
     if not 1 <= len(texts) <= most:
         parts = f"; send them in requests of at most {most}" if texts else ""
         raise ValueError(f"{len(texts)} strings; 1 to {most} are allowed{parts}")
+    if value == "":
+        raise ValueError("is empty; it needs at least one character")
     if "" in texts:
         raise ValueError(f"string {texts.index('')} is empty; each needs at least one character")
     return tuple(texts)
@@ -83,7 +85,7 @@ async def parsed_body(service: Service, request: Request, task: str, parse: Call
         return parse(body) if len(body) <= SMALL_BODY else await service.in_turn(lambda: parse(body))
     except BadJsonError:
         form_type = form_type_of(request)
-        if form_type is None:
+        if form_type is None or body.lstrip()[:1] in (b"{", b"["):  # curl calls JSON a form; what is wrong is the JSON
             raise
         raise BadJsonError(
             f"The body is a form ({form_type}), and this path reads JSON. Send one JSON object, with the header "

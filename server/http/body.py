@@ -247,4 +247,6 @@ def _sentence(kind: type[BaseModel], problem: Any) -> str:
         name = problem["loc"][0]
         return f"Unknown field {shown(name)}.{nearest(name, kind.model_fields)} Fields: {', '.join(kind.model_fields)}."
     message = problem["msg"].removeprefix("Value error, ")
+    if param is None:  # a rule between fields
+        return f"{message}."
     return f"{param}: {message} (got {shown(problem['input'])})."
