@@ -105,7 +105,7 @@ def _operation(
             before["description"] += " " + response["description"]
     answers.setdefault("400", _response(400, statuses[400], error, models))  # also where a dialect has another for most
     operation: dict[str, Any] = {
-        "tags": list(route.tags),
+        "tags": list(route.tags) or ["further"],
         "summary": route.summary or "",
         "description": route.description,
         "operationId": re.sub(r"\W+", "_", f"{method}{route.path_format}").strip("_"),
