@@ -25,8 +25,8 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"rnnserve needs Python 3.11 or newer; this is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"rnnserve needs Python 3.11 or newer; this is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt
 	@echo "rnnserve: installing the server's packages into $(VENV), once"
@@ -55,7 +55,7 @@ $(VENV)/demo/session-key: $(BIN)/python
 	@umask 077 && $(BIN)/python -c 'import secrets; print(secrets.token_hex(32))' > $@
 
 demo: $(VENV)/.serve $(VENV)/demo/session-key ## serve the shipped models at http://127.0.0.1:8000 (PORT=...), without torch
-	@echo "rnnserve: http://$(HOST):$(PORT)  (open it in a browser; fields: /docs; commands to try: README.md; Ctrl-C stops)"
+	@echo "rnnserve starts: http://$(HOST):$(PORT)  (open it in a browser; fields: /docs; commands to try: README.md; Ctrl-C stops)"
 	@: $${RNNSERVE_SESSION_DIR:=$(VENV)/demo/sessions} && : $${RNNSERVE_SESSION_KEY:=$$(cat $(VENV)/demo/session-key)} && \
 	  export RNNSERVE_SESSION_DIR RNNSERVE_SESSION_KEY && mkdir -p $$RNNSERVE_SESSION_DIR && \
 	  RNNSERVE_DEFAULT_GENERATION=shakespeare-char \

@@ -116,12 +116,12 @@ def _check_operator(service: Service, request: Request) -> None:
     key = service.settings.admin_key
     if key is None:
         raise ForbiddenError(
-            "Models are loaded and unloaded by operators alone, and this server has no key for them: set "
+            "Models are listed, loaded and unloaded by operators alone, and this server has no key for them: set "
             "RNNSERVE_ADMIN_KEY, and send it as the header authorization: Bearer KEY."
         )
     given = header_of(request.scope, b"authorization") or ""
     if not hmac.compare_digest(given.encode(), b"Bearer " + key.get_secret_value().encode()):
         raise ForbiddenError(
-            "Models are loaded and unloaded by operators alone: send the header authorization: Bearer, and "
+            "Models are listed, loaded and unloaded by operators alone: send the header authorization: Bearer, and "
             "RNNSERVE_ADMIN_KEY."
         )
