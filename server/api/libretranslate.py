@@ -48,7 +48,9 @@ _TEXT = {"type": "string", "minLength": 1}
 Texts = Annotated[
     str | tuple[str, ...],
     BeforeValidator(_texts_from),
-    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MAX_TEXTS}]}),
+    WithJsonSchema(
+        {"anyOf": [_TEXT, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_TEXTS}]}
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -113,7 +113,9 @@ def _code_from(value: Any) -> Any:
     return language_code(value) if isinstance(value, str) else value
 
 
-Code = Annotated[str, BeforeValidator(_code_from)]  # as `language_code` gives it
+Code = Annotated[  # as `language_code` gives it
+    str, BeforeValidator(_code_from), WithJsonSchema({"type": "string", "pattern": f"^{_CODE.pattern}$"})
+]
 
 
 def name_of(language: str) -> str:

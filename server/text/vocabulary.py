@@ -32,7 +32,9 @@ class Vocabulary:
 
     @cached_property
     def language(self) -> str:
-        """The language of the tokens; "und" where there is no telling."""
+        """The language of the tokens; "und" where there is no telling, as where no script has most of them."""
+        if not any(map(self.reads, self._shares)):
+            return "und"
         words = (text for text in self._texts if text is not None and len(text.strip()) > 1)
         own = " ".join(text.strip() for text in words if not any(map(str.isdigit, text)))
         script = max(self._shares, key=self._shares.__getitem__, default="")
@@ -45,6 +47,6 @@ class Vocabulary:
 
         Where there is no telling, they are.
         """
-        if not self._shares:
+        if not any(map(self.reads, self._shares)):
             return True
         return any(map(self.reads, scripts_of(language))) and self.language in (language, "und")

@@ -75,6 +75,7 @@ RULES = {
     r"^Model '.*' is for \w+, not ": "which models there are",
     r"^Invalid request: missing \w+ parameter": "a field may be in the query, the form or the JSON",
     r"^/ has \d+ models to choose from| is not supported$": "which models there are",
+    r"^No sentiment model for .* is loaded": "which models there are",
     r"^The loaded models translate .* Send a pair that is there": "which models there are",
     r"and generates no text; ask|which is not streamed here; ask": "what the model's task is",
 }
