@@ -117,6 +117,7 @@ export const WORDS = {
     step: "step",
     assumedEmpty: "Write one number or several, such as 0 0 0.",
     seriesEmpty: "The series is empty. Enter at least one number.",
+    startEmpty: "“Begins at” is empty and needed here. Write the time of the first value, such as 2024-01-01T00:00.",
     seriesWrong: "“{item}” is not a number. Numbers are separated by spaces or commas; a missing value is null.",
     scenariosFull: "There are {most} scenarios already. Remove one first.",
 
@@ -247,6 +248,7 @@ export const WORDS = {
     assumedEmpty: "请输入一个或多个数字，例如 0 0 0。",
     seriesEmpty: "序列为空，请至少输入一个数字。",
     seriesWrong: "“{item}”不是数字。数字之间用空格或逗号分隔，缺失值写 null。",
+    startEmpty: "此处需要“起始时间”。请填写第一个值的时间，例如 2024-01-01T00:00。",
     scenariosFull: "已有 {most} 个情景，请先删除一个。",
 
     live: "服务器状态",
