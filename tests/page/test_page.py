@@ -39,6 +39,8 @@ def test_a_text_streams_and_a_click_on_a_character_branches_there(browser: Brows
     browser.until(lambda: browser.all("[data-branch='2']"))
     second = session_of_branch(browser, 2)
     assert browser.text("#story") == whole[:31]
+    assert browser.text(".status") == "31 tokens in this session."
+    assert not browser.all("#panel-generation .code"), "the branch has made no call"
     assert sessions_of(server)[second] == 31
     browser.click("#at-once")
     browser.click("#unit20")
@@ -50,6 +52,7 @@ def test_a_text_streams_and_a_click_on_a_character_branches_there(browser: Brows
     assert tokens[session_of_branch(browser, 1)] == 208, "the first branch is as it was"
     browser.click("[data-branch='1'] circle")
     assert browser.text("#story") == whole
+    assert browser.text(".status") == "208 tokens in this session; seed 1."
 
 
 def test_a_typed_text_is_translated_with_alternatives_scores_and_attention(browser: Browser) -> None:
@@ -83,5 +86,13 @@ def test_an_error_is_a_sentence(browser: Browser) -> None:
     browser.enter("#prompt", "ROMEO:")
     browser.enter("#seed", "seven")
     browser.act("begin")
-    assert browser.problem() == "The seed is not a whole number of at most 15 digits. Leave it empty to draw one."
+    sentence = "The seed is not a whole number from 0 to 9007199254740991. Leave it empty to draw one."
+    assert browser.problem() == sentence
     assert not browser.all("[role=treeitem]")
+    browser.enter("#seed", "9007199254740992")
+    browser.act("begin")
+    assert browser.problem() == sentence
+    browser.enter("#seed", "9007199254740991")
+    browser.slide("#slider-maxTokens", 20)
+    browser.act("begin")
+    browser.until(lambda: browser.text(".status") == "26 tokens in this session; seed 9007199254740991.")

@@ -87,6 +87,30 @@ def test_a_branch_goes_on_as_if_its_text_had_been_written_at_once(browser: Brows
     body = {"prompt": whole[:60], "max_tokens": 60, "temperature": 0.8, "seed": 11, "logprobs": 0}
     answer = server.client.post("/v1/generate", json=body).json()
     assert browser.text("#story") == whole[:60] + answer["choices"][0]["text"]
+    assert output_of(shown_code(browser, "generation", "python"), "python") == answer["choices"][0]["text"]
+
+    first = session_of_branch(browser, 1)
+    browser.click("[data-branch='1'] circle")
+    assert output_of(shown_code(browser, "generation", "python"), "python") == whole[12:]
+    assert sessions_of(server)[first] == 132
+    browser.click("[data-branch='2'] circle")
+    browser.act("remove")
+    browser.until(lambda: browser.text("#story") == whole)
+    assert '"prompt":"KING HENRY:\\n"' in shown_code(browser, "generation", "curl")
+
+
+def test_the_code_of_a_stopped_text_gives_what_is_shown(browser: Browser) -> None:
+    browser.open("generation")
+    browser.enter("#prompt", "ROMEO:")
+    browser.slide("#slider-maxTokens", 1000)
+    browser.slide("#slider-speed", 1)
+    browser.act("begin")
+    browser.until(lambda: len(browser.text("#story")) > 20)
+    browser.act("stop")
+    wait_until_idle(browser)
+    browser.driver.refresh()
+    browser.until(lambda: browser.text(".status").startswith("Stopped."))
+    assert "ROMEO:" + output_of(shown_code(browser, "generation", "python"), "python") == browser.text("#story")
 
 
 def test_an_exported_branch_is_imported_and_leaves_the_others_as_they_are(browser: Browser, server: RealServer) -> None:
@@ -192,6 +216,8 @@ def test_characters_the_model_does_not_know_are_points_in_time_too(browser: Brow
     browser.until(lambda: browser.all("[data-branch='2']"))
     wait_until_idle(browser)
     assert browser.text("#story").startswith("ROMÉO:")
+    browser.click("[data-branch='1'] circle")
+    assert browser.text(".status").endswith(" Characters of the prompt that the model does not know: 2.")
 
 
 @pytest.mark.parametrize("prompt", ["to be or not to be, ", "生存还是毁灭", "😀é to"])
@@ -257,12 +283,14 @@ def shown_code(browser: Browser, panel: str, which: str) -> str:
     return browser.text(f"{box} pre")
 
 
+def output_of(code: str, which: str) -> str:
+    command = ["bash", "-c", code] if which == "curl" else [sys.executable, "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 @pytest.mark.parametrize("which", ["curl", "python"])
 def test_the_code_makes_the_same_call(browser: Browser, which: str) -> None:
-    def output(code: str) -> str:
-        command = ["bash", "-c", code] if which == "curl" else [sys.executable, "-c", code]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
+    output = partial(output_of, which=which)
     browser.open("translation")
     browser.enter("#translation-text", 'It\'s "too" expensive!\nI love you.')
     browser.until(lambda: "It's" in shown_code(browser, "translation", which).replace("'\\''", "'"))
@@ -271,7 +299,6 @@ def test_the_code_makes_the_same_call(browser: Browser, which: str) -> None:
     browser.enter("#sentiment-text", "A dull film.")
     browser.until(lambda: "A dull film." in shown_code(browser, "sentiment", which))
     assert "negative" in output(shown_code(browser, "sentiment", which))
-    begin(browser, "ROMEO:", 20)
-    assert "data: [DONE]" in output(shown_code(browser, "generation", "curl")) if which == "curl" else True
-    if which == "python":
-        assert len(output(shown_code(browser, "generation", which))) == 20
+    whole = begin(browser, "ROMEO:", 20)
+    shown = output(shown_code(browser, "generation", which))
+    assert "data: [DONE]" in shown if which == "curl" else shown == whole[6:]

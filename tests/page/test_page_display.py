@@ -74,6 +74,10 @@ def test_a_series_is_forecast_changed_and_forked_into_scenarios(browser: Browser
     assert browser.find("#series").get_attribute("value") != values
     browser.enter("#series", "1 2 three")
     assert browser.problem().startswith("“three” is not a number.")
+    assert not browser.all(".scenarios li")
+    assert len(browser.all(".median")) == 1, "what followed from another series is gone"
+    browser.enter("#series", values)
+    browser.until(lambda: len(browser.all(".median")) == 2)
 
 
 def test_a_point_of_the_series_is_dragged(browser: Browser) -> None:
@@ -115,8 +119,10 @@ def test_the_language_is_the_browsers_until_it_is_switched_and_then_remembered(b
     for task in TASKS:
         browser.click(f"#tab-{task}")
         browser.find(f"#panel-{task} > *")
+    assert "“正面”" in browser.text("#panel-sentiment .hint")
     browser.click("#language")
     assert browser.text("#tab-generation") == "Generation"
+    assert "adds to the probability of “positive”" in browser.text("#panel-sentiment .hint")
 
 
 def is_answered(browser: Browser, task: str) -> bool:

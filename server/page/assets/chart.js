@@ -164,6 +164,12 @@ export function chartView(change) {
       if (at !== null) at = Math.min(at, values.length - 1);
       draw();
     },
+    /** Leave out all but the first forecasts. */
+    keep(count) {
+      if (shown.forecasts.length <= count) return;
+      shown.forecasts = shown.forecasts.slice(0, count);
+      draw();
+    },
   };
 }
 

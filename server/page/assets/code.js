@@ -50,7 +50,7 @@ export function pythonOf({ path, body, stream = false }) {
   return lines.join("\n");
 }
 
-/** A box that shows a call; `show(call)` fills it. */
+/** A box that shows a call; `show(call)` fills it, `hide()` takes it away. */
 export function codeBox() {
   const pre = el("pre", { tabindex: "0" });
   const choices = { curl: curlOf, python: pythonOf };
@@ -95,6 +95,9 @@ export function codeBox() {
       element.hidden = false;
       say(copy, "copy");
       choose(chosen);
+    },
+    hide() {
+      element.hidden = true;
     },
   };
 }

@@ -24,7 +24,7 @@ export function forecastPanel(models) {
     const values = seriesOf(text.value);
     values[index] = value;
     text.value = written(values);
-    soon();
+    changed();
   });
   const scenarioList = el("ul", { class: "scenarios" });
   const table = el("table", {});
@@ -42,15 +42,33 @@ export function forecastPanel(models) {
   let controller = null;
   let numColours = 0;
 
-  text.addEventListener("input", soon);
-  start.addEventListener("input", soon);
-  picker.addEventListener("change", ask);
+  text.addEventListener("input", changed);
+  start.addEventListener("input", changed);
+  picker.addEventListener("change", () => {
+    outdated();
+    ask();
+  });
   assumed.addEventListener("keydown", (event) => event.key === "Enter" && addScenario());
 
   function sampled() {
     text.value = written(sampleSeries());
     start.value = "2024-01-01T00:00"; // a Monday
+    outdated();
     ask();
+  }
+
+  function changed() {
+    outdated();
+    soon();
+  }
+
+  /** What followed from another series is not shown any more; it is asked for anew with the series. */
+  function outdated() {
+    controller?.abort();
+    controller = null;
+    for (const scenario of scenarios) scenario.forecast = null;
+    chart.keep(1);
+    scenarioList.replaceChildren();
   }
 
   const series = (values) => (start.value.trim() ? { start: start.value.trim(), values } : { values });
@@ -59,16 +77,18 @@ export function forecastPanel(models) {
   async function ask() {
     controller?.abort();
     clear(problem);
-    if (!text.value.trim()) return;
     controller = new AbortController();
     const mine = controller;
+    let isForecast = false; // the series itself
     try {
       const values = seriesOf(text.value);
+      if (values.length === 0) throw new Problem("seriesEmpty");
       const body = { model: picker.value, series: [series(values)] };
       const answer = await call("POST", "v1/forecast", body, mine.signal);
       const found = { given: [], colour: "base", ...answer.forecasts[0] };
       if (mine !== controller) return;
       show(values, found);
+      isForecast = true;
       code.show({ path: "v1/forecast", body });
       if (scenarios.length > 0) {
         forget(sessions.splice(0));
@@ -80,7 +100,10 @@ export function forecastPanel(models) {
         }
       }
     } catch (error) {
-      if (mine === controller) showProblem(problem, error);
+      if (mine !== controller) return;
+      if (isForecast) scenarios = scenarios.filter((scenario) => scenario.forecast !== null); // else when it is
+      const isStartMissing = error.status === 422 && !start.value.trim() && /start is missing/.test(error.message);
+      showProblem(problem, isStartMissing ? new Problem("startEmpty") : error);
     }
   }
 
@@ -91,6 +114,7 @@ export function forecastPanel(models) {
       if (given.length === 0 || given.includes(null)) throw new Problem("assumedEmpty");
       if (scenarios.length >= MOST_SCENARIOS) throw new Problem("scenariosFull", { most: MOST_SCENARIOS });
       if (!text.value.trim()) throw new Problem("seriesEmpty");
+      if (!start.value.trim()) throw new Problem("startEmpty");
       scenarios = [...scenarios, { given, colour: `branch${(2 + numColours++) % 6}`, session: null, forecast: null }];
       assumed.value = "";
       await ask();
@@ -101,6 +125,7 @@ export function forecastPanel(models) {
 
   async function forecastOf(scenario, values, signal) {
     const model = picker.value;
+    if (!start.value.trim()) throw new Problem("startEmpty");
     if (base === null) {
       const made = await call("POST", "v1/sessions", { model }, signal);
       sessions.push(made.id);
@@ -123,7 +148,7 @@ export function forecastPanel(models) {
     const known = scenarios.filter((scenario) => scenario.forecast !== null);
     chart.show(values, [found, ...known.map((scenario) => scenario.forecast)]);
     label(chart.element, "chart", { number: values.length, steps: found.mean.length });
-    scenarioList.replaceChildren(...scenarios.map(entry));
+    scenarioList.replaceChildren(...known.map(entry));
     numbers.hidden = false;
     const levels = ["0.1", "0.5", "0.9"];
     const row = (cells, kind) => el("tr", {}, ...cells.map((cell) => el(kind, {}, cell)));

@@ -33,7 +33,7 @@ export function generationPanel(models) {
   const speed = slider("speed", 0, SPEEDS.length - 1, 1, 1, (at) =>
     SPEEDS[at] === Infinity ? "∞" : `${SPEEDS[at]}/s`,
   );
-  const seed = el("input", { id: "seed", inputmode: "numeric", autocomplete: "off", size: 12 });
+  const seed = el("input", { id: "seed", inputmode: "numeric", autocomplete: "off", size: 16 });
   label(seed, "seedHint", {}, "placeholder");
   const atOnce = el("input", { type: "checkbox", id: "at-once", checked: true });
   const shaded = el("input", { type: "checkbox", id: "shaded", onchange: () => view.shade(shaded.checked) });
@@ -125,6 +125,7 @@ export function generationPanel(models) {
       await work();
     } catch (error) {
       if (error instanceof Problem && error.isSessionEnded && branch !== null) branch.isEnded = true;
+      tell();
       showProblem(problem, error);
     } finally {
       isBusy = false;
@@ -168,7 +169,7 @@ export function generationPanel(models) {
     const options = { max_tokens: length.value(), temperature: temperature.value(), logprobs: 0, stream: true };
     const wanted = seed.value.trim();
     if (wanted) {
-      if (!/^\d{1,15}$/.test(wanted)) throw new Problem("seedWrong");
+      if (!/^\d+$/.test(wanted) || !Number.isSafeInteger(Number(wanted))) throw new Problem("seedWrong");
       options.seed = Number(wanted);
     }
     const controller = new AbortController();
@@ -187,14 +188,19 @@ export function generationPanel(models) {
       },
     };
     refresh();
-    say(status, "writing");
+    tell();
+    const before = target.made;
+    let read = 0; // tokens before the continuation
     const reading = (async () => {
       try {
         for await (const event of story.write(target, body, controller.signal)) {
           if (last === null) {
             target.units.push(...units); // of the prompt: the server has taken it
             if (prompt.value === given) prompt.value = "";
-            code.show({ path: "v1/generate", body: { ...body, seed: event.seed }, stream: true });
+            read = target.tokens;
+            const used = { max_tokens: options.max_tokens, temperature: options.temperature, seed: event.seed };
+            target.made = { at: target.text.length, options: used, key: "stopped", unknown: 0 };
+            if (target === branch) tellCall();
           }
           last = event;
           queue.push(...event.units);
@@ -212,13 +218,53 @@ export function generationPanel(models) {
     );
     await reading;
     writing = null;
-    if (isWhole) await story.keep(target, queue.length === 0);
-    else if (last !== null) await story.sync(target).catch((error) => showProblem(problem, error));
-    if (failure !== null && failure.name !== "AbortError") throw failure;
     if (last !== null) {
-      const key = isStopped ? "stopped" : last.finish === "stop" ? "ended" : "written";
-      say(status, key, { number: target.tokens, seed: String(last.seed) });
+      const made = target.made;
+      made.unknown = last.usage?.unknown_characters ?? 0;
+      if (isWhole && !isStopped) made.key = last.finish === "stop" ? "ended" : "written";
+      else if (target.tokens > read) made.options.max_tokens = target.tokens - read; // as many as are shown
+      else target.made = before;
     }
+    if (isWhole) await story.keep(target, queue.length === 0);
+    else if (last !== null) await caughtUp(target);
+    if (failure !== null && failure.name !== "AbortError") throw failure;
+    tell();
+  }
+
+  /** After a call that was cut off, whose usage is not known. */
+  async function caughtUp(target) {
+    try {
+      const unknown = await story.sync(target);
+      if (target.made !== null) target.made.unknown = unknown;
+    } catch (error) {
+      showProblem(problem, error);
+    }
+  }
+
+  /** Say how the chosen branch stands, and which call it has made. */
+  function tell() {
+    tellStatus();
+    tellCall();
+  }
+
+  function tellStatus() {
+    if (branch !== null && writing?.branch === branch) return said("writing");
+    if (branch === null || branch.units.length === 0) return status.replaceChildren();
+    const { made, tokens: number } = branch;
+    if (made === null) return said("held", { number });
+    said(made.key, { number, seed: String(made.options.seed) });
+    if (made.unknown > 0) status.append(" ", say(el("span"), "unknown", { number: made.unknown }));
+  }
+
+  /** Let the status line say this alone. */
+  function said(key, filling) {
+    status.replaceChildren(say(el("span"), key, filling));
+  }
+
+  function tellCall() {
+    const body = branch?.call ?? null;
+    if (body === null) code.hide();
+    else code.show({ path: "v1/generate", body, stream: true });
   }
 
   /** Move units from the queue into the branch's text, as fast as was chosen, until nothing more comes. */
@@ -253,6 +299,7 @@ export function generationPanel(models) {
     branch = chosen;
     view.show(branch);
     refresh();
+    tell();
   }
 
   // The branch as a whole.
@@ -280,7 +327,7 @@ export function generationPanel(models) {
 
   async function renewed() {
     await story.renew(branch);
-    say(status, "renewed");
+    said("renewed");
   }
 
   async function exported() {
@@ -288,7 +335,7 @@ export function generationPanel(models) {
     const url = URL.createObjectURL(new Blob([content], { type: "application/json" }));
     el("a", { href: url, download: `branch-${branch.number}.json` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
-    say(status, "exported", { name: `branch-${branch.number}.json` });
+    said("exported", { name: `branch-${branch.number}.json` });
   }
 
   async function imported() {
@@ -297,14 +344,14 @@ export function generationPanel(models) {
     const content = await chosen.text();
     file.value = "";
     show(await story.imported(content));
-    say(status, "imported", { number: branch.tokens });
+    said("imported", { number: branch.tokens });
   }
 
   async function removed() {
     const parent = branch.parent;
     await story.remove(branch);
     show(parent ?? story.branches.at(-1) ?? null);
-    say(status, "removed");
+    said("removed");
   }
 
   function refresh() {

@@ -27,10 +27,21 @@ export class Branch {
   constructor(parent, from, units, session, model) {
     Object.assign(this, { parent, from, units, session, model, read: units.length, isEnded: false, number: 0 });
     this.isSure = true; // the session is known to have read `read` units: no call was cut off
+    this.made = null; // its last call: {at, options, key, unknown}; `at` characters of the text were there before it
   }
 
   get tokens() {
     return numTokens(this.units);
+  }
+
+  get text() {
+    return textOf(this.units);
+  }
+
+  /** What gives the last continuation again, without a session; null before the first one. */
+  get call() {
+    if (this.made === null) return null;
+    return { model: this.model, prompt: this.text.slice(0, this.made.at), ...this.made.options, stream: true };
   }
 }
 
@@ -139,7 +150,7 @@ export class Story {
 
   /** What `restore` makes the story of again. */
   toJSON() {
-    const branches = this.branches.map(({ number, parent, from, units, session, model, read, isEnded }) => ({
+    const branches = this.branches.map(({ number, parent, from, units, session, model, read, isEnded, made }) => ({
       number,
       parent: parent?.number ?? null,
       from,
@@ -148,6 +159,7 @@ export class Story {
       model,
       read,
       isEnded,
+      made,
     }));
     return { format: FORMAT, numMade: this.numMade, branches };
   }
@@ -155,10 +167,11 @@ export class Story {
   /** The branches of such a record. A session that has gone on since goes back; one that cannot has ended. */
   async restore({ format, numMade, branches }) {
     if (format !== FORMAT) return;
-    for (const { number, parent, from, units, session, model, read, isEnded } of branches) {
+    for (const { number, parent, from, units, session, model, read, isEnded, made } of branches) {
       const owner = this.branches.find((other) => other.number === parent) ?? null;
       const whole = [...(owner?.units.slice(0, from) ?? []), ...unlisted(units)];
-      this.branches.push(Object.assign(new Branch(owner, from, whole, session, model), { number, read, isEnded }));
+      const branch = new Branch(owner, from, whole, session, model);
+      this.branches.push(Object.assign(branch, { number, read, isEnded, made: made ?? null }));
     }
     this.numMade = numMade;
     await Promise.all(this.branches.map(restored));
@@ -224,11 +237,11 @@ export class Story {
     else await rewind(branch, branch.tokens);
   }
 
-  /** Let the session read what it lacks of the branch's text. */
+  /** Let the session read what it lacks of the branch's text. @returns {Promise<number>} unknown characters of that */
   async sync(branch) {
     await settle(branch);
     const missing = branch.units.slice(branch.read);
-    if (missing.length === 0) return;
+    if (missing.length === 0) return 0;
     const text = textOf(missing);
     const body = { session: branch.session, prompt: text, max_tokens: 1 };
     const before = numTokens(branch.units.slice(0, branch.read));
@@ -241,6 +254,7 @@ export class Story {
     });
     branch.units.splice(branch.read, missing.length, ...units);
     branch.read = branch.units.length;
+    return answer.usage.unknown_characters;
   }
 
   /** A new session with the text of one that has ended. */
