@@ -30,7 +30,13 @@ from server.text.split import Span, cut, sentences
 
 _BRACKETS = {"(": ")", "[": "]", "<": ">", '"': '"', "“": "”", "‘": "’", "（": "）", "「": "」", "《": "》", "«": "»"}
 _CLOSING = frozenset(".,;:!?…)]}。，；：！？）」”’»")
-_MANY_TAGS = 50  # of a sentence; more are placed one by one, in their order
+_MANY_TAGS = 200  # of a sentence; more are placed one by one, in their order
+_LITTLE = 0.1
+_LITTLE_WORDS = (
+    "a an the of to in on at by for with and or is are was were be been it its this that my your his her our their "
+    "le la les l un une des de du d et ou à au aux en est der die das ein eine und oder zu 的 了 是 在"
+)
+_SAY_LITTLE = frozenset(_LITTLE_WORDS.split())
 _CASED = frozenset({"Latin", "Cyrillic", "Greek"})
 
 
@@ -185,8 +191,7 @@ class Passage:
         raw = self.text[sentence.start : sentence.end]
         if not sentence.marks:
             return self._shown(raw)
-        characters = Written(list(map(self._shown, raw)), list(range(len(raw))))
-        return "".join(placed(characters, sentence.marks, spaces=True))
+        return "".join(placed(Written.copy_of(list(map(self._shown, raw))), sentence.marks, spaces=True))
 
     def rendered(self, sentence: Sentence, found: Hypothesis) -> Rendered:
         """A sentence's translation of what a search found."""
@@ -202,8 +207,8 @@ class Passage:
             copied, unknown = with_names(sentence.read, sentence.names, written)
             lacking += unknown
         if sentence.is_shouted and not _CASED.isdisjoint(scripts_of(self._reader.target)):
-            written = Written([character.upper() for character in written.characters], written.places)
-        shown = Written(list(map(self._shown, written.characters)), written.places)
+            written = written.shown(map(str.upper, written.characters))
+        shown = written.shown(map(self._shown, written.characters))
         spaces = self._reader.target not in WITHOUT_SPACES
         return Rendered("".join(placed(shown, sentence.marks, spaces)), found.score, lacking, copied, is_cut_off)
 
@@ -218,6 +223,7 @@ class Passage:
         scale = len(sentence.read) / (starts[-1] or 1)  # bytes that are no character are counted as one
         characters: list[str] = []
         places: list[int] = []
+        of_tokens: list[NDArray[np.float32] | None] = []
         since: NDArray[np.float32] | None = None
         rows = [*found.attention[: len(found.ids)], None]
         for token, row in zip([*found.ids, None], rows, strict=True):
@@ -229,8 +235,10 @@ class Passage:
             if piece and since is not None:
                 characters += piece
                 places += [int(words[int(since.argmax())] * scale)] * len(piece)
+                of_tokens += [since] * len(piece)
                 since = None
-        return Written(characters, places)
+        weights = [_weight(piece) for piece in pieces]
+        return Written(characters, places, of_tokens, [int(word * scale) for word in words], weights)
 
     def _planned(self, edges: Sequence[Edge]) -> list[Sentence]:
         reader = self._reader
@@ -301,6 +309,12 @@ class Passage:
                 sentence.marks = _with_tags(self.text, sentence, edges, own[home], homes)
 
 
+def _weight(piece: str) -> float:
+    """What the attention to a token counts where an element is placed by it."""
+    word = piece.strip().lower()
+    return _LITTLE if word in _SAY_LITTLE or not any(map(str.isalnum, word)) else 1.0
+
+
 def _homes(planned: Sequence[Sentence], edges: Sequence[Edge]) -> list[int]:
     """Which sentence each tag goes with: one between two with the next if it is opening, else with the one before."""
     starts, ends = [sentence.start for sentence in planned], [sentence.end for sentence in planned]
@@ -357,7 +371,9 @@ def _with_tags(
         is_alone = partner is None and not edge.raw.startswith("</") and sentence.start < edge.place < sentence.end
         before = is_alone and text[edge.place - 1].isspace()
         after = is_alone and text[edge.place].isspace()
-        marks.append(Mark(place, place, edge.raw, space_before=before, space_after=after))
+        is_left_open = partner is not None and edge.is_opening
+        end = len(sentence.read) if is_left_open else place
+        marks.append(Mark(place, end, edge.raw, space_before=before, space_after=after))
     return marks + [mark for _, mark in waiting]
 
 
@@ -411,7 +427,6 @@ def _repaired(source: str, written: Written) -> list[str]:
         for run in numbers(text):
             inside = sum(match.start() <= at < match.end() for at in written.places[run.start() : run.end()])
             if run[0] not in known and 2 * inside > run.end() - run.start():
-                written.characters[run.start() : run.end()] = match[0]
-                written.places[run.start() : run.end()] = [match.start()] * len(match[0])
+                written.replace(run.start(), run.end(), match[0], match.start())
                 break
     return [match[0] for match in missing(source, "".join(written.characters))]
