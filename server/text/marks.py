@@ -40,14 +40,15 @@ class Mark(NamedTuple):
 
     Attributes:
         start: its place in what the model reads.
-        end: the same for something that stands there; of an element with text in it, where that ends; of a tag that
-            opens one which the sentence does not close, where the sentence ends.
+        end: the same for something that stands there; of an element with text in it, where that ends.
         opening: what is put in; of an element, its opening tag.
         closing: an element's closing tag, or nothing.
         num_inner: of an element, how many of the marks that follow stand in it.
         is_word: whether it is to stand between spaces, where the source has it so.
         space_before: whether the source has a space before it.
         space_after: likewise after it.
+        keeps_before: whether what stands before it must not be empty: it closes an element that begins elsewhere.
+        keeps_after: likewise after it: it opens one that ends elsewhere.
     """
 
     start: int
@@ -58,6 +59,8 @@ class Mark(NamedTuple):
     is_word: bool = False
     space_before: bool = False
     space_after: bool = False
+    keeps_before: bool = False
+    keeps_after: bool = False
 
 
 @cache
@@ -196,10 +199,12 @@ def _arranged(written: Written, parts: list[_Part], low: int, high: int) -> list
         return parts
     free = [low <= index < high and not character.isspace() for index, character in enumerate(written.characters)]
     best = {id(part): _best(written, part.mark, low, high, None)[0] for part in parts if part.has_text}
-    parts = _joined(parts, best, sum(free))
+    is_between = any(part.mark.keeps_before for part in parts) and any(part.mark.keeps_after for part in parts)
+    reserve = int(is_between and sum(free) > 1)  # something to stand on one of their sides
+    parts = _joined(parts, best, sum(free) - reserve)
     waiting = sorted((part for part in parts if part.has_text), key=lambda part: -best[id(part)])
-    for left in range(len(waiting) - 1, -1, -1):
-        part = waiting[-1 - left]
+    for number, part in enumerate(waiting, 1):
+        left = len(waiting) - number + reserve  # characters that the others need
         _, start, end = _best(written, part.mark, low, high, free)
         if start == end:
             start, end = _nearest(written, part.mark, low, high, free, spare=sum(free) - left)
@@ -210,15 +215,24 @@ def _arranged(written: Written, parts: list[_Part], low: int, high: int) -> list
         part.start, part.end = start, end
         free[start:end] = [False] * (end - start)
     inside = {index for part in parts for index in range(part.start + 1, part.end)}
-    filled = [index for index in range(low, high) if not written.characters[index].isspace()]
-    alone = [part for part in parts if not part.has_text]
-    opening = max((number for number, part in enumerate(alone) if part.mark.end > part.mark.start), default=-1)
-    last = max((index for index in range(low, (filled or [high])[-1] + 1) if index not in inside), default=high)
-    for number, part in enumerate(alone):  # before one that is left open something must remain to stand in it
-        low = part.start = part.end = _border(
-            written, part.mark.start, low, last if number <= opening else high, inside
-        )
+    _stand(written, [part for part in parts if not part.has_text], low, high, inside)
     return parts
+
+
+def _stand(written: Written, alone: list[_Part], low: int, high: int, inside: set[int]) -> None:
+    """Find the places of marks that stand alone, in their order, outside of the elements beside them."""
+    filled = [index for index in range(low, high) if not written.characters[index].isspace()]
+    outside = [index for index in range(low, high + 1) if index not in inside]
+    least, most = low, high
+    if filled:
+        least = next(index for index in outside if index > filled[0])
+        most = next(index for index in reversed(outside) if index <= filled[-1])
+    opening = max((number for number, part in enumerate(alone) if part.mark.keeps_after), default=-1)
+    for number, part in enumerate(alone):
+        if part.mark.keeps_before:
+            low = max(low, least)
+        limit = max(low, most) if number <= opening else high
+        low = part.start = part.end = _border(written, part.mark.start, low, limit, inside)
 
 
 def _joined(parts: list[_Part], best: dict[int, int], num_free: int) -> list[_Part]:
@@ -233,11 +247,10 @@ def _joined(parts: list[_Part], best: dict[int, int], num_free: int) -> list[_Pa
         other = elements[least + 1] if least + 1 < len(elements) else elements[least - 1]
         first, last = min(around, other), max(around, other)
         mark = parts[around].mark._replace(start=parts[first].mark.start, end=parts[last].mark.end)
-        before = parts[first:around] if other < around else []
-        after = parts[around + 1 : last + 1] if other > around else []
-        joined = _Part(mark, [*before, *parts[around].inner, *after])
+        own = parts[around].inner
+        joined = _Part(mark, [*own, parts[other]] if other > around else [parts[other], *own])
         best[id(joined)] = best[id(parts[around])] + best[id(parts[other])]
-        parts[first : last + 1] = [joined]
+        parts[first : last + 1] = [joined, *parts[first + 1 : last]]
 
 
 def _border(written: Written, place: int, low: int, high: int, inside: set[int]) -> int:

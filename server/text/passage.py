@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -158,6 +158,7 @@ class Passage:
         self.text = text
         self._reader = reader
         self._is_markup = edges is not None
+        self._tag_places = sorted({edge.place for edge in edges or ()})
         if is_split:
             self.sentences = self._planned(edges or [])
         else:
@@ -260,7 +261,10 @@ class Passage:
         """What the model reads of a sentence."""
         raw, reader = self.text[span.start : span.end], self._reader
         out = list(found_in(raw, reader.source))
-        if not self._is_markup:  # where tags may stand between
+        if self._is_markup:
+            tags = self._tag_places[bisect_right(self._tag_places, span.start) : bisect_left(self._tag_places, span.end)]
+            out = _parted(out, [place - span.start for place in tags])
+        else:  # no tags may stand between
             out = [_widened(raw, *part) for part in out]
         text, places = _without(raw, [(start, end) for start, end, _ in out])
         is_known = any(character.isalpha() for character in text) or (
@@ -350,7 +354,7 @@ def _with_tags(
         if number in opened:
             index = opened[number]
             inner = marks[index + 1 :]
-            if marks[index].start < place:
+            if sentence.read[marks[index].start : place].strip():
                 end = place + (place == len(sentence.read))  # to the end: what attends to the end token, too
                 marks[index] = marks[index]._replace(end=end, closing=edge.raw, num_inner=len(inner))
             elif inner:  # an element with nothing that is read in it stays as it is
@@ -371,9 +375,17 @@ def _with_tags(
         is_alone = partner is None and not edge.raw.startswith("</") and sentence.start < edge.place < sentence.end
         before = is_alone and text[edge.place - 1].isspace()
         after = is_alone and text[edge.place].isspace()
-        is_left_open = partner is not None and edge.is_opening
-        end = len(sentence.read) if is_left_open else place
-        marks.append(Mark(place, end, edge.raw, space_before=before, space_after=after))
+        marks.append(
+            Mark(
+                place,
+                place,
+                edge.raw,
+                space_before=before,
+                space_after=after,
+                keeps_before=partner is None and edge.raw.startswith("</") and place > 0,
+                keeps_after=edge.is_opening and place < len(sentence.read),
+            )
+        )
     return marks + [mark for _, mark in waiting]
 
 
@@ -382,6 +394,15 @@ def _widened(raw: str, start: int, end: int, is_word: bool) -> tuple[int, int, b
     while start and _BRACKETS.get(raw[start - 1]) == raw[end : end + 1] != "":
         start, end = start - 1, end + 1
     return start, end, is_word
+
+
+def _parted(out: Sequence[tuple[int, int, bool]], tags: Sequence[int]) -> list[tuple[int, int, bool]]:
+    """What is not translated, in parts where tags stand in it."""
+    parts = []
+    for start, end, is_word in out:
+        borders = [start, *tags[bisect_right(tags, start) : bisect_left(tags, end)], end]
+        parts += [(first, second, is_word) for first, second in pairwise(borders)]
+    return parts
 
 
 def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
@@ -403,7 +424,10 @@ def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
         else:
             if is_after and read and read[-1] == " " and character in _CLOSING:
                 read.pop()
-                places[index] -= 1
+                for before in range(index, -1, -1):  # and what stood at its end
+                    if places[before] <= len(read):
+                        break
+                    places[before] = len(read)
             read.append(character)
             is_after = False
     places[-1] = len(read)

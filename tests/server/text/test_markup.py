@@ -89,7 +89,7 @@ def documents(draw: st.DrawFn, depth: int = 0) -> str:
     return "".join(parts) if not depth else f"<{name} #>{''.join(parts)}</{name}>"
 
 
-@given(documents(), st.integers(0, 2**32 - 1), st.sampled_from(["a", "ab. ", "a bc, d e. ", "it is a long one, yes. "]))
+@given(documents(), st.integers(0, 2**32 - 1), st.sampled_from(["ab", "a. ", "a bc, d e. ", "it is a long one, yes. "]))
 def test_no_element_is_empty_and_tags_are_balanced_whatever_attends_to_what(
     document: str, seed: int, target: str
 ) -> None:
