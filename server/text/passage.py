@@ -354,7 +354,7 @@ def _with_tags(
         if number in opened:
             index = opened[number]
             inner = marks[index + 1 :]
-            if sentence.read[marks[index].start : place].strip():
+            if marks[index].start < place and sentence.read[marks[index].start : place] != " ":
                 end = place + (place == len(sentence.read))  # to the end: what attends to the end token, too
                 marks[index] = marks[index]._replace(end=end, closing=edge.raw, num_inner=len(inner))
             elif inner:  # an element with nothing that is read in it stays as it is
