@@ -52,7 +52,7 @@ def with_names(text: str, spans: Sequence[tuple[int, int]], written: Written) ->
         name = text[start:end]
         if name in "".join(written.characters):
             continue
-        first, last = stretch(written, start, end, 0, len(written.characters))
+        first, last = stretch(written, start, end)
         while first < last and not written.characters[first].isalnum():
             first += 1
         while last > first and not written.characters[last - 1].isalnum():
@@ -64,12 +64,7 @@ def with_names(text: str, spans: Sequence[tuple[int, int]], written: Written) ->
             first > 0 and written.characters[first - 1].isascii() and written.characters[first - 1].isalnum()
         )
         new = f" {name}" if is_after_word else name
-        written.characters[first:last] = new
-        written.places[first:last] = [start] * len(new)
+        written.replace(first, last, new, start)
         copied.append(name)
     return copied, lacking
 
-
-def _is_latin(character: str) -> bool:
-    """Whether a name needs a space beside it."""
-    return character.isascii() and character.isalnum()

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,13 @@ from server.text.split import Span, cut, sentences
 
 _BRACKETS = {"(": ")", "[": "]", "<": ">", '"': '"', "“": "”", "‘": "’", "（": "）", "「": "」", "《": "》", "«": "»"}
 _CLOSING = frozenset(".,;:!?…)]}。，；：！？）」”’»")
-_MANY_TAGS = 50  # of a sentence; more are placed one by one, in their order
+_MANY_TAGS = 200  # of a sentence; more are placed one by one, in their order
+_LITTLE = 0.1
+_LITTLE_WORDS = (
+    "a an the of to in on at by for with and or is are was were be been it its this that my your his her our their "
+    "le la les l un une des de du d et ou à au aux en est der die das ein eine und oder zu 的 了 是 在"
+)
+_SAY_LITTLE = frozenset(_LITTLE_WORDS.split())
 _CASED = frozenset({"Latin", "Cyrillic", "Greek"})
 
 
@@ -152,6 +158,7 @@ class Passage:
         self.text = text
         self._reader = reader
         self._is_markup = edges is not None
+        self._tag_places = sorted({edge.place for edge in edges or ()})
         if is_split:
             self.sentences = self._planned(edges or [])
         else:
@@ -185,8 +192,7 @@ class Passage:
         raw = self.text[sentence.start : sentence.end]
         if not sentence.marks:
             return self._shown(raw)
-        characters = Written(list(map(self._shown, raw)), list(range(len(raw))))
-        return "".join(placed(characters, sentence.marks, spaces=True))
+        return "".join(placed(Written.copy_of(list(map(self._shown, raw))), sentence.marks, spaces=True))
 
     def rendered(self, sentence: Sentence, found: Hypothesis) -> Rendered:
         """A sentence's translation of what a search found."""
@@ -202,8 +208,8 @@ class Passage:
             copied, unknown = with_names(sentence.read, sentence.names, written)
             lacking += unknown
         if sentence.is_shouted and not _CASED.isdisjoint(scripts_of(self._reader.target)):
-            written = Written([character.upper() for character in written.characters], written.places)
-        shown = Written(list(map(self._shown, written.characters)), written.places)
+            written = written.shown(map(str.upper, written.characters))
+        shown = written.shown(map(self._shown, written.characters))
         spaces = self._reader.target not in WITHOUT_SPACES
         return Rendered("".join(placed(shown, sentence.marks, spaces)), found.score, lacking, copied, is_cut_off)
 
@@ -218,6 +224,7 @@ class Passage:
         scale = len(sentence.read) / (starts[-1] or 1)  # bytes that are no character are counted as one
         characters: list[str] = []
         places: list[int] = []
+        of_tokens: list[NDArray[np.float32] | None] = []
         since: NDArray[np.float32] | None = None
         rows = [*found.attention[: len(found.ids)], None]
         for token, row in zip([*found.ids, None], rows, strict=True):
@@ -229,8 +236,10 @@ class Passage:
             if piece and since is not None:
                 characters += piece
                 places += [int(words[int(since.argmax())] * scale)] * len(piece)
+                of_tokens += [since] * len(piece)
                 since = None
-        return Written(characters, places)
+        weights = [_weight(piece) for piece in pieces]
+        return Written(characters, places, of_tokens, [int(word * scale) for word in words], weights)
 
     def _planned(self, edges: Sequence[Edge]) -> list[Sentence]:
         reader = self._reader
@@ -252,7 +261,10 @@ class Passage:
         """What the model reads of a sentence."""
         raw, reader = self.text[span.start : span.end], self._reader
         out = list(found_in(raw, reader.source))
-        if not self._is_markup:  # where tags may stand between
+        if self._is_markup:
+            tags = self._tag_places[bisect_right(self._tag_places, span.start) : bisect_left(self._tag_places, span.end)]
+            out = _parted(out, [place - span.start for place in tags])
+        else:  # no tags may stand between
             out = [_widened(raw, *part) for part in out]
         text, places = _without(raw, [(start, end) for start, end, _ in out])
         is_known = any(character.isalpha() for character in text) or (
@@ -301,6 +313,12 @@ class Passage:
                 sentence.marks = _with_tags(self.text, sentence, edges, own[home], homes)
 
 
+def _weight(piece: str) -> float:
+    """What the attention to a token counts where an element is placed by it."""
+    word = piece.strip().lower()
+    return _LITTLE if word in _SAY_LITTLE or not any(map(str.isalnum, word)) else 1.0
+
+
 def _homes(planned: Sequence[Sentence], edges: Sequence[Edge]) -> list[int]:
     """Which sentence each tag goes with: one between two with the next if it is opening, else with the one before."""
     starts, ends = [sentence.start for sentence in planned], [sentence.end for sentence in planned]
@@ -336,7 +354,7 @@ def _with_tags(
         if number in opened:
             index = opened[number]
             inner = marks[index + 1 :]
-            if marks[index].start < place:
+            if marks[index].start < place and sentence.read[marks[index].start : place] != " ":
                 end = place + (place == len(sentence.read))  # to the end: what attends to the end token, too
                 marks[index] = marks[index]._replace(end=end, closing=edge.raw, num_inner=len(inner))
             elif inner:  # an element with nothing that is read in it stays as it is
@@ -357,7 +375,17 @@ def _with_tags(
         is_alone = partner is None and not edge.raw.startswith("</") and sentence.start < edge.place < sentence.end
         before = is_alone and text[edge.place - 1].isspace()
         after = is_alone and text[edge.place].isspace()
-        marks.append(Mark(place, place, edge.raw, space_before=before, space_after=after))
+        marks.append(
+            Mark(
+                place,
+                place,
+                edge.raw,
+                space_before=before,
+                space_after=after,
+                keeps_before=partner is None and edge.raw.startswith("</") and place > 0,
+                keeps_after=edge.is_opening and place < len(sentence.read),
+            )
+        )
     return marks + [mark for _, mark in waiting]
 
 
@@ -366,6 +394,15 @@ def _widened(raw: str, start: int, end: int, is_word: bool) -> tuple[int, int, b
     while start and _BRACKETS.get(raw[start - 1]) == raw[end : end + 1] != "":
         start, end = start - 1, end + 1
     return start, end, is_word
+
+
+def _parted(out: Sequence[tuple[int, int, bool]], tags: Sequence[int]) -> list[tuple[int, int, bool]]:
+    """What is not translated, in parts where tags stand in it."""
+    parts = []
+    for start, end, is_word in out:
+        borders = [start, *tags[bisect_right(tags, start) : bisect_left(tags, end)], end]
+        parts += [(first, second, is_word) for first, second in pairwise(borders)]
+    return parts
 
 
 def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
@@ -387,7 +424,10 @@ def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
         else:
             if is_after and read and read[-1] == " " and character in _CLOSING:
                 read.pop()
-                places[index] -= 1
+                for before in range(index, -1, -1):  # and what stood at its end
+                    if places[before] <= len(read):
+                        break
+                    places[before] = len(read)
             read.append(character)
             is_after = False
     places[-1] = len(read)
@@ -411,7 +451,6 @@ def _repaired(source: str, written: Written) -> list[str]:
         for run in numbers(text):
             inside = sum(match.start() <= at < match.end() for at in written.places[run.start() : run.end()])
             if run[0] not in known and 2 * inside > run.end() - run.start():
-                written.characters[run.start() : run.end()] = match[0]
-                written.places[run.start() : run.end()] = [match.start()] * len(match[0])
+                written.replace(run.start(), run.end(), match[0], match.start())
                 break
     return [match[0] for match in missing(source, "".join(written.characters))]
