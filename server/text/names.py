@@ -51,16 +51,25 @@ def lost_names(text: str, written: Written) -> list[str]:
     translation, has_small = "".join(written.characters), _SMALL_WORD.search(text) is not None
     is_word = np.array([character.isalnum() for character in written.characters], bool)
     found = []
-    for match in _NAME.finditer(text):
-        name = match[0]
-        if name.lower() in _CALENDAR or name in translation:
+    for names in _runs(text):
+        first, last = stretch(written, names[0].start(), names[-1].end())
+        peaks = written.peaks(names[0].start(), names[-1].end())
+        if is_word[first:last].any() or peaks[is_word].max(initial=0) >= _SOME:
             continue
-        if match["titled"] is None and not has_small:
-            continue
-        first, last = stretch(written, match.start(), match.end())
-        if not is_word[first:last].any() and written.peaks(match.start(), match.end())[is_word].max(initial=0) < _SOME:
-            found.append(name)
+        known = (match for match in names if has_small or match["titled"] is not None)
+        found += [match[0] for match in known if match[0].lower() not in _CALENDAR and match[0] not in translation]
     return found
+
+
+def _runs(text: str) -> list[list[re.Match[str]]]:
+    """The names in a sentence, those that follow each other together: New York."""
+    runs: list[list[re.Match[str]]] = []
+    for match in _NAME.finditer(text):
+        if runs and text[runs[-1][-1].end() : match.start()] == " ":
+            runs[-1].append(match)
+        else:
+            runs.append([match])
+    return runs
 
 
 def with_names(text: str, spans: Sequence[tuple[int, int]], written: Written) -> tuple[list[str], list[str]]:

@@ -326,14 +326,17 @@ def _weight(piece: str) -> float:
 
 
 def _homes(planned: Sequence[Sentence], edges: Sequence[Edge]) -> list[int]:
-    """Which sentence each tag goes with: one between two with the next if it is opening, else with the one before."""
+    """Which sentence each tag goes with: one between two with the next if it is opening, else with the one before, or
+    with that of the tag before it.
+    """
     starts, ends = [sentence.start for sentence in planned], [sentence.end for sentence in planned]
-    return [
+    nearest = (
         min(bisect_right(ends, edge.place), len(planned) - 1)
         if edge.is_opening
         else max(bisect_left(starts, edge.place) - 1, 0)
         for edge in edges
-    ]
+    )
+    return [*accumulate(nearest, max)]
 
 
 def _with_tags(
@@ -370,14 +373,8 @@ def _with_tags(
                 marks[index] = marks[index]._replace(opening=marks[index].opening + edge.raw)
             continue
         home, partner = homes[number], edge.partner
-        if partner is not None and edge.is_opening and len(own) <= _MANY_TAGS:
-            if homes[partner] == home:
-                opened[partner] = len(marks)
-            elif homes[partner] < home:  # nothing but white space is in it
-                marks.append(Mark(place, place, edge.raw + edges[partner].raw))
-                continue
-        elif partner is not None and not edge.is_opening and homes[partner] > home:
-            continue
+        if partner is not None and edge.is_opening and len(own) <= _MANY_TAGS and homes[partner] == home:
+            opened[partner] = len(marks)
         is_alone = partner is None and not edge.raw.startswith("</") and sentence.start < edge.place < sentence.end
         before = is_alone and text[edge.place - 1].isspace()
         after = is_alone and text[edge.place].isspace()
