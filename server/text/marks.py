@@ -289,9 +289,7 @@ def _best(written: Written, mark: Mark, low: int, high: int, free: Sequence[bool
     return best, best_start, best_end
 
 
-def _nearest(
-    written: Written, mark: Mark, low: int, high: int, free: Sequence[bool], spare: int
-) -> tuple[int, int]:
+def _nearest(written: Written, mark: Mark, low: int, high: int, free: Sequence[bool], spare: int) -> tuple[int, int]:
     """The free characters for an element that nothing attends to most: those that attend to it more than others do,
     or else those where it would stand if both languages had the same order; empty where nothing is free.
 

@@ -24,8 +24,8 @@ from models.tokenizer import Tokenizer
 from server.text.capitals import without_capitals
 from server.text.languages import WITHOUT_SPACES, scripts_of
 from server.text.marks import Mark, Written, found_in, placed
-from server.text.names import UNSURE, rare_names, with_names
-from server.text.numbers import missing, numbers
+from server.text.names import UNSURE, lost_names, rare_names, with_names
+from server.text.numbers import invented, missing, numbers, signs_lost
 from server.text.split import Span, cut, sentences
 
 _BRACKETS = {"(": ")", "[": "]", "<": ">", '"': '"', "“": "”", "‘": "’", "（": "）", "「": "」", "《": "》", "«": "»"}
@@ -130,6 +130,7 @@ class Rendered(NamedTuple):
         lacking: numbers of the source, and names that the model has hardly seen, that are not in it.
         copied: names that were written as in the source.
         is_cut_off: whether it ended because it had as many tokens as it may.
+        invented: numbers in it that the source has not.
     """
 
     text: str
@@ -137,6 +138,7 @@ class Rendered(NamedTuple):
     lacking: list[str]
     copied: list[str]
     is_cut_off: bool
+    invented: Sequence[str] = ()
 
 
 class Passage:
@@ -207,11 +209,14 @@ class Passage:
         if found.score < UNSURE:
             copied, unknown = with_names(sentence.read, sentence.names, written)
             lacking += unknown
+        if self._reader.source != "de" and not sentence.is_shouted:  # whose nouns all have a capital
+            lacking += [name for name in lost_names(sentence.read, written) if name not in lacking]
+        more = invented(sentence.read, "".join(written.characters), self._reader.source)
         if sentence.is_shouted and not _CASED.isdisjoint(scripts_of(self._reader.target)):
             written = written.shown(map(str.upper, written.characters))
         shown = written.shown(map(self._shown, written.characters))
         spaces = self._reader.target not in WITHOUT_SPACES
-        return Rendered("".join(placed(shown, sentence.marks, spaces)), found.score, lacking, copied, is_cut_off)
+        return Rendered("".join(placed(shown, sentence.marks, spaces)), found.score, lacking, copied, is_cut_off, more)
 
     def _shown(self, text: str) -> str:
         return html.escape(text, quote=False) if self._is_markup else text
@@ -262,8 +267,9 @@ class Passage:
         raw, reader = self.text[span.start : span.end], self._reader
         out = list(found_in(raw, reader.source))
         if self._is_markup:
-            tags = self._tag_places[bisect_right(self._tag_places, span.start) : bisect_left(self._tag_places, span.end)]
-            out = _parted(out, [place - span.start for place in tags])
+            places = self._tag_places
+            inside = places[bisect_right(places, span.start) : bisect_left(places, span.end)]
+            out = _parted(out, [place - span.start for place in inside])
         else:  # no tags may stand between
             out = [_widened(raw, *part) for part in out]
         text, places = _without(raw, [(start, end) for start, end, _ in out])
@@ -320,14 +326,17 @@ def _weight(piece: str) -> float:
 
 
 def _homes(planned: Sequence[Sentence], edges: Sequence[Edge]) -> list[int]:
-    """Which sentence each tag goes with: one between two with the next if it is opening, else with the one before."""
+    """Which sentence each tag goes with: one between two with the next if it is opening, else with the one before, or
+    with that of the tag before it.
+    """
     starts, ends = [sentence.start for sentence in planned], [sentence.end for sentence in planned]
-    return [
+    nearest = (
         min(bisect_right(ends, edge.place), len(planned) - 1)
         if edge.is_opening
         else max(bisect_left(starts, edge.place) - 1, 0)
         for edge in edges
-    ]
+    )
+    return [*accumulate(nearest, max)]
 
 
 def _with_tags(
@@ -364,14 +373,8 @@ def _with_tags(
                 marks[index] = marks[index]._replace(opening=marks[index].opening + edge.raw)
             continue
         home, partner = homes[number], edge.partner
-        if partner is not None and edge.is_opening and len(own) <= _MANY_TAGS:
-            if homes[partner] == home:
-                opened[partner] = len(marks)
-            elif homes[partner] < home:  # nothing but white space is in it
-                marks.append(Mark(place, place, edge.raw + edges[partner].raw))
-                continue
-        elif partner is not None and not edge.is_opening and homes[partner] > home:
-            continue
+        if partner is not None and edge.is_opening and len(own) <= _MANY_TAGS and homes[partner] == home:
+            opened[partner] = len(marks)
         is_alone = partner is None and not edge.raw.startswith("</") and sentence.start < edge.place < sentence.end
         before = is_alone and text[edge.place - 1].isspace()
         after = is_alone and text[edge.place].isspace()
@@ -425,7 +428,7 @@ def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
             if is_after and read and read[-1] == " " and character in _CLOSING:
                 read.pop()
                 for before in range(index, -1, -1):  # and what stood at its end
-                    if places[before] <= len(read):
+                    if places[before] < len(read):
                         break
                     places[before] = len(read)
             read.append(character)
@@ -436,14 +439,15 @@ def _without(raw: str, out: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
 
 
 def _repaired(source: str, written: Written) -> list[str]:
-    """Put right the digits that the model got wrong, where they attend to a number of the source.
+    """Put right the digits that the model got wrong, where they attend to a number of the source, and the signs at
+    its numbers that it left out.
 
     Args:
         source: what was read.
         written: its translation, which is changed.
 
     Returns:
-        The numbers of the source that are still not in the translation.
+        The numbers of the source that are still not in the translation, and those with a sign that is not.
     """
     for match in missing(source, "".join(written.characters)):
         text = "".join(written.characters)
@@ -453,4 +457,15 @@ def _repaired(source: str, written: Written) -> list[str]:
             if run[0] not in known and 2 * inside > run.end() - run.start():
                 written.replace(run.start(), run.end(), match[0], match.start())
                 break
-    return [match[0] for match in missing(source, "".join(written.characters))]
+    lacking = [match[0] for match in missing(source, "".join(written.characters))]
+    signs = list(signs_lost(source, "".join(written.characters)))
+    for sign in sorted(signs, key=lambda sign: -1 if sign.at is None else sign.at.start(), reverse=True):
+        if sign.at is not None:
+            start, end = sign.at.span()
+            written.replace(start, end, f"{sign.before}{sign.at[0]}{sign.after}", written.places[start])
+    return lacking + [sign.text for sign in signs if sign.at is None and not _is_listed(sign.text, lacking)]
+
+
+def _is_listed(text: str, lacking: Sequence[str]) -> bool:
+    """Whether a number with a sign is listed without it."""
+    return any(number[0] in lacking for number in numbers(text))

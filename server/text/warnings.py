@@ -46,8 +46,14 @@ def _warnings(
     if copied:
         yield "copied", f"Not translated but copied: {_named(copied)}."
     lacking = [part for found in best for part in found.lacking]
+    invented = [part for found in best for part in found.invented]
+    sayings = []
     if lacking:
-        yield "unknown_text", f"Numbers or names of the source that are not in the translation: {_named(lacking)}."
+        sayings.append(f"Numbers or names of the source that are not in the translation: {_named(lacking)}.")
+    if invented:
+        sayings.append(f"Numbers of the translation that are not in the source: {_named(invented)}.")
+    if sayings:
+        yield "unknown_text", " ".join(sayings)
 
 
 def _language(code: str) -> str:

@@ -124,6 +124,25 @@ def test_html_keeps_its_tags_around_their_words(server: RealServer) -> None:
 
 
 @pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (
+            '<p>Hello <b>my friend</b>, where is <a href="/x">the station</a>?</p>',
+            '<p>我<b>朋友</b>，<a href="/x">车站</a>在哪里？</p>',
+        ),
+        ("She lives in <b>the house</b> on <i>the hill</i>.", "她<b>住在</b><i>山里</i>。"),
+        (
+            "<b>The</b> <i>book</i> <u>is</u> <s>on</s> <a>the</a> <em>table</em>.",
+            "<b><i>书</i></b><s>在</s><em>桌</em><u>上</u><a>。</a>",
+        ),
+    ],
+)
+def test_no_element_with_words_comes_out_empty(document: str, expected: str, server: RealServer) -> None:
+    body = {"q": document, "source": "en", "target": "zh", "format": "html"}
+    assert server.client.post("/translate", json=body).json()["translatedText"] == expected
+
+
+@pytest.mark.parametrize(
     ("request_fields", "message"),
     [
         ({"json": {"q": "x", "source": "en"}}, "Invalid request: missing target parameter"),

@@ -131,6 +131,25 @@ def test_digits_that_the_model_gets_wrong_are_those_of_the_source(server: RealSe
     assert '"304"' in warned(lost, "unknown_text")
 
 
+def test_numbers_that_the_model_invents_are_said_and_signs_that_it_drops_are_put_back(server: RealServer) -> None:
+    said = warned(translated(server, "The number is 1,234,567."), "unknown_text")
+    assert said == 'Numbers of the translation that are not in the source: "3".'
+    assert "50%" in translated(server, "It costs 50%.")["text"]
+    assert "$5.99" in translated(server, "I paid $5.99.")["text"]
+    assert '"30°"' in warned(translated(server, "It is 30° outside."), "unknown_text")
+
+
+def test_few_numbers_are_said_to_be_invented_in_paragraphs(server: RealServer) -> None:
+    texts = [re.sub("[⟨⟩⟪⟫]", "", paragraph) for paragraph in PARAGRAPHS]
+    assert sum("that are not in the source" in warned(translated(server, text), "unknown_text") for text in texts) <= 1
+
+
+def test_a_name_that_nothing_in_the_translation_is_from_is_said(server: RealServer) -> None:
+    assert '"Smith"' in warned(translated(server, "Good morning, Mr. Smith!"), "unknown_text")
+    found = warned(translated(server, "I met Mrs. Brown and Dr. Lee in Paris."), "unknown_text")
+    assert '"Brown", "Lee"' in found
+
+
 def test_names_that_the_model_has_hardly_seen_are_copied_not_invented(server: RealServer) -> None:
     for text, name in (("She lives in Berlin.", "Berlin"), ("I saw Peter yesterday.", "Peter")):
         assert name not in translated(server, text, split_sentences=False)["text"]
