@@ -25,10 +25,51 @@ def test_what_the_server_refuses_is_said_in_both_languages(browser: Browser) -> 
     browser.run("document.querySelector('#prompt').value = '你好'")
     browser.act("begin")
     assert browser.problem().startswith("The server refused this: prompt")
+    assert browser.text(".status") == ""
     browser.click("#language")
     assert browser.problem().startswith("服务器拒绝了该请求：prompt")
     assert not browser.all("[role=treeitem]")
     assert all("422" in message for message in browser.errors())
+
+
+@pytest.mark.parametrize(
+    ("task", "result"), [("translation", ".translated"), ("sentiment", ".verdict .bar"), ("tagging", ".tagged .tag")]
+)
+def test_an_empty_text_is_said_and_no_result_stays(browser: Browser, task: str, result: str) -> None:
+    browser.open(task)
+    browser.find(result)
+    browser.enter(f"#{task}-text", "  ")
+    assert browser.problem() == "The text is empty. Write something first."
+    assert not browser.all(result)
+    assert not browser.all(f"#panel-{task} .code")
+    browser.enter(f"#{task}-text", "Anna is here.")
+    browser.find(result)
+    assert not browser.all("[role=alert]")
+
+
+def test_what_is_refused_leaves_no_result(browser: Browser) -> None:
+    browser.open("sentiment")
+    browser.find(".verdict .bar")
+    script = "const i = document.querySelector('#sentiment-text'); i.value = 'a '.repeat(3e5);"
+    browser.run(script + "i.dispatchEvent(new Event('input'))")
+    assert browser.problem()
+    assert not browser.all(".verdict .bar, .moved *, #panel-sentiment .hint, #panel-sentiment .code")
+    assert all("413" in message or "422" in message for message in browser.errors())
+
+
+def test_a_scenario_needs_the_series_beginning(browser: Browser) -> None:
+    browser.open("forecast")
+    browser.until(lambda: len(browser.all(".median")) == 1)
+    browser.enter("#assumed", "9 9")
+    browser.act("addScenario")
+    browser.until(lambda: len(browser.all(".median")) == 2 and browser.all(".scenarios li"))
+    browser.enter("#start", "")
+    assert browser.problem().startswith("“Begins at” is empty and needed here.")
+    browser.until(lambda: not browser.all(".scenarios li") and len(browser.all(".median")) == 1)
+    browser.enter("#assumed", "9 9")
+    browser.act("addScenario")
+    assert browser.problem().startswith("“Begins at” is empty and needed here.")
+    browser.errors()
 
 
 def test_a_key_is_asked_for_and_kept_in_this_tab_alone(window: Browser, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ export const current = () => language;
 /**
  * A text in the chosen language.
  * @param {string} key - of words.js
- * @param {Object} filling - what stands for {name} in it; numbers are written as the language writes them.
+ * @param {Object} filling - what stands for {name} in it; numbers are written as the language writes them, and a
+ *   function gives what is in the chosen language itself.
  */
 export function words(key, filling = {}) {
   const text = WORDS[language][key] ?? WORDS.en[key] ?? key;
@@ -20,6 +21,7 @@ export function words(key, filling = {}) {
 }
 
 function shown(value) {
+  if (typeof value === "function") return value();
   return typeof value === "number" ? new Intl.NumberFormat(language).format(value) : String(value ?? "");
 }
 

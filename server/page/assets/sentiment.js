@@ -1,10 +1,10 @@
 // Sentiment while typing, with the words that moved it: each word is left out once, all in one request.
 
-import { call, clear, note, showProblem } from "./api.js";
+import { Problem, call, clear, note, showProblem } from "./api.js";
 import { codeBox } from "./code.js";
 import { field, modelPicker } from "./controls.js";
 import { debounced, el } from "./dom.js";
-import { current, label, say } from "./language.js";
+import { current, label, say, words as said } from "./language.js";
 
 const MOST_WORDS = 255; // left out in one request, beside the whole text
 const MOST_CHARACTERS = 400_000; // of all texts of a request together
@@ -57,8 +57,7 @@ export function sentimentPanel(models) {
   async function ask() {
     controller?.abort();
     clear(problem);
-    if (!text.value.trim()) return;
-    fit();
+    if (text.value.trim()) fit();
     controller = new AbortController();
     const mine = controller;
     const whole = text.value;
@@ -68,6 +67,7 @@ export function sentimentPanel(models) {
     const without = left.map(({ start, end }) => whole.slice(0, start) + whole.slice(end));
     const body = { model: picker.value, text: [whole, ...without], all_scores: true };
     try {
+      if (!whole.trim()) throw new Problem("textEmpty");
       const answer = await call("POST", "v1/sentiment", body, mine.signal);
       if (mine !== controller) return;
       show(whole, left, answer.results);
@@ -75,7 +75,11 @@ export function sentimentPanel(models) {
       say(cut, "wordsCut", { number: left.length, all: words.length });
       code.show({ path: "v1/sentiment", body });
     } catch (error) {
-      if (mine === controller) showProblem(problem, error);
+      if (mine !== controller) return;
+      for (const part of [verdict, shown, movers]) part.replaceChildren();
+      explained.hidden = cut.hidden = true;
+      code.hide();
+      showProblem(problem, error);
     }
   }
 
@@ -111,7 +115,7 @@ export function sentimentPanel(models) {
         .slice(0, NUM_MOVERS)
         .map(({ word, move }) => el("li", {}, moved(word, move, most), ` ${signed(move)}`)),
     );
-    say(explained, "movedHint", { label: measured });
+    say(explained, "movedHint", { label: () => said(`label_${measured}`) });
   }
 
   examples.firstChild.click();

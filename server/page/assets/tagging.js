@@ -1,6 +1,6 @@
 // Tagging: each word with its label, in the label's colour.
 
-import { call, clear, note, showProblem } from "./api.js";
+import { Problem, call, clear, note, showProblem } from "./api.js";
 import { codeBox } from "./code.js";
 import { field, modelPicker } from "./controls.js";
 import { debounced, el } from "./dom.js";
@@ -30,17 +30,20 @@ export function taggingPanel(models) {
   async function ask() {
     controller?.abort();
     clear(problem);
-    if (!text.value.trim()) return;
     controller = new AbortController();
     const mine = controller;
     const body = { model: picker.value, text: text.value };
     try {
+      if (!body.text.trim()) throw new Problem("textEmpty");
       const answer = await call("POST", "v1/tag", body, mine.signal);
       if (mine !== controller) return;
       show(body.text, answer.results[0]);
       code.show({ path: "v1/tag", body });
     } catch (error) {
-      if (mine === controller) showProblem(problem, error);
+      if (mine !== controller) return;
+      for (const part of [shown, legend, spans]) part.replaceChildren();
+      code.hide();
+      showProblem(problem, error);
     }
   }
 

@@ -66,7 +66,6 @@ export function translationPanel(models) {
   async function ask() {
     controller?.abort();
     clear(problem);
-    if (!text.value.trim()) return;
     controller = new AbortController();
     const mine = controller;
     const size = Number(beam.value);
@@ -78,12 +77,16 @@ export function translationPanel(models) {
       alignment: true,
     };
     try {
+      if (!body.text.trim()) throw new Problem("textEmpty");
       const answer = await asked(body, mine.signal);
       if (mine !== controller) return;
       show(answer);
       code.show({ path: "v1/translate", body });
     } catch (error) {
-      if (mine === controller) showProblem(problem, error);
+      if (mine !== controller) return;
+      for (const part of [result, attention]) part.replaceChildren();
+      code.hide();
+      showProblem(problem, error);
     }
   }
 
