@@ -119,11 +119,7 @@ def test_the_language_is_the_browsers_until_it_is_switched_and_then_remembered(b
     for task in TASKS:
         browser.click(f"#tab-{task}")
         browser.find(f"#panel-{task} > *")
-<<<<<<< HEAD
-    assert "“正面”" in browser.text("#panel-sentiment .hint")
-=======
     browser.until(lambda: "“正面”" in browser.text("#panel-sentiment .hint"))  # once there is an answer
->>>>>>> page2
     browser.click("#language")
     assert browser.text("#tab-generation") == "Generation"
     assert "adds to the probability of “positive”" in browser.text("#panel-sentiment .hint")
