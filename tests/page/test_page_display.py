@@ -102,6 +102,7 @@ def test_the_language_is_the_browsers_until_it_is_switched_and_then_remembered(b
         browser.open("generation")
         browser.run("localStorage.clear()")
         browser.driver.refresh()
+        browser.find("#tab-translation")
         browser.until(lambda: browser.text("#tab-translation") == "翻译")
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": "test", "acceptLanguage": "en"})
@@ -115,6 +116,7 @@ def test_the_language_is_the_browsers_until_it_is_switched_and_then_remembered(b
     assert browser.attribute("html", "lang") == "zh-CN"
     assert browser.attribute("#prompt", "placeholder") == "文本的开头，或接下来的内容"
     browser.driver.refresh()
+    browser.find("#tab-generation")
     browser.until(lambda: browser.text("#tab-generation") == "文本生成")
     for task in TASKS:
         browser.click(f"#tab-{task}")
