@@ -342,6 +342,6 @@ def test_statistics_are_those_of_the_metrics(own: Own, client: triton.InferenceS
     )
     found = client.get_inference_statistics("text")["model_stats"][0]
     assert found["inference_stats"]["fail"]["count"] == 1
-    assert found["inference_stats"]["fail"]["ns"] >= 1_000_000
+    assert found["inference_stats"]["fail"]["ns"] > 0
     with pytest.raises(InferenceServerException, match="Model 'nobody' not found"):
         client.get_inference_statistics("nobody")
