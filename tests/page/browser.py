@@ -113,8 +113,8 @@ class Browser:
         found.send_keys(text)
 
     def text(self, selector: str) -> str:
-        """The whole text of the first such element, as it is."""
-        found: str = self.run("return document.querySelector(arguments[0]).textContent", selector)
+        """The whole text of the first such element, as it is; "" while there is none."""
+        found: str = self.run("return document.querySelector(arguments[0])?.textContent ?? ''", selector)
         return found
 
     def attribute(self, selector: str, name: str) -> str:
