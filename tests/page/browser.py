@@ -143,9 +143,10 @@ class Browser:
         """What a condition gives once it gives something. Raises AssertionError with what the page says."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = condition()
-            if found:
-                return found
+            with contextlib.suppress(StaleElementReferenceException):  # the page has put another in its place
+                found = condition()
+                if found:
+                    return found
             time.sleep(0.03)
         raise AssertionError(f"waited {seconds} s in vain; the page says:\n{self.text('body')[:3000]}")
 
