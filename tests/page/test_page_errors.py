@@ -124,6 +124,7 @@ def test_a_server_without_a_session_key_says_how_to_set_one(window: Browser) -> 
         window.url = server.url
         window.open("generation")
         window.enter("#prompt", "to be")
+        window.enter("#seed", "3")
         window.slide("#slider-speed", 3)
         window.act("begin")
         window.until(lambda: window.all("#unit9"))
