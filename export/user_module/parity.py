@@ -1,6 +1,6 @@
 """Proof that a graph answers as a user's module does: PyTorch, eager, against ONNX Runtime, on inputs never traced."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Protocol
@@ -187,7 +187,7 @@ def compare_answers(
         ) from error
     in_float64 = cache(partial(_in_float64, precise, inputs))
     for index, (output, ours, theirs) in enumerate(zip(outputs, found, expected, strict=True)):
-        _add(output, ours, theirs.numpy(), partial(_output_of, in_float64, index), where)
+        _add(output, ours, theirs.numpy(), partial(_right_answers, precise, inputs, in_float64, index), where)
     return [value.shape for value in found]
 
 
@@ -262,9 +262,19 @@ def _in_float64(precise: PreciseModule, inputs: Mapping[str, Tensor]) -> list[Te
     return precise.answers(*inputs.values())
 
 
-def _output_of(in_float64: Callable[[], list[Tensor] | None], index: int) -> Array | None:
+def _right_answers(
+    precise: PreciseModule, inputs: Mapping[str, Tensor], in_float64: Callable[[], list[Tensor] | None], index: int
+) -> Iterator[Array | None]:
+    """An output in float64, and then with weights that are a rounding away; each is computed when it is asked for."""
     answers = in_float64()
-    return None if answers is None else answers[index].numpy()
+    yield None if answers is None else answers[index].numpy()
+    if answers is not None:
+        for rounded in precise.rounded_answers(*inputs.values()):
+            yield rounded[index].numpy()
+
+
+def _same(answer: Array | None) -> Array | None:
+    return answer
 
 
 def sizes_as_text(sizes: Sizes) -> str:
@@ -276,7 +286,7 @@ def _add(
     output: OutputErrors,
     found: Array,
     expected: Array,
-    precise: Callable[[], Array | None],
+    right_answers: Callable[[], Iterator[Array | None]],
     where: str,
 ) -> None:
     if found.shape != expected.shape or found.dtype != expected.dtype:
@@ -285,8 +295,16 @@ def _add(
             f"{expected.dtype}{list(expected.shape)}. Nothing is written. Where the forward packs lengths that are all "
             "below time, PyTorch cuts the rest off: pad_packed_sequence(..., total_length=x.size(1)) keeps it."
         )
+    answers = right_answers()
     errors = Errors(output.errors.tolerance)
-    errors.add(found, expected, precise)
+    errors.add(found, expected, cache(partial(next, answers)))
+    for rounded in () if errors.worst <= errors.tolerance else answers:
+        nearer = Errors(output.errors.tolerance)
+        nearer.add(found, expected, partial(_same, rounded))
+        if nearer.worst < errors.worst:
+            errors = nearer
+        if errors.worst <= errors.tolerance:
+            break
     if not errors.worst <= errors.tolerance:
         raise ParityError(
             f"Output {output.name} differs from PyTorch by {errors.difference:.3g} {where} (shape "

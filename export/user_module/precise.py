@@ -1,5 +1,6 @@
 """A user's module computed in float64; where its code does not let itself be computed so, None."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,6 +9,10 @@ from torch import Tensor, nn
 from export.trace.precise import in_float64
 from export.user_module.copies import deep_copy
 from export.user_module.outputs import named_tensors
+
+
+NUM_ROUNDED = 4  # copies whose weights are a rounding away
+_ROUNDING = float(torch.finfo(torch.float32).eps) / 2  # of a number to float32, as a share of it
 
 
 class PreciseModule:
@@ -35,3 +40,23 @@ class PreciseModule:
         """As value, flattened to tensors in order."""
         value = self.value(*inputs)
         return None if value is None else [tensor for _, tensor in named_tensors(value)]
+
+    def rounded_answers(self, *inputs: Tensor) -> Iterator[list[Tensor]]:
+        """As answers, of copies whose weights are as far from the module's as rounding to float32 leads.
+
+        The float32 error of a single computation may be small by chance, above all of a single number. These answers
+        say how far off any computation in float32 may be: the same for every call, NUM_ROUNDED or none.
+        """
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(NUM_ROUNDED):
+            try:
+                rounded = deep_copy(self._module).double()
+            except Exception:  # whatever the user's own code raises
+                return
+            for parameter in rounded.parameters():
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.data *= 1 + _ROUNDING * noise
+            answers = PreciseModule(rounded).answers(*inputs)
+            if answers is None:
+                return
+            yield answers
