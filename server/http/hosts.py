@@ -8,6 +8,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]/?#@\s]+)(:[0-9]{0,5})?")
 # Below these no name can be registered by anybody (RFC 6761, ICANN's reservation of .internal, Kubernetes).
@@ -50,6 +51,7 @@ def _is_loopback(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost") if address is None else address.is_loopback
 
 
+@lru_cache(maxsize=64)
 def _address_from(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(name)

@@ -89,6 +89,49 @@ class OpenConnections(Shares):
         return min(firsts, key=lambda connection: connection.idle_since, default=None)
 
 
+class HeadWithBody:
+    """A transport that sends an answer's head together with what follows it: one call of the system, which wakes the
+    client once, where uvicorn makes two. All but `write` and what ends the connection is the transport's own.
+
+    Args:
+        transport: of the connection.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._is_answering = False  # the head of an answer has been written, and not yet the end of its body
+        self._head = b""  # that was written and not sent
+
+    def __getattr__(self, name: str) -> Any:
+        """Of the transport."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, or hold a head."""
+        if not self._is_answering and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
+            self._is_answering, self._head = True, data
+        elif self._head:
+            data, self._head = self._head + data, b""
+            self._transport.write(data)
+        else:
+            self._transport.write(data)
+
+    def end_answer(self) -> None:
+        """The answer has been written: a head without a body goes now."""
+        self._is_answering = False
+        self._send_head()
+
+    def close(self) -> None:
+        """Send what is held, and close the connection."""
+        self._send_head()
+        self._transport.close()
+
+    def _send_head(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """See uvicorn.
 
@@ -138,6 +181,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Keep the connection, if there is room."""
         super().connection_made(transport)
+        self._answers = HeadWithBody(transport)
+        self.transport = self._answers  # type: ignore[assignment]  # it has all that a transport has
         self.address = network_of(self.client[0]) if self.client else ""
         self._metrics.connections.inc()
         self.idle_since = self.loop.time()
@@ -268,6 +313,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer has been handed to the transport."""
+        self._answers.end_answer()
         super().on_response_complete()
         if self.is_idle and self._has_sent_all:
             self.transport.close()

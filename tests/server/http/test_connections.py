@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from server.http.protocol import HeadWithBody
 from tests.server.running import Running, running, wait_until
 
 GET = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -221,3 +222,48 @@ def test_of_a_refused_connection_nothing_is_kept_once_it_is_closed() -> None:
                 connection.sendall(b"GET /livez HTTP/1.1\r\nx: " + b"y" * 4000)
                 assert refusal(connection)[0] == 431
         wait_until(lambda: num_kept() <= before)
+
+
+class Written:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.is_closed
+        self.writes.append(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+def test_a_head_is_sent_with_the_first_piece_of_its_body() -> None:
+    kept = Written()
+    transport = HeadWithBody(kept)  # type: ignore[arg-type]  # as much of one as is used
+    transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    transport.write(HEAD)
+    transport.write(b"HTTP/1.1 is what this body begins with.")
+    transport.write(b" More.")
+    transport.end_answer()
+    assert kept.writes == [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        HEAD + b"HTTP/1.1 is what this body begins with.",
+        b" More.",
+    ]
+
+
+def test_a_head_without_a_body_is_sent_at_the_end_of_its_answer_and_before_the_connection_is_closed() -> None:
+    kept = Written()
+    transport = HeadWithBody(kept)  # type: ignore[arg-type]
+    transport.write(HEAD)
+    transport.end_answer()
+    assert kept.writes == [HEAD]
+    transport.write(HEAD)
+    transport.close()
+    assert kept.writes == [HEAD, HEAD]
+    assert kept.is_closed
