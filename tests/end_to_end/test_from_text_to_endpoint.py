@@ -52,7 +52,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("recipe", CASES)
+LONG = ("numbers-en-zh-tiny",)  # trained in tests/training/test_tasks.py, too
+
+
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(recipe, marks=pytest.mark.slow if recipe in LONG else ()) for recipe in CASES]
+)
 def test_from_text_to_endpoint(program: Program, tmp_path: Path, recipe: str) -> None:
     def printed(*arguments: str) -> str:
         done = in_a_new_process(*arguments) if recipe == "builtin-tiny" else program(*arguments)

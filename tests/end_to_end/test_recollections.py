@@ -39,6 +39,7 @@ def num_exact(server: RealServer, model: str, draw: Draw, size: int, num_cases: 
     return found
 
 
+@pytest.mark.slow
 def test_a_small_copy_is_learnt_by_its_recipe(tmp_path: Path) -> None:
     places = [f"store={tmp_path / 'store'}", f"run_dir={tmp_path / 'run'}"]
     bundle = Bundle(run(load_recipe(RECIPES / "copy-ntm.yaml", ["data.longest=4", "name=small", *places])))

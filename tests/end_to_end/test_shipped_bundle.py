@@ -72,6 +72,7 @@ def test_it_is_small_whole_and_serves_int8() -> None:
     assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < MAX_BYTES
 
 
+@pytest.mark.slow
 def test_its_loss_through_the_exported_graphs_is_what_its_card_says(tmp_path: Path) -> None:
     bundle = Bundle(SHIPPED)
     ids = validation_ids(bundle)

@@ -45,7 +45,12 @@ def steps_a_call(server: RealServer) -> float:
     return steps / calls
 
 
-@pytest.mark.parametrize("kind", TRACED_KINDS)
+LONG = ("min-gru",)  # like the others, so left to the long run
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in LONG else ()) for kind in TRACED_KINDS]
+)
 def test_a_recipe_gives_a_served_model_that_writes_what_pytorch_does(
     program: Program, tmp_path: Path, kind: str
 ) -> None:

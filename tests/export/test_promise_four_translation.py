@@ -22,7 +22,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "forward": {"bidirectional": False, "tied_embeddings": False, "shared_embeddings": False, "bridge": "zero"},
 }
 CASES = [
-    pytest.param(kind, variant, name, id=f"{kind}-{variant}-{name}")
+    pytest.param(
+        kind,
+        variant,
+        name,
+        id=f"{kind}-{variant}-{name}",
+        marks=pytest.mark.slow if kind in ("rnn-tanh", "rnn-relu") and name == "fp32" else (),
+    )
     for kind in CELL_KINDS
     for variant in VARIANTS
     for name in ("fp32", "int8")

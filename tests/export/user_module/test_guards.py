@@ -63,7 +63,7 @@ def test_truncation_is_right_on_both_sides_of_its_end(name: str) -> None:
 @pytest.mark.parametrize(
     ("question", "guard"),
     [
-        (lambda batch, time: batch * time * 3 > 10_000, "3*batch*time <= 10000"),
+        pytest.param(lambda batch, time: batch * time * 3 > 10_000, "3*batch*time <= 10000", marks=pytest.mark.slow),
         (lambda batch, time: batch * time > 5000, "batch*time <= 5000"),
         (lambda batch, time: batch + time > 200, "batch + time <= 200"),
         (lambda batch, time: batch > time + 60, "batch <= 60 + time"),

@@ -49,7 +49,11 @@ def test_the_command_writes_a_step_without_a_loop_and_the_same_over_a_sequence(
 
 @pytest.mark.parametrize(
     ("make", "is_native", "num_states"),
-    [(steps.layer_norm_lstm_lm, False, 2), (steps.min_gru_lm, False, 1), (steps.DefaultsLm, True, 1)],
+    [
+        (steps.layer_norm_lstm_lm, False, 2),
+        pytest.param(steps.min_gru_lm, False, 1, marks=pytest.mark.slow),
+        pytest.param(steps.DefaultsLm, True, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_language_model_of_steps_has_a_step_without_a_loop(
     make: Callable[[], nn.Module], is_native: bool, num_states: int

@@ -90,7 +90,13 @@ def drawn(inputs: tuple[str, ...], batch: int, time: int, *, is_sorted: bool) ->
     return values
 
 
-LONG = (attending.SelfAttention, stepping.Window)  # like others, so left to the long run
+LONG = (
+    attending.SelfAttention,
+    stepping.Window,
+    pairs.OtherPadding,
+    pairs.Two,
+    pairs.Siamese,
+)  # like others, so left to the long run
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from training.run import run
 
 
 @pytest.mark.parametrize(
-    # ntm, the slowest, goes from its recipe to a server in tests/end_to_end/test_traced_cells.py
+    # the others go from their recipes to a server in tests/end_to_end/test_traced_cells.py
     "kind",
-    [pytest.param(kind, marks=pytest.mark.slow if kind == "ntm" else ()) for kind in TRACED_KINDS],
+    [pytest.param(kind, marks=() if kind == "min-gru" else pytest.mark.slow) for kind in TRACED_KINDS],
 )
 def test_a_recipe_trains_it_and_its_graphs_pass(kind: str, make_recipe: RecipeMaker, tmp_path: Path) -> None:
     model = {"kind": kind, "embedding_size": 12, "hidden_size": 16, "num_layers": 2, "dropout": 0.1}

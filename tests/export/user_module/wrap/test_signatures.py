@@ -42,8 +42,8 @@ def read_alone(name: str, texts: list[list[int]]) -> list[Tensor]:
         ("HiddenLM", "native"),
         ("NormedHiddenLM", "wrapped"),
         ("LastLogitsLM", "native"),
-        ("ProjectedLM", "wrapped"),
-        ("WeightNormedLM", "wrapped"),
+        pytest.param("ProjectedLM", "wrapped", marks=pytest.mark.slow),
+        pytest.param("WeightNormedLM", "wrapped", marks=pytest.mark.slow),
         ("WeightDroppedLM", "native"),
     ],
 )

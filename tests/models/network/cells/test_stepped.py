@@ -34,7 +34,7 @@ def bundle_of(bundle: Bundle) -> Bundle:
     return bundle
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[KIND, pytest.param("ntm", marks=pytest.mark.slow)])
 def language_model(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
     return bundle_of(tiny_bundle(tmp_path_factory.mktemp("store"), request.param))
 
