@@ -20,6 +20,7 @@ from models.errors import BundleNotFoundError, ConfigError
 from models.store import Store
 from runtime.frames import Row
 from runtime.opening import CPU, SETS
+from runtime.runner import Array
 from server.api.translate import reader_of
 from server.endpoint import Endpoint, LoadedModel
 from server.engine.classification.request import TextBatch
@@ -107,9 +108,7 @@ class ServedBundle:
         async def ask(endpoint: Endpoint) -> list[str]:
             end_id = endpoint.model.tokenizer.end_id
             assert end_id is not None, "loading has checked it"
-            reader = reader_of(
-                endpoint, self._settings.max_sentence_tokens, replaces_unknown=options.replace_unknown
-            )
+            reader = reader_of(endpoint, self._settings.max_sentence_tokens, replaces_unknown=options.replace_unknown)
             longest = endpoint.model.experience.longest_target_tokens
             found: list[str] = []
             for part in _parts(texts):
@@ -173,7 +172,11 @@ class ServedBundle:
         found = [np.zeros(self._model.state_width, np.float32)]
         for start in range(0, len(ids) - 1, _PREFILL):
             part = np.ascontiguousarray(ids[None, start : start + _PREFILL])
-            inputs = {"ids": part, "lengths": np.array([part.shape[1]], np.int32), "state": found[-1][None]}
+            inputs: dict[str, Array] = {
+                "ids": part,
+                "lengths": np.array([part.shape[1]], np.int32),
+                "state": found[-1][None],
+            }
             found.append(runner.run("advance", inputs)["new_state"][0].copy())
         return found[:: _PIECE // _PREFILL]
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text as Line
 
 from models.bundle import Bundle
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from training.evaluate import examples as data_of
 from training.evaluate.answers import ServedBundle, open_bundle
 from training.evaluate.evaluation import Evaluation, Listing
@@ -24,6 +24,7 @@ from training.evaluate.sentiment import evaluate_sentiment
 from training.evaluate.tagging import evaluate_tagging
 from training.evaluate.translation import evaluate_translation
 
+E = TypeVar("E")
 _WIDEST = 60  # characters of a text in a table
 
 
@@ -93,14 +94,13 @@ def _check_alike(one: Bundle, other: Bundle) -> None:
 
 
 def _examples(bundle: Bundle, options: EvaluateOptions) -> data_of.Examples[Any]:
-    found: data_of.Examples[Any]
     match bundle.record.task:
         case "sentiment":
-            found = data_of.labelled_texts(options.data, bundle)
+            return _first(data_of.labelled_texts(options.data, bundle), options.limit)
         case "translation":
-            found = data_of.sentence_pairs(options.data, bundle)
+            return _first(data_of.sentence_pairs(options.data, bundle), options.limit)
         case "tagging":
-            found = data_of.tagged_sentences(options.data, bundle)
+            return _first(data_of.tagged_sentences(options.data, bundle), options.limit)
         case "generation":
             return _cut_text(data_of.text(options.data, bundle), options.limit)
         case "forecast":
@@ -108,11 +108,16 @@ def _examples(bundle: Bundle, options: EvaluateOptions) -> data_of.Examples[Any]
             (corpus,) = found.items
             return replace(found, items=[replace(corpus, series=corpus.series[: options.limit])])
         case task:
-            raise ConfigError(f"{bundle.id} is for {task}; evaluated are sentiment, translation, tagging, generation "
-                              "and forecast.")
+            raise ConfigError(
+                f"{bundle.id} is for {task}; evaluated are sentiment, translation, tagging, generation and forecast."
+            )
+
+
+def _first(found: data_of.Examples[E], limit: int | None) -> data_of.Examples[E]:
+    """The first `limit` examples. Raises DataError: there is none."""
     if not found.items:
-        raise ConfigError(f"{found.name} holds no example.")
-    return replace(found, items=found.items[: options.limit])
+        raise DataError(f"{found.name} holds no example.")
+    return replace(found, items=found.items[:limit])
 
 
 def _cut_text(found: data_of.Examples[data_of.Text], limit: int | None) -> data_of.Examples[data_of.Text]:
@@ -187,8 +192,17 @@ def _table(listing: Listing) -> Table:
 
 
 def _comparison_table(comparisons: Sequence[Comparison], against: str) -> Table:
-    table = Table("figure", "this", "other", "difference", "95 % interval", "p", "test",
-                  title=f"against {against}", title_justify="left")
+    table = Table(
+        "figure",
+        "this",
+        "other",
+        "difference",
+        "95 % interval",
+        "p",
+        "test",
+        title=f"against {against}",
+        title_justify="left",
+    )
     for item in comparisons:
         table.add_row(
             item.name,

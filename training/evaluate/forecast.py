@@ -88,9 +88,7 @@ def evaluate_forecast(served: ServedBundle, examples: Examples[SeriesCorpus]) ->
             origin = waiting[number][rank]
             states[number], read[number] = output.state, origin.at
             actual = chosen[number].values[origin.at : origin.at + config.horizon]
-            mean, quantiles = (
-                output.outputs[name][: len(actual)].astype(np.float64) for name in ("mean", "quantiles")
-            )
+            mean, quantiles = (output.outputs[name][: len(actual)].astype(np.float64) for name in ("mean", "quantiles"))
             sums[number].add(origin, actual, mean, quantiles)
         rank += 1
     stats = np.array([own.values for number, own in enumerate(sums) if waiting[number]])

@@ -1,8 +1,8 @@
 """How certain a figure is, and whether two models differ: the bootstrap, paired or not, and McNemar's exact test.
 
-A figure is a function of sums over items (texts, sentences, series), so a resample is the sum of the rows of drawn items
-(Koehn 2004). Resamples are drawn as sacrebleu draws them, with the same seed: an interval of BLEU here holds the same
-resamples as sacrebleu's own. Knows numbers alone.
+A figure is a function of sums over items (texts, sentences, series), so a resample is the sum of the rows of drawn
+items (Koehn 2004). Resamples are drawn as sacrebleu draws them, with the same seed: an interval of BLEU here holds the
+same resamples as sacrebleu's own. Knows numbers alone.
 """
 
 import math
@@ -99,7 +99,7 @@ def binomial_two_sided(ours: int, theirs: int) -> float:
     """How often so many fair coins fall at least as unevenly; 1 where there is none."""
     num = ours + theirs
     tail = sum(math.comb(num, count) for count in range(min(ours, theirs) + 1))
-    return min(1.0, 2 * tail / 2**num)  # whole numbers of any size: exact
+    return float(min(1.0, 2 * tail / 2**num))  # whole numbers of any size: exact
 
 
 def _sums(stats: Floats) -> Floats:

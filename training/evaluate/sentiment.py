@@ -76,9 +76,7 @@ def evaluate_sentiment(served: ServedBundle, examples: Examples[Labelled], num_s
         data_sha256=examples.sha256,
         sizes={"texts": len(classes), "not_read": int((~is_read).sum())},
         figures={
-            "accuracy": figure(
-                np.stack([answers == classes, np.ones(len(classes))], axis=1).astype(np.float64), ratio
-            ),
+            "accuracy": figure(np.stack([answers == classes, np.ones(len(classes))], axis=1).astype(np.float64), ratio),
             "macro_f1": figure(stats, lambda sums: macro_f1(sums, len(labels))),
             "nats_per_text": Figure(float(nats.mean())) if len(nats) else Figure(float("nan")),
         },

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sacrebleu.metrics.base import Metric
@@ -36,10 +37,8 @@ class TranslationEvaluation(Evaluation):
         found = []
         for search in self.outputs.keys() & other.outputs.keys():
             for name, metric in metrics(self.target).items():
-                stats = [sufficient(metric, each.outputs[search], self.references) for each in (self, other)]
-                found.append(
-                    paired_bootstrap(f"{name}_{search}", *stats, lambda sums, metric=metric: scored(metric, sums))
-                )
+                this, that = (sufficient(metric, each.outputs[search], self.references) for each in (self, other))
+                found.append(paired_bootstrap(f"{name}_{search}", this, that, partial(scored, metric)))
         return sorted(found, key=lambda comparison: comparison.name)
 
 
@@ -66,15 +65,13 @@ def evaluate_translation(
     searches = {"greedy": TranslationOptions(beam_size=1)}
     if beam_size > 1:
         searches[f"beam_{beam_size}"] = TranslationOptions(beam_size=beam_size)
-    outputs = {
-        search: served.translations(sources, options, is_split=is_split) for search, options in searches.items()
-    }
+    outputs = {search: served.translations(sources, options, is_split=is_split) for search, options in searches.items()}
     figures: dict[str, Figure] = {}
     signatures: dict[str, str] = {}
     for search, found in outputs.items():
         for name, metric in metrics(target).items():
             stats = sufficient(metric, found, references)
-            figures[f"{name}_{search}"] = figure(stats, lambda sums, metric=metric: scored(metric, sums))
+            figures[f"{name}_{search}"] = figure(stats, partial(scored, metric))
             signatures[name] = str(metric.get_signature())
         is_exact = [output in own for output, own in zip(found, references, strict=True)]
         figures[f"exact_match_{search}"] = figure(

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from models.bundle import Languages
 from models.config import TranslatorConfig
 from models.decoding.options import TranslationOptions
 from models.errors import ConfigError, DataError

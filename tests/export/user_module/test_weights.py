@@ -189,7 +189,7 @@ def test_a_torchscript_archive_and_a_broken_file_are_refused(tmp_path: Path) -> 
     (tmp_path / "b.pt").write_bytes(b"\x80\x02nothing")
     assert f"{tmp_path / 'b.pt'} " in refusal(tmp_path / "b.pt")
     with pytest.warns(DeprecationWarning, match="torch.jit"):
-        torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+        torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))  # type: ignore[no-untyped-call]
     message = refusal(tmp_path / "script.pt")
     assert "TorchScript" in message
     assert "script-weights.pt" in message
