@@ -14,6 +14,7 @@ from rich.text import Text as Line
 
 from models.bundle import Bundle
 from models.errors import ConfigError, DataError
+from models.forecaster import ForecasterConfig
 from training.evaluate import examples as data_of
 from training.evaluate.answers import ServedBundle, open_bundle
 from training.evaluate.evaluation import Evaluation, Listing
@@ -89,6 +90,12 @@ def log_warnings_alone() -> None:
 def _check_alike(one: Bundle, other: Bundle) -> None:
     if one.record.task != other.record.task:
         raise ConfigError(f"{one.id} is for {one.record.task}, {other.id} for {other.record.task}: nothing to compare.")
+    if isinstance(one.config, ForecasterConfig) and isinstance(other.config, ForecasterConfig):
+        own, theirs = ((item.frequency, item.horizon, item.season) for item in (one.config, other.config))
+        if own != theirs:
+            raise ConfigError(
+                f"{one.id} has frequency, horizon and season {own}, {other.id} {theirs}: nothing to compare."
+            )
     if one.record.languages != other.record.languages:
         raise ConfigError(f"{one.id} and {other.id} translate between other languages: nothing to compare.")
 

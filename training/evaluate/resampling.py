@@ -64,8 +64,10 @@ def figure(stats: Floats, score: Score) -> Figure:
 
 
 def paired_bootstrap(name: str, this: Floats, other: Floats, score: Score) -> Comparison:
-    """Compare a figure of two models; p is the share of resamples whose difference lies as far from the mean of all
-    differences as the difference of all items lies from 0, as sacrebleu's paired bootstrap has it.
+    """Compare a figure of two models.
+
+    p is the share of resamples whose difference lies at least as far from the mean of all differences as the difference
+    of all items lies from 0, on either side; sacrebleu's paired bootstrap counts one side alone.
 
     Args:
         name: of the figure.
@@ -76,7 +78,7 @@ def paired_bootstrap(name: str, this: Floats, other: Floats, score: Score) -> Co
     values = [float(score(stats.sum(axis=0)[None])[0]) for stats in (this, other)]
     differences = score(_sums(this)) - score(_sums(other))
     low, high = _interval(differences)
-    num_far = int((np.abs(differences - differences.mean()) > abs(values[0] - values[1])).sum())
+    num_far = int((np.abs(differences - differences.mean()) >= abs(values[0] - values[1])).sum())
     p = (num_far + 1) / (len(differences) + 1)
     return Comparison(name, values[0], values[1], low, high, p, f"paired bootstrap, {NUM_RESAMPLES} resamples")
 
