@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from sacrebleu.significance import PairedTest
+from sacrebleu.significance import PairedTest, Result
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 from training.evaluate.resampling import binomial_two_sided, figure, mcnemar, paired_bootstrap
@@ -45,6 +45,8 @@ def test_paired_bootstrap_is_sacrebleus_of_both_sides() -> None:
     references = sentences(1)
     one, other = blurred(references, 2, 0.3), blurred(references, 3, 0.4)
     theirs = PairedTest([("other", other), ("one", one)], {"BLEU": BLEU()}, [references], "bs", 1000)()[1]["BLEU"]
+    assert isinstance(theirs[0], Result)
+    assert isinstance(theirs[1], Result)
     metric = metrics("en")["bleu"]
     stats = [sufficient(metric, outputs, [[text] for text in references]) for outputs in (one, other)]
     found = paired_bootstrap("bleu", stats[0], stats[1], lambda sums: scored(metric, sums))
