@@ -7,12 +7,17 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from export.user_module import weights
+from export.user_module.source import load_module
 from export.user_module.weights import load_weights
+from export.user_module.wrap.wrap import wrap_model
 from models.errors import ExportError
 from tests.export.user_module.modules.tagging import Tagger
+from tests.export.user_module.wrap import user_modules
+from tests.export.user_module.wrap.test_wrap import options
 
 
 class Whole(nn.Module):
@@ -214,3 +219,27 @@ def test_names_and_shapes_that_differ_are_listed(tmp_path: Path) -> None:
     assert "the file lacks head.bias; the module has no extra.00, " in message
     assert "extra.09 and 3 more" in message
     assert "extra.10" not in message
+
+
+def test_wrap_takes_a_checkpoint_and_says_what_was_taken_off(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    model = user_modules.PlainLM()
+    path = tmp_path / "lm.ckpt"
+    torch.save({"state_dict": {f"model.{name}": value for name, value in model.state_dict().items()}}, path)
+    said: list[str] = []
+    found = wrap_model(options(tmp_path, "PlainLM", "generation", weights=path), said.append)
+    assert said[:2] == [
+        f"weights: taken from state_dict in {path}",
+        f"weights: took model. off {len(model.state_dict())} names",
+    ]
+    stored = load_file(found.bundle.path / "weights.safetensors")
+    assert any(torch.equal(value, model.state_dict()["emb.weight"]) for value in stored.values())
+
+
+def test_export_module_takes_what_torch_save_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(prefixed("module."), path)
+    said: list[str] = []
+    module = load_module("tests.export.user_module.modules.tagging:Tagger", path, said.append)
+    assert torch.equal(module.state_dict()["head.bias"], trained().state_dict()["head.bias"])
+    assert said == [f"weights: took module. off {NUM} names"]
