@@ -116,7 +116,9 @@ def module(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", help="The .onnx file to write.")],
-    weights: Annotated[Path | None, typer.Option("--weights", help="A safetensors file of the module.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="The module's weights: .safetensors, .pt, .pth or .ckpt.")
+    ] = None,
     ranges: Annotated[list[str] | None, typer.Option("--range", help="NAME:LO..HI of an input or an axis.")] = None,
     names: Annotated[list[str] | None, typer.Option("--output-name", help="For each output, in order.")] = None,
     tolerance: Annotated[
@@ -140,7 +142,9 @@ def wrap(
     tokenizer: Annotated[
         Path | None, typer.Option(help="The tokenizer.json that the model was trained with; not of --task sequence.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="A safetensors file of the module.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The module's weights: .safetensors, .pt, .pth or .ckpt.")
+    ] = None,
     labels: Annotated[str, typer.Option(help="Of a classifier: its classes in order, with commas.")] = "",
     source: Annotated[str | None, typer.Option(help="Of a translator: what it reads, such as en.")] = None,
     target: Annotated[str | None, typer.Option(help="Of a translator: what it writes, such as zh.")] = None,

@@ -1,14 +1,15 @@
-"""python -m training run RECIPE.yaml [key=value ...]"""
+"""`python -m training run|evaluate|baseline|recipes`."""
 
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.errors import RnnserveError
+from models.errors import BackendMissingError, RnnserveError
 from training.recipe import PLACES
 from training.recipe_file import RECIPES, as_typed, load_recipe
 
@@ -45,6 +46,97 @@ def recipes() -> None:
     """List the recipes that come with the project."""
     for path in sorted(RECIPES.glob("*.yaml")):
         print(f"{as_typed(path)}  {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder, or NAME or NAME/VERSION in the store.")],
+    data: Annotated[str, typer.Argument(metavar="FILE", help="A file, or a data set's part, such as sst2:validation.")],
+    set_name: Annotated[
+        str | None, typer.Option("--set", help="Graph set: int8 or fp32; by default int8 where there is one.")
+    ] = None,
+    against: Annotated[str | None, typer.Option(metavar="BUNDLE", help="Compare with it on the same data.")] = None,
+    against_set: Annotated[str | None, typer.Option(help="Its graph set.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there, for machines.")
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="The folder of bundles that are given by name.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Read the first so many examples; of one text, characters.")
+    ] = None,
+    show: Annotated[int, typer.Option(min=0, help="Mistakes or worst translations to list.")] = 10,
+    beam: Annotated[int, typer.Option(min=1, max=16, help="Of translation's second search; 1 leaves it out.")] = 4,
+    split_sentences: Annotated[
+        bool, typer.Option("--split-sentences", help="Translate as /v1/translate does by default.")
+    ] = False,
+    windows: Annotated[
+        int, typer.Option(min=0, help="Of generation: so many windows of 256 characters, each as a new text.")
+    ] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of a forecaster: values at each series' end that are forecast.")
+    ] = None,
+) -> None:
+    """Measure a bundle as it is served: through its exported graphs and the server's engine."""
+    _check_serving()
+    from rich.console import Console
+
+    from training.evaluate.command import EvaluateOptions, plain, write_json
+    from training.evaluate.command import evaluate as evaluated
+    from training.evaluate.command import show as print_tables
+
+    options = EvaluateOptions(
+        data=data,
+        set_name=set_name,
+        against=against,
+        against_set=against_set,
+        store=store,
+        limit=limit,
+        num_shown=show,
+        beam_size=beam,
+        is_split=split_sentences,
+        num_windows=windows,
+        steps=steps,
+    )
+    found, comparisons = evaluated(bundle, options)
+    if json_file is not None:
+        write_json(json_file, plain(found, comparisons, against))
+    print_tables(Console(), found, comparisons, against)
+
+
+@app.command()
+def baseline(
+    data: Annotated[
+        str, typer.Argument(metavar="FILE", help="Lines text<TAB>label, or a data set, such as sst2 or waimai.")
+    ],
+    unit: Annotated[
+        str | None, typer.Option(help="What is counted: word or char; by default char for texts in Chinese.")
+    ] = None,
+    validation_share: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Of a file, what is held out, as in training.")
+    ] = 0.1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there, for machines.")
+    ] = None,
+) -> None:
+    """Measure linear classifiers of n-grams: what a classifier of labelled texts has to beat."""
+    from rich.console import Console
+
+    from training.sentiment.baseline import baselines, show_baselines, write_baselines
+
+    found = baselines(data, unit=unit, validation_share=validation_share)
+    if json_file is not None:
+        write_baselines(json_file, found)
+    show_baselines(Console(), found)
+
+
+def _check_serving() -> None:
+    """Raises BackendMissingError where what the server needs is not installed."""
+    missing = [name for name in ("fastapi", "onnxruntime", "pydantic_settings", "structlog") if find_spec(name) is None]
+    if missing:
+        raise BackendMissingError(
+            f"evaluate answers through the server's engine, and {', '.join(missing)} is not installed: "
+            "pip install 'rnnserve[serve,cpu]'"
+        )
 
 
 def _command(recipe: Path, overrides: list[str]) -> str:

@@ -30,7 +30,7 @@ def export_to_file(
 
     Args:
         reference: FILE:NAME of a class or function that gives the module.
-        weights: a safetensors file, or None for the module's own.
+        weights: a file of safetensors or torch.save, or None for the module's own.
         inputs: NAME:DTYPE[AXIS,...] for each argument of forward, in order; (INPUT,INPUT,...) for one that is a tuple.
         output: the .onnx file to write; of a step NAME-step.onnx and NAME-advance.onnx.
         ranges: NAME:LO..HI of inputs or axes.
@@ -52,7 +52,7 @@ def export_to_file(
         raise ExportError(f"--tolerance {tolerance:g} must be above 0 and below 1, for instance 1e-4.")
     arguments = [argument_from_text(text) for text in inputs]
     drawn = dict(value_range_from_text(text) for text in ranges)
-    module = load_module(reference, weights)
+    module = load_module(reference, weights, say)
     if weights is None:
         say(without_weights(reference))
     if has_step_only(module):

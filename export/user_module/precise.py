@@ -10,7 +10,6 @@ from export.trace.precise import in_float64
 from export.user_module.copies import deep_copy
 from export.user_module.outputs import named_tensors
 
-
 NUM_ROUNDED = 4  # copies whose weights are a rounding away
 _ROUNDING = float(torch.finfo(torch.float32).eps) / 2  # of a number to float32, as a share of it
 

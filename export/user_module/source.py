@@ -1,34 +1,33 @@
-"""A user's module from its Python file, with its weights from a safetensors file."""
+"""A user's module from its Python file, with its weights from a file."""
 
 import importlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 import models.network.scan
+from export.user_module.weights import load_weights
 from models.errors import ExportError
 
 _OWN_FOLDER = f"{Path(__file__).parents[1]}/"  # export
 _SCAN = models.network.scan.__file__  # between a user's forward and the user's step
 
 
-def load_module(reference: str, weights: Path | None) -> nn.Module:
+def load_module(reference: str, weights: Path | None, say: Callable[[str], None] = lambda _: None) -> nn.Module:
     """Make a user's module.
 
     Args:
         reference: FILE:NAME, such as `my_file:MyModel`; FILE is found in the current folder or on PYTHONPATH, NAME is a
             class or a function that is called without arguments and gives the module.
-        weights: as `safetensors.torch.save_model` writes them (tied ones stored once), or None to keep those that the
-            module comes with.
+        weights: a file of them (export.user_module.weights), or None to keep those that the module comes with.
+        say: called with what was taken off the weights' names, a line at a time.
 
     Returns:
         The module in eval mode.
@@ -57,7 +56,7 @@ def load_module(reference: str, weights: Path | None) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ExportError(f"{reference}() gave {type(module).__name__}; it must give a torch.nn.Module.")
     if weights is not None:
-        load_weights(module, weights)
+        load_weights(module, weights, say)
     _check_finite(module)
     return module.eval()
 
@@ -68,61 +67,6 @@ def without_weights(reference: str) -> str:
         f"No --weights was given: the weights are those that {reference} comes with, which are random unless its code "
         "loads trained ones."
     )
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a module; tied weights may be stored under any one of their names.
-
-    Raises:
-        ExportError: there is no such file, it is none, or names or shapes differ; the message lists them.
-    """
-    if not path.is_file():
-        other = path.with_suffix(".safetensors")
-        raise ExportError(f"No weights at {path}. Write them: safetensors.torch.save_model(model, '{other}')")
-    try:
-        with safe_open(path, "pt") as file:
-            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ExportError(f"{path} is not a safetensors file ({error}). {_as_safetensors(path)}") from error
-    state = module.state_dict()
-    own = {name: list(tensor.shape) for name, tensor in state.items() if not is_lazy(tensor)}
-    differing = [
-        f"{name} is {shapes[name]} in the file, {own[name]} in the module"
-        for name in shapes
-        if name in own and shapes[name] != own[name]
-    ]
-    if differing:
-        raise ExportError(f"Weights in {path} have other shapes than {type(module).__name__}: {_listed(differing)}.")
-    missing, unexpected = safetensors.torch.load_model(module, path, strict=False)
-    unexpected = [name for name in unexpected if name not in state]  # the others are tied ones, stored twice
-    problems = []
-    if missing:
-        problems.append(f"the file lacks {_listed(sorted(missing))}")
-    if unexpected:
-        problems.append(f"the module has no {_listed(sorted(unexpected))}")
-    if problems:
-        prefixed = unexpected and all(name.startswith("module.") for name in unexpected)
-        cause = (
-            "They were saved from DataParallel, which puts module. before every name: save_model(model.module, ...)."
-            if prefixed and not any(name.startswith("module.") for name in own)
-            else "Save the very module that is exported."
-        )
-        raise ExportError(f"Weights in {path} are not those of {type(module).__name__}: {'; '.join(problems)}. {cause}")
-
-
-def _as_safetensors(path: Path) -> str:
-    """How to make a safetensors file of one of another kind, which is left as it is."""
-    other = path.with_suffix(".safetensors")
-    if other == path:
-        other = path.with_stem(f"{path.stem}-new")
-    start = path.read_bytes()[:4] if path.is_file() else b""
-    if start[:2] == b"PK" or start[:1] == b"\x80":  # torch.save's archive, or a bare pickle
-        return (
-            "torch.save wrote it. Load it into the module and write it anew under another name: "
-            f"model.load_state_dict(torch.load('{path}', weights_only=True)); "
-            f"safetensors.torch.save_model(model, '{other}'); then --weights {other}"
-        )
-    return f"Write one: safetensors.torch.save_model(model, '{other}')"
 
 
 def _check_finite(module: nn.Module) -> None:
@@ -202,11 +146,6 @@ def _found(module: ModuleType, name: str) -> Any:
 
 def _is_maker(value: Any, module: ModuleType) -> bool:
     return callable(value) and getattr(value, "__module__", None) == module.__name__
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
-    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
 
 
 @contextmanager

@@ -217,6 +217,32 @@ def languages_of(endpoint: Endpoint) -> Languages:
     return languages
 
 
+def reader_of(endpoint: Endpoint, max_sentence_tokens: int, *, replaces_unknown: bool) -> Reader:
+    """How a translator reads a text.
+
+    Args:
+        endpoint: the model.
+        max_sentence_tokens: of a sentence that is read whole, where the bundle does not say how long those were that
+            the model was trained on.
+        replaces_unknown: whether an unknown token is replaced by what it attends to.
+    """
+    model, languages = endpoint.model, languages_of(endpoint)
+    seen = model.experience
+    if seen.sources_without_letters is None:
+        reads_numbers = model.tokenizer.kind == "character"
+    else:
+        reads_numbers = seen.sources_without_letters > _MANY_NUMBERS * (seen.train_pairs or 1)
+    return Reader(
+        model.tokenizer,
+        endpoint.token_texts,
+        languages.source,
+        languages.target,
+        seen.longest_source_tokens or max_sentence_tokens,
+        reads_numbers,
+        model.tokenizer.unknown_id if replaces_unknown else None,
+    )
+
+
 @dataclass
 class Answering:
     """One request on its way to its answer.
@@ -237,20 +263,8 @@ class Answering:
     def __post_init__(self) -> None:
         self.id = f"tra-{new_id()}"
         self.record = record_of(self.request)
-        model, languages = self.endpoint.model, languages_of(self.endpoint)
-        seen = model.experience
-        if seen.sources_without_letters is None:
-            reads_numbers = model.tokenizer.kind == "character"
-        else:
-            reads_numbers = seen.sources_without_letters > _MANY_NUMBERS * (seen.train_pairs or 1)
-        self.reader = Reader(
-            model.tokenizer,
-            self.endpoint.token_texts,
-            languages.source,
-            languages.target,
-            seen.longest_source_tokens or self.service.settings.max_sentence_tokens,
-            reads_numbers,
-            model.tokenizer.unknown_id if self.asked.replace_unknown else None,
+        self.reader = reader_of(
+            self.endpoint, self.service.settings.max_sentence_tokens, replaces_unknown=self.asked.replace_unknown
         )
 
     async def whole(self) -> dict[str, Any]:

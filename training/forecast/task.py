@@ -49,13 +49,13 @@ class ForecastTask(Task[ForecastRecipe, SeriesCorpus]):
         self.tokenizer = None
         self._corpus = corpus
         horizon = corpus.horizon
-        self.series, self._held_out = _split(corpus, corpus.num_validation)
+        self.series, self._held_out = split(corpus, corpus.num_validation)
         train = [
             Series(item.name, item.start, item.values[: len(item.values) - steps], item.covariates)
             for item, steps in zip(self.series, self._held_out, strict=True)
         ]
         step = Frequency.parse(corpus.frequency)
-        self.times = [_times(item, step) for item in self.series]
+        self.times = [times_of(item, step) for item in self.series]
         config = recipe.model.config(
             corpus.frequency, horizon, corpus.season, _covariates(corpus, train), has_dates=corpus.has_dates
         )
@@ -156,7 +156,7 @@ class ForecastTask(Task[ForecastRecipe, SeriesCorpus]):
         return card_parts(self.module.model, self._corpus, self.sizes, measured.details)
 
 
-def _split(corpus: SeriesCorpus, num_validation: int | float) -> tuple[list[Series], list[int]]:
+def split(corpus: SeriesCorpus, num_validation: int | float) -> tuple[list[Series], list[int]]:
     """The series that are long enough, and how many values of each validate."""
     series, held_out = [], []
     for item in corpus.series:
@@ -174,7 +174,7 @@ def _split(corpus: SeriesCorpus, num_validation: int | float) -> tuple[list[Seri
     return series, held_out
 
 
-def _times(item: Series, step: Frequency) -> NDArray[np.int64]:
+def times_of(item: Series, step: Frequency) -> NDArray[np.int64]:
     """Of each value, in seconds since 1970."""
     if step.seconds:
         return item.start + step.seconds * np.arange(len(item.values))

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from models.bundle import Languages
 from models.config import TranslatorConfig
 from models.decoding.options import TranslationOptions
 from models.errors import ConfigError, DataError
@@ -21,7 +22,7 @@ from training.translation.batches import PairBatches, encoded
 from training.translation.card import card_parts
 from training.translation.evaluation import mean_nats, scores, translate
 from training.translation.module import TranslationModule
-from training.translation.recipe import TranslationRecipe
+from training.translation.recipe import DataSection, TranslationRecipe
 
 SEARCHES = {"greedy": TranslationOptions(beam_size=1), "beam_4": TranslationOptions(beam_size=4)}
 NUM_EXAMPLES = 20
@@ -152,7 +153,11 @@ def load_pairs(recipe: TranslationRecipe) -> PairCorpus:
         DataError: it is absent or malformed.
         ConfigError: it does not have the recipe's languages, or opencc is needed and not installed.
     """
-    section, languages = recipe.data, recipe.languages
+    return pairs_of_section(recipe.data, recipe.languages)
+
+
+def pairs_of_section(section: DataSection, languages: Languages) -> PairCorpus:
+    """Likewise, of a recipe's section and languages."""
     match section.dataset:
         case "tatoeba":
             corpus = tatoeba(languages)

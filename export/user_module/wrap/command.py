@@ -32,7 +32,7 @@ def wrap_to_store(
         task: the name of a registered one.
         tokenizer: a tokenizer.json; None for a task without one.
         to: STORE/NAME.
-        weights: a safetensors file, or None for the module's own.
+        weights: a file of safetensors or torch.save, or None for the module's own.
         facts: labels (with commas), source, target, end_token, start_token, splitter, as far as the task has them.
         say: called with what is being done, a line at a time.
         inputs: of a model of frames, NAME:DTYPE[AXIS,...] for each argument of forward, in order.

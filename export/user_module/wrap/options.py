@@ -26,7 +26,7 @@ class WrapOptions:
         task: what it does.
         tokenizer: a tokenizer.json, where the task has one.
         to: STORE/NAME, where the bundle goes.
-        weights: a safetensors file; None for those that the module comes with.
+        weights: a file of safetensors or torch.save; None for those that the module comes with.
         labels: of a task with labels, by class.
         source: of a translator, the language it reads, ISO 639-1.
         target: of a translator, the language it writes.

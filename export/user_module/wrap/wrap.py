@@ -67,7 +67,7 @@ def wrap_model(options: WrapOptions, say: Say = lambda _: None) -> Wrapped:
     tokenizer: Tokenizer | None = None
     if options.tokenizer is not None:
         tokenizer = wrapped_tokenizer(options.tokenizer, options.task, options.end_token, options.start_token)
-    module = load_module(options.reference, options.weights)
+    module = load_module(options.reference, options.weights, say)
     refuse_unsupported(module)
     if tokenizer is None or options.tokenizer is None:
         facts = WrapFacts(inputs=options.input_specs, ranges=options.input_ranges, outputs=options.outputs)

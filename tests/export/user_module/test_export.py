@@ -122,16 +122,7 @@ def test_weights_that_are_not_the_modules_are_refused_by_name(tmp_path: Path) ->
     assert "the file lacks head.bias; the module has no extra.scale" in message()
 
 
-def test_weights_of_torch_save_are_answered_with_how_to_convert_them_and_kept(tmp_path: Path) -> None:
-    for name in ("model.pt", "model.safetensors"):
-        path = tmp_path / name
-        torch.save(Tagger().state_dict(), path)
-        with pytest.raises(ExportError) as refused:
-            load_module("tests.export.user_module.modules.tagging:Tagger", path)
-        message = str(refused.value)
-        assert f"torch.load('{path}', weights_only=True)" in message
-        assert f"save_model(model, '{path}')" not in message
-        assert "torch.save wrote it" in message
+def test_weights_that_are_not_there_are_answered_with_how_to_write_them(tmp_path: Path) -> None:
     with pytest.raises(
         ExportError, match=r"Write them: safetensors.torch.save_model\(model, '.*lacking.safetensors'\)"
     ):
