@@ -129,7 +129,7 @@ def cluener() -> TagCorpus:
 
 def _cluener_sentences(raw: bytes, file: str) -> list[Tagged]:
     found = []
-    for number, line in enumerate(lines_of(raw, file), 1):
+    for number, line in lines_of(raw, file):
         try:
             item = json.loads(line)
             text = item["text"]
