@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from models.errors import DataError
-from training.data.usage import Usage
+from training.data.usage import ALL_USED, Usage
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Corpus:
     sha256: str  # of the raw bytes that were read
     answer_mark: str | None = None  # a character: each document is a question that ends with it, and an answer
     test: tuple[str, ...] = ()  # measured at the end beside the validation part
-    usage: Usage = Usage()
+    usage: Usage = ALL_USED
 
     @classmethod
     def from_text(cls, name: str, origin: Origin, raw: bytes, text: str, validation_share: float) -> Self:

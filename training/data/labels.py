@@ -10,7 +10,7 @@ from typing import NamedTuple
 from models.errors import DataError
 from training.data.corpus import Origin, digest
 from training.data.table import Table, own_origin, read_table
-from training.data.usage import Unused, Usage
+from training.data.usage import ALL_USED, Unused, Usage
 
 SHUFFLE_SEED = 42  # part of the split, so not the recipe's seed: runs with different seeds must be comparable
 POLARITY = {"0": "negative", "1": "positive"}
@@ -33,7 +33,7 @@ class LabelCorpus:
     validation: tuple[Labelled, ...]
     sha256: str  # of the raw bytes that were read
     test: tuple[Labelled, ...] = ()  # measured at the end beside the validation part
-    usage: Usage = Usage()
+    usage: Usage = ALL_USED
 
 
 def polarity(label: str, where: str, number: int) -> str:

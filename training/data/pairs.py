@@ -11,7 +11,7 @@ from models.bundle import Languages
 from models.errors import ConfigError, DataError
 from training.data.corpus import Origin, columns_of, digest, lines_of, read_dataset, text_of
 from training.data.table import own_origin, read_table
-from training.data.usage import Unused, Usage
+from training.data.usage import ALL_USED, Unused, Usage
 
 SHUFFLE_SEED = 42  # part of the split, so not the recipe's seed: runs with different seeds must be comparable
 
@@ -37,7 +37,8 @@ class PairCorpus:
     notice: str = ""  # what the source asks of models made from it, for the card
     may_quote: bool = False  # whether the card may quote examples of it
     test: tuple[Pair, ...] = ()  # measured at the end beside the validation part
-    usage: Usage = Usage()
+    usage: Usage = ALL_USED
+    others: tuple["PairCorpus", ...] = ()  # of a mix, the further data sets with their validation parts
 
 
 def without_repetitions(pairs: Iterable[Pair]) -> tuple[Pair, ...]:

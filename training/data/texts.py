@@ -3,15 +3,16 @@
 Of each, the last `validation_share` of the characters is the validation part; of names, of the shuffled documents.
 """
 
-import gzip
 import platform
 import random
-import zlib
+from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
 
 from models.errors import DataError
-from training.data.corpus import Corpus, Origin, decoded, digest, read_dataset
+from training.data.corpus import Corpus, Origin, decoded, digest, read_dataset, text_of
+from training.data.table import own_bytes, own_origin, own_text
+from training.data.usage import ALL_USED, Unused
 
 SHAKESPEARE_FILE = "tinyshakespeare/input.txt"
 SHAKESPEARE = Origin(
@@ -46,10 +47,7 @@ def war_and_peace(validation_share: float) -> Corpus:
         DataError: it is absent or is not a gzip file.
     """
     raw = read_dataset(WAR_AND_PEACE_FILE, WAR_AND_PEACE)
-    try:
-        text = decoded(gzip.decompress(raw), WAR_AND_PEACE_FILE)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{WAR_AND_PEACE_FILE} is not a whole gzip file ({error}); download it again.") from None
+    text = text_of(raw, WAR_AND_PEACE_FILE)
     return Corpus.from_text("war-and-peace", WAR_AND_PEACE, raw, text, validation_share)
 
 
@@ -94,24 +92,43 @@ def builtin(validation_share: float, max_characters: int | None) -> Corpus:
     Raises:
         DataError: too few characters are kept.
     """
-    text = "\n".join(topics[name] for name in sorted(topics))[:max_characters]
-    return Corpus.from_text("builtin", BUILTIN, text.encode(), text, validation_share)
+    whole = "\n".join(topics[name] for name in sorted(topics))
+    text = whole[:max_characters]
+    corpus = Corpus.from_text("builtin", BUILTIN, text.encode(), text, validation_share)
+    reason = f"are after the first {len(text):,} and left out"
+    rest = Unused("builtin", "characters", len(whole), len(whole) - len(text), reason, "data.max_characters")
+    return replace(corpus, usage=ALL_USED.with_unused(rest))
 
 
-def text_file(path: Path, validation_share: float) -> Corpus:
+def text_file(
+    path: Path, validation_share: float, *, validation_path: Path | None = None, test_path: Path | None = None
+) -> Corpus:
     """Your own text.
 
     Args:
         path: the file, UTF-8, plain or ending in .gz.
         validation_share: the share of characters, from the end, that is the validation part.
+        validation_path: a text that validates instead.
+        test_path: a text that is measured at the end.
 
     Raises:
-        DataError: it cannot be read, is not UTF-8, or is too short.
+        DataError: a file cannot be read, is not UTF-8, or is too short.
     """
-    try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); data.path names a UTF-8 text, plain or .gz.") from None
-    origin = Origin(title=path.name, upstream=f"your own file {path.name}", licence="as you say; none was stated")
-    return Corpus.from_text("text-file", origin, raw, decoded(content, str(path)), validation_share)
+    raw: list[bytes] = []
+
+    def text_at(path: Path, key: str) -> str:
+        raw.append(own_bytes(path, key, "a UTF-8 text, plain or .gz"))
+        text = own_text(raw[-1], str(path))
+        if len(text) < 2 and (key != "data.path" or validation_path is not None):
+            raise DataError(f"{path} holds {len(text)} characters; at least 2 are needed. Use a longer text.")
+        return text
+
+    text = text_at(path, "data.path")
+    if validation_path is None:
+        corpus = Corpus.from_text("text-file", own_origin(path), raw[0], text, validation_share)
+    else:
+        parts = (text,), (text_at(validation_path, "data.validation_path"),)
+        corpus = Corpus("text-file", own_origin(path), *parts, has_ends=False, sha256=digest(*raw))
+    if test_path is not None:
+        corpus = replace(corpus, test=(text_at(test_path, "data.test_path"),), sha256=digest(*raw))
+    return corpus

@@ -48,15 +48,15 @@ class Usage:
     class_unit: str = ""  # what is counted there: texts, words, spans
 
     def with_unused(self, *more: Unused) -> Self:
-        """This and more; counts of 0 say nothing and are left out."""
+        """Itself and more; counts of 0 say nothing and are left out."""
         return replace(self, unused=(*self.unused, *(item for item in more if item.count)))
 
     def with_notes(self, *more: str) -> Self:
-        """This and more sentences."""
+        """Itself and more sentences."""
         return replace(self, notes=(*self.notes, *more))
 
     def joined(self, other: "Usage") -> Self:
-        """This, and what the other says is unused or noted."""
+        """Itself, and what the other says is unused or noted."""
         return self.with_unused(*other.unused).with_notes(*other.notes)
 
     def of_section(self, section: str) -> Self:
@@ -68,7 +68,7 @@ class Usage:
         return replace(self, unused=tuple(moved))
 
     def with_classes(self, train: Iterable[str], validation: Iterable[str], unit: str) -> Self:
-        """This with classes counted, and a note of each that the validation part does not hold.
+        """Itself with classes counted, and a note of each that the validation part does not hold.
 
         Args:
             train: the class of each training example.
@@ -119,6 +119,9 @@ class Usage:
         lines += [f"- **{sentence}.**" for sentence in self.losses]
         head = "Not used, or not as a whole, by reason and the recipe's key:\n"
         return "\n".join([head, *lines, ""]) if lines else ""
+
+
+ALL_USED = Usage()
 
 
 def print_usage(usage: Usage, file: TextIO | None = None) -> None:
