@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from models.errors import DataError
 from training.data.corpus import Origin, digest
-from training.data.table import Table, own_origin, read_table
+from training.data.table import TEXT_NAMES, Table, own_origin, read_table
 from training.data.usage import ALL_USED, Unused, Usage
 
 SHUFFLE_SEED = 42  # part of the split, so not the recipe's seed: runs with different seeds must be comparable
@@ -100,7 +100,6 @@ def shuffled(examples: Sequence[Labelled]) -> tuple[Labelled, ...]:
     return tuple(random.Random(SHUFFLE_SEED).sample(examples, len(examples)))
 
 
-TEXT_NAMES = ("text", "sentence", "review", "content", "comment")
 LABEL_NAMES = ("label", "class", "category", "sentiment", "polarity")
 _FEW = 10  # texts: of fewer, columns that were exchanged cannot be seen
 

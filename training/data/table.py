@@ -138,6 +138,46 @@ def read_table(path: Path, names: tuple[Sequence[str], Sequence[str]], *, key: s
     return Table(kept, raw, usage.with_unused(too_long))
 
 
+TEXT_NAMES = ("text", "sentence", "review", "content", "comment")
+
+
+def read_documents(text: str, path: Path) -> tuple[list[tuple[int, str]], Usage] | None:
+    """The texts of a JSONL file, or of the column of a CSV or TSV file whose header names it.
+
+    Args:
+        text: the file's, as of `own_text`.
+        path: its name; the ending says the format.
+
+    Returns:
+        The line in which each begins, and the text; what is said of them. None of a file that is one plain text.
+
+    Raises:
+        DataError: a record is malformed; the message names the line.
+    """
+    where, kind = str(path), format_of(path)
+    if kind == "jsonl":
+        return [(row.line, row.first) for row in _json_rows(text, where, (TEXT_NAMES, TEXT_NAMES))], Usage()
+    if kind == "tsv" and not {".tsv", ".tab"} & {suffix.lower() for suffix in path.suffixes}:
+        return None
+    records = _csv_records(text, where) if kind == "csv" else _tab_records(text)
+    try:
+        line, head = next(records, (0, []))
+    except DataError:  # the first line is not CSV, so it is no header
+        return None
+    lowered = [cell.replace(_OTHER_SPACE, "").strip().lower() for cell in head]
+    found = [name for name in TEXT_NAMES if name in lowered]
+    if not found:
+        return None
+    at = lowered.index(found[0])
+    documents = []
+    for number, cells in records:
+        if len(cells) != len(head):
+            raise DataError(f"{where} line {number} has {len(cells)} columns, and line {line} has {len(head)}.")
+        documents.append((number, cells[at].replace(_OTHER_SPACE, "").strip()))
+    note = f"{where} line {line} is read as a header: each row's {head[at].strip()} is a text of its own"
+    return documents, Usage().with_notes(note)
+
+
 def _tab_records(text: str) -> Iterator[tuple[int, list[str]]]:
     """Of each line that is not blank its number and cells; quotes are part of the text."""
     for number, line in enumerate(text.split("\n"), 1):

@@ -1,5 +1,7 @@
 """Sentences with a tag for each word: what a loader returns, the formats, and your own file."""
 
+import csv
+import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from training.data.corpus import Origin, digest, text_of
 from training.data.table import LONGEST, own_bytes, own_origin, own_text
 from training.data.usage import ALL_USED, Unused, Usage
 
-FileFormat = Literal["conllu", "columns", "tsv"]
+FileFormat = Literal["conllu", "columns", "tsv", "csv", "jsonl"]
 ConlluColumn = Literal["upos", "xpos"]
 _COLUMN = {"upos": 3, "xpos": 4}
 _SHUFFLE_SEED = 42  # part of the split, so not the recipe's seed
@@ -201,7 +203,7 @@ def _column_sentences(text: str, where: str, separator: str | None) -> Iterator[
     for block in _blocks(text):
         words, tags = [], []
         for number, line in block:
-            row = line.split(separator)
+            row = _csv_row(line, f"{where} line {number}") if separator == "," else line.split(separator)
             if row[0] == "-DOCSTART-":
                 continue
             if len(row) < 2 or not row[0].strip() or not row[-1].strip():
@@ -210,6 +212,50 @@ def _column_sentences(text: str, where: str, separator: str | None) -> Iterator[
             tags.append(row[-1].strip())
         if words:
             yield Tagged(tuple(words), tuple(tags))
+
+
+def _csv_row(line: str, where: str) -> list[str]:
+    """A line's cells. Raises DataError."""
+    try:
+        return next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        raise DataError(f'{where} is not CSV ({error}); write a word that is a quote as """".') from None
+
+
+_WORD_NAMES = ("word", "words", "token", "tokens", "form")
+_TAG_NAMES = ("tag", "tags", "label", "labels", "ner", "ner_tags", "pos", "upos")
+
+
+def _without_header(text: str, where: str, file_format: FileFormat) -> tuple[str, list[str]]:
+    """The text with its first line blank where that names the columns, and a note of it."""
+    first, end, rest = text.partition("\n")
+    separator = {"columns": None, "tsv": "\t"}.get(file_format, ",")
+    cells = [cell.strip('" ').lower() for cell in first.split(separator)]
+    if len(cells) < 2 or cells[0] not in _WORD_NAMES or cells[-1] not in _TAG_NAMES:
+        return text, []
+    return f"{end}{rest}", [f"{where} line 1 is read as a header: the first column is the word, the last the tag"]
+
+
+def _json_sentences(text: str, where: str) -> Iterator[Tagged]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError):
+            raise DataError(f"{where} line {number} is not JSON; write one object a line.") from None
+        found = []
+        for names in (_WORD_NAMES, _TAG_NAMES):
+            values = next((item[name] for name in names if name in item), None) if isinstance(item, dict) else None
+            if not isinstance(values, list) or not all(isinstance(value, str) and value.strip() for value in values):
+                raise DataError(f"{where} line {number} has no list of strings {names[1]}; none of them may be empty.")
+            found.append(tuple(value.strip() for value in values))
+        words, tags = found
+        if len(words) != len(tags) or not words:
+            raise DataError(f"{where} line {number} has {len(words)} words and {len(tags)} tags; write a tag for each.")
+        if any("\ud800" <= character <= "\udfff" or character == "\0" for word in words for character in word):
+            raise DataError(f"{where} line {number} holds a NUL or half of a surrogate pair; take it out.")
+        yield Tagged(words, tags)
 
 
 def _blocks(text: str) -> Iterator[list[tuple[int, str]]]:
@@ -239,7 +285,8 @@ def tags_file(
 
     Args:
         path: the training sentences, or all.
-        file_format: "conllu", "columns" (white space), or "tsv" (tabs, so that words may hold spaces).
+        file_format: "conllu", "columns" (white space), "tsv" (tabs, so that words may hold spaces), "csv", or "jsonl",
+            an object a line with the lists words and tags.
         validation_share: of the sentences, drawn with a fixed seed; None with a validation_path.
         splitter: how raw text becomes words like these.
         column: with "conllu", which tags.
@@ -256,10 +303,16 @@ def tags_file(
         nonlocal usage
         raw.append(own_bytes(path, key, "a file of tagged sentences"))
         where, text = str(path), own_text(raw[-1], str(path))
-        if file_format == "conllu":
-            sentences = _conllu_sentences(text, where, column)
-        else:
-            sentences = list(_column_sentences(text, where, "\t" if file_format == "tsv" else None))
+        match file_format:
+            case "conllu":
+                sentences = _conllu_sentences(text, where, column)
+            case "jsonl":
+                sentences = list(_json_sentences(text, where))
+            case _:
+                text, note = _without_header(text, where, file_format)
+                usage = usage.with_notes(*note)
+                separator = {"columns": None, "tsv": "\t", "csv": ","}[file_format]
+                sentences = list(_column_sentences(text, where, separator))
         kept = tuple(item for item in sentences if sum(map(len, item.words)) <= LONGEST)
         lost = len(sentences) - len(kept)
         reason = f"have more than {LONGEST:,} characters; an empty line ends a sentence"

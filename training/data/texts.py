@@ -11,7 +11,7 @@ from pydoc_data.topics import topics
 
 from models.errors import DataError
 from training.data.corpus import Corpus, Origin, decoded, digest, read_dataset, text_of
-from training.data.table import own_bytes, own_origin, own_text
+from training.data.table import own_bytes, own_origin, own_text, read_documents
 from training.data.usage import ALL_USED, Unused
 
 SHAKESPEARE_FILE = "tinyshakespeare/input.txt"
@@ -106,8 +106,10 @@ def text_file(
     """Your own text.
 
     Args:
-        path: the file, UTF-8, plain or ending in .gz.
-        validation_share: the share of characters, from the end, that is the validation part.
+        path: the file, UTF-8, plain or ending in .gz. A JSONL file holds many texts, and so does a CSV or TSV file
+            whose header names a column of texts; an end token follows each.
+        validation_share: the share of characters, from the end, that is the validation part; of many texts, the share
+            of them, drawn with a fixed seed.
         validation_path: a text that validates instead.
         test_path: a text that is measured at the end.
 
@@ -115,20 +117,47 @@ def text_file(
         DataError: a file cannot be read, is not UTF-8, or is too short.
     """
     raw: list[bytes] = []
+    usage = ALL_USED
 
-    def text_at(path: Path, key: str) -> str:
+    def documents_of(path: Path, key: str) -> tuple[list[str], bool]:
+        """The file's texts, none of them empty, and whether it is one plain text."""
+        nonlocal usage
         raw.append(own_bytes(path, key, "a UTF-8 text, plain or .gz"))
         text = own_text(raw[-1], str(path))
-        if len(text) < 2 and (key != "data.path" or validation_path is not None):
-            raise DataError(f"{path} holds {len(text)} characters; at least 2 are needed. Use a longer text.")
-        return text
+        found = read_documents(text, path)
+        if found is None:
+            return [text], True
+        kept = [document for _, document in found[0] if document]
+        lost = len(found[0]) - len(kept)
+        empty = Unused(str(path), "texts", len(found[0]), lost, "are empty", key)
+        usage = usage.joined(found[1]).with_unused(empty)
+        return kept, False
 
-    text = text_at(path, "data.path")
-    if validation_path is None:
-        corpus = Corpus.from_text("text-file", own_origin(path), raw[0], text, validation_share)
+    train, is_plain = documents_of(path, "data.path")
+    validation: list[str] = []
+    if validation_path is not None:
+        validation, _ = documents_of(validation_path, "data.validation_path")
+    elif is_plain:
+        whole = Corpus.from_text("text-file", own_origin(path), raw[0], train[0], validation_share)
+        train, validation = list(whole.train), list(whole.validation)
     else:
-        parts = (text,), (text_at(validation_path, "data.validation_path"),)
-        corpus = Corpus("text-file", own_origin(path), *parts, has_ends=False, sha256=digest(*raw))
+        random.Random(SHUFFLE_SEED).shuffle(train)
+        cut = round(len(train) * (1 - validation_share))
+        train, validation = train[:cut], train[cut:]
+    test: list[str] = []
     if test_path is not None:
-        corpus = replace(corpus, test=(text_at(test_path, "data.test_path"),), sha256=digest(*raw))
-    return corpus
+        test, _ = documents_of(test_path, "data.test_path")
+    for name, part in ((path, train), (validation_path or path, validation), (test_path, test)):
+        if name is not None and sum(map(len, part)) < 2:
+            raise DataError(f"{name} gives less than 2 characters to a part; each needs at least 2. Use a longer text.")
+    return Corpus(
+        "text-file",
+        own_origin(path),
+        tuple(train),
+        tuple(validation),
+        not is_plain,
+        digest(*raw),
+        None,
+        tuple(test),
+        usage,
+    )

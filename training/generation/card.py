@@ -26,8 +26,10 @@ def card_parts(
     """
     config = model.config
     unit = token_unit(tokenizer)
-    split = "names" if data["name"] == "names" else "characters"
-    order = "after a shuffle with a fixed seed" if data["name"] == "names" else "in the order of the text"
+    split, order = "characters", "in the order of the text"
+    if tokenizer.end_id is not None:
+        split = "names" if data["name"] == "names" else "texts"
+        order = "after a shuffle with a fixed seed"
     if recipe.data.validation_path is None:
         parts = f"The last {recipe.data.validation_share:.0%} of the {split} ({order}) are the validation part: "
     else:

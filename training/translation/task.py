@@ -157,7 +157,12 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
         corpora = (corpus, *corpus.others)
         joined = {key: "; ".join(asdict(item.origin)[key] for item in corpora) for key in asdict(corpus.origin)}
         notice = " ".join(dict.fromkeys(item.notice for item in corpora if item.notice))
-        facts = {**joined, "name": "; ".join(item.name for item in corpora), "sha256": corpus.sha256, "notice": notice}
+        facts: dict[str, Any] = {
+            **joined,
+            "name": "; ".join(item.name for item in corpora),
+            "sha256": corpus.sha256,
+            "notice": notice,
+        }
         if corpus.others:
             facts["sources"] = [{"name": item.name, **asdict(item.origin)} for item in corpora]
         return facts
