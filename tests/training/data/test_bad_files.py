@@ -143,15 +143,11 @@ COUNTED = [
     Counted(tags, "head.tsv", "word\ttag\n" + GOOD_TAGS, 20, ("line 1 is read as a header",)),
     Counted(tags, "long.tsv", f"{GOOD_TAGS}{LONG}\tA\n", 20, ("1 of 21 sentences of .* an empty line ends a",)),
     Counted(tags, "comma.csv", GOOD_TAGS.replace("\t", ",") + '",",A\n', 21),
-    Counted(
-        tags, "lists.jsonl", '{"words": ["a", "b c"], "tags": ["A", "B"]}\n{"words": ["b"], "tags": ["B"]}\n' * 9, 18
-    ),
-    Counted(tags, "loose.tsv", "a\tO\nb\tI-x\n\nc\tB-x\n\n" * 9, 18, ("read as B-x",)),
+    Counted(tags, "lists.jsonl", "".join(f'{{"words": ["{i}", "b c"], "tags": ["A", "B"]}}\n' for i in range(9)), 9),
+    Counted(tags, "loose.tsv", GOOD_TAGS.replace("A", "O").replace("B", "I-x"), 20, ("20 of 40 tags .* as B-x",)),
     Counted(text, "crlf.txt", "line\r\n" * 9, 45),
     Counted(text, "long.txt", LONG, 30_000),
-    Counted(
-        text, "table.csv", 'id,text\n1,"two\nlines"\n2,\n3,more\n', 13, ("each row's text is a text", "1 of 3 texts")
-    ),
+    Counted(text, "table.csv", "id,text\n0,\n" + '1,"two\nlines"\n' * 5, 45, ("each row's text is", "1 of 6 texts")),
 ]
 
 
