@@ -244,11 +244,16 @@ def pairs_file(
     if validation_path is not None:
         validation = part(validation_path, "data.validation_path")
     test = () if test_path is None else part(test_path, "data.test_path")
-    for held_out, key in ((validation, "data.validation_path"), (test, "data.test_path")):
+    for held_out, other, key in (
+        (validation, validation_path, "data.validation_path"),
+        (test, test_path, "data.test_path"),
+    ):
         sources = {pair.source for pair in held_out}
         kept = tuple(pair for pair in train if pair.source not in sources)
         lost = len(train) - len(kept)
-        usage = usage.with_unused(Unused(str(path), "pairs", len(train), lost, "have a source of that file", key))
+        usage = usage.with_unused(
+            Unused(str(path), "pairs", len(train), lost, f"have a source that is in {other}", key)
+        )
         train = kept
     if validation_path is None:
         assert validation_share is not None, "the recipe has been checked"

@@ -322,11 +322,14 @@ def tags_file(
     train = part(path, "data.path")
     validation = None if validation_path is None else part(validation_path, "data.validation_path")
     test = () if test_path is None else part(test_path, "data.test_path")
-    for held_out, key in ((validation or (), "data.validation_path"), (test, "data.test_path")):
+    for held_out, other, key in (
+        (validation or (), validation_path, "data.validation_path"),
+        (test, test_path, "data.test_path"),
+    ):
         words = {sentence.words for sentence in held_out}
         kept = tuple(sentence for sentence in train if sentence.words not in words)
         lost = len(train) - len(kept)
-        usage = usage.with_unused(Unused(str(path), "sentences", len(train), lost, "are also in that file", key))
+        usage = usage.with_unused(Unused(str(path), "sentences", len(train), lost, f"are also in {other}", key))
         train = kept
     if validation is None:
         assert validation_share is not None, "the recipe has been checked"
