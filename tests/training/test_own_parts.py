@@ -157,7 +157,7 @@ def test_a_mix_is_trained_on_and_each_data_set_measured(make_recipe: RecipeMaker
         ({"dataset": "tatoeba", "test_path": "x"}, r"dataset tatoeba has no data\.test_path"),
         (
             {"dataset": "pairs-file", "path": "x", "validation_path": "y", "validation_share": 0.1},
-            "do not go together; leave one out",
+            "do not go together; set one of them to null",
         ),
     ],
 )

@@ -54,7 +54,7 @@ class DatasetSection(FrozenModel):
         if missing := sorted((allowed & needed) - given):
             raise unfit(f"dataset {self.dataset} needs {', '.join(missing)}")
         if {"validation_path", "validation_share"} <= given:
-            raise unfit("validation_path and validation_share do not go together; leave one out")
+            raise unfit("validation_path and validation_share do not go together; set one of them to null")
         if self.examples is not None and self.repeat > 1:
             raise unfit("repeat and examples do not go together; leave one out")
         if self.examples is None and self.fade_to < 1.0:

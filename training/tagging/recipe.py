@@ -38,7 +38,7 @@ class TaggingDataSection(FrozenModel):
         if extra := sorted(given - needed - more):
             raise unfit(f"dataset {self.dataset} has no {', '.join(extra)}; leave it out")
         if {"validation_path", "validation_share"} <= given:
-            raise unfit("validation_path and validation_share do not go together; leave one out")
+            raise unfit("validation_path and validation_share do not go together; set one of them to null")
         if missing := sorted(needed - given - ({"validation_share"} if "validation_path" in given else set())):
             raise unfit(f"dataset {self.dataset} needs {', '.join(missing)}")
         is_conllu = self.dataset in ("ewt", "gsd") or self.format == "conllu"

@@ -97,7 +97,7 @@ def _check_options(section: PairsSection | DataSection, dataset: str, prefix: st
     if extra := sorted(given - needed - _OPTIONAL.get(dataset, set())):
         raise unfit(f"dataset {dataset} has no {', '.join(f'{prefix}{key}' for key in extra)}; leave it out")
     if {"validation_path", "validation_share"} <= given:
-        raise unfit(f"{prefix}validation_path and {prefix}validation_share do not go together; leave one out")
+        raise unfit(f"{prefix}validation_path and {prefix}validation_share do not go together; set one of them to null")
 
 
 class ModelSection(FrozenModel):
