@@ -127,7 +127,7 @@ def labels_file(
         table = read_table(path, (TEXT_NAMES, LABEL_NAMES), key=key, unit="texts")
         examples = _own_examples(table, path)
         raw.append(table.raw)
-        usage = usage.joined(table.usage).with_unused(*ambiguities(examples, str(path), key))
+        usage = usage.joined(table.usage).with_unused(*ambiguities(examples, path.name, key))
         return unambiguous(examples)
 
     examples = part(path, "data.path")

@@ -236,7 +236,7 @@ def pairs_file(
         table = read_table(path, names, key=key, unit="pairs")
         pairs = [Pair(row.first, row.second) for row in table.rows]
         raw.append(table.raw)
-        usage = usage.joined(table.usage).with_unused(*repetitions(pairs, str(path), key))
+        usage = usage.joined(table.usage).with_unused(*repetitions(pairs, path.name, key))
         return without_repetitions(pairs)
 
     train = part(path, "data.path")
@@ -252,7 +252,7 @@ def pairs_file(
         kept = tuple(pair for pair in train if pair.source not in sources)
         lost = len(train) - len(kept)
         usage = usage.with_unused(
-            Unused(str(path), "pairs", len(train), lost, f"have a source that is in {other}", key)
+            Unused(path.name, "pairs", len(train), lost, f"have a source that is in {other and other.name}", key)
         )
         train = kept
     if validation_path is None:

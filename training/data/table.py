@@ -118,23 +118,26 @@ def read_table(path: Path, names: tuple[Sequence[str], Sequence[str]], *, key: s
     if kind == "jsonl":
         rows = list(_json_rows(text, where, names))
     else:
-        records = list(_csv_records(text, where) if kind == "csv" else _tab_records(text))
+        records = list(csv_records(text, where) if kind == "csv" else _tab_records(text))
         records = [(line, [cell.replace(_OTHER_SPACE, "").strip() for cell in cells]) for line, cells in records]
         at = _header(records[0], where, names) if records else None
         if at is not None:
             line, head = records.pop(0)
             usage = usage.with_notes(
-                f"{where} line {line} is read as a header: {head[at[0]]} and {head[at[1]]} are the columns that count"
+                f"{path.name} line {line} is read as a header: {head[at[0]]} and {head[at[1]]} are the columns that "
+                "count"
             )
         _check_widths(records if at is None else [(line, head), *records], where, columns, kind)
         if at is None and records and len(records[0][1]) > 2:
-            usage = usage.with_notes(f"{where} has {len(records[0][1])} columns; the first two are read, as {columns}")
+            usage = usage.with_notes(
+                f"{path.name} has {len(records[0][1])} columns; the first two are read, as {columns}"
+            )
         first, second = at or (0, 1)
         rows = [Row(line, cells[first], cells[second]) for line, cells in records]
     if not rows:
         raise DataError(f"{where} holds no row; write lines with the columns {columns}.")
     kept = tuple(row for row in rows if max(len(row.first), len(row.second)) <= LONGEST)
-    too_long = Unused(where, unit, len(rows), len(rows) - len(kept), f"have more than {LONGEST:,} characters", key)
+    too_long = Unused(path.name, unit, len(rows), len(rows) - len(kept), f"have more than {LONGEST:,} characters", key)
     return Table(kept, raw, usage.with_unused(too_long))
 
 
@@ -159,7 +162,7 @@ def read_documents(text: str, path: Path) -> tuple[list[tuple[int, str]], Usage]
         return [(row.line, row.first) for row in _json_rows(text, where, (TEXT_NAMES, TEXT_NAMES))], Usage()
     if kind == "tsv" and not {".tsv", ".tab"} & {suffix.lower() for suffix in path.suffixes}:
         return None
-    records = _csv_records(text, where) if kind == "csv" else _tab_records(text)
+    records = csv_records(text, where) if kind == "csv" else _tab_records(text)
     try:
         line, head = next(records, (0, []))
     except DataError:  # the first line is not CSV, so it is no header
@@ -174,7 +177,7 @@ def read_documents(text: str, path: Path) -> tuple[list[tuple[int, str]], Usage]
         if len(cells) != len(head):
             raise DataError(f"{where} line {number} has {len(cells)} columns, and line {line} has {len(head)}.")
         documents.append((number, cells[at].replace(_OTHER_SPACE, "").strip()))
-    note = f"{where} line {line} is read as a header: each row's {head[at].strip()} is a text of its own"
+    note = f"{path.name} line {line} is read as a header: each row's {head[at].strip()} is a text of its own"
     return documents, Usage().with_notes(note)
 
 
@@ -185,8 +188,16 @@ def _tab_records(text: str) -> Iterator[tuple[int, list[str]]]:
             yield number, line.split("\t")
 
 
-def _csv_records(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
-    """Of each record that is not blank the line in which it begins, and its cells."""
+def csv_records(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
+    """Of each record that is not blank the line in which it begins, from 1, and its cells.
+
+    Args:
+        text: of a CSV file, with LF line ends.
+        where: the file's name, for the message.
+
+    Raises:
+        DataError: a quote is not closed, or the like; the message names the line in which the record begins.
+    """
     reader = csv.reader((f"{line}\n" for line in text.split("\n")), strict=True)
     while True:
         begin = reader.line_num + 1

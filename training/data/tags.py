@@ -226,14 +226,14 @@ _WORD_NAMES = ("word", "words", "token", "tokens", "form")
 _TAG_NAMES = ("tag", "tags", "label", "labels", "ner", "ner_tags", "pos", "upos")
 
 
-def _without_header(text: str, where: str, file_format: FileFormat) -> tuple[str, list[str]]:
+def _without_header(text: str, name: str, file_format: FileFormat) -> tuple[str, list[str]]:
     """The text with its first line blank where that names the columns, and a note of it."""
     first, end, rest = text.partition("\n")
     separator = {"columns": None, "tsv": "\t"}.get(file_format, ",")
     cells = [cell.strip('" ').lower() for cell in first.split(separator)]
     if len(cells) < 2 or cells[0] not in _WORD_NAMES or cells[-1] not in _TAG_NAMES:
         return text, []
-    return f"{end}{rest}", [f"{where} line 1 is read as a header: the first column is the word, the last the tag"]
+    return f"{end}{rest}", [f"{name} line 1 is read as a header: the first column is the word, the last the tag"]
 
 
 def _json_sentences(text: str, where: str) -> Iterator[Tagged]:
@@ -309,14 +309,14 @@ def tags_file(
             case "jsonl":
                 sentences = list(_json_sentences(text, where))
             case _:
-                text, note = _without_header(text, where, file_format)
+                text, note = _without_header(text, path.name, file_format)
                 usage = usage.with_notes(*note)
                 separator = {"columns": None, "tsv": "\t", "csv": ","}[file_format]
                 sentences = list(_column_sentences(text, where, separator))
         kept = tuple(item for item in sentences if sum(map(len, item.words)) <= LONGEST)
         lost = len(sentences) - len(kept)
         reason = f"have more than {LONGEST:,} characters; an empty line ends a sentence"
-        usage = usage.with_unused(Unused(where, "sentences", len(sentences), lost, reason, key))
+        usage = usage.with_unused(Unused(path.name, "sentences", len(sentences), lost, reason, key))
         return kept
 
     train = part(path, "data.path")
@@ -329,7 +329,9 @@ def tags_file(
         words = {sentence.words for sentence in held_out}
         kept = tuple(sentence for sentence in train if sentence.words not in words)
         lost = len(train) - len(kept)
-        usage = usage.with_unused(Unused(str(path), "sentences", len(train), lost, f"are also in {other}", key))
+        usage = usage.with_unused(
+            Unused(path.name, "sentences", len(train), lost, f"are also in {other and other.name}", key)
+        )
         train = kept
     if validation is None:
         assert validation_share is not None, "the recipe has been checked"

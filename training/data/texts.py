@@ -129,7 +129,7 @@ def text_file(
             return [text], True
         kept = [document for _, document in found[0] if document]
         lost = len(found[0]) - len(kept)
-        empty = Unused(str(path), "texts", len(found[0]), lost, "are empty", key)
+        empty = Unused(path.name, "texts", len(found[0]), lost, "are empty", key)
         usage = usage.joined(found[1]).with_unused(empty)
         return kept, False
 

@@ -80,8 +80,8 @@ class Usage:
             ClassCount(name, trained[name], validated[name]) for name in sorted(trained.keys() | validated.keys())
         )
         rare = [
-            f"class {item.name!r} has {item.train:,} {unit} for training and none for validation: "
-            "no figure says how well it is recognised"
+            f"class {item.name!r} has {item.train:,} {unit if item.train > 1 else unit.removesuffix('s')} for training "
+            "and none for validation: no figure says how well it is recognised"
             for item in classes
             if not item.validation
         ]

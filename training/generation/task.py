@@ -12,7 +12,7 @@ from models.tokenizer import Tokenizer
 from training.card import CardParts
 from training.data import recollections, texts
 from training.data.corpus import Corpus
-from training.data.usage import Unused, Usage
+from training.data.usage import Usage
 from training.generation.card import card_parts, example_card_parts, sample
 from training.generation.evaluation import answers, mean_nats
 from training.generation.examples import Examples, examples_of
@@ -22,6 +22,7 @@ from training.generation.windows import Windows, num_characters, stream_from_doc
 from training.shard import ALONE, Shard
 from training.stage import Validation
 from training.task import Measured, Task
+from training.unknown import unknown_characters
 
 VALIDATION_WINDOW = 1024  # tokens; the state is carried, so the figure does not depend on it
 
@@ -190,12 +191,7 @@ def load_corpus(section: DataSection) -> Corpus:
 
 def _usage(corpus: Corpus, tokenizer: Tokenizer) -> Usage:
     """The corpus's, and the characters of the parts that are measured which the tokenizer does not know."""
-    usage = corpus.usage
-    for part, documents in (("validation", corpus.validation), ("test", corpus.test)):
-        unknown = sum(tokenizer.num_unknown(text, tokenizer.encode(text)) for text in documents)
-        reason = f"in the {part} part are not in the training part and read as <unk>"
-        total = sum(map(len, documents))
-        usage = usage.with_unused(
-            Unused(corpus.name, "characters", total, unknown, reason, "tokenizer.kind", is_used=True)
-        )
-    return usage
+    parts = {"validation": corpus.validation, "test": corpus.test}
+    return corpus.usage.with_unused(
+        *(unknown_characters(tokenizer, texts, f"the {part} part of {corpus.name}") for part, texts in parts.items())
+    )

@@ -21,6 +21,7 @@ from training.sentiment.recipe import SentimentRecipe
 from training.shard import Shard
 from training.stage import Stage, Validation
 from training.task import Measured, Task
+from training.unknown import unknown_characters
 
 
 class SentimentTask(Task[SentimentRecipe, Mix]):
@@ -65,6 +66,10 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
             name: self._encoded(examples, f"{name} for the test", "data.datasets")
             for name, examples in mix.test.items()
         }
+        for part, by_name in (("validation", mix.validation), ("test", mix.test)):
+            for name, examples in by_name.items():
+                texts = (example.text for example in examples)
+                self.usage = self.usage.with_unused(unknown_characters(tokenizer, texts, f"{name} for {part}"))
         self.batches = TextBatches(
             parts, texts=recipe.batch.texts, epochs=recipe.epochs, seed=recipe.seed, token_dropout=recipe.token_dropout
         )

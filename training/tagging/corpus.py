@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.words import WordSplitter, learnt_splitter
@@ -57,7 +57,8 @@ def load_tagging(recipe: TaggingRecipe) -> TaggingCorpus:
         found = list(_words([corpus], splitter))
         texts += found
         lost = len(corpus.train) - len(found)
-        usage = usage.joined(corpus.usage).with_unused(
+        own = (replace(item, key=f"pretraining.texts.{number}") for item in corpus.usage.unused)
+        usage = usage.with_unused(*own).with_unused(
             Unused(corpus.name, "texts", len(corpus.train), lost, "have no word", f"pretraining.texts.{number}")
         )
     return TaggingCorpus(

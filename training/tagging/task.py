@@ -71,6 +71,13 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
             "validation_words": sum(len(text.firsts) for text in self._validation),
             "repaired_tags": tagged.num_repaired,
         }
+        unknown = sum(i % tokenizer.vocab_size == 0 for text in train for i in text.ids)
+        if unknown:
+            total = sum(len(text.ids) for text in train)
+            self.usage = self.usage.with_notes(
+                f"{unknown:,} of {total:,} training tokens are rarer than tokenizer.least and read as <unk>, with "
+                "their fields (tokenizer.least)"
+            )
         if self._test:
             self.sizes["test_sentences"] = len(self._test)
             self.sizes["test_words"] = sum(len(text.firsts) for text in self._test)

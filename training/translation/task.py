@@ -22,6 +22,7 @@ from training.translation.corpus import load_pairs
 from training.translation.evaluation import mean_nats, scores, translate
 from training.translation.module import TranslationModule
 from training.translation.recipe import TranslationRecipe
+from training.unknown import unknown_characters
 
 SEARCHES = {"greedy": TranslationOptions(beam_size=1), "beam_4": TranslationOptions(beam_size=4)}
 NUM_EXAMPLES = 20
@@ -66,6 +67,8 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             ),
         }
         for name, part in self._measured_parts(corpus).items():
+            unknown = unknown_characters(tokenizer, (pair.source for pair in part), f"the sources of {name}")
+            self.usage = self.usage.with_unused(unknown)
             if name != "validation":
                 self.sizes[f"{name}_pairs"] = len(part)
         model = Translator(recipe.model.config(tokenizer.vocab_size))

@@ -38,7 +38,7 @@ def test_rows_that_are_cut_are_not_added_to_those_that_are_lost() -> None:
 
 def test_classes_are_shown_with_their_counts_and_a_class_that_never_validates_is_said() -> None:
     usage = ALL_USED.with_classes(["good", "bad", "good", "odd"], ["bad", "good"], "texts")
-    assert "class 'odd' has 1 texts for training and none for validation" in usage.notes[0]
+    assert "class 'odd' has 1 text for training and none for validation" in usage.notes[0]
     assert "  good          2          1\n" in printed(usage, print_usage)
     assert usage.plain()["classes"] == {"bad": [1, 1], "good": [2, 1], "odd": [1, 0]}
 
