@@ -5,6 +5,7 @@ from typing import Any
 
 from models.cells import CellKind
 from models.tokenizer import Tokenizer
+from training.data.usage import ALL_USED, Usage
 
 _CELL_NAMES: dict[CellKind, str] = {
     "lstm": "LSTM",
@@ -35,18 +36,20 @@ class CardParts:
     sections: dict[str, str] = field(default_factory=dict)  # heading -> text, after the figures
 
 
-def card(parts: CardParts, *, metrics: dict[str, float], facts: dict[str, Any]) -> str:
+def card(parts: CardParts, *, metrics: dict[str, float], facts: dict[str, Any], usage: Usage = ALL_USED) -> str:
     """The card's Markdown.
 
     Args:
         parts: what the task says.
         metrics: as measured on the published weights.
         facts: training.card.provenance.
+        usage: what of the data is not used.
     """
     recipe, epochs = facts["recipe"], facts["epochs"]
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     weights = "float16" if recipe["half_weights"] else "float32"
     metric_rows = "\n".join(f"| {_words(name)} | {value:.4f} |" for name, value in metrics.items())
+    unused = f"{usage.section()}\n" if usage.unused else ""
     sections = "".join(f"## {heading}\n\n{text}\n\n" for heading, text in parts.sections.items())
     return f"""# {recipe["name"]}
 
@@ -55,7 +58,7 @@ def card(parts: CardParts, *, metrics: dict[str, float], facts: dict[str, Any]) 
 ## Data
 
 {parts.data}
-sha256 of the data as read: `{facts["data"]["sha256"]}`.
+{unused}sha256 of the data as read: `{facts["data"]["sha256"]}`.
 
 ## Architecture
 

@@ -20,6 +20,7 @@ from models.digest import as_json
 from models.errors import BundleError, ConfigError, DataError
 from models.store import Store, checked_name
 from training.card import card
+from training.data.usage import print_losses, print_usage
 from training.devices import fabric_of, launched
 from training.forecast.task import ForecastTask
 from training.generation.task import GenerationTask
@@ -81,6 +82,7 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
             return earlier
         task, progress, pretraining = _trained(kind, recipe, corpus, folder, fabric)
         bundle = _publish(task, progress, pretraining, command)
+        print_losses(task.usage)
         write_whole(folder.published, as_json({"bundle": str(bundle.path.resolve()), "sha256": bundle.record.sha256}))
         return bundle.path
 
@@ -103,6 +105,8 @@ def _trained(
         torch.set_num_threads(recipe.threads)
     _set_seeds(recipe.seed)
     task = kind.prepared(recipe, corpus)
+    if fabric.global_rank == 0:
+        print_usage(task.usage)
     stage = task.pretraining()
     pretraining: list[dict[str, float]] = []
     with launched(fabric) as shard:
@@ -131,7 +135,7 @@ def _publish(task: Task[Any, Any], progress: Progress, pretraining: list[dict[st
         config=task.config,
         weights={name: parameter.detach().numpy() for name, parameter in model.named_parameters()},
         tokenizer=task.tokenizer,
-        card=card(task.card_parts(measured), metrics=measured.metrics, facts=facts),
+        card=card(task.card_parts(measured), metrics=measured.metrics, facts=facts, usage=task.usage),
         metrics=measured.metrics,
         provenance=facts,
         languages=task.languages,
@@ -189,7 +193,7 @@ def provenance(task: Task[Any, Any], progress: Progress, measured: Measured, *, 
     facts = {
         "command": command,
         "recipe": task.recipe.determining(),
-        "data": {**task.data, **task.sizes},
+        "data": {**task.data, **task.sizes, **task.usage.plain()},
         "best_epoch": progress.best_epoch,
         "epochs": [figures.flat() for figures in progress.history],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},

@@ -23,7 +23,8 @@ from models.digest import as_json, sync_folder, write_durably
 from models.errors import ConfigError, DataError
 from training.recipe import PLACES, TrainerSection
 
-BY_DIGEST = re.compile(r"data\..*\bpath")  # keys that say where the data lies: data_sha256 is compared instead
+# Keys that say where the data lies: data_sha256 is compared instead.
+BY_DIGEST = re.compile(r"data\.(.*\.)?((validation|test)_)?path")
 
 
 class RunFolder:

@@ -9,6 +9,7 @@ from models.bundle import Languages
 from models.tokenizer import Tokenizer
 from models.word_ids import WordsRecord
 from training.card import CardParts
+from training.data.usage import ALL_USED, Usage
 from training.stage import R, Stage
 
 
@@ -37,6 +38,7 @@ class Task(Stage[R], Generic[R, C]):
     Attributes:
         tokenizer: trained on the training part; None of a task that reads no text.
         sizes: counts of what was read, for provenance.
+        usage: what of the data is not used, by reason, and the classes: printed before training starts.
         languages: of a translator.
         labels: of a classifier or tagger, by class.
         words: of a tagger, how text becomes words.
@@ -44,6 +46,7 @@ class Task(Stage[R], Generic[R, C]):
 
     tokenizer: Tokenizer | None
     sizes: dict[str, int]
+    usage: Usage = ALL_USED
     languages: Languages | None = None
     labels: list[str] | None = None
     words: WordsRecord | None = None

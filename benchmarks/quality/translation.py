@@ -15,9 +15,9 @@ from models.bundle import Bundle
 from models.decoding.options import TranslationOptions
 from training.data.pairs import PairCorpus
 from training.recipe_file import recipe_from_plain
+from training.translation.corpus import load_pairs
 from training.translation.evaluation import Scores, scores
 from training.translation.recipe import TranslationRecipe
-from training.translation.task import load_pairs
 
 SEARCHES = {"greedy": TranslationOptions(beam_size=1), "beam 4": TranslationOptions(beam_size=4)}
 LOOKUPS: dict[str, Association] = {"lookup, most frequent companion": "count", "lookup, highest Dice": "dice"}

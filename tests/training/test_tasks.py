@@ -17,8 +17,8 @@ from training.recipe_file import RECIPES, load_recipe
 from training.run import run
 from training.sentiment.batches import EncodedText
 from training.sentiment.evaluation import scores
+from training.translation.corpus import load_pairs
 from training.translation.recipe import TranslationRecipe
-from training.translation.task import load_pairs
 
 
 def test_a_translator_is_published_with_its_figures_and_signatures(make_recipe: RecipeMaker) -> None:

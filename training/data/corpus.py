@@ -4,11 +4,13 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from models.errors import DataError
+from training.data.usage import ALL_USED, Usage
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Corpus:
     has_ends: bool  # whether an <eos> follows each document
     sha256: str  # of the raw bytes that were read
     answer_mark: str | None = None  # a character: each document is a question that ends with it, and an answer
+    test: tuple[str, ...] = ()  # measured at the end beside the validation part
+    usage: Usage = ALL_USED
 
     @classmethod
     def from_text(cls, name: str, origin: Origin, raw: bytes, text: str, validation_share: float) -> Self:
@@ -58,16 +62,31 @@ class Corpus:
         return cls(name, origin, (text[:cut],), (text[cut:],), False, hashlib.sha256(raw).hexdigest())
 
 
+_MARKS = (  # the longer first: UTF-16's mark is the beginning of UTF-32's
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+
+
 def decoded(raw: bytes, where: str) -> str:
     """The text of UTF-8 bytes, without a byte order mark, with LF line ends.
 
     Raises:
-        DataError: the bytes are not UTF-8; the message says at which byte.
+        DataError: the bytes are not UTF-8; the message says at which byte, or which encoding their mark names.
     """
+    other = next((name for mark, name in _MARKS if raw.startswith(mark)), None)
+    if other is not None:
+        raise DataError(f"{where} is {other} by its byte order mark; convert it: iconv -f {other} -t UTF-8.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 at byte {error.start}; convert it: iconv -f LATIN1 -t UTF-8.") from None
+        start = error.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
+        line = raw.count(b"\n", 0, start) + 1
+        raise DataError(
+            f"{where} is not UTF-8 at byte {start} (line {line}); convert it: iconv -f LATIN1 -t UTF-8."
+        ) from None
     return text.replace("\r\n", "\n")
 
 
@@ -104,8 +123,8 @@ def read_dataset(file: str, origin: Origin) -> bytes:
     )
 
 
-def lines_of(raw: bytes, where: str) -> list[str]:
-    """The lines of UTF-8 bytes, empty ones left out.
+def lines_of(raw: bytes, where: str) -> list[tuple[int, str]]:
+    """The lines of UTF-8 bytes with their numbers in the file, from 1; blank ones are left out.
 
     Args:
         raw: the file's bytes.
@@ -114,7 +133,7 @@ def lines_of(raw: bytes, where: str) -> list[str]:
     Raises:
         DataError: it is not a whole gzip file or not UTF-8.
     """
-    return [line for line in text_of(raw, where).split("\n") if line.strip()]
+    return [(number, line) for number, line in enumerate(text_of(raw, where).split("\n"), 1) if line.strip()]
 
 
 def text_of(raw: bytes, where: str) -> str:
@@ -126,19 +145,19 @@ def text_of(raw: bytes, where: str) -> str:
     return decoded(content, where)
 
 
-def columns_of(lines: list[str], least: int, where: str) -> list[list[str]]:
-    """The columns of tab-separated lines.
+def columns_of(lines: Sequence[tuple[int, str]], least: int, where: str) -> list[tuple[int, list[str]]]:
+    """The columns of tab-separated lines, with the lines' numbers.
 
     Args:
-        lines: of the file.
+        lines: of the file, with their numbers.
         least: how many columns each line must have.
         where: the file's name, for the message.
 
     Raises:
         DataError: a line has fewer.
     """
-    rows = [line.split("\t") for line in lines]
-    for number, row in enumerate(rows, 1):
+    rows = [(number, line.split("\t")) for number, line in lines]
+    for number, row in rows:
         if len(row) < least:
             raise DataError(f"{where} line {number} has {len(row)} columns, {least} are needed; tabs separate them.")
     return rows

@@ -6,6 +6,7 @@ import random
 from models.bundle import Languages
 from training.data.corpus import Origin
 from training.data.pairs import SHUFFLE_SEED, Pair, PairCorpus, checked_languages, split_by_source
+from training.data.usage import Unused, Usage
 
 LARGEST = 99_999_999
 
@@ -122,4 +123,6 @@ def numbers(languages: Languages, *, examples: int, largest: int, validation_sha
         pairs.append(Pair(*(words if languages.source == "en" else words[::-1])))
     train, validation = split_by_source(pairs, validation_share, "numbers")
     sha256 = hashlib.sha256("\n".join(f"{pair.source}\t{pair.target}" for pair in pairs).encode()).hexdigest()
-    return PairCorpus("numbers", ORIGIN, languages, train, validation, sha256, may_quote=True)
+    again = Unused("numbers", "draws", examples, examples - len(pairs), "are numbers drawn before", "data.examples")
+    usage = Usage().with_unused(again)
+    return PairCorpus("numbers", ORIGIN, languages, train, validation, sha256, may_quote=True, usage=usage)

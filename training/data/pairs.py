@@ -1,4 +1,4 @@
-"""Sentence pairs, for translation: two downloaded data sets and your own file."""
+"""Sentence pairs, for translation: what a loader returns, two downloaded data sets and your own files."""
 
 import importlib
 import random
@@ -10,6 +10,8 @@ from typing import NamedTuple
 from models.bundle import Languages
 from models.errors import ConfigError, DataError
 from training.data.corpus import Origin, columns_of, digest, lines_of, read_dataset, text_of
+from training.data.table import own_origin, read_table
+from training.data.usage import ALL_USED, Unused, Usage
 
 SHUFFLE_SEED = 42  # part of the split, so not the recipe's seed: runs with different seeds must be comparable
 
@@ -34,12 +36,28 @@ class PairCorpus:
     sha256: str  # of the raw bytes that were read
     notice: str = ""  # what the source asks of models made from it, for the card
     may_quote: bool = False  # whether the card may quote examples of it
+    test: tuple[Pair, ...] = ()  # measured at the end beside the validation part
+    usage: Usage = ALL_USED
+    others: tuple["PairCorpus", ...] = ()  # of a mix, the further data sets with their validation parts
 
 
 def without_repetitions(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
     """The pairs in their order, each (source, target) once, none with an empty side."""
     kept = {(pair.source, pair.target): pair for pair in reversed(list(pairs)) if pair.source and pair.target}
     return tuple(reversed(kept.values()))
+
+
+def repetitions(pairs: Sequence[Pair], source: str, key: str = "data.dataset") -> tuple[Unused, ...]:
+    """What `without_repetitions` leaves out of pairs, by reason.
+
+    Args:
+        pairs: as read.
+        source: the file or data set.
+        key: of the recipe, which names it.
+    """
+    whole = [(pair.source, pair.target) for pair in pairs if pair.source and pair.target]
+    counts = {"have an empty side": len(pairs) - len(whole), "are duplicates": len(whole) - len(set(whole))}
+    return tuple(Unused(source, "pairs", len(pairs), count, reason, key) for reason, count in counts.items())
 
 
 def split_by_source(
@@ -97,20 +115,52 @@ def tatoeba(languages: Languages) -> PairCorpus:
         licence="CC BY 2.0 FR",
     )
     raw = [read_dataset(f"{folder}/{part}.txt.gz", origin) for part in ("train", "val")]
-    train, validation = (
-        _tatoeba_pairs(content, f"{folder}/{part}.txt.gz", languages)
-        for content, part in zip(raw, ("train", "val"), strict=True)
+    files = [f"{folder}/{part}.txt.gz" for part in ("train", "val")]
+    read = [_tatoeba_pairs(content, file, languages) for content, file in zip(raw, files, strict=True)]
+    return corpus_of_pairs("tatoeba", origin, languages, read, files, raw, TATOEBA_NOTICE, may_quote=True)
+
+
+def corpus_of_pairs(
+    name: str,
+    origin: Origin,
+    languages: Languages,
+    parts: Sequence[Sequence[Pair]],
+    files: Sequence[str],
+    raw: Sequence[bytes],
+    notice: str = "",
+    *,
+    may_quote: bool = False,
+    usage: Usage | None = None,
+) -> PairCorpus:
+    """A corpus of a training and a validation part, without repetitions and empty sides, which are counted.
+
+    Args:
+        name: of the data set.
+        origin: where it comes from.
+        languages: of the pairs.
+        parts: training and validation pairs as read.
+        files: the parts' names, for the counts.
+        raw: the bytes that were read, for the digest.
+        notice: see PairCorpus.
+        may_quote: likewise.
+        usage: what is said already of both parts.
+    """
+    usage = usage or Usage()
+    for pairs, file in zip(parts, files, strict=True):
+        usage = usage.with_unused(*repetitions(pairs, file))
+    train, validation = map(without_repetitions, parts)
+    return PairCorpus(
+        name, origin, languages, train, validation, digest(*raw), notice, may_quote=may_quote, usage=usage
     )
-    return PairCorpus("tatoeba", origin, languages, train, validation, digest(*raw), TATOEBA_NOTICE, may_quote=True)
 
 
-def _tatoeba_pairs(raw: bytes, where: str, languages: Languages) -> tuple[Pair, ...]:
+def _tatoeba_pairs(raw: bytes, where: str, languages: Languages) -> list[Pair]:
     pairs = []
-    for english, other, *rest in columns_of(lines_of(raw, where), 2, where):
+    for _, (english, other, *rest) in columns_of(lines_of(raw, where), 2, where):
         attribution = rest[0].strip() if rest else ""
         sides = (english.strip(), other.strip())
         pairs.append(Pair(*(sides if languages.source == "en" else sides[::-1]), attribution))
-    return without_repetitions(pairs)
+    return pairs
 
 
 MULTI30K = Origin(
@@ -133,43 +183,87 @@ def multi30k(languages: Languages) -> PairCorpus:
     checked_languages(languages, MULTI30K_LANGUAGES, "multi30k")
     files = [f"multi30k/{part}.{side}.gz" for part in ("train", "val") for side in (languages.source, languages.target)]
     raw = [read_dataset(file, MULTI30K) for file in files]
-    sides = [_aligned_lines(content, file) for content, file in zip(raw, files, strict=True)]
-    train, validation = _aligned_pairs(sides[0], sides[1], files[1]), _aligned_pairs(sides[2], sides[3], files[3])
-    return PairCorpus("multi30k", MULTI30K, languages, train, validation, digest(*raw), MULTI30K_NOTICE)
+    sides = [aligned_lines(content, file) for content, file in zip(raw, files, strict=True)]
+    parts = [aligned_pairs(sides[0], sides[1], files[1]), aligned_pairs(sides[2], sides[3], files[3])]
+    kept = [[pair for pair in part if MULTI30K_PLACEHOLDER not in pair] for part in parts]
+    usage = Usage().with_unused(
+        *(
+            Unused(file, "pairs", len(all_), len(all_) - len(part), f"are {MULTI30K_PLACEHOLDER} alone", "data.dataset")
+            for file, all_, part in zip(files[1::2], parts, kept, strict=True)
+        )
+    )
+    return corpus_of_pairs("multi30k", MULTI30K, languages, kept, files[1::2], raw, MULTI30K_NOTICE, usage=usage)
 
 
-def _aligned_lines(raw: bytes, file: str) -> list[str]:
+def aligned_lines(raw: bytes, file: str) -> list[str]:
     """All lines, empty ones too: they are aligned by their number."""
     return [line.strip() for line in text_of(raw, file).removesuffix("\n").split("\n")]
 
 
-def _aligned_pairs(sources: list[str], targets: list[str], file: str) -> tuple[Pair, ...]:
+def aligned_pairs(sources: list[str], targets: list[str], file: str) -> list[Pair]:
+    """Line by line. Raises DataError: one side has more lines."""
     if len(sources) != len(targets):
         raise DataError(f"{file} has {len(targets)} lines, its source {len(sources)}; download both again.")
-    aligned = zip(sources, targets, strict=True)
-    return without_repetitions(Pair(*pair) for pair in aligned if MULTI30K_PLACEHOLDER not in pair)
+    return [Pair(*pair) for pair in zip(sources, targets, strict=True)]
 
 
-def pairs_file(path: Path, languages: Languages, validation_share: float) -> PairCorpus:
-    """Your own pairs: a UTF-8 file, plain or .gz, each line source<TAB>target.
+def pairs_file(
+    path: Path,
+    languages: Languages,
+    validation_share: float | None,
+    *,
+    validation_path: Path | None = None,
+    test_path: Path | None = None,
+) -> PairCorpus:
+    """Your own pairs: UTF-8 files, plain or .gz, with the columns source and target (CSV, TSV, JSONL).
 
     Args:
-        path: the file; further columns are ignored.
-        languages: of the two columns.
-        validation_share: of the different sources, drawn with a fixed seed.
+        path: the training pairs, or all.
+        languages: of the two columns, whose codes may name them.
+        validation_share: of the different sources, drawn with a fixed seed; None with a validation_path.
+        validation_path: pairs that validate.
+        test_path: pairs that are measured at the end. A training pair whose source is in one of these is left out.
 
     Raises:
-        DataError: it cannot be read, a line has no tab, or it is too short.
+        DataError: a file cannot be read, a row is malformed, or there are too few pairs.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); data.path names lines source<TAB>target.") from None
-    rows = columns_of(lines_of(raw, str(path)), 2, str(path))
-    pairs = without_repetitions(Pair(source.strip(), target.strip()) for source, target, *_ in rows)
-    train, validation = split_by_source(pairs, validation_share, str(path))
-    origin = Origin(title=path.name, upstream=f"your own file {path.name}", licence="as you say; none was stated")
-    return PairCorpus("pairs-file", origin, languages, train, validation, digest(raw))
+    names = (("source", languages.source), ("target", languages.target))
+    raw: list[bytes] = []
+    usage = Usage()
+
+    def part(path: Path, key: str) -> tuple[Pair, ...]:
+        nonlocal usage
+        table = read_table(path, names, key=key, unit="pairs")
+        pairs = [Pair(row.first, row.second) for row in table.rows]
+        raw.append(table.raw)
+        usage = usage.joined(table.usage).with_unused(*repetitions(pairs, path.name, key))
+        return without_repetitions(pairs)
+
+    train = part(path, "data.path")
+    validation: tuple[Pair, ...] = ()
+    if validation_path is not None:
+        validation = part(validation_path, "data.validation_path")
+    test = () if test_path is None else part(test_path, "data.test_path")
+    for held_out, other, key in (
+        (validation, validation_path, "data.validation_path"),
+        (test, test_path, "data.test_path"),
+    ):
+        sources = {pair.source for pair in held_out}
+        kept = tuple(pair for pair in train if pair.source not in sources)
+        lost = len(train) - len(kept)
+        usage = usage.with_unused(
+            Unused(path.name, "pairs", len(train), lost, f"have a source that is in {other and other.name}", key)
+        )
+        train = kept
+    if validation_path is None:
+        assert validation_share is not None, "the recipe has been checked"
+        train, validation = split_by_source(train, validation_share, str(path))
+    for name, pairs in ((path, train), (validation_path, validation), (test_path, test)):
+        if name is not None and not pairs:
+            raise DataError(f"{name} gives no pair that can be used; write lines with a source and its translation.")
+    return PairCorpus(
+        "pairs-file", own_origin(path), languages, train, validation, digest(*raw), test=test, usage=usage
+    )
 
 
 def simplifier() -> Callable[[str], str]:

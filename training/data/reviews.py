@@ -7,7 +7,8 @@ from typing import Literal
 
 from models.errors import DataError
 from training.data.corpus import Origin, columns_of, digest, lines_of, read_dataset, text_of
-from training.data.labels import LabelCorpus, Labelled, polarity, shuffled, split_shuffled, unambiguous
+from training.data.labels import LabelCorpus, Labelled, ambiguities, polarity, shuffled, split_shuffled, unambiguous
+from training.data.usage import Unused, Usage
 
 SST2 = Origin(
     title="SST-2",
@@ -32,15 +33,15 @@ def sst2(*, natural: bool) -> LabelCorpus:
     train, validation = (
         _sst2_examples(content, file, natural=natural) for content, file in zip(raw, files, strict=True)
     )
-    return LabelCorpus("sst2", SST2, shuffled(unambiguous(train)), validation, digest(*raw))
+    usage = Usage().with_unused(*ambiguities(train, files[0]))
+    return LabelCorpus("sst2", SST2, shuffled(unambiguous(train)), validation, digest(*raw), usage=usage)
 
 
 def _sst2_examples(raw: bytes, file: str, *, natural: bool) -> tuple[Labelled, ...]:
     rows = columns_of(lines_of(raw, file), 2, file)
     write = naturally_written if natural else _without_bracket_names
     return tuple(
-        Labelled(write(text.strip()), polarity(label.strip(), file, number))
-        for number, (text, label, *_) in enumerate(rows, 1)
+        Labelled(write(text.strip()), polarity(label.strip(), file, number)) for number, (text, label, *_) in rows
     )
 
 
@@ -81,13 +82,19 @@ def imdb(*, chunk_words: int | None) -> LabelCorpus:
     """
     raw = read_dataset(IMDB_FILE, IMDB)
     rows = columns_of(lines_of(raw, IMDB_FILE), 2, IMDB_FILE)
-    reviews = unambiguous(
-        Labelled(plain_text(row[0]), polarity(row[1], IMDB_FILE, number)) for number, row in enumerate(rows, 1)
-    )
+    read = [Labelled(plain_text(row[0]), polarity(row[1], IMDB_FILE, number)) for number, row in rows]
+    reviews = unambiguous(read)
+    usage = Usage().with_unused(*ambiguities(read, IMDB_FILE))
     train, validation = split_shuffled(reviews, min(NUM_VALIDATION, len(reviews) // 10), IMDB_FILE)
     if chunk_words is not None:
-        train = tuple(Labelled(chunk, label) for text, label in train for chunk in chunks(text, chunk_words))
-    return LabelCorpus("imdb", IMDB, train, validation, digest(raw))
+        pieces = [(chunk, label) for text, label in train for chunk in chunks(text, chunk_words)]
+        train = tuple(Labelled(" ".join(words[:MOST_WORDS]), label) for words, label in pieces)
+        cut = sum(len(words) > MOST_WORDS for words, _ in pieces)
+        reason = f"are longer than {MOST_WORDS} words and cut there"
+        usage = usage.with_unused(
+            Unused(IMDB_FILE, "chunks", len(pieces), cut, reason, "data.chunk_words", is_used=True)
+        )
+    return LabelCorpus("imdb", IMDB, train, validation, digest(raw), usage=usage)
 
 
 def plain_text(review: str) -> str:
@@ -95,17 +102,17 @@ def plain_text(review: str) -> str:
     return " ".join(re.sub(r"<br\s*/?>", " ", review).replace("\x85", " ").split())
 
 
-def chunks(text: str, least_words: int) -> list[str]:
-    """Consecutive sentences joined until they are at least so many words, each chunk cut at MOST_WORDS."""
-    found: list[str] = []
+def chunks(text: str, least_words: int) -> list[list[str]]:
+    """Words of consecutive sentences joined until they are at least so many."""
+    found: list[list[str]] = []
     words: list[str] = []
     for sentence in re.split(r"(?<=[.!?])[\"')]*\s+", text):
         words += sentence.split()
         if len(words) >= least_words:
-            found.append(" ".join(words[:MOST_WORDS]))
+            found.append(words)
             words = []
     if words:
-        found.append(" ".join(words[:MOST_WORDS]))
+        found.append(words)
     return found
 
 
@@ -129,18 +136,27 @@ def chinese_reviews(collection: Collection) -> LabelCorpus:
     )
     files = [f"{folder}/train.csv.gz", f"{folder}/val.csv.gz"]
     raw = [read_dataset(file, origin) for file in files]
-    train, validation = (_chinese_examples(content, file) for content, file in zip(raw, files, strict=True))
+    train, read = (_chinese_examples(content, file) for content, file in zip(raw, files, strict=True))
+    validation = tuple(example for example in read if example.text)
     held_out = {example.text for example in validation}
-    kept = tuple(example for example in unambiguous(train) if example.text not in held_out)
-    return LabelCorpus(collection, origin, shuffled(kept), validation, digest(*raw))
+    distinct = unambiguous(train)
+    kept = tuple(example for example in distinct if example.text not in held_out)
+    usage = Usage().with_unused(
+        *ambiguities(train, files[0]),
+        Unused(files[0], "texts", len(train), len(distinct) - len(kept), f"are also in {files[1]}", "data.dataset"),
+        Unused(files[1], "texts", len(read), len(read) - len(validation), "have an empty text", "data.dataset"),
+    )
+    return LabelCorpus(collection, origin, shuffled(kept), validation, digest(*raw), usage=usage)
 
 
 def _chinese_examples(raw: bytes, file: str) -> tuple[Labelled, ...]:
     rows = csv.DictReader(io.StringIO(text_of(raw, file), newline=""))
     if not {"label", "review"} <= set(rows.fieldnames or ()):
         raise DataError(f"{file} has columns {rows.fieldnames}; label and review are needed. Download it again.")
-    examples = (
-        Labelled(" ".join((row["review"] or "").replace("\ufeff", "").split()), polarity(row["label"], file, number))
-        for number, row in enumerate(rows, 2)
-    )
-    return tuple(example for example in examples if example.text)
+    examples = []
+    line = rows.line_num + 1
+    for row in rows:
+        text = " ".join((row["review"] or "").replace("\ufeff", "").split())
+        examples.append(Labelled(text, polarity(row["label"], file, line)))
+        line = rows.line_num + 1
+    return tuple(examples)

@@ -14,6 +14,7 @@ from models.errors import ConfigError, DataError
 from models.forecaster import LARGEST
 from models.frequency import Frequency, parse_timestamp, timestamp_text
 from training.data.corpus import Origin, digest, read_dataset, text_of
+from training.data.table import csv_records, own_text
 
 M4 = "https://github.com/Mcompetitions/M4-methods/tree/master/Dataset"
 MISSING = ("", "NA", "NaN", "nan", "null")
@@ -80,8 +81,8 @@ def series_file(path: Path, frequency: str, horizon: int, season: int, num_valid
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); path names a CSV file.") from None
-    lines = list(csv.reader(io.StringIO(text_of(raw, str(path)))))
-    head = [name.strip() for name in lines[0]] if lines else []
+    records = list(csv_records(own_text(raw, str(path)), str(path)))
+    head = [name.strip() for name in records[0][1]] if records else []
     missing = [name for name in _COLUMNS if name not in head]
     if missing or len(set(head)) != len(head):
         raise DataError(
@@ -92,9 +93,7 @@ def series_file(path: Path, frequency: str, horizon: int, season: int, num_valid
     at = {name: head.index(name) for name in head}
     step = Frequency.parse(frequency)
     rows: dict[str, list[tuple[list[float], int]]] = {}
-    for number, line in enumerate(lines[1:], 2):
-        if not any(cell.strip() for cell in line):
-            continue
+    for number, line in records[1:]:
         where = f"{path} line {number}"
         if len(line) != len(head):
             raise DataError(f"{where} has {len(line)} cells, and line 1 has {len(head)}; write as many.")

@@ -3,15 +3,16 @@
 Of each, the last `validation_share` of the characters is the validation part; of names, of the shuffled documents.
 """
 
-import gzip
 import platform
 import random
-import zlib
+from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
 
 from models.errors import DataError
-from training.data.corpus import Corpus, Origin, decoded, digest, read_dataset
+from training.data.corpus import Corpus, Origin, decoded, digest, read_dataset, text_of
+from training.data.table import own_bytes, own_origin, own_text, read_documents
+from training.data.usage import ALL_USED, Unused
 
 SHAKESPEARE_FILE = "tinyshakespeare/input.txt"
 SHAKESPEARE = Origin(
@@ -46,10 +47,7 @@ def war_and_peace(validation_share: float) -> Corpus:
         DataError: it is absent or is not a gzip file.
     """
     raw = read_dataset(WAR_AND_PEACE_FILE, WAR_AND_PEACE)
-    try:
-        text = decoded(gzip.decompress(raw), WAR_AND_PEACE_FILE)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{WAR_AND_PEACE_FILE} is not a whole gzip file ({error}); download it again.") from None
+    text = text_of(raw, WAR_AND_PEACE_FILE)
     return Corpus.from_text("war-and-peace", WAR_AND_PEACE, raw, text, validation_share)
 
 
@@ -94,24 +92,72 @@ def builtin(validation_share: float, max_characters: int | None) -> Corpus:
     Raises:
         DataError: too few characters are kept.
     """
-    text = "\n".join(topics[name] for name in sorted(topics))[:max_characters]
-    return Corpus.from_text("builtin", BUILTIN, text.encode(), text, validation_share)
+    whole = "\n".join(topics[name] for name in sorted(topics))
+    text = whole[:max_characters]
+    corpus = Corpus.from_text("builtin", BUILTIN, text.encode(), text, validation_share)
+    reason = f"are after the first {len(text):,} and left out"
+    rest = Unused("builtin", "characters", len(whole), len(whole) - len(text), reason, "data.max_characters")
+    return replace(corpus, usage=ALL_USED.with_unused(rest))
 
 
-def text_file(path: Path, validation_share: float) -> Corpus:
+def text_file(
+    path: Path, validation_share: float, *, validation_path: Path | None = None, test_path: Path | None = None
+) -> Corpus:
     """Your own text.
 
     Args:
-        path: the file, UTF-8, plain or ending in .gz.
-        validation_share: the share of characters, from the end, that is the validation part.
+        path: the file, UTF-8, plain or ending in .gz. A JSONL file holds many texts, and so does a CSV or TSV file
+            whose header names a column of texts; an end token follows each.
+        validation_share: the share of characters, from the end, that is the validation part; of many texts, the share
+            of them, drawn with a fixed seed.
+        validation_path: a text that validates instead.
+        test_path: a text that is measured at the end.
 
     Raises:
-        DataError: it cannot be read, is not UTF-8, or is too short.
+        DataError: a file cannot be read, is not UTF-8, or is too short.
     """
-    try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); data.path names a UTF-8 text, plain or .gz.") from None
-    origin = Origin(title=path.name, upstream=f"your own file {path.name}", licence="as you say; none was stated")
-    return Corpus.from_text("text-file", origin, raw, decoded(content, str(path)), validation_share)
+    raw: list[bytes] = []
+    usage = ALL_USED
+
+    def documents_of(path: Path, key: str) -> tuple[list[str], bool]:
+        """The file's texts, none of them empty, and whether it is one plain text."""
+        nonlocal usage
+        raw.append(own_bytes(path, key, "a UTF-8 text, plain or .gz"))
+        text = own_text(raw[-1], str(path))
+        found = read_documents(text, path)
+        if found is None:
+            return [text], True
+        kept = [document for _, document in found[0] if document]
+        lost = len(found[0]) - len(kept)
+        empty = Unused(path.name, "texts", len(found[0]), lost, "are empty", key)
+        usage = usage.joined(found[1]).with_unused(empty)
+        return kept, False
+
+    train, is_plain = documents_of(path, "data.path")
+    validation: list[str] = []
+    if validation_path is not None:
+        validation, _ = documents_of(validation_path, "data.validation_path")
+    elif is_plain:
+        whole = Corpus.from_text("text-file", own_origin(path), raw[0], train[0], validation_share)
+        train, validation = list(whole.train), list(whole.validation)
+    else:
+        random.Random(SHUFFLE_SEED).shuffle(train)
+        cut = round(len(train) * (1 - validation_share))
+        train, validation = train[:cut], train[cut:]
+    test: list[str] = []
+    if test_path is not None:
+        test, _ = documents_of(test_path, "data.test_path")
+    for name, part in ((path, train), (validation_path or path, validation), (test_path, test)):
+        if name is not None and sum(map(len, part)) < 2:
+            raise DataError(f"{name} gives less than 2 characters to a part; each needs at least 2. Use a longer text.")
+    return Corpus(
+        "text-file",
+        own_origin(path),
+        tuple(train),
+        tuple(validation),
+        not is_plain,
+        digest(*raw),
+        None,
+        tuple(test),
+        usage,
+    )

@@ -12,6 +12,7 @@ from models.errors import DataError
 from models.words import SplitterKind
 from training.data.corpus import Origin, lines_of, read_dataset, text_of
 from training.data.tags import ConlluColumn, TagCorpus, Tagged, columns, conllu, corpus_of
+from training.data.usage import ALL_USED, Unused
 
 Treebank = Literal["ewt", "gsd"]
 _TREEBANKS: dict[Treebank, tuple[Origin, tuple[str, str]]] = {
@@ -124,12 +125,22 @@ def cluener() -> TagCorpus:
         DataError: it is absent or malformed.
     """
     files = ("cluener2020/train.json.gz", "cluener2020/val.json")
-    return _corpus("cluener", _CLUENER, files, _cluener_sentences, "characters")
+    raw = [read_dataset(file, _CLUENER) for file in files]
+    usage = ALL_USED
+    parts = []
+    for content, file in zip(raw, files, strict=True):
+        sentences, num_spans, num_covered = _cluener_sentences(content, file)
+        parts.append(sentences)
+        reason = "overlap with a longer one"
+        usage = usage.with_unused(Unused(file, "spans", num_spans, num_covered, reason, "data.dataset"))
+    return corpus_of("cluener", _CLUENER, (parts[0], parts[1]), raw, "characters", usage=usage)
 
 
-def _cluener_sentences(raw: bytes, file: str) -> list[Tagged]:
+def _cluener_sentences(raw: bytes, file: str) -> tuple[list[Tagged], int, int]:
+    """The sentences, how many spans they have, and how many of these another one covers."""
     found = []
-    for number, line in enumerate(lines_of(raw, file), 1):
+    num_spans = num_covered = 0
+    for number, line in lines_of(raw, file):
         try:
             item = json.loads(line)
             text = item["text"]
@@ -142,14 +153,17 @@ def _cluener_sentences(raw: bytes, file: str) -> list[Tagged]:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(f"{file} line {number} is not a text with its labels. Download it again.") from None
         tags = ["O"] * len(text)
+        num_spans += len(spans)
         for start, end, label in sorted(spans, key=lambda span: span[0] - span[1]):
             if all(tag == "O" for tag in tags[start:end]):
                 tags[start:end] = [f"B-{label}", *[f"I-{label}"] * (end - start - 1)]
+            else:
+                num_covered += 1
         kept = [i for i, character in enumerate(text) if not character.isspace()]
         if kept:
             places = tuple((i, i + 1) for i in kept)
             found.append(Tagged(tuple(text[i] for i in kept), tuple(tags[i] for i in kept), text, places))
-    return found
+    return found, num_spans, num_covered
 
 
 _WEIBO = Origin(
@@ -174,7 +188,11 @@ def weibo() -> TagCorpus:
     )
     held_out = {sentence.words for sentence in validation}
     kept = [sentence for sentence in train if sentence.words not in held_out]
-    return corpus_of("weibo", _WEIBO, (kept, validation), raw, "characters")
+    lost = len(train) - len(kept)
+    usage = ALL_USED.with_unused(
+        Unused(files[0], "sentences", len(train), lost, f"are also in {files[1]}", "data.dataset")
+    )
+    return corpus_of("weibo", _WEIBO, (kept, validation), raw, "characters", usage=usage)
 
 
 def _without_digits(sentences: Sequence[Tagged]) -> list[Tagged]:

@@ -13,10 +13,11 @@ from models.bundle import Bundle
 from models.config import checked
 from models.errors import ConfigError, DataError
 from models.forecaster import ForecasterConfig
-from training.data.corpus import columns_of, digest, lines_of, text_of
-from training.data.labels import LabelCorpus, Labelled
+from training.data.corpus import digest, text_of
+from training.data.labels import LABEL_NAMES, LabelCorpus, Labelled
 from training.data.pairs import Pair
 from training.data.series import SOURCES, SeriesCorpus, series_file, series_of
+from training.data.table import TEXT_NAMES, read_table
 from training.data.tags import Tagged, columns, conllu, repaired
 from training.generation.recipe import MADE_OF_EXAMPLES
 from training.generation.recipe import DataSection as GenerationSection
@@ -27,6 +28,7 @@ from training.sentiment.recipe import DatasetSection
 from training.tagging.corpus import load_tagged
 from training.tagging.recipe import DatasetName as TaggingName
 from training.tagging.recipe import TaggingDataSection
+from training.translation.corpus import pairs_of_section
 from training.translation.recipe import DataSection as TranslationSection
 from training.translation.recipe import DatasetName as TranslationName
 
@@ -102,12 +104,11 @@ def labelled_texts(data: str, bundle: Bundle | None) -> Examples[Labelled]:
     """
     found = named(data, get_args(SentimentName))
     if found.path is not None:
-        raw, rows = _rows(found.path, "text<TAB>label")
-        items = [Labelled(text.strip(), label.strip()) for text, label, *_ in rows]
-        for number, item in enumerate(items, 1):
-            if not item.label:
-                raise DataError(f"{found.path} line {number} has no label after its tab; write one.")
-        return Examples(str(found), digest(raw), items)
+        table = read_table(found.path, (TEXT_NAMES, LABEL_NAMES), key="FILE", unit="texts")
+        for row in table.rows:
+            if not row.second:
+                raise DataError(f"{found.path} line {row.line} has no label; write one after its text.")
+        return Examples(str(found), digest(table.raw), [Labelled(row.first, row.second) for row in table.rows])
     corpus = label_corpus(found.dataset, bundle)
     return Examples(str(found), corpus.sha256, corpus.train if found.part == "train" else corpus.validation)
 
@@ -129,16 +130,15 @@ def sentence_pairs(data: str, bundle: Bundle) -> Examples[Pair]:
         DataError: they are absent or malformed.
         ConfigError: the data set does not have the bundle's languages, or needs more than its name.
     """
+    languages = bundle.record.languages
+    assert languages is not None, "a translator has languages"
     found = named(data, get_args(TranslationName))
     if found.path is not None:
-        raw, rows = _rows(found.path, "source<TAB>target")
-        pairs = [Pair(source.strip(), target.strip()) for source, target, *_ in rows]
-        return Examples(str(found), digest(raw), pairs)
-    from training.translation.task import pairs_of_section  # PyTorch takes seconds to load
-
-    assert bundle.record.languages is not None, "a translator has languages"
+        names = (("source", languages.source), ("target", languages.target))
+        table = read_table(found.path, names, key="FILE", unit="pairs")
+        return Examples(str(found), digest(table.raw), [Pair(row.first, row.second) for row in table.rows])
     section = checked(TranslationSection, _section(bundle, found.dataset), found.dataset)
-    corpus = pairs_of_section(section, bundle.record.languages)
+    corpus = pairs_of_section(section, languages)
     return Examples(str(found), corpus.sha256, corpus.train if found.part == "train" else corpus.validation)
 
 
@@ -233,12 +233,3 @@ def _bytes(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); it should hold {what}.") from None
-
-
-def _rows(path: Path, what: str) -> tuple[bytes, list[list[str]]]:
-    """A file's bytes and its lines' columns, at least two."""
-    raw = _bytes(path, f"lines {what}")
-    rows = columns_of(lines_of(raw, str(path)), 2, str(path))
-    if not rows:
-        raise DataError(f"{path} is empty; it should hold lines {what}.")
-    return raw, rows

@@ -14,6 +14,7 @@ from models.frequency import Frequency
 from models.network.forecaster import Forecaster
 from training.card import CardParts
 from training.data.series import Series, SeriesCorpus, series_file, series_of
+from training.data.usage import ALL_USED, Unused
 from training.forecast.batches import SeriesBatches, scaled
 from training.forecast.card import card_parts
 from training.forecast.evaluation import baseline_scores, ets, origins_of, scores, seasonal_naive
@@ -50,6 +51,14 @@ class ForecastTask(Task[ForecastRecipe, SeriesCorpus]):
         self._corpus = corpus
         horizon = corpus.horizon
         self.series, self._held_out = split(corpus, corpus.num_validation)
+        lost = len(corpus.series) - len(self.series)
+        reason = f"have no more than data.horizon={horizon} known values before their validation part"
+        num_values = sum(len(item.values) for item in self.series)
+        num_missing = sum(int(np.isnan(item.values).sum()) for item in self.series)
+        self.usage = ALL_USED.with_unused(
+            Unused(corpus.name, "series", len(corpus.series), lost, reason, "data.horizon, data.validation_steps"),
+            Unused(corpus.name, "values", num_values, num_missing, "are missing", "data.dataset"),
+        )
         train = [
             Series(item.name, item.start, item.values[: len(item.values) - steps], item.covariates)
             for item, steps in zip(self.series, self._held_out, strict=True)
@@ -70,6 +79,11 @@ class ForecastTask(Task[ForecastRecipe, SeriesCorpus]):
             seed=recipe.seed,
         )
         self.origins = origins_of(self.series, self._held_out, horizon, corpus.season)
+        constant = len(self.series) - len({origin.series for origin in self.origins})
+        reason = "do not change over a season before their validation part, so that nothing is measured on them"
+        self.usage = self.usage.with_unused(
+            Unused(corpus.name, "series", len(self.series), constant, reason, "data.season", is_used=True)
+        )
         if not self.origins:
             raise DataError(f"{corpus.name}: every series is constant, so that there is nothing to compare with.")
         self.sizes = {

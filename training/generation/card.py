@@ -1,5 +1,6 @@
 """What a language model's card says, with a sample of its text: ancestral sampling in torch, one token at a time."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,15 +26,21 @@ def card_parts(
     """
     config = model.config
     unit = token_unit(tokenizer)
-    split = "names" if data["name"] == "names" else "characters"
-    order = "after a shuffle with a fixed seed" if data["name"] == "names" else "in the order of the text"
+    split, order = "characters", "in the order of the text"
+    if tokenizer.end_id is not None:
+        split = "names" if data["name"] == "names" else "texts"
+        order = "after a shuffle with a fixed seed"
+    if recipe.data.validation_path is None:
+        parts = f"The last {recipe.data.validation_share:.0%} of the {split} ({order}) are the validation part: "
+    else:
+        parts = f"The file {Path(recipe.data.validation_path).name} is the validation part: "
+    test = f", {data['test_tokens']:,} for the test" if "test_tokens" in data else ""
     tied = ", tied to the embedding" if config.tied_embeddings else ""
     return CardParts(
         what=f"A recurrent language model: it continues text, {unit[:-1]} by {unit[:-1]}, in the manner of "
         f"{data['title']}.",
         data=f"{data['title']}, from {data['upstream']}. Licence as the source states it: {data['licence']}.\n"
-        f"The last {recipe.data.validation_share:.0%} of the {split} ({order}) are the validation part: "
-        f"{data['train_tokens']:,} tokens for training, {data['validation_tokens']:,} for validation.",
+        f"{parts}{data['train_tokens']:,} tokens for training, {data['validation_tokens']:,} for validation{test}.",
         architecture=_architecture(config, unit, tied),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         measured="On the validation part, read once from its beginning to its end with the state carried all the way, "

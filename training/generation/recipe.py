@@ -17,6 +17,8 @@ class DataSection(FrozenModel):
 
     dataset: DatasetName
     path: str | None = None  # with dataset text-file: the file, UTF-8, plain or .gz
+    validation_path: str | None = None  # with text-file: a text that validates; validation_share does not count then
+    test_path: str | None = None  # with text-file: a text that is measured at the end, beside the validation part
     max_characters: Annotated[int, Field(ge=100)] | None = None  # with dataset builtin: keep the first so many
     examples: Annotated[int, Field(ge=2)] | None = None  # with copy and recall: how many are made
     longest: Annotated[int, Field(ge=2, le=1000)] | None = None  # with copy: the most letters; with recall: items
@@ -28,6 +30,9 @@ class DataSection(FrozenModel):
             raise unfit("dataset text-file needs data.path, such as data.path=my.txt")
         if self.path is not None and self.dataset != "text-file":
             raise unfit(f"data.path goes with dataset text-file, not with {self.dataset}; leave it out")
+        for key in ("validation_path", "test_path"):
+            if getattr(self, key) is not None and self.dataset != "text-file":
+                raise unfit(f"data.{key} goes with dataset text-file, not with {self.dataset}; leave it out")
         if self.max_characters is not None and self.dataset != "builtin":
             raise unfit(f"data.max_characters goes with dataset builtin, not with {self.dataset}; leave it out")
         for key, value, such_as in (("examples", self.examples, 1000), ("longest", self.longest, 10)):

@@ -12,6 +12,7 @@ from models.tokenizer import Tokenizer
 from training.card import CardParts
 from training.data import recollections, texts
 from training.data.corpus import Corpus
+from training.data.usage import Usage
 from training.generation.card import card_parts, example_card_parts, sample
 from training.generation.evaluation import answers, mean_nats
 from training.generation.examples import Examples, examples_of
@@ -21,6 +22,7 @@ from training.generation.windows import Windows, num_characters, stream_from_doc
 from training.shard import ALONE, Shard
 from training.stage import Validation
 from training.task import Measured, Task
+from training.unknown import unknown_characters
 
 VALIDATION_WINDOW = 1024  # tokens; the state is carried, so the figure does not depend on it
 
@@ -34,6 +36,7 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
         tokenizer: trained on its training part.
         batches: of the training part.
         validation: the validation part.
+        test: the test part, where there is one.
         sizes: train_tokens, validation_tokens, and validation_characters in all but the first validation token; of
             examples: train_examples and validation_examples.
     """
@@ -51,15 +54,18 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
         batches: Windows | Examples,
         validation: Windows | Examples,
         sizes: dict[str, int],
+        test: Windows | None = None,
     ) -> None:
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.batches = batches
         self.sizes = sizes
+        self.usage = _usage(corpus, tokenizer)
         model = LanguageModel(recipe.model.config(tokenizer.vocab_size))
         self.module = GenerationModule(model, carries_state=isinstance(batches, Windows))
         self._corpus = corpus
         self._validation = validation
+        self._test = test
 
     @staticmethod
     def read(recipe: GenerationRecipe) -> Corpus:
@@ -87,6 +93,11 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
             "validation_tokens": len(validation),
             "validation_characters": num_characters(validation[1:], tokenizer),
         }
+        test = None
+        if corpus.test:
+            stream = stream_from_documents(corpus.test, tokenizer, has_ends=corpus.has_ends)
+            sizes |= {"test_tokens": len(stream), "test_characters": num_characters(stream[1:], tokenizer)}
+            test = Windows(stream, lanes=1, length=VALIDATION_WINDOW)
         return cls(
             recipe,
             corpus,
@@ -94,6 +105,7 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
             batches=Windows(train, lanes=recipe.batch.lanes, length=recipe.batch.window),
             validation=Windows(validation, lanes=1, length=VALIDATION_WINDOW),
             sizes=sizes,
+            test=test,
         )
 
     def validate(self, shard: Shard) -> Validation:
@@ -107,17 +119,23 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
             nats, exact = shard.total(answers(model, part) if shard.rank == 0 else (0.0, 0.0))
             return Validation({"validation_nats_per_token": nats, "validation_exact": exact}, rank=(nats,))
         (nats,) = shard.total([mean_nats(model, part) if shard.rank == 0 else 0.0])
-        characters_per_token = self.sizes["validation_characters"] / (self.sizes["validation_tokens"] - 1)
-        figures = {
-            "validation_nats_per_token": nats,
-            "validation_nats_per_character": nats / characters_per_token,
-            "validation_perplexity": math.exp(min(nats, 700.0)),  # of a lost model too: math.exp overflows above 709
+        return Validation(self._figures("validation", nats), rank=(nats,))
+
+    def _figures(self, part: str, nats: float) -> dict[str, float]:
+        """Of the validation or the test part."""
+        characters_per_token = self.sizes[f"{part}_characters"] / (self.sizes[f"{part}_tokens"] - 1)
+        return {
+            f"{part}_nats_per_token": nats,
+            f"{part}_nats_per_character": nats / characters_per_token,
+            f"{part}_perplexity": math.exp(min(nats, 700.0)),  # of a lost model too: math.exp overflows above 709
         }
-        return Validation(figures, rank=(nats,))
 
     def measure(self) -> Measured:
-        """The same figures of the published weights."""
-        return Measured(self.validate(ALONE).figures)
+        """The same figures of the published weights, of the test part too where there is one."""
+        figures = self.validate(ALONE).figures
+        if self._test is not None:
+            figures |= self._figures("test", mean_nats(self.module.model, self._test))
+        return Measured(figures)
 
     @property
     def config(self) -> LanguageModelConfig:
@@ -163,4 +181,17 @@ def load_corpus(section: DataSection) -> Corpus:
         case "text-file":
             if section.path is None:
                 raise ConfigError("data.path is missing; name the text file: data.path=my.txt")
-            return texts.text_file(Path(section.path), share)
+            return texts.text_file(
+                Path(section.path),
+                share,
+                validation_path=None if section.validation_path is None else Path(section.validation_path),
+                test_path=None if section.test_path is None else Path(section.test_path),
+            )
+
+
+def _usage(corpus: Corpus, tokenizer: Tokenizer) -> Usage:
+    """The corpus's, and the characters of the parts that are measured which the tokenizer does not know."""
+    parts = {"validation": corpus.validation, "test": corpus.test}
+    return corpus.usage.with_unused(
+        *(unknown_characters(tokenizer, texts, f"the {part} part of {corpus.name}") for part, texts in parts.items())
+    )

@@ -47,7 +47,8 @@ def card_parts(
 def _data(mix: Mix, data: dict[str, Any]) -> str:
     lines = [
         f"- {source['title']} ({source['name']}), from {source['upstream']}. Licence as the source states it: "
-        f"{source['licence']}. {len(mix.validation[source['name']]):,} texts for validation."
+        f"{source['licence']}. {len(mix.validation[source['name']]):,} texts for validation"
+        + (f", {len(mix.test[source['name']]):,} for the test." if source["name"] in mix.test else ".")
         for source in data["sources"]
     ]
     for part, corpus in mix.parts:

@@ -8,6 +8,7 @@ from models.errors import DataError
 from training.data.comparisons import comparisons
 from training.data.labels import LabelCorpus, Labelled, labels_file
 from training.data.reviews import chinese_reviews, imdb, sst2
+from training.data.usage import ALL_USED, Unused, Usage
 from training.sentiment.recipe import DataSection, DatasetSection
 
 
@@ -23,6 +24,8 @@ class Mix:
         str, tuple[Labelled, ...]
     ]  # by data set; a data set that is read in two ways validates in its first
     labels: list[str]  # by class, in alphabetical order
+    test: dict[str, tuple[Labelled, ...]]  # by data set, of those that have one
+    usage: Usage
 
     @property
     def sha256(self) -> str:
@@ -40,7 +43,8 @@ def load_mix(section: DataSection) -> Mix:
     validation: dict[str, tuple[Labelled, ...]] = {}
     for _, corpus in corpora:
         validation.setdefault(corpus.name, corpus.validation)
-    held_out = {example.text for examples in validation.values() for example in examples}
+    test = {corpus.name: corpus.test for _, corpus in corpora if corpus.test}
+    held_out = {example.text for part in (validation, test) for examples in part.values() for example in examples}
     labels = sorted({example.label for _, corpus in corpora for example in corpus.train})
     strange = {example.label for examples in validation.values() for example in examples} - set(labels)
     if len(labels) < 2 or strange:
@@ -48,11 +52,23 @@ def load_mix(section: DataSection) -> Mix:
             f"training texts have the labels {', '.join(labels)}, validation texts also {', '.join(sorted(strange))}; "
             "at least two are needed, each in the training part."
         )
-    parts = tuple(
-        (part, LabelCorpus(corpus.name, corpus.origin, _without(corpus.train, held_out), (), corpus.sha256))
-        for part, corpus in corpora
+    parts = []
+    usage = ALL_USED
+    for number, (part, corpus) in enumerate(corpora):
+        key = f"data.datasets.{number}"
+        kept = _without(corpus.train, held_out)
+        lost = len(corpus.train) - len(kept)
+        reason = "validate, or are in a test part"
+        usage = usage.joined(corpus.usage.of_section(key)).with_unused(
+            Unused(corpus.name, "training texts", len(corpus.train), lost, reason, f"{key}.dataset")
+        )
+        parts.append((part, LabelCorpus(corpus.name, corpus.origin, kept, (), corpus.sha256)))
+    usage = usage.with_classes(
+        (example.label for _, corpus in parts for example in corpus.train),
+        (example.label for examples in validation.values() for example in examples),
+        "texts",
     )
-    return Mix(parts, validation, labels)
+    return Mix(tuple(parts), validation, labels, test, usage)
 
 
 def _without(examples: tuple[Labelled, ...], texts: set[str]) -> tuple[Labelled, ...]:
@@ -77,5 +93,9 @@ def load_labelled(section: DatasetSection) -> LabelCorpus:
             return comparisons(section.validation_share)
         case "labels-file":
             assert section.path
-            assert section.validation_share
-            return labels_file(Path(section.path), section.validation_share)
+            return labels_file(
+                Path(section.path),
+                section.validation_share,
+                validation_path=None if section.validation_path is None else Path(section.validation_path),
+                test_path=None if section.test_path is None else Path(section.test_path),
+            )

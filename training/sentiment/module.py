@@ -1,6 +1,8 @@
 """The classifier's loss: cross entropy with smoothed labels."""
 
-from torch import Tensor
+from collections.abc import Sequence
+
+from torch import Tensor, tensor
 from torch.nn.functional import cross_entropy
 
 from models.network.classifier import Classifier
@@ -14,15 +16,23 @@ class SentimentModule(TrainingModule):
     Args:
         model: the network.
         label_smoothing: share of the label's weight that all classes share.
+        class_weights: of each class, what a text of it weighs in the loss; None: 1.
     """
 
     model: Classifier
 
-    def __init__(self, model: Classifier, label_smoothing: float) -> None:
+    class_weights: Tensor | None
+
+    def __init__(self, model: Classifier, label_smoothing: float, class_weights: Sequence[float] | None = None) -> None:
         super().__init__(model)
         self._label_smoothing = label_smoothing
+        weights = None if class_weights is None else tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, batch: TextBatch, _: Tensor | None) -> tuple[Tensor, None]:
         """The mean loss of the batch's texts."""
         logits = self.model(batch.ids, batch.lengths)
-        return cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing), None
+        if self.class_weights is None:
+            return cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing), None
+        losses = cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing, reduction="none")
+        return (losses * self.class_weights[batch.labels]).mean(), None

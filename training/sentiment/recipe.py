@@ -24,7 +24,9 @@ class DatasetSection(FrozenModel):
     """One of the data sets of a mix."""
 
     dataset: DatasetName
-    path: str | None = None  # with dataset labels-file: the file, lines text<TAB>label, UTF-8, plain or .gz
+    path: str | None = None  # with dataset labels-file: the file, columns text and label: TSV, CSV, JSONL, or .gz
+    validation_path: str | None = None  # with labels-file: texts that validate, instead of validation_share
+    test_path: str | None = None  # with labels-file: texts that are measured at the end, beside the validation part
     validation_share: Share | None = None  # with comparisons or labels-file; the others come with a validation part
     natural: bool = False  # with dataset sst2: sentences written as people do, not with spaces between all tokens
     chunk_words: Size | None = None  # with dataset imdb: cut reviews into sentences joined to at least so many words
@@ -40,15 +42,19 @@ class DatasetSection(FrozenModel):
             "sst2": {"natural"},
             "imdb": {"chunk_words"},
             "comparisons": {"validation_share"},
-            "labels-file": {"path", "validation_share"},
+            "labels-file": {"path", "validation_share", "validation_path", "test_path"},
         }
         allowed = own.get(self.dataset, set())
-        given = {key for key in ("path", "validation_share", "chunk_words") if getattr(self, key) is not None}
+        keys = ("path", "validation_share", "validation_path", "test_path", "chunk_words")
+        given = {key for key in keys if getattr(self, key) is not None}
         given |= {"natural"} if self.natural else set()
         if extra := sorted(given - allowed):
             raise unfit(f"dataset {self.dataset} has no {', '.join(extra)}; leave it out")
-        if missing := sorted((allowed & {"path", "validation_share"}) - given):
+        needed = {"path", "validation_share"} - ({"validation_share"} if self.validation_path is not None else set())
+        if missing := sorted((allowed & needed) - given):
             raise unfit(f"dataset {self.dataset} needs {', '.join(missing)}")
+        if {"validation_path", "validation_share"} <= given:
+            raise unfit("validation_path and validation_share do not go together; set one of them to null")
         if self.examples is not None and self.repeat > 1:
             raise unfit("repeat and examples do not go together; leave one out")
         if self.examples is None and self.fade_to < 1.0:
@@ -129,6 +135,7 @@ class SentimentRecipe(Recipe):
     model: ModelSection
     batch: BatchSection
     label_smoothing: Smoothing = 0.0  # share of the label's weight that all classes share (Szegedy et al. 2016)
+    class_weights: Literal["balanced"] | None = None  # balanced: each class weighs as much in the loss; null: each text
     pretraining: PretrainingSection | None = None  # before any label is seen; none when absent
     token_dropout: Probability = 0.0  # a training text loses each token with a probability drawn from 0 to twice this
 

@@ -1,6 +1,6 @@
 """Sentiment as a task: labelled texts of several data sets, accuracy and macro-F1."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
@@ -10,6 +10,7 @@ from models.network.classifier import Classifier
 from models.tokenizer import Tokenizer
 from training.card import CardParts
 from training.data.labels import Labelled
+from training.data.usage import Unused
 from training.sentiment.batches import EncodedText, Part, TextBatches
 from training.sentiment.card import card_parts
 from training.sentiment.evaluation import scores
@@ -20,6 +21,7 @@ from training.sentiment.recipe import SentimentRecipe
 from training.shard import Shard
 from training.stage import Stage, Validation
 from training.task import Measured, Task
+from training.unknown import unknown_characters
 
 
 class SentimentTask(Task[SentimentRecipe, Mix]):
@@ -41,23 +43,47 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         self.labels = mix.labels
         self._mix = mix
         most = recipe.batch.max_tokens
-        self._train = [self._encoded(corpus.train) for _, corpus in mix.parts]
+        self.usage = mix.usage
+        self._train = [
+            self._encoded(corpus.train, f"{corpus.name} for training", f"data.datasets.{number}.dataset")
+            for number, (_, corpus) in enumerate(mix.parts)
+        ]
+        for (_, corpus), read in zip(mix.parts, self._train, strict=True):
+            cut = sum(len(text.ids) > most for text in read)
+            reason = f"are longer than batch.max_tokens={most} and cut there"
+            self.usage = self.usage.with_unused(
+                Unused(corpus.name, "training texts", len(read), cut, reason, "batch.max_tokens", is_used=True)
+            )
         parts = [
             Part([text._replace(ids=text.ids[:most]) for text in texts], part.repeat, part.examples, part.fade_to)
             for (part, _), texts in zip(mix.parts, self._train, strict=True)
         ]
-        self._validation = {name: self._encoded(examples) for name, examples in mix.validation.items()}
+        self._validation = {
+            name: self._encoded(examples, f"{name} for validation", "data.validation")
+            for name, examples in mix.validation.items()
+        }
+        self._test = {
+            name: self._encoded(examples, f"{name} for the test", "data.datasets")
+            for name, examples in mix.test.items()
+        }
+        for part, by_name in (("validation", mix.validation), ("test", mix.test)):
+            for name, examples in by_name.items():
+                texts = (example.text for example in examples)
+                self.usage = self.usage.with_unused(unknown_characters(tokenizer, texts, f"{name} for {part}"))
         self.batches = TextBatches(
             parts, texts=recipe.batch.texts, epochs=recipe.epochs, seed=recipe.seed, token_dropout=recipe.token_dropout
         )
         self.sizes = {"train_texts": sum(len(part.texts) for part in parts)} | {
-            f"validation_texts_{name}": len(texts) for name, texts in self._validation.items()
+            f"{part}_texts_{name}": len(texts)
+            for part, by_name in (("validation", self._validation), ("test", self._test))
+            for name, texts in by_name.items()
         }
         for name, count in self.sizes.items():
             if not count:
                 raise DataError(f"{name} is 0: no text of that part has a token; use another data set or more of it.")
         model = Classifier(recipe.model.config(tokenizer.vocab_size, len(mix.labels)))
-        self.module = SentimentModule(model, recipe.label_smoothing)
+        weights = None if recipe.class_weights is None else _balanced(parts, len(mix.labels))
+        self.module = SentimentModule(model, recipe.label_smoothing, weights)
 
     @staticmethod
     def read(recipe: SentimentRecipe) -> Mix:
@@ -127,6 +153,13 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
             metrics[f"{prefix}_macro_f1"] = found.macro_f1
             metrics[f"{prefix}_nats_per_text"] = found.nats
             confusion[name] = found.counts.tolist()
+        for name, texts in self._test.items():
+            found = scores(self.module.model, texts)
+            prefix = f"test_{name.replace('-', '_')}"
+            metrics[f"{prefix}_accuracy"] = found.accuracy
+            metrics[f"{prefix}_macro_f1"] = found.macro_f1
+            metrics[f"{prefix}_nats_per_text"] = found.nats
+            confusion[f"{name} (test)"] = found.counts.tolist()
         return Measured(metrics, {"confusion": confusion})
 
     @property
@@ -147,8 +180,21 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         data = {**self.data, **self.sizes}
         return card_parts(self.recipe, self.module.model, self.tokenizer, self._mix, data, measured.details)
 
-    def _encoded(self, examples: Iterable[Labelled]) -> list[EncodedText]:
-        """Token ids and classes; a text without a token is left out."""
+    def _encoded(self, examples: Sequence[Labelled], source: str, key: str) -> list[EncodedText]:
+        """Token ids and classes; a text without a token is left out and counted."""
         classes = {label: number for number, label in enumerate(self._mix.labels)}
         texts = (EncodedText(self.tokenizer.encode(text), classes[label]) for text, label in examples)
-        return [text for text in texts if text.ids]
+        found = [text for text in texts if text.ids]
+        lost = len(examples) - len(found)
+        self.usage = self.usage.with_unused(Unused(source, "texts", len(examples), lost, "have no token", key))
+        return found
+
+
+def _balanced(parts: Sequence[Part], num_classes: int) -> list[float]:
+    """A weight for each class: the mean size of a class over its own, as the first epoch reads them."""
+    counts = [0.0] * num_classes
+    for part in parts:
+        times = part.repeat if part.examples is None else min(1.0, part.examples / len(part.texts))
+        for text in part.texts:
+            counts[text.label] += times
+    return [sum(counts) / num_classes / count if count else 0.0 for count in counts]

@@ -58,7 +58,8 @@ def _data(tagged: TagCorpus, data: dict[str, Any]) -> str:
     ]
     lines.append(
         f"- {data['train_sentences']:,} sentences ({data['train_words']:,} words) of {tagged.name} for training, "
-        f"{data['validation_sentences']:,} ({data['validation_words']:,}) for validation."
+        f"{data['validation_sentences']:,} ({data['validation_words']:,}) for validation"
+        + (f", {data['test_sentences']:,} ({data['test_words']:,}) for the test." if "test_words" in data else ".")
     )
     if "pretraining_tokens" in data:
         lines.append(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.words import WordSplitter, learnt_splitter
@@ -12,6 +12,7 @@ from training.data.labels import LabelCorpus
 from training.data.reviews import chinese_reviews, imdb, sst2
 from training.data.tags import TagCorpus, tags_file
 from training.data.treebanks import cluener, gmb, treebank, weibo, wnut17
+from training.data.usage import Unused, Usage
 from training.tagging.recipe import TaggingDataSection, TaggingRecipe, TextsName
 
 Words = tuple[str, ...]
@@ -27,6 +28,7 @@ class TaggingCorpus:
         texts: words of the pre-training texts.
         origins: of these, by name.
         sha256: of all that was read.
+        usage: what of it is not used.
     """
 
     tagged: TagCorpus
@@ -34,6 +36,7 @@ class TaggingCorpus:
     texts: tuple[Words, ...]
     origins: dict[str, Origin]
     sha256: str
+    usage: Usage
 
 
 def load_tagging(recipe: TaggingRecipe) -> TaggingCorpus:
@@ -48,10 +51,21 @@ def load_tagging(recipe: TaggingRecipe) -> TaggingCorpus:
         splitter = learnt_splitter((item.text, item.spans) for item in tagged.train if item.text and item.spans)
     read = [_texts(name) for name in (recipe.pretraining.texts if recipe.pretraining else [])]
     digests = "".join([tagged.sha256, *(corpus.sha256 for corpus in read)])
+    usage = tagged.usage
+    texts: list[Words] = []
+    for number, corpus in enumerate(read):
+        found = list(_words([corpus], splitter))
+        texts += found
+        lost = len(corpus.train) - len(found)
+        own = (replace(item, key=f"pretraining.texts.{number}") for item in corpus.usage.unused)
+        usage = usage.with_unused(*own).with_unused(
+            Unused(corpus.name, "texts", len(corpus.train), lost, "have no word", f"pretraining.texts.{number}")
+        )
     return TaggingCorpus(
         tagged=tagged,
         splitter=splitter,
-        texts=tuple(_words(read, splitter)),
+        usage=usage,
+        texts=tuple(texts),
         origins={corpus.name: corpus.origin for corpus in read},
         sha256=hashlib.sha256(digests.encode()).hexdigest() if read else tagged.sha256,
     )
@@ -81,13 +95,14 @@ def load_tagged(section: TaggingDataSection) -> TagCorpus:
             assert section.path is not None
             assert section.format is not None
             assert section.splitter is not None
-            assert section.validation_share is not None
             return tags_file(
                 Path(section.path),
                 section.format,
                 validation_share=section.validation_share,
                 splitter=section.splitter,
                 column=section.column,
+                validation_path=None if section.validation_path is None else Path(section.validation_path),
+                test_path=None if section.test_path is None else Path(section.test_path),
             )
 
 

@@ -21,7 +21,9 @@ class TaggingDataSection(FrozenModel):
 
     dataset: DatasetName
     path: str | None = None  # with tags-file: the file, UTF-8, plain or .gz
-    format: FileFormat | None = None  # with tags-file: conllu, columns, or tsv
+    validation_path: str | None = None  # with tags-file: sentences that validate, instead of validation_share
+    test_path: str | None = None  # with tags-file: sentences that are measured at the end, beside the validation part
+    format: FileFormat | None = None  # with tags-file: conllu, columns, tsv, csv or jsonl
     splitter: SplitterKind | None = None  # with tags-file: how raw text becomes words like these
     validation_share: Share | None = None  # with tags-file or errands; the others come with a validation part
     column: ConlluColumn = "upos"  # of CoNLL-U, which tags: upos or xpos
@@ -29,11 +31,15 @@ class TaggingDataSection(FrozenModel):
     @model_validator(mode="after")
     def _options_fit_the_dataset(self) -> Self:
         own = {"tags-file": {"path", "format", "splitter", "validation_share"}, "errands": {"validation_share"}}
-        allowed = own.get(self.dataset, set())
-        given = {key for key in ("path", "format", "splitter", "validation_share") if getattr(self, key) is not None}
-        if extra := sorted(given - allowed):
+        needed = own.get(self.dataset, set())
+        more = {"validation_path", "test_path"} if self.dataset == "tags-file" else set()
+        keys = ("path", "format", "splitter", "validation_share", "validation_path", "test_path")
+        given = {key for key in keys if getattr(self, key) is not None}
+        if extra := sorted(given - needed - more):
             raise unfit(f"dataset {self.dataset} has no {', '.join(extra)}; leave it out")
-        if missing := sorted(allowed - given):
+        if {"validation_path", "validation_share"} <= given:
+            raise unfit("validation_path and validation_share do not go together; set one of them to null")
+        if missing := sorted(needed - given - ({"validation_share"} if "validation_path" in given else set())):
             raise unfit(f"dataset {self.dataset} needs {', '.join(missing)}")
         is_conllu = self.dataset in ("ewt", "gsd") or self.format == "conllu"
         if self.column != "upos" and not is_conllu:

@@ -12,6 +12,7 @@ from models.tokenizer import Tokenizer
 from models.word_ids import WordEncoder, WordsRecord, learnt_field
 from training.card import CardParts
 from training.data.tags import Tagged
+from training.data.usage import Unused, Usage
 from training.sentiment.pretraining import PretrainingStage
 from training.shard import Shard
 from training.stage import Stage, Validation
@@ -46,9 +47,16 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
         tagged = corpus.tagged
         self.labels = sorted({tag for sentence in tagged.train for tag in sentence.tags})
         self._encoder = WordEncoder(tokenizer, words)
-        self._train = train = list(self._encoded(tagged.train))
-        self._validation = list(self._encoded(tagged.validation))
+        self.usage = _usage(corpus)
+        self._train = train = self._encoded(tagged.train, "training")
+        self._validation = self._encoded(tagged.validation, "validation")
+        self._test = self._encoded(tagged.test, "test")
         most = recipe.batch.max_tokens
+        cut = sum(len(text.ids) > most for text in train)
+        reason = f"are longer than batch.max_tokens={most} and cut there"
+        self.usage = self.usage.with_unused(
+            Unused(tagged.name, "training sentences", len(train), cut, reason, "batch.max_tokens", is_used=True)
+        )
         self.batches = SentenceBatches(
             [text._replace(ids=text.ids[:most], labels=text.labels[:most]) for text in train],
             size=recipe.batch.sentences,
@@ -63,6 +71,16 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
             "validation_words": sum(len(text.firsts) for text in self._validation),
             "repaired_tags": tagged.num_repaired,
         }
+        unknown = sum(i % tokenizer.vocab_size == 0 for text in train for i in text.ids)
+        if unknown:
+            total = sum(len(text.ids) for text in train)
+            self.usage = self.usage.with_notes(
+                f"{unknown:,} of {total:,} training tokens are rarer than tokenizer.least and read as <unk>, with "
+                "their fields (tokenizer.least)"
+            )
+        if self._test:
+            self.sizes["test_sentences"] = len(self._test)
+            self.sizes["test_words"] = sum(len(text.firsts) for text in self._test)
         if not train or not self._validation:
             raise DataError("no sentence has a token that the tokenizer knows; use another one or more data.")
         fields = [
@@ -140,6 +158,11 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
                     label: [int(right[i]), int(given[i]), int(there[i])] for i, label in enumerate(self.labels or [])
                 }
             }
+        if self._test:
+            test = self._scores(sentences=self._test)
+            metrics |= {"test_accuracy": test.accuracy, "test_nats_per_token": test.nats}
+            if test.spans is not None:
+                metrics["test_span_f1"] = test.span_f1
         return Measured(metrics, details)
 
     @property
@@ -160,12 +183,24 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
         data = {**self.data, **self.sizes}
         return card_parts(self.recipe, self.module.model, self.tokenizer, self._corpus.tagged, data, measured.details)
 
-    def _scores(self, shard: Shard | None = None) -> Scores:
+    def _scores(self, shard: Shard | None = None, sentences: Sequence[EncodedSentence] | None = None) -> Scores:
+        """Of the validation part, or of other sentences."""
         labels, is_bio = self.labels or [], self._corpus.tagged.is_bio
-        return scores(self.module.model, self._validation, labels, is_bio=is_bio, shard=shard or Shard())
+        part = self._validation if sentences is None else sentences
+        return scores(self.module.model, part, labels, is_bio=is_bio, shard=shard or Shard())
 
-    def _encoded(self, sentences: Iterable[Tagged]) -> Iterator[EncodedSentence]:
-        """Tokens and classes; what has no token is left out. Tokens of a word after its first continue its span."""
+    def _encoded(self, sentences: Sequence[Tagged], part: str) -> list[EncodedSentence]:
+        """Tokens and classes; what has no token is left out and counted."""
+        found = list(self._with_tokens(sentences))
+        lost = len(sentences) - len(found)
+        unit = f"{part} sentences"
+        self.usage = self.usage.with_unused(
+            Unused(self._corpus.tagged.name, unit, len(sentences), lost, "have no token", "tokenizer.kind")
+        )
+        return found
+
+    def _with_tokens(self, sentences: Iterable[Tagged]) -> Iterator[EncodedSentence]:
+        """Tokens of a word after its first continue its span."""
         classes = {label: number for number, label in enumerate(self.labels or [])}
         for sentence in sentences:
             found = self._encoder.encode(sentence.words)
@@ -177,6 +212,16 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
             labels = [classes[tag] for tag in tags]
             if found.ids:
                 yield EncodedSentence(found.ids, labels, found.firsts)
+
+
+def _usage(corpus: TaggingCorpus) -> Usage:
+    """The corpus's, with the words of each tag counted, or the spans of each class."""
+    tagged = corpus.tagged
+    parts = [[tag for sentence in part for tag in sentence.tags] for part in (tagged.train, tagged.validation)]
+    if not tagged.is_bio:
+        return corpus.usage.with_classes(parts[0], parts[1], "words")
+    begins = [[tag[2:] for tag in part if tag.startswith("B-")] for part in parts]
+    return corpus.usage.with_classes(begins[0], begins[1], "spans")
 
 
 def _continued(tag: str, known: Container[str]) -> str:

@@ -21,6 +21,13 @@ def card_parts(
         details: signatures of the figures, examples of the validation part.
     """
     languages, signatures, examples = recipe.languages, details["signatures"], details["examples"]
+    others = "".join(
+        f" Beside it, {count:,} pairs of {name.removesuffix('_pairs').replace('_', ' ')}."
+        for name, count in data.items()
+        if name.endswith("_pairs") and name not in ("train_pairs", "validation_pairs")
+    )
+    if "sources" in data:
+        others += f" Figures without a data set's name are those of {data['sources'][0]['name']}."
     quoted = {"Translations of the validation part": _example_table(examples)} if examples else {}
     return CardParts(
         what=f"A recurrent translator from {languages.source} to {languages.target} (ISO 639-1): encoder, attention, "
@@ -29,7 +36,7 @@ def card_parts(
         + (f"{data['notice']}\n" if data["notice"] else "")
         + f"{data['train_pairs']:,} pairs for training ({data['train_target_tokens']:,} target tokens), "
         f"{data['validation_pairs']:,} for validation; "
-        f"{data['validation_sources_in_training']:,} of the validation sources are also in the training part.",
+        f"{data['validation_sources_in_training']:,} of the validation sources are also in the training part.{others}",
         architecture=_architecture(model, tokenizer),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         measured="On the validation part, with the weights as they are published, by PyTorch. Nats per target token "

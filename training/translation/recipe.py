@@ -10,17 +10,45 @@ from models.config import AttentionKind, BridgeKind, Depth, FrozenModel, Probabi
 from training.data.numbers import LARGEST
 from training.recipe import Recipe, Share, Smoothing, unfit
 
-DatasetName = Literal["tatoeba", "multi30k", "numbers", "pairs-file"]
+DatasetName = Literal[
+    "tatoeba", "tatoeba-2025", "3am", "wiktionary", "python-docs", "multi30k", "numbers", "pairs-file"
+]
+_NEEDED = {"numbers": {"examples", "largest", "validation_share"}, "pairs-file": {"path"}}
+_OPTIONAL = {"pairs-file": {"validation_share", "validation_path", "test_path"}}
+_OPTIONS = ("path", "examples", "largest", "validation_share", "validation_path", "test_path")
 
 
-class DataSection(FrozenModel):
-    """Which sentence pairs."""
+class PairsSection(FrozenModel):
+    """One of the data sets of a mix."""
 
     dataset: DatasetName
-    path: str | None = None  # with dataset pairs-file: the file, lines source<TAB>target, UTF-8, plain or .gz
+    path: str | None = None  # with dataset pairs-file: the file, columns source and target: TSV, CSV, JSONL, or .gz
+    validation_path: str | None = None  # with pairs-file: pairs that validate, instead of validation_share
+    test_path: str | None = None  # with pairs-file: pairs that are measured at the end, beside the validation part
     examples: Annotated[int, Field(ge=100)] | None = None  # with dataset numbers: how many are drawn
     largest: Annotated[int, Field(ge=99, le=LARGEST)] | None = None  # with dataset numbers: the largest number
     validation_share: Share | None = None  # with dataset numbers or pairs-file; the others come with a validation part
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0  # of its training pairs, drawn with a fixed seed
+    repeat: Annotated[int, Field(ge=1, le=1000)] = 1  # how often an epoch reads each of them
+
+    @model_validator(mode="after")
+    def _options_fit_the_dataset(self) -> Self:
+        _check_options(self, self.dataset, "")
+        return self
+
+
+class DataSection(FrozenModel):
+    """Which sentence pairs: one data set by the keys here, or several in the list datasets, mixed."""
+
+    dataset: DatasetName | None = None
+    path: str | None = None  # with dataset pairs-file: the file, columns source and target: TSV, CSV, JSONL, or .gz
+    validation_path: str | None = None  # with pairs-file: pairs that validate, instead of validation_share
+    test_path: str | None = None  # with pairs-file: pairs that are measured at the end, beside the validation part
+    examples: Annotated[int, Field(ge=100)] | None = None  # with dataset numbers: how many are drawn
+    largest: Annotated[int, Field(ge=99, le=LARGEST)] | None = None  # with dataset numbers: the largest number
+    validation_share: Share | None = None  # with dataset numbers or pairs-file; the others come with a validation part
+    datasets: list[PairsSection] = Field(default_factory=list)  # training reads all of them, mixed
+    validation: DatasetName | None = None  # of datasets, the one whose validation part chooses the epoch; null: first
     simplified: bool = False  # convert Chinese to simplified characters (needs the package opencc)
     source_variants: Probability = (
         0.0  # share of training sources read in lower case, without final punctuation or both
@@ -28,14 +56,48 @@ class DataSection(FrozenModel):
 
     @model_validator(mode="after")
     def _options_fit_the_dataset(self) -> Self:
-        given = {key for key in ("path", "examples", "largest", "validation_share") if getattr(self, key) is not None}
-        needed = {"numbers": {"examples", "largest", "validation_share"}, "pairs-file": {"path", "validation_share"}}
-        wanted = needed.get(self.dataset, set())
-        if missing := sorted(wanted - given):
-            raise unfit(f"dataset {self.dataset} needs {', '.join(f'data.{key}' for key in missing)}")
-        if extra := sorted(given - wanted):
-            raise unfit(f"dataset {self.dataset} has no {', '.join(f'data.{key}' for key in extra)}; leave it out")
+        if self.datasets:
+            self._check_list()
+        elif self.dataset is None:
+            raise unfit("data needs dataset, or datasets with a list of several; name one")
+        elif self.validation is not None:
+            raise unfit("data.validation goes with data.datasets; leave it out")
+        else:
+            _check_options(self, self.dataset, "data.")
         return self
+
+    @property
+    def sections(self) -> list[PairsSection]:
+        """Of each data set, the one that chooses the epoch first."""
+        if self.dataset is not None:
+            options = {key: getattr(self, key) for key in _OPTIONS}
+            return [PairsSection.model_validate({"dataset": self.dataset, **options})]
+        first = self.validation or self.datasets[0].dataset
+        return sorted(self.datasets, key=lambda section: section.dataset != first)
+
+    def _check_list(self) -> None:
+        names = [section.dataset for section in self.datasets]
+        given = [key for key in ("dataset", *_OPTIONS) if getattr(self, key) is not None]
+        if given:
+            raise unfit(f"data.{given[0]} goes into data.datasets where there is such a list; write it there")
+        if len(set(names)) < len(names):
+            raise unfit(f"data.datasets has {', '.join(names)}; name each once, and use repeat to read it more often")
+        if self.validation is not None and self.validation not in names:
+            raise unfit(f"data.validation {self.validation} is none of the data sets; allowed: {', '.join(names)}")
+
+
+def _check_options(section: PairsSection | DataSection, dataset: str, prefix: str) -> None:
+    """Raises unless the section has the options that its data set needs, and no others."""
+    given = {key for key in _OPTIONS if getattr(section, key) is not None}
+    needed = set(_NEEDED.get(dataset, set()))
+    if dataset == "pairs-file" and "validation_path" not in given:
+        needed.add("validation_share")
+    if missing := sorted(needed - given):
+        raise unfit(f"dataset {dataset} needs {', '.join(f'{prefix}{key}' for key in missing)}")
+    if extra := sorted(given - needed - _OPTIONAL.get(dataset, set())):
+        raise unfit(f"dataset {dataset} has no {', '.join(f'{prefix}{key}' for key in extra)}; leave it out")
+    if {"validation_path", "validation_share"} <= given:
+        raise unfit(f"{prefix}validation_path and {prefix}validation_share do not go together; set one of them to null")
 
 
 class ModelSection(FrozenModel):

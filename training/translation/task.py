@@ -2,27 +2,27 @@
 
 import math
 import random
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
-from models.bundle import Languages
 from models.config import TranslatorConfig
 from models.decoding.options import TranslationOptions
-from models.errors import ConfigError, DataError
+from models.errors import DataError
 from models.network.translator import Translator
 from models.tokenizer import Tokenizer
 from training.card import CardParts
-from training.data.numbers import numbers
-from training.data.pairs import Pair, PairCorpus, multi30k, pairs_file, simplifier, tatoeba, without_repetitions
+from training.data.pairs import Pair, PairCorpus
+from training.data.usage import Unused, Usage
 from training.shard import ALONE, Shard
 from training.stage import Validation
 from training.task import Measured, Task
 from training.translation.batches import PairBatches, encoded
 from training.translation.card import card_parts
+from training.translation.corpus import load_pairs
 from training.translation.evaluation import mean_nats, scores, translate
 from training.translation.module import TranslationModule
-from training.translation.recipe import DataSection, TranslationRecipe
+from training.translation.recipe import TranslationRecipe
+from training.unknown import unknown_characters
 
 SEARCHES = {"greedy": TranslationOptions(beam_size=1), "beam_4": TranslationOptions(beam_size=4)}
 NUM_EXAMPLES = 20
@@ -37,6 +37,7 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
         corpus: the sentence pairs.
         tokenizer: trained on both sides of the training part.
         train: the training pairs that are read.
+        usage: what is not.
     """
 
     unit: ClassVar[str] = "token"
@@ -44,11 +45,12 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
     tokenizer: Tokenizer
 
     def __init__(
-        self, recipe: TranslationRecipe, corpus: PairCorpus, tokenizer: Tokenizer, *, train: list[Pair]
+        self, recipe: TranslationRecipe, corpus: PairCorpus, tokenizer: Tokenizer, *, train: list[Pair], usage: Usage
     ) -> None:
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.languages = recipe.languages
+        self.usage = usage
         self.batches = PairBatches(
             train,
             tokenizer,
@@ -64,6 +66,11 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
                 {pair.source for pair in train} & {pair.source for pair in corpus.validation}
             ),
         }
+        for name, part in self._measured_parts(corpus).items():
+            unknown = unknown_characters(tokenizer, (pair.source for pair in part), f"the sources of {name}")
+            self.usage = self.usage.with_unused(unknown)
+            if name != "validation":
+                self.sizes[f"{name}_pairs"] = len(part)
         model = Translator(recipe.model.config(tokenizer.vocab_size))
         self.module = TranslationModule(model, recipe.label_smoothing)
         self._corpus = corpus
@@ -92,9 +99,15 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             tokenizer = Tokenizer.byte_bpe(texts, recipe.tokenizer.vocab_size, end_token=True)
         most = recipe.batch.max_tokens
         train = [pair for pair in corpus.train if max(encoded(pair, tokenizer).lengths) <= most]
+        lost = len(corpus.train) - len(train)
+        name = ", ".join(item.name for item in (corpus, *corpus.others))
+        reason = f"have a side longer than batch.max_tokens={most}"
+        usage = corpus.usage.with_unused(
+            Unused(name, "training pairs", len(corpus.train), lost, reason, "batch.max_tokens")
+        )
         if not train:
             raise DataError(f"no pair of {corpus.name} has at most batch.max_tokens={most} tokens a side; raise it.")
-        return cls(recipe, corpus, tokenizer, train=train)
+        return cls(recipe, corpus, tokenizer, train=train, usage=usage)
 
     def validate(self, shard: Shard) -> Validation:
         """Nats per target token, and perplexity; the best epoch has the fewest nats."""
@@ -107,20 +120,33 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
         return Validation(figures, rank=(nats,))
 
     def measure(self) -> Measured:
-        """The same, and the scores of greedy and beam-4 translations of the whole validation part."""
+        """The same, and the scores of greedy and beam-4 translations of each validation and test part."""
         metrics = self.validate(ALONE).figures
-        sources = [pair.source for pair in self._corpus.validation]
-        references = [pair.target for pair in self._corpus.validation]
         signatures: dict[str, str] = {}
-        outputs: list[str] = []
-        for name, options in SEARCHES.items():
-            outputs = translate(self.module.model, self.tokenizer, sources, options)
-            found = scores(outputs, references, self.recipe.languages.target)
-            metrics[f"validation_bleu_{name}"] = found.bleu
-            metrics[f"validation_chrf_{name}"] = found.chrf
-            metrics[f"validation_exact_match_{name}"] = found.exact_match
-            signatures = {"bleu": found.bleu_signature, "chrf": found.chrf_signature}
-        return Measured(metrics, {"signatures": signatures, "examples": self._examples(outputs)})
+        outputs: dict[str, list[str]] = {}
+        for part, pairs in self._measured_parts(self._corpus).items():
+            if part != "validation":
+                end, rows = self.tokenizer.end_id, [encoded(pair, self.tokenizer) for pair in pairs]
+                assert end is not None
+                metrics[f"{part}_nats_per_token"] = mean_nats(self.module.model, rows, end, ALONE)
+            sources, references = [pair.source for pair in pairs], [pair.target for pair in pairs]
+            for name, options in SEARCHES.items():
+                outputs[part] = translate(self.module.model, self.tokenizer, sources, options)
+                found = scores(outputs[part], references, self.recipe.languages.target)
+                metrics[f"{part}_bleu_{name}"] = found.bleu
+                metrics[f"{part}_chrf_{name}"] = found.chrf
+                metrics[f"{part}_exact_match_{name}"] = found.exact_match
+                signatures = {"bleu": found.bleu_signature, "chrf": found.chrf_signature}
+        return Measured(metrics, {"signatures": signatures, "examples": self._examples(outputs["validation"])})
+
+    @staticmethod
+    def _measured_parts(corpus: PairCorpus) -> dict[str, tuple[Pair, ...]]:
+        """By the names of their figures: validation, validation_<data set> of a mix, test, test_<data set>."""
+        parts = {"validation": corpus.validation}
+        parts |= {f"validation_{other.name.replace('-', '_')}": other.validation for other in corpus.others}
+        if corpus.test:
+            parts["test"] = corpus.test
+        return parts | {f"test_{other.name.replace('-', '_')}": other.test for other in corpus.others if other.test}
 
     @property
     def config(self) -> TranslatorConfig:
@@ -131,7 +157,18 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
     def data(self) -> dict[str, Any]:
         """See Task."""
         corpus = self._corpus
-        return {**asdict(corpus.origin), "name": corpus.name, "sha256": corpus.sha256, "notice": corpus.notice}
+        corpora = (corpus, *corpus.others)
+        joined = {key: "; ".join(asdict(item.origin)[key] for item in corpora) for key in asdict(corpus.origin)}
+        notice = " ".join(dict.fromkeys(item.notice for item in corpora if item.notice))
+        facts: dict[str, Any] = {
+            **joined,
+            "name": "; ".join(item.name for item in corpora),
+            "sha256": corpus.sha256,
+            "notice": notice,
+        }
+        if corpus.others:
+            facts["sources"] = [{"name": item.name, **asdict(item.origin)} for item in corpora]
+        return facts
 
     def card_parts(self, measured: Measured) -> CardParts:
         """See Task."""
@@ -144,56 +181,3 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
         pairs = self._corpus.validation
         chosen = random.Random(EXAMPLES_SEED).sample(range(len(pairs)), min(NUM_EXAMPLES, len(pairs)))
         return [{**pairs[i]._asdict(), "output": outputs[i]} for i in sorted(chosen)]
-
-
-def load_pairs(recipe: TranslationRecipe) -> PairCorpus:
-    """Read the data set that a recipe names.
-
-    Raises:
-        DataError: it is absent or malformed.
-        ConfigError: it does not have the recipe's languages, or opencc is needed and not installed.
-    """
-    return pairs_of_section(recipe.data, recipe.languages)
-
-
-def pairs_of_section(section: DataSection, languages: Languages) -> PairCorpus:
-    """Likewise, of a recipe's section and languages."""
-    match section.dataset:
-        case "tatoeba":
-            corpus = tatoeba(languages)
-        case "multi30k":
-            corpus = multi30k(languages)
-        case "numbers":
-            assert section.examples  # these three are checked by DataSection
-            assert section.largest
-            assert section.validation_share
-            corpus = numbers(
-                languages,
-                examples=section.examples,
-                largest=section.largest,
-                validation_share=section.validation_share,
-            )
-        case "pairs-file":
-            assert section.path
-            assert section.validation_share
-            corpus = pairs_file(Path(section.path), languages, section.validation_share)
-    return _simplified(corpus) if section.simplified else corpus
-
-
-def _simplified(corpus: PairCorpus) -> PairCorpus:
-    if "zh" not in (corpus.languages.source, corpus.languages.target):
-        raise ConfigError("data.simplified is for Chinese, and neither language is zh; leave it out.")
-    convert = simplifier()
-
-    def converted(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
-        return without_repetitions(
-            pair._replace(source=convert(pair.source))
-            if corpus.languages.source == "zh"
-            else pair._replace(target=convert(pair.target))
-            for pair in pairs
-        )
-
-    notice = f"{corpus.notice} Chinese was converted to simplified characters by OpenCC (t2s)."
-    return replace(
-        corpus, train=converted(corpus.train), validation=converted(corpus.validation), notice=notice.strip()
-    )

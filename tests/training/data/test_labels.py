@@ -89,7 +89,7 @@ def test_labels_of_your_own_are_any_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("text\t\n", "line 1 has no label after its tab"),
+        ("text\t\n", "line 1 has no label; write one after its text"),
         ("text\n", "line 1 has 1 columns"),
         ("a\tb\n", "use more"),
         ("a\tx\nb\tx\na\ty\n", "line 3: the text 'a' has the label 'y' here and 'x' in line 1; keep one"),

@@ -58,3 +58,15 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, sentence
     with pytest.raises(DataError) as caught:
         read(tmp_path, text)
     assert sentence in str(caught.value)
+
+
+def test_a_series_file_that_is_not_csv_ends_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    for content, message in (
+        ('series,timestamp,value\n\na,2020-01-01T00:00,"1\n', "the record that begins in line 3 is not CSV"),
+        ("series,timestamp,value\na,2020-01-01T00:00,1\0\n", "line 2 holds a NUL byte"),
+        ('series,timestamp,value\n"a\nb",2020-01-01T00:00,1\n\na,soon,1\n', r"line 5: timestamp"),
+    ):
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=message):
+            series_file(path, "PT1H", 1, 1, 1)
