@@ -331,7 +331,7 @@ def test_what_does_not_go_together_is_one_sentence(tiny_store: Path, tmp_path: P
     with pytest.raises(DataError, match=r"has the tags UH, none of which the bundle knows. Its labels: B-x, I-x, O"):
         evaluate("tagger", EvaluateOptions(str(tmp_path / "tags.tsv"), store=tiny_store))
     (tmp_path / "empty.tsv").write_text("\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"empty.tsv is empty; it should hold lines text<TAB>label"):
+    with pytest.raises(DataError, match=r"empty.tsv holds no row; write lines with the columns text and label"):
         evaluate("judge", EvaluateOptions(str(tmp_path / "empty.tsv"), store=tiny_store))
 
 
