@@ -9,11 +9,7 @@ targets: each process weights the mean over its own by how many they are.
 """
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -25,6 +21,7 @@ from torch import Tensor
 from models.errors import ConfigError
 from training.checkpoint import Checkpoint, load_checkpoint, random_state, save_checkpoint, set_random_state
 from training.devices import logger_of
+from training.interruption import Interruption, interruptible
 from training.optimizer import optimizer_of
 from training.progress import EpochFigures, Progress
 from training.report import Report, epoch_lines, loss_curve
@@ -48,7 +45,8 @@ def train(stage: Stage[Any], folder: RunFolder, fabric: Fabric, shard: Shard) ->
     Raises:
         DataError: the checkpoint is broken.
         ConfigError: the loss is not finite.
-        SystemExit: SIGTERM; the exit status is 143.
+        KeyboardInterrupt: Ctrl-C; a checkpoint of the last update is written before.
+        SystemExit: SIGTERM, likewise; the exit status is 143.
     """
     recipe = stage.recipe
     checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint.is_file() else None
@@ -60,8 +58,8 @@ def train(stage: Stage[Any], folder: RunFolder, fabric: Fabric, shard: Shard) ->
         trainer.restore(checkpoint)
     elif shard.rank:
         torch.manual_seed(recipe.seed + shard.rank)  # other dropout masks; the weights are those of rank 0
-    with _exit_on_sigterm(), Report(stage, progress, is_shown=shard.rank == 0) as report:
-        trainer.run(report)
+    with interruptible() as interruption, Report(stage, progress, is_shown=shard.rank == 0) as report:
+        trainer.run(report, interruption)
     return progress
 
 
@@ -87,8 +85,8 @@ class _Trainer:
             self._state = self._shard.rows(checkpoint.state).to(self._fabric.device)
         set_random_state([checkpoint.generators, *checkpoint.other_generators][self._shard.rank])
 
-    def run(self, report: Report) -> None:
-        """Train until the progress is over."""
+    def run(self, report: Report, interruption: Interruption) -> None:
+        """Train until the progress is over, or all processes agree that one of them was asked to stop."""
         progress, batches, recipe = self._progress, self._stage.batches, self._stage.recipe
         self._since = time.monotonic()
         while not progress.is_over(recipe.epochs, recipe.patience):
@@ -96,16 +94,29 @@ class _Trainer:
             rest = batches.starting_at(progress.epoch, progress.position)
             while group := list(islice(rest, recipe.trainer.accumulate_grad_batches)):
                 before = progress.position
-                self._update(group)
+                is_asked = self._update(group, is_asked=interruption.is_asked)
                 report.update()
+                if is_asked:  # also after an epoch's last batch: resuming begins with its validation
+                    self._save()
+                    interruption.leave()
                 is_due = progress.position // recipe.checkpoint_every > before // recipe.checkpoint_every
                 if is_due and progress.position < batches.num_batches(progress.epoch):
                     self._save()  # never between an epoch's last batch and its validation
             self._finish_epoch()
             report.finish_epoch()
+            if any(self._shard.total([float(interruption.is_asked)])):  # during the validation
+                interruption.leave()
 
-    def _update(self, group: list[Batch]) -> None:
-        """One update from the batches of a group."""
+    def _update(self, group: list[Batch], *, is_asked: bool) -> bool:
+        """One update from the batches of a group.
+
+        Args:
+            group: the batches.
+            is_asked: whether this process was asked to stop.
+
+        Returns:
+            Whether any process was.
+        """
         num_targets = sum(batch.num_targets for batch in group)
         nats = 0.0
         for number, whole in enumerate(group):
@@ -114,7 +125,7 @@ class _Trainer:
                 loss, self._state = self._module(batch, self._state)
                 self._fabric.backward(loss * (batch.num_targets * self._shard.num_ranks / num_targets))
             nats += float(loss.detach()) * batch.num_targets
-        (nats,) = self._shard.total([nats])
+        nats, num_asked = self._shard.total([nats, float(is_asked)])
         _check_finite(nats / num_targets, f"epoch {self._progress.epoch + 1}, batch {group[-1].position + 1}")
         self._fabric.clip_gradients(
             self._module, self._optimizer, max_norm=self._stage.recipe.optimizer.clip, error_if_nonfinite=False
@@ -129,6 +140,7 @@ class _Trainer:
                 "learning_rate": self._learning_rate(),
             }
         )
+        return num_asked > 0
 
     def _finish_epoch(self) -> None:
         """Measure on the validation part, keep the best weights, write everything down."""
@@ -195,20 +207,3 @@ def _check_finite(value: float, where: str) -> None:
             f"the loss is {value} in {where}; lower optimizer.learning_rate or optimizer.clip, and begin again "
             "with --fresh."
         )
-
-
-@contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """SIGTERM raises SystemExit, so that a stopped run says how to resume and ends the other processes."""
-    if threading.current_thread() is not threading.main_thread():  # Python sets signal handlers there alone
-        yield
-        return
-
-    def leave(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
