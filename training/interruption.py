@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a stage trains: the first one asks to stop at the next update, the second one leaves at once.
+"""Ctrl-C and SIGTERM while a stage trains: the first asks to stop at the next update, the second leaves at once.
 
 Knows no checkpoints: the trainer asks `is_asked` between two updates, writes its checkpoint and calls `leave`.
 """

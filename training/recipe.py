@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.config import FrozenModel, Size
+from models.config import FrozenModel, Probability, Size
 from models.tokenizer_kind import TokenizerKind
 
 ScheduleKind = Literal["one-cycle", "cosine", "constant"]
@@ -53,6 +53,32 @@ class ScheduleSection(FrozenModel):
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # of all updates, in which the rate rises
 
 
+class AverageSection(FrozenModel):
+    """The average of the weights that is validated and published in place of the last ones; off by default."""
+
+    kind: Literal["none", "ema", "swa"] = "none"  # ema: moving, over updates; swa: mean of the last epochs' weights
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999  # with ema: what an update leaves of the average
+    start_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.75  # with swa: share of all epochs before it begins
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        for key, kind in (("decay", "ema"), ("start_share", "swa")):
+            is_changed = getattr(self, key) != type(self).model_fields[key].default
+            if is_changed and self.kind != kind:
+                raise unfit(f"average.{key} goes with average.kind {kind}, not with {self.kind}; leave it out")
+        return self
+
+
+class RegularizationSection(FrozenModel):
+    """What acts in training only, beside model.dropout; all off by default."""
+
+    weight_drop: Probability = 0.0  # share of recurrent weights that are 0 in an update (Merity et al. 2018)
+    locked_dropout: bool = False  # model.dropout draws one mask for all time steps (Gal & Ghahramani 2016)
+    embedding_dropout: Probability = (
+        0.0  # share of the vocabulary whose vectors are 0 in an update (Merity et al. 2018)
+    )
+
+
 class TrainerSection(FrozenModel):
     """Devices, precision and processes, by Lightning Fabric's names.
 
@@ -86,14 +112,23 @@ class Recipe(FrozenModel):
     run_dir: str | None = None  # folder of checkpoints and logs; runs/<name> when absent
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of torch on the CPU; the last bits depend on it
+    start_from: str | None = None  # folder of a bundle, or NAME/VERSION of the store, whose weights come first
     trainer: TrainerSection = TrainerSection()
     tokenizer: TokenizerSection
     optimizer: OptimizerSection
     schedule: ScheduleSection
-    epochs: Size
+    average: AverageSection = AverageSection()
+    regularization: RegularizationSection = RegularizationSection()
+    epochs: Size  # passes over the training part; a finished run goes on when it is raised
     patience: Size | None = None  # stop after so many epochs without a new best
     checkpoint_every: Size = 50  # batches between two checkpoints
     half_weights: bool = False  # publish weights as float16
+
+    @model_validator(mode="after")
+    def _weights_come_from_one_place(self) -> Self:
+        if self.start_from is not None and getattr(self, "pretraining", None) is not None:
+            raise unfit("start_from and pretraining both give the first weights; set pretraining=null or leave out one")
+        return self
 
     def determining(self) -> dict[str, Any]:
         """Plain data of every key that the weights depend on: all but PLACES."""

@@ -25,9 +25,11 @@ class Report:
         stage: what is trained.
         progress: where the run stands; the trainer changes it.
         is_shown: False for the processes that print nothing.
+        is_longer: the recipe has more epochs than this run had before.
     """
 
-    def __init__(self, stage: Stage[Any], progress: Progress, *, is_shown: bool) -> None:
+    def __init__(self, stage: Stage[Any], progress: Progress, *, is_shown: bool, is_longer: bool = False) -> None:
+        self._is_longer = is_longer
         self._stage = stage
         self._progress = progress
         self._console = Console(file=sys.stderr, quiet=not is_shown)
@@ -39,6 +41,8 @@ class Report:
     def __enter__(self) -> Self:
         if self._progress.epoch or self._progress.position:
             self._console.print(f"resuming at epoch {self._progress.epoch + 1}, batch {self._progress.position + 1}")
+        if self._is_longer:
+            self._console.print(_longer(self._stage, self._progress), soft_wrap=True, highlight=False)
         self._bar.start()
         return self
 
@@ -101,6 +105,21 @@ def loss_curve(progress: Progress, title: str, loss: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _longer(stage: Stage[Any], progress: Progress) -> str:
+    """What the learning rate does in a run that goes on with more epochs."""
+    recipe, (*_, before, cycle) = stage.recipe, progress.cycles
+    kind, rate = recipe.schedule.kind, recipe.optimizer.learning_rate
+    course = {
+        "constant": f"the learning rate stays at {rate:g}",
+        "cosine": f"the learning rate begins again and falls along a cosine from {rate:g}",
+        "one-cycle": f"the learning rate goes through one more cycle, up to {rate:g} and down again",
+    }[kind]
+    return (
+        f"epochs was {before.epochs} and is {cycle.epochs}: the run goes on from epoch {progress.epoch + 1}; "
+        f"schedule {kind}: {course}, over the {cycle.num_updates} updates that are left"
+    )
 
 
 def _words(name: str, prefix: str) -> str:

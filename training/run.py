@@ -20,6 +20,7 @@ from models.digest import as_json
 from models.errors import BundleError, ConfigError, DataError
 from models.store import Store, checked_name
 from training.card import card
+from training.checkpoint import load_checkpoint
 from training.devices import fabric_of, launched
 from training.forecast.task import ForecastTask
 from training.generation.task import GenerationTask
@@ -31,6 +32,7 @@ from training.tagging.task import TaggingTask
 from training.task import Measured, Task
 from training.trainer import train
 from training.translation.task import TranslationTask
+from training.warm_start import bundle_to_start_from, start_from_bundle
 
 TASKS: dict[str, type[Task[Any, Any]]] = {
     "generation": GenerationTask,
@@ -68,19 +70,23 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
     _check_writable("run_dir", recipe.run_path)
     kind = TASKS[recipe.task]
     corpus = kind.read(recipe)
+    start = bundle_to_start_from(recipe)
     fabric = fabric_of(recipe.trainer)
     if fabric.global_rank:
-        _trained(kind, recipe, corpus, RunFolder(recipe.run_path), fabric)
+        _trained(kind, recipe, corpus, RunFolder(recipe.run_path), fabric, start)
         raise SystemExit(0)
     with RunFolder.opened(recipe.run_path) as folder:
         if fresh:
             folder.clear()
-        folder.claim(recipe.model_dump(), corpus.sha256)
+        identity = (recipe.model_dump(), corpus.sha256, None if start is None else start.record.sha256)
+        if raised := folder.claim(*identity):
+            _check_goes_on(folder, recipe, raised)
+            folder.extend(*identity)
         earlier = _published(folder, recipe)
         if earlier is not None:
             return earlier
-        task, progress, pretraining = _trained(kind, recipe, corpus, folder, fabric)
-        bundle = _publish(task, progress, pretraining, command)
+        task, progress, pretraining = _trained(kind, recipe, corpus, folder, fabric, start)
+        bundle = _publish(task, progress, pretraining, start, command)
         write_whole(folder.published, as_json({"bundle": str(bundle.path.resolve()), "sha256": bundle.record.sha256}))
         return bundle.path
 
@@ -92,8 +98,21 @@ def _check_writable(key: str, folder: Path) -> None:
         raise ConfigError(f"{key}: {there} is not a folder that can be written into; name another one ({key}=FOLDER).")
 
 
+def _check_goes_on(folder: RunFolder, recipe: Recipe, raised: list[str]) -> None:
+    """Raises unless a run has something left to do with the keys that were raised."""
+    if not folder.checkpoint.is_file():
+        return
+    progress = Progress.from_plain(load_checkpoint(folder.checkpoint).progress)
+    if progress.is_over(recipe.epochs, recipe.patience):
+        other = "patience" if progress.epoch < recipe.epochs else "epochs"
+        raise ConfigError(
+            f"{' and '.join(raised)} raised, but the run in {folder.path} ended after epoch {progress.epoch} by "
+            f"{other}={getattr(recipe, other)}; raise {other}, too."
+        )
+
+
 def _trained(
-    kind: type[Task[Any, Any]], recipe: Recipe, corpus: Any, folder: RunFolder, fabric: Fabric
+    kind: type[Task[Any, Any]], recipe: Recipe, corpus: Any, folder: RunFolder, fabric: Fabric, start: Bundle | None
 ) -> tuple[Task[Any, Any], Progress, list[dict[str, float]]]:
     """The task with its best weights, its progress, and the figures of the epochs of pre-training, if there were any.
 
@@ -102,7 +121,9 @@ def _trained(
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     _set_seeds(recipe.seed)
-    task = kind.prepared(recipe, corpus)
+    task = kind.prepared(recipe, corpus, start)
+    if start is not None:
+        start_from_bundle(task, start)
     stage = task.pretraining()
     pretraining: list[dict[str, float]] = []
     with launched(fabric) as shard:
@@ -119,12 +140,22 @@ def _trained(
     return task, progress, pretraining
 
 
-def _publish(task: Task[Any, Any], progress: Progress, pretraining: list[dict[str, float]], command: str) -> Bundle:
+def _publish(
+    task: Task[Any, Any],
+    progress: Progress,
+    pretraining: list[dict[str, float]],
+    start: Bundle | None,
+    command: str,
+) -> Bundle:
     recipe, model = task.recipe, task.module.model
     measured = task.measure()
     facts = provenance(task, progress, measured, command=command)
     if pretraining:
         facts["pretraining"] = pretraining
+    if start is not None:
+        facts["start_from"] = {"bundle": start.id, "sha256": start.record.sha256}
+    if len(progress.cycles) > 1:
+        facts["continued"] = [{"epochs": cycle.epochs, "first_update": cycle.first} for cycle in progress.cycles]
     return publish(
         Store(recipe.store),
         recipe.name,

@@ -19,10 +19,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models.errors import ConfigError
+from training.average import WeightAverage
 from training.checkpoint import Checkpoint, load_checkpoint, random_state, save_checkpoint, set_random_state
 from training.devices import logger_of
 from training.interruption import Interruption, interruptible
-from training.optimizer import optimizer_of
+from training.optimizer import cycles_of, factor_of, optimizer_of
 from training.progress import EpochFigures, Progress
 from training.report import Report, epoch_lines, loss_curve
 from training.run_folder import RunFolder, write_whole
@@ -53,12 +54,20 @@ def train(stage: Stage[Any], folder: RunFolder, fabric: Fabric, shard: Shard) ->
     progress = Progress.from_plain(checkpoint.progress) if checkpoint else Progress()
     if progress.is_over(recipe.epochs, recipe.patience):
         return progress
+    before = progress.cycles
+    progress.cycles = cycles_of(
+        recipe, stage.batches, progress, checkpoint.scheduler["last_epoch"] if checkpoint is not None else 0
+    )
     trainer = _Trainer(stage, folder, fabric, shard, progress)
     if checkpoint is not None:
         trainer.restore(checkpoint)
     elif shard.rank:
         torch.manual_seed(recipe.seed + shard.rank)  # other dropout masks; the weights are those of rank 0
-    with interruptible() as interruption, Report(stage, progress, is_shown=shard.rank == 0) as report:
+    is_longer = bool(before) and progress.cycles != before
+    with (
+        interruptible() as interruption,
+        Report(stage, progress, is_shown=shard.rank == 0, is_longer=is_longer) as report,
+    ):
         trainer.run(report, interruption)
     return progress
 
@@ -71,8 +80,9 @@ class _Trainer:
         self._shard = shard
         self._progress = progress
         self._state: Tensor | None = None  # float32 [lanes of this process, D], between two batches of an epoch
-        optimizer, self._scheduler = optimizer_of(stage.module, stage.recipe, stage.batches)
+        optimizer, self._scheduler = optimizer_of(stage.module, stage.recipe, progress.cycles)
         self._module, self._optimizer = fabric.setup(stage.module, optimizer)
+        self._average = WeightAverage(stage.recipe.average, stage.module.model, stage.recipe.epochs)
         self._logger = logger_of(stage.recipe.trainer.logger, folder.path) if shard.rank == 0 else None
         self._since = 0.0
 
@@ -81,6 +91,10 @@ class _Trainer:
         self._stage.module.model.load_state_dict(checkpoint.weights)
         self._optimizer.load_state_dict(checkpoint.optimizer)
         self._scheduler.load_state_dict(checkpoint.scheduler)
+        for group, highest in zip(self._optimizer.param_groups, self._scheduler.base_lrs, strict=True):
+            step = self._scheduler.last_epoch  # in a cycle that was just added the rate is another than the saved one
+            group["lr"] = highest * factor_of(self._stage.recipe.schedule, step, self._progress.cycles)
+        self._average.restore(checkpoint.average)
         if checkpoint.state is not None:
             self._state = self._shard.rows(checkpoint.state).to(self._fabric.device)
         set_random_state([checkpoint.generators, *checkpoint.other_generators][self._shard.rank])
@@ -133,6 +147,7 @@ class _Trainer:
         self._optimizer.step()
         self._scheduler.step()
         self._optimizer.zero_grad()
+        self._average.finish_update()
         self._progress.add(nats, num_targets, len(group), self._lap())
         self._log(
             {
@@ -145,7 +160,11 @@ class _Trainer:
     def _finish_epoch(self) -> None:
         """Measure on the validation part, keep the best weights, write everything down."""
         stage, progress, folder = self._stage, self._progress, self._folder
-        validation = stage.validate(self._shard)
+        self._average.finish_epoch(progress.epoch + 1)
+        with self._average.in_place():
+            validation = stage.validate(self._shard)
+            weights = stage.module.model.named_parameters()
+            validated = {name: parameter.detach().cpu().clone() for name, parameter in weights}
         for figure in validation.figures.values():
             _check_finite(figure, f"validation after epoch {progress.epoch + 1}")
         figures = EpochFigures(
@@ -159,8 +178,7 @@ class _Trainer:
         self._state = None
         if self._shard.rank == 0:
             if is_best:
-                best = {name: parameter.detach().cpu() for name, parameter in stage.module.model.named_parameters()}
-                write_whole(folder.best, save(best))
+                write_whole(folder.best, save(validated))
             write_whole(folder.log, epoch_lines(progress.history).encode())
             write_whole(folder.picture, loss_curve(progress, stage.recipe.name, f"{stage.loss}_per_{stage.unit}"))
         self._log(figures.flat())
@@ -183,6 +201,7 @@ class _Trainer:
                 state=self._shard.whole(parts) if parts else None,
                 generators=generators,
                 other_generators=other_generators,
+                average=self._average.to_plain(),
             )
             save_checkpoint(self._folder.checkpoint, checkpoint)
         self._fabric.barrier()
@@ -192,7 +211,7 @@ class _Trainer:
             self._logger.log_metrics(figures, step=self._scheduler.last_epoch)  # which counts updates
 
     def _learning_rate(self) -> float:
-        return float(self._scheduler.get_last_lr()[0])
+        return float(self._optimizer.param_groups[0]["lr"])
 
     def _lap(self) -> float:
         """Seconds since the last call."""

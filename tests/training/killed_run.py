@@ -1,4 +1,4 @@
-"""python -m tests.training.killed_run RECIPE WHERE [SIGNAL ...]: a run that gets each SIGNAL, SIGKILL by default, at WHERE.
+"""python -m tests.training.killed_run RECIPE WHERE [SIGNAL ...]: a run that gets SIGNALs (SIGKILL) at WHERE.
 
 WHERE is the number of a batch, counted from 0 through all epochs from where this process begins, or "publish": after
 every file of the bundle is written and before it gets its name; or "never".

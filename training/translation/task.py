@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from models.bundle import Bundle
 from models.config import TranslatorConfig
 from models.decoding.options import TranslationOptions
 from models.errors import ConfigError, DataError
@@ -80,12 +81,14 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
         return load_pairs(recipe)
 
     @classmethod
-    def prepared(cls, recipe: TranslationRecipe, corpus: PairCorpus) -> Self:
+    def prepared(cls, recipe: TranslationRecipe, corpus: PairCorpus, start: Bundle | None = None) -> Self:
         """See Task."""
         texts = [text for pair in corpus.train for text in (pair.source, pair.target)]
         if recipe.data.source_variants:
             texts += [pair.source.lower() for pair in corpus.train]
-        if recipe.tokenizer.vocab_size is None:
+        if start is not None:
+            tokenizer = start.tokenizer
+        elif recipe.tokenizer.vocab_size is None:
             tokenizer = Tokenizer.character(texts, end_token=True)
         else:
             tokenizer = Tokenizer.byte_bpe(texts, recipe.tokenizer.vocab_size, end_token=True)
