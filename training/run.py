@@ -4,6 +4,7 @@ import datetime
 import os
 import platform
 import random
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import nn
 
 from models.bundle import Bundle, publish
 from models.digest import as_json
-from models.errors import BundleError, ConfigError, DataError
+from models.errors import BundleError, ConfigError, DataError, RnnserveError
 from models.store import Store, checked_name
 from training.card import card
 from training.checkpoint import load_checkpoint
@@ -26,10 +27,12 @@ from training.forecast.task import ForecastTask
 from training.generation.task import GenerationTask
 from training.progress import Progress
 from training.recipe import Recipe
+from training.regularization import regularize
 from training.run_folder import RunFolder, write_whole
 from training.sentiment.task import SentimentTask
 from training.tagging.task import TaggingTask
 from training.task import Measured, Task
+from training.threads import available_cores, num_threads
 from training.trainer import train
 from training.translation.task import TranslationTask
 from training.warm_start import bundle_to_start_from, start_from_bundle
@@ -85,7 +88,11 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
         earlier = _published(folder, recipe)
         if earlier is not None:
             return earlier
-        task, progress, pretraining = _trained(kind, recipe, corpus, folder, fabric, start)
+        try:
+            task, progress, pretraining = _trained(kind, recipe, corpus, folder, fabric, start)
+        except RnnserveError:
+            folder.forget_unstarted()  # what was wrong can be corrected in the same folder
+            raise
         bundle = _publish(task, progress, pretraining, start, command)
         write_whole(folder.published, as_json({"bundle": str(bundle.path.resolve()), "sha256": bundle.record.sha256}))
         return bundle.path
@@ -118,17 +125,19 @@ def _trained(
 
     The other processes start when the task is prepared: what is wrong with the data is reported once, by rank 0.
     """
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
+    threads = num_threads(recipe)
+    torch.set_num_threads(threads)
+    if not fabric.global_rank:
+        print(_threads_line(recipe, threads), file=sys.stderr)
     _set_seeds(recipe.seed)
     task = kind.prepared(recipe, corpus, start)
     if start is not None:
         start_from_bundle(task, start)
+    regularize(task.module.model, recipe.regularization)
     stage = task.pretraining()
     pretraining: list[dict[str, float]] = []
     with launched(fabric) as shard:
-        if recipe.threads is not None:
-            torch.set_num_threads(recipe.threads)  # again: launching several processes changes it
+        torch.set_num_threads(threads)  # again: launching several processes changes it
         if stage is not None:
             earlier = train(stage, folder.pretraining, fabric, shard)
             pretraining = [figures.flat() for figures in earlier.history]
@@ -138,6 +147,12 @@ def _trained(
         progress = train(task, folder, fabric, shard)
     _load_best(folder, task.module.model, half=recipe.half_weights)
     return task, progress, pretraining
+
+
+def _threads_line(recipe: Recipe, threads: int) -> str:
+    count = "1 thread" if threads == 1 else f"{threads} threads"
+    of = "as the recipe says" if recipe.threads is not None else f"of {available_cores()} available cores"
+    return f"{count}, {of}; the last bits of the weights depend on their number (threads={threads} repeats it)"
 
 
 def _publish(

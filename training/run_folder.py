@@ -94,6 +94,11 @@ class RunFolder:
         for logs in ("csv", "tensorboard"):
             shutil.rmtree(self.path / logs, ignore_errors=True)
 
+    def forget_unstarted(self) -> None:
+        """Remove the record of a run of which no checkpoint was written; another recipe may then have the folder."""
+        if not self.checkpoint.is_file() and not (self.path / "pretraining" / self.checkpoint.name).is_file():
+            self.recipe.unlink(missing_ok=True)
+
     def claim(self, recipe: dict[str, Any], data_sha256: str, start_sha256: str | None = None) -> list[str]:
         """Record the run in its folder, or check that the folder is of the same run.
 

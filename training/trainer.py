@@ -25,7 +25,7 @@ from training.devices import logger_of
 from training.interruption import Interruption, interruptible
 from training.optimizer import cycles_of, factor_of, optimizer_of
 from training.progress import EpochFigures, Progress
-from training.report import Report, epoch_lines, loss_curve
+from training.report import Report, curves, epoch_lines
 from training.run_folder import RunFolder, write_whole
 from training.shard import Shard
 from training.stage import Batch, Stage
@@ -180,7 +180,10 @@ class _Trainer:
             if is_best:
                 write_whole(folder.best, save(validated))
             write_whole(folder.log, epoch_lines(progress.history).encode())
-            write_whole(folder.picture, loss_curve(progress, stage.recipe.name, f"{stage.loss}_per_{stage.unit}"))
+            write_whole(
+                folder.picture,
+                curves(progress, stage.recipe, f"{stage.loss}_per_{stage.unit}", self._scheduler.last_epoch),
+            )
         self._log(figures.flat())
         if self._logger is not None:
             self._logger.save()

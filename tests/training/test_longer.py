@@ -55,7 +55,7 @@ def test_a_run_that_patience_has_ended_goes_on_with_more_patience(make_recipe: R
         run(maker(patience=1, epochs=40))
     assert Bundle(run(maker(patience=1))).record.version == 1  # the folder is as it was
     assert len(Bundle(run(maker(patience=3))).record.provenance["epochs"]) > ended
-    with pytest.raises(ConfigError, match="patience .3 there, 2 now"):
+    with pytest.raises(ConfigError, match=r"patience \(3 there, 2 now\)"):
         run(maker(patience=2))
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from models.cells import CellKind
 from models.config import FrozenModel, LanguageModelConfig, Probability, Size
-from training.recipe import Recipe, Share, check_lanes, unfit
+from training.recipe import Recipe, Share, Smoothing, check_lanes, unfit
 
 DatasetName = Literal["tiny-shakespeare", "war-and-peace", "names", "builtin", "text-file", "copy", "recall"]
 MADE_OF_EXAMPLES = ("copy", "recall")  # each begins with a state of zeros, and its answer alone counts
@@ -68,6 +68,7 @@ class GenerationRecipe(Recipe):
     data: DataSection
     model: ModelSection
     batch: BatchSection
+    label_smoothing: Smoothing = 0.0  # share of the target's weight that all tokens share (Szegedy et al. 2016)
 
     @model_validator(mode="after")
     def _batch_fits(self) -> Self:

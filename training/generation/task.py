@@ -58,7 +58,9 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
         self.batches = batches
         self.sizes = sizes
         model = LanguageModel(recipe.model.config(tokenizer.vocab_size))
-        self.module = GenerationModule(model, carries_state=isinstance(batches, Windows))
+        self.module = GenerationModule(
+            model, carries_state=isinstance(batches, Windows), label_smoothing=recipe.label_smoothing
+        )
         self._corpus = corpus
         self._validation = validation
 

@@ -82,3 +82,11 @@ class TranslationRecipe(Recipe):
     model: ModelSection
     batch: BatchSection
     label_smoothing: Smoothing = 0.0  # share of the target's weight that all tokens share (Szegedy et al. 2016)
+    bpe_dropout: Probability = 0.0  # share of merges left out in training sources, drawn anew (Provilkov et al. 2020)
+    bleu_sentences: Size | None = None  # after each epoch greedy BLEU of so many validation sentences; not when absent
+
+    @model_validator(mode="after")
+    def _bpe_dropout_has_merges(self) -> Self:
+        if self.bpe_dropout and self.tokenizer.kind != "byte-bpe":
+            raise unfit(f"bpe_dropout goes with tokenizer.kind byte-bpe, not with {self.tokenizer.kind}; leave it out")
+        return self

@@ -2,6 +2,7 @@
 
 import math
 import random
+from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -23,6 +24,7 @@ from training.translation.card import card_parts
 from training.translation.evaluation import mean_nats, scores, translate
 from training.translation.module import TranslationModule
 from training.translation.recipe import TranslationRecipe
+from training.translation.subword import SampledSources
 
 SEARCHES = {"greedy": TranslationOptions(beam_size=1), "beam_4": TranslationOptions(beam_size=4)}
 NUM_EXAMPLES = 20
@@ -74,6 +76,8 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             "longest_target_tokens": max(targets),
             "sources_without_letters": sum(not any(map(str.isalpha, pair.source)) for pair in train),
         }
+        if recipe.bpe_dropout:
+            self.batches = SampledSources(self.batches, tokenizer, share=recipe.bpe_dropout, seed=recipe.seed)
 
     @staticmethod
     def read(recipe: TranslationRecipe) -> PairCorpus:
@@ -106,11 +110,20 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             "validation_nats_per_token": nats,
             "validation_perplexity": math.exp(min(nats, 700.0)),  # of a lost model too: math.exp overflows above 709
         }
+        if self.recipe.bleu_sentences is not None:
+            (figures["validation_bleu"],) = shard.total([self._bleu() if shard.rank == 0 else 0.0])
         return Validation(figures, rank=(nats,))
+
+    def _bleu(self) -> float:
+        """Greedy BLEU of the first validation sentences, computed on the CPU."""
+        pairs = self._corpus.validation[: self.recipe.bleu_sentences]
+        model = deepcopy(self.module.model).cpu().eval()
+        outputs = translate(model, self.tokenizer, [pair.source for pair in pairs], SEARCHES["greedy"])
+        return scores(outputs, [pair.target for pair in pairs], self.recipe.languages.target).bleu
 
     def measure(self) -> Measured:
         """The same, and the scores of greedy and beam-4 translations of the whole validation part."""
-        metrics = self.validate(ALONE).figures
+        metrics = {name: value for name, value in self.validate(ALONE).figures.items() if name != "validation_bleu"}
         sources = [pair.source for pair in self._corpus.validation]
         references = [pair.target for pair in self._corpus.validation]
         signatures: dict[str, str] = {}
