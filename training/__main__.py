@@ -47,6 +47,14 @@ def recipes() -> None:
         print(f"{as_typed(path)}  {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
 
 
+@app.command()
+def keys() -> None:
+    """Print every recipe key of every task, as Markdown: the page docs/recipes.md."""
+    from training.keys import reference
+
+    print(reference(), end="")
+
+
 def _command(recipe: Path, overrides: list[str]) -> str:
     """What a user types for the same weights: without the overrides that no weight depends on."""
     kept = [item for item in overrides if item.partition("=")[0] not in PLACES]

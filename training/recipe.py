@@ -23,7 +23,7 @@ PLACES = frozenset({"store", "run_dir", "checkpoint_every", "trainer.logger"})
 class TokenizerSection(FrozenModel):
     """How text becomes token ids; trained on the training part only."""
 
-    kind: TokenizerKind
+    kind: TokenizerKind  # character: each is a token; byte-bpe: merged bytes (Sennrich et al. 2016)
     vocab_size: Size | None = (
         None  # with byte-bpe: the most ids, 256 or more (257 with ends); characters count themselves
     )
@@ -41,7 +41,7 @@ class OptimizerSection(FrozenModel):
     """AdamW (Loshchilov & Hutter 2019)."""
 
     learning_rate: Positive  # the highest of the schedule
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01  # decoupled from the gradient
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999  # how long squared gradients are remembered
     clip: Positive = 1.0  # longest norm of the whole gradient (Pascanu et al. 2013)
 
@@ -49,7 +49,7 @@ class OptimizerSection(FrozenModel):
 class ScheduleSection(FrozenModel):
     """The learning rate over the run."""
 
-    kind: ScheduleKind
+    kind: ScheduleKind  # one-cycle rises and falls, cosine falls, constant stays, each after a warm-up
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # of all updates, in which the rate rises
 
 
@@ -106,11 +106,11 @@ class Recipe(FrozenModel):
     Each task's recipe adds the sections data, model and batch, and what else the task needs.
     """
 
-    task: str
+    task: str  # which task the recipe is of
     name: str  # of the model in the store: a-z, 0-9, '.', '_', '-'
     store: str = "artifacts"  # folder in which the bundle is published
     run_dir: str | None = None  # folder of checkpoints and logs; runs/<name> when absent
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # of the first weights, of dropout and of the order
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of torch on the CPU; the last bits depend on it
     start_from: str | None = None  # folder of a bundle, or NAME/VERSION of the store, whose weights come first
     trainer: TrainerSection = TrainerSection()

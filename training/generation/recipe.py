@@ -41,12 +41,12 @@ class DataSection(FrozenModel):
 class ModelSection(FrozenModel):
     """The architecture without its vocabulary, whose size the tokenizer decides."""
 
-    kind: CellKind
-    embedding_size: Size
-    hidden_size: Size
-    num_layers: Annotated[int, Field(ge=1, le=64)]
-    dropout: Probability = 0.0
-    tied_embeddings: bool = False
+    kind: CellKind  # of the recurrent cell (docs/cells.md)
+    embedding_size: Size  # width of a token's vector
+    hidden_size: Size  # width of each layer's hidden state
+    num_layers: Annotated[int, Field(ge=1, le=64)]  # stacked layers
+    dropout: Probability = 0.0  # on embeddings, between layers and before the head (Zaremba et al. 2014)
+    tied_embeddings: bool = False  # the head's weight is the embedding's, sizes being equal (Press & Wolf 2017)
 
     def config(self, vocab_size: int) -> LanguageModelConfig:
         """The whole architecture's configuration."""

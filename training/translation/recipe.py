@@ -41,20 +41,20 @@ class DataSection(FrozenModel):
 class ModelSection(FrozenModel):
     """The architecture without its vocabulary, whose size the tokenizer decides."""
 
-    embedding_size: Size
-    kind: CellKind
-    encoder_size: Size
-    encoder_layers: Depth
-    bidirectional: bool = True
-    hidden_size: Size
-    num_layers: Depth
-    attention: AttentionKind = "multiplicative"
-    attention_size: Size | None = None
-    input_feeding: bool = False
-    bridge: BridgeKind = "linear"
-    dropout: Probability = 0.0
-    shared_embeddings: bool = True
-    tied_embeddings: bool = True
+    embedding_size: Size  # width of a token's vector
+    kind: CellKind  # of the cells of encoder and decoder (docs/cells.md)
+    encoder_size: Size  # width of the encoder's hidden state, per direction
+    encoder_layers: Depth  # stacked layers of the encoder
+    bidirectional: bool = True  # whether the encoder reads in both directions; the decoder never does
+    hidden_size: Size  # width of the decoder's hidden state
+    num_layers: Depth  # stacked layers of the decoder
+    attention: AttentionKind = "multiplicative"  # scores of Bahdanau et al. 2015 or of Luong et al. 2015
+    attention_size: Size | None = None  # with additive: its width; leave it out with multiplicative
+    input_feeding: bool = False  # the attentional vector enters the next step (Luong et al. 2015, section 3.3)
+    bridge: BridgeKind = "linear"  # the decoder's first state: made from the encoder's last, or zeros
+    dropout: Probability = 0.0  # on embeddings, between layers and before the head, in training only
+    shared_embeddings: bool = True  # source and target share one embedding
+    tied_embeddings: bool = True  # the head's weight is the target embedding's (Press & Wolf 2017)
 
     def config(self, vocab_size: int) -> TranslatorConfig:
         """The whole architecture's configuration."""
@@ -69,7 +69,7 @@ class ModelSection(FrozenModel):
 class BatchSection(FrozenModel):
     """What one training step reads: whole sentences of about the same length."""
 
-    sentences: Size
+    sentences: Size  # pairs of about the same length
     max_tokens: Size = 128  # a training pair with a longer side is left out
 
 
