@@ -58,8 +58,8 @@ class TokenizerRecord(FrozenModel):
 class Languages(FrozenModel):
     """What a translator translates, as ISO 639-1 codes."""
 
-    source: LanguageCode
-    target: LanguageCode
+    source: LanguageCode  # ISO 639-1
+    target: LanguageCode  # ISO 639-1
 
 
 class Experience(NamedTuple):

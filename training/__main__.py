@@ -139,6 +139,40 @@ def _check_serving() -> None:
         )
 
 
+@app.command()
+def sweep(
+    recipe: Annotated[Path, typer.Argument(help="a recipe, such as training/recipes/builtin-tiny.yaml")],
+    ranges: Annotated[
+        list[str], typer.Argument(metavar="KEY=RANGE", help="KEY=LOW..HIGH, KEY=A,B,C, or KEY=VALUE for all trials")
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="how many runs")] = 10,
+    folder: Annotated[Path | None, typer.Option(help="of the sweep; runs/sweep-<recipe> when absent")] = None,
+) -> None:
+    """Search for good values of recipe keys; the best overrides are the last line of the output.
+
+    The same command goes on with a sweep that was stopped. Needs the package optuna.
+    """
+    from training.run import run as run_recipe
+    from training.sweep import sweep as search
+
+    def start(overrides: list[str], said: str) -> None:
+        print(said, file=sys.stderr)
+        run_recipe(load_recipe(recipe, overrides), command=_command(recipe, overrides))
+
+    chosen = folder or Path("runs") / f"sweep-{recipe.stem}"
+    best = search(recipe, ranges, trials=trials, start=start, folder=chosen)
+    print((chosen / "trials.md").read_text(encoding="utf-8"))
+    print(shlex.join(best))
+
+
+@app.command()
+def keys() -> None:
+    """Print every recipe key of every task, as Markdown: the page docs/recipes.md."""
+    from training.keys import reference
+
+    print(reference(), end="")
+
+
 def _command(recipe: Path, overrides: list[str]) -> str:
     """What a user types for the same weights: without the overrides that no weight depends on."""
     kept = [item for item in overrides if item.partition("=")[0] not in PLACES]

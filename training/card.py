@@ -85,8 +85,19 @@ therefore was used to choose among {len(epochs)} epochs.
 
     {facts["command"]}
 
-{facts["date"]}, seed {recipe["seed"]}, {versions}.
+{_before(facts)}{facts["date"]}, seed {recipe["seed"]}, {versions}.
 """
+
+
+def _before(facts: dict[str, Any]) -> str:
+    """What the command alone does not repeat: a warm start's bundle, and that the run was made longer."""
+    lines = []
+    if start := facts.get("start_from"):
+        lines.append(f"The first weights are those of {start['bundle']} (sha256 `{start['sha256']}`).\n\n")
+    if cycles := facts.get("continued"):
+        steps = ", then ".join(f"epochs={cycle['epochs']} from update {cycle['first_update'] + 1}" for cycle in cycles)
+        lines.append(f"The run was made longer in its folder: {steps}; one run of the last epochs differs.\n\n")
+    return "".join(lines)
 
 
 def token_unit(tokenizer: Tokenizer) -> str:

@@ -29,6 +29,7 @@ class Checkpoint:
     state: Tensor | None  # float32 [lanes, D], of the lanes of all processes
     generators: dict[str, Any]  # random_state() of rank 0
     other_generators: list[dict[str, Any]] = field(default_factory=list)  # of the other ranks
+    average: dict[str, Any] = field(default_factory=dict)  # training.average.WeightAverage, plain
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -20,6 +20,15 @@ class EpochFigures:
         return {"epoch": self.epoch, **self.losses, **self.validation, **ends}
 
 
+@dataclass(frozen=True)
+class Cycle:
+    """Updates over which the learning rate is laid: those of the whole run, or those that were added to it later."""
+
+    first: int  # its first update, counted from 0
+    num_updates: int
+    epochs: int  # of the recipe with which it was laid
+
+
 @dataclass
 class Progress:
     """The state of a run between two updates.
@@ -35,6 +44,7 @@ class Progress:
     best_epoch: int = 0  # counted from 1; 0 before any
     best_rank: tuple[float, ...] | None = None  # training.stage.Validation.rank of the best epoch
     history: list[EpochFigures] = field(default_factory=list)
+    cycles: list[Cycle] = field(default_factory=list)  # in order; one, and another each time that epochs was raised
 
     def add(self, nats: float, num_targets: int, num_batches: int, seconds: float) -> None:
         """Count an update: the sum of its targets' losses, its targets, its batches, its time."""
@@ -67,4 +77,6 @@ class Progress:
         """The inverse of `to_plain`."""
         rank = plain["best_rank"]
         history = [EpochFigures(**figures) for figures in plain["history"]]
-        return cls(**{**plain, "best_rank": None if rank is None else tuple(rank), "history": history})
+        cycles = [Cycle(**cycle) for cycle in plain.get("cycles", [])]
+        best_rank = None if rank is None else tuple(rank)
+        return cls(**{**plain, "best_rank": best_rank, "history": history, "cycles": cycles})

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.config import FrozenModel, Size
+from models.config import FrozenModel, Probability, Size
 from models.tokenizer_kind import TokenizerKind
 
 ScheduleKind = Literal["one-cycle", "cosine", "constant"]
@@ -23,7 +23,7 @@ PLACES = frozenset({"store", "run_dir", "checkpoint_every", "trainer.logger"})
 class TokenizerSection(FrozenModel):
     """How text becomes token ids; trained on the training part only."""
 
-    kind: TokenizerKind
+    kind: TokenizerKind  # character: each is a token; byte-bpe: merged bytes (Sennrich et al. 2016)
     vocab_size: Size | None = (
         None  # with byte-bpe: the most ids, 256 or more (257 with ends); characters count themselves
     )
@@ -41,7 +41,7 @@ class OptimizerSection(FrozenModel):
     """AdamW (Loshchilov & Hutter 2019)."""
 
     learning_rate: Positive  # the highest of the schedule
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01  # decoupled from the gradient
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999  # how long squared gradients are remembered
     clip: Positive = 1.0  # longest norm of the whole gradient (Pascanu et al. 2013)
 
@@ -49,8 +49,34 @@ class OptimizerSection(FrozenModel):
 class ScheduleSection(FrozenModel):
     """The learning rate over the run."""
 
-    kind: ScheduleKind
+    kind: ScheduleKind  # one-cycle rises and falls, cosine falls, constant stays, each after a warm-up
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # of all updates, in which the rate rises
+
+
+class AverageSection(FrozenModel):
+    """The average of the weights that is validated and published in place of the last ones; off by default."""
+
+    kind: Literal["none", "ema", "swa"] = "none"  # ema: moving, over updates; swa: mean of the last epochs' weights
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999  # with ema: what an update leaves of the average
+    start_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.75  # with swa: share of all epochs before it begins
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        for key, kind in (("decay", "ema"), ("start_share", "swa")):
+            is_changed = getattr(self, key) != type(self).model_fields[key].default
+            if is_changed and self.kind != kind:
+                raise unfit(f"average.{key} goes with average.kind {kind}, not with {self.kind}; leave it out")
+        return self
+
+
+class RegularizationSection(FrozenModel):
+    """What acts in training only, beside model.dropout; all off by default."""
+
+    weight_drop: Probability = 0.0  # share of recurrent weights that are 0 in an update (Merity et al. 2018)
+    locked_dropout: bool = False  # model.dropout draws one mask for all time steps (Gal & Ghahramani 2016)
+    embedding_dropout: Probability = (
+        0.0  # share of the vocabulary whose vectors are 0 in an update (Merity et al. 2018)
+    )
 
 
 class TrainerSection(FrozenModel):
@@ -80,20 +106,29 @@ class Recipe(FrozenModel):
     Each task's recipe adds the sections data, model and batch, and what else the task needs.
     """
 
-    task: str
+    task: str  # which task the recipe is of
     name: str  # of the model in the store: a-z, 0-9, '.', '_', '-'
     store: str = "artifacts"  # folder in which the bundle is published
     run_dir: str | None = None  # folder of checkpoints and logs; runs/<name> when absent
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # of the first weights, of dropout and of the order
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # of torch on the CPU; the last bits depend on it
+    start_from: str | None = None  # folder of a bundle, or NAME/VERSION of the store, whose weights come first
     trainer: TrainerSection = TrainerSection()
     tokenizer: TokenizerSection
     optimizer: OptimizerSection
     schedule: ScheduleSection
-    epochs: Size
+    average: AverageSection = AverageSection()
+    regularization: RegularizationSection = RegularizationSection()
+    epochs: Size  # passes over the training part; a finished run goes on when it is raised
     patience: Size | None = None  # stop after so many epochs without a new best
     checkpoint_every: Size = 50  # batches between two checkpoints
     half_weights: bool = False  # publish weights as float16
+
+    @model_validator(mode="after")
+    def _weights_come_from_one_place(self) -> Self:
+        if self.start_from is not None and getattr(self, "pretraining", None) is not None:
+            raise unfit("start_from and pretraining both give the first weights; set pretraining=null or leave out one")
+        return self
 
     def determining(self) -> dict[str, Any]:
         """Plain data of every key that the weights depend on: all but PLACES."""

@@ -4,6 +4,7 @@ import datetime
 import os
 import platform
 import random
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,25 @@ from torch import nn
 
 from models.bundle import Bundle, publish
 from models.digest import as_json
-from models.errors import BundleError, ConfigError, DataError
+from models.errors import BundleError, ConfigError, DataError, RnnserveError
 from models.store import Store, checked_name
 from training.card import card
+from training.checkpoint import load_checkpoint
 from training.data.usage import print_losses, print_usage
 from training.devices import fabric_of, launched
 from training.forecast.task import ForecastTask
 from training.generation.task import GenerationTask
 from training.progress import Progress
 from training.recipe import Recipe
+from training.regularization import regularize
 from training.run_folder import RunFolder, write_whole
 from training.sentiment.task import SentimentTask
 from training.tagging.task import TaggingTask
 from training.task import Measured, Task
+from training.threads import available_cores, num_threads
 from training.trainer import train
 from training.translation.task import TranslationTask
+from training.warm_start import bundle_to_start_from, start_from_bundle
 
 TASKS: dict[str, type[Task[Any, Any]]] = {
     "generation": GenerationTask,
@@ -69,19 +74,27 @@ def run(recipe: Recipe, *, fresh: bool = False, command: str = "") -> Path:
     _check_writable("run_dir", recipe.run_path)
     kind = TASKS[recipe.task]
     corpus = kind.read(recipe)
+    start = bundle_to_start_from(recipe)
     fabric = fabric_of(recipe.trainer)
     if fabric.global_rank:
-        _trained(kind, recipe, corpus, RunFolder(recipe.run_path), fabric)
+        _trained(kind, recipe, corpus, RunFolder(recipe.run_path), fabric, start)
         raise SystemExit(0)
     with RunFolder.opened(recipe.run_path) as folder:
         if fresh:
             folder.clear()
-        folder.claim(recipe.model_dump(), corpus.sha256)
+        identity = (recipe.model_dump(), corpus.sha256, None if start is None else start.record.sha256)
+        if raised := folder.claim(*identity):
+            _check_goes_on(folder, recipe, raised)
+            folder.extend(*identity)
         earlier = _published(folder, recipe)
         if earlier is not None:
             return earlier
-        task, progress, pretraining = _trained(kind, recipe, corpus, folder, fabric)
-        bundle = _publish(task, progress, pretraining, command)
+        try:
+            task, progress, pretraining = _trained(kind, recipe, corpus, folder, fabric, start)
+        except RnnserveError:
+            folder.forget_unstarted()  # what was wrong can be corrected in the same folder
+            raise
+        bundle = _publish(task, progress, pretraining, start, command)
         print_losses(task.usage)
         write_whole(folder.published, as_json({"bundle": str(bundle.path.resolve()), "sha256": bundle.record.sha256}))
         return bundle.path
@@ -94,24 +107,41 @@ def _check_writable(key: str, folder: Path) -> None:
         raise ConfigError(f"{key}: {there} is not a folder that can be written into; name another one ({key}=FOLDER).")
 
 
+def _check_goes_on(folder: RunFolder, recipe: Recipe, raised: list[str]) -> None:
+    """Raises unless a run has something left to do with the keys that were raised."""
+    if not folder.checkpoint.is_file():
+        return
+    progress = Progress.from_plain(load_checkpoint(folder.checkpoint).progress)
+    if progress.is_over(recipe.epochs, recipe.patience):
+        other = "patience" if progress.epoch < recipe.epochs else "epochs"
+        raise ConfigError(
+            f"{' and '.join(raised)} raised, but the run in {folder.path} ended after epoch {progress.epoch} by "
+            f"{other}={getattr(recipe, other)}; raise {other}, too."
+        )
+
+
 def _trained(
-    kind: type[Task[Any, Any]], recipe: Recipe, corpus: Any, folder: RunFolder, fabric: Fabric
+    kind: type[Task[Any, Any]], recipe: Recipe, corpus: Any, folder: RunFolder, fabric: Fabric, start: Bundle | None
 ) -> tuple[Task[Any, Any], Progress, list[dict[str, float]]]:
     """The task with its best weights, its progress, and the figures of the epochs of pre-training, if there were any.
 
     The other processes start when the task is prepared: what is wrong with the data is reported once, by rank 0.
     """
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
+    threads = num_threads(recipe)
+    torch.set_num_threads(threads)
+    if not fabric.global_rank:
+        print(_threads_line(recipe, threads), file=sys.stderr)
     _set_seeds(recipe.seed)
-    task = kind.prepared(recipe, corpus)
+    task = kind.prepared(recipe, corpus, start)
     if fabric.global_rank == 0:
         print_usage(task.usage)
+    if start is not None:
+        start_from_bundle(task, start)
+    regularize(task.module.model, recipe.regularization)
     stage = task.pretraining()
     pretraining: list[dict[str, float]] = []
     with launched(fabric) as shard:
-        if recipe.threads is not None:
-            torch.set_num_threads(recipe.threads)  # again: launching several processes changes it
+        torch.set_num_threads(threads)  # again: launching several processes changes it
         if stage is not None:
             earlier = train(stage, folder.pretraining, fabric, shard)
             pretraining = [figures.flat() for figures in earlier.history]
@@ -123,12 +153,28 @@ def _trained(
     return task, progress, pretraining
 
 
-def _publish(task: Task[Any, Any], progress: Progress, pretraining: list[dict[str, float]], command: str) -> Bundle:
+def _threads_line(recipe: Recipe, threads: int) -> str:
+    count = "1 thread" if threads == 1 else f"{threads} threads"
+    of = "as the recipe says" if recipe.threads is not None else f"of {available_cores()} available cores"
+    return f"{count}, {of}; the last bits of the weights depend on their number (threads={threads} repeats it)"
+
+
+def _publish(
+    task: Task[Any, Any],
+    progress: Progress,
+    pretraining: list[dict[str, float]],
+    start: Bundle | None,
+    command: str,
+) -> Bundle:
     recipe, model = task.recipe, task.module.model
     measured = task.measure()
     facts = provenance(task, progress, measured, command=command)
     if pretraining:
         facts["pretraining"] = pretraining
+    if start is not None:
+        facts["start_from"] = {"bundle": start.id, "sha256": start.record.sha256}
+    if len(progress.cycles) > 1:
+        facts["continued"] = [{"epochs": cycle.epochs, "first_update": cycle.first} for cycle in progress.cycles]
     return publish(
         Store(recipe.store),
         recipe.name,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from models.architecture import ArchitectureConfig
-from models.bundle import Languages
+from models.bundle import Bundle, Languages
 from models.tokenizer import Tokenizer
 from models.word_ids import WordsRecord
 from training.card import CardParts
@@ -63,8 +63,13 @@ class Task(Stage[R], Generic[R, C]):
 
     @classmethod
     @abstractmethod
-    def prepared(cls, recipe: R, corpus: C) -> Self:
+    def prepared(cls, recipe: R, corpus: C, start: Bundle | None = None) -> Self:
         """Tokenizer, batches and first weights, from the generators as they stand.
+
+        Args:
+            recipe: what to do.
+            corpus: what `read` gave.
+            start: the bundle of a warm start: its tokenizer is taken; its weights come later.
 
         Raises:
             DataError: the data is not enough for the recipe.

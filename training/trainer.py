@@ -9,11 +9,7 @@ targets: each process weights the mean over its own by how many they are.
 """
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -23,11 +19,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models.errors import ConfigError
+from training.average import WeightAverage
 from training.checkpoint import Checkpoint, load_checkpoint, random_state, save_checkpoint, set_random_state
 from training.devices import logger_of
-from training.optimizer import optimizer_of
+from training.interruption import Interruption, interruptible
+from training.optimizer import cycles_of, factor_of, optimizer_of
 from training.progress import EpochFigures, Progress
-from training.report import Report, epoch_lines, loss_curve
+from training.report import Report, curves, epoch_lines
 from training.run_folder import RunFolder, write_whole
 from training.shard import Shard
 from training.stage import Batch, Stage
@@ -48,20 +46,29 @@ def train(stage: Stage[Any], folder: RunFolder, fabric: Fabric, shard: Shard) ->
     Raises:
         DataError: the checkpoint is broken.
         ConfigError: the loss is not finite.
-        SystemExit: SIGTERM; the exit status is 143.
+        KeyboardInterrupt: Ctrl-C; a checkpoint of the last update is written before.
+        SystemExit: SIGTERM, likewise; the exit status is 143.
     """
     recipe = stage.recipe
     checkpoint = load_checkpoint(folder.checkpoint) if folder.checkpoint.is_file() else None
     progress = Progress.from_plain(checkpoint.progress) if checkpoint else Progress()
     if progress.is_over(recipe.epochs, recipe.patience):
         return progress
+    before = progress.cycles
+    progress.cycles = cycles_of(
+        recipe, stage.batches, progress, checkpoint.scheduler["last_epoch"] if checkpoint is not None else 0
+    )
     trainer = _Trainer(stage, folder, fabric, shard, progress)
     if checkpoint is not None:
         trainer.restore(checkpoint)
     elif shard.rank:
         torch.manual_seed(recipe.seed + shard.rank)  # other dropout masks; the weights are those of rank 0
-    with _exit_on_sigterm(), Report(stage, progress, is_shown=shard.rank == 0) as report:
-        trainer.run(report)
+    is_longer = bool(before) and progress.cycles != before
+    with (
+        interruptible() as interruption,
+        Report(stage, progress, is_shown=shard.rank == 0, is_longer=is_longer) as report,
+    ):
+        trainer.run(report, interruption)
     return progress
 
 
@@ -73,8 +80,9 @@ class _Trainer:
         self._shard = shard
         self._progress = progress
         self._state: Tensor | None = None  # float32 [lanes of this process, D], between two batches of an epoch
-        optimizer, self._scheduler = optimizer_of(stage.module, stage.recipe, stage.batches)
+        optimizer, self._scheduler = optimizer_of(stage.module, stage.recipe, progress.cycles)
         self._module, self._optimizer = fabric.setup(stage.module, optimizer)
+        self._average = WeightAverage(stage.recipe.average, stage.module.model, stage.recipe.epochs)
         self._logger = logger_of(stage.recipe.trainer.logger, folder.path) if shard.rank == 0 else None
         self._since = 0.0
 
@@ -83,12 +91,16 @@ class _Trainer:
         self._stage.module.model.load_state_dict(checkpoint.weights)
         self._optimizer.load_state_dict(checkpoint.optimizer)
         self._scheduler.load_state_dict(checkpoint.scheduler)
+        for group, highest in zip(self._optimizer.param_groups, self._scheduler.base_lrs, strict=True):
+            step = self._scheduler.last_epoch  # in a cycle that was just added the rate is another than the saved one
+            group["lr"] = highest * factor_of(self._stage.recipe.schedule, step, self._progress.cycles)
+        self._average.restore(checkpoint.average)
         if checkpoint.state is not None:
             self._state = self._shard.rows(checkpoint.state).to(self._fabric.device)
         set_random_state([checkpoint.generators, *checkpoint.other_generators][self._shard.rank])
 
-    def run(self, report: Report) -> None:
-        """Train until the progress is over."""
+    def run(self, report: Report, interruption: Interruption) -> None:
+        """Train until the progress is over, or all processes agree that one of them was asked to stop."""
         progress, batches, recipe = self._progress, self._stage.batches, self._stage.recipe
         self._since = time.monotonic()
         while not progress.is_over(recipe.epochs, recipe.patience):
@@ -96,16 +108,29 @@ class _Trainer:
             rest = batches.starting_at(progress.epoch, progress.position)
             while group := list(islice(rest, recipe.trainer.accumulate_grad_batches)):
                 before = progress.position
-                self._update(group)
+                is_asked = self._update(group, is_asked=interruption.is_asked)
                 report.update()
+                if is_asked:  # also after an epoch's last batch: resuming begins with its validation
+                    self._save()
+                    interruption.leave()
                 is_due = progress.position // recipe.checkpoint_every > before // recipe.checkpoint_every
                 if is_due and progress.position < batches.num_batches(progress.epoch):
                     self._save()  # never between an epoch's last batch and its validation
             self._finish_epoch()
             report.finish_epoch()
+            if any(self._shard.total([float(interruption.is_asked)])):  # during the validation
+                interruption.leave()
 
-    def _update(self, group: list[Batch]) -> None:
-        """One update from the batches of a group."""
+    def _update(self, group: list[Batch], *, is_asked: bool) -> bool:
+        """One update from the batches of a group.
+
+        Args:
+            group: the batches.
+            is_asked: whether this process was asked to stop.
+
+        Returns:
+            Whether any process was.
+        """
         num_targets = sum(batch.num_targets for batch in group)
         nats = 0.0
         for number, whole in enumerate(group):
@@ -114,7 +139,7 @@ class _Trainer:
                 loss, self._state = self._module(batch, self._state)
                 self._fabric.backward(loss * (batch.num_targets * self._shard.num_ranks / num_targets))
             nats += float(loss.detach()) * batch.num_targets
-        (nats,) = self._shard.total([nats])
+        nats, num_asked = self._shard.total([nats, float(is_asked)])
         _check_finite(nats / num_targets, f"epoch {self._progress.epoch + 1}, batch {group[-1].position + 1}")
         self._fabric.clip_gradients(
             self._module, self._optimizer, max_norm=self._stage.recipe.optimizer.clip, error_if_nonfinite=False
@@ -122,6 +147,7 @@ class _Trainer:
         self._optimizer.step()
         self._scheduler.step()
         self._optimizer.zero_grad()
+        self._average.finish_update()
         self._progress.add(nats, num_targets, len(group), self._lap())
         self._log(
             {
@@ -129,11 +155,16 @@ class _Trainer:
                 "learning_rate": self._learning_rate(),
             }
         )
+        return num_asked > 0
 
     def _finish_epoch(self) -> None:
         """Measure on the validation part, keep the best weights, write everything down."""
         stage, progress, folder = self._stage, self._progress, self._folder
-        validation = stage.validate(self._shard)
+        self._average.finish_epoch(progress.epoch + 1)
+        with self._average.in_place():
+            validation = stage.validate(self._shard)
+            weights = stage.module.model.named_parameters()
+            validated = {name: parameter.detach().cpu().clone() for name, parameter in weights}
         for figure in validation.figures.values():
             _check_finite(figure, f"validation after epoch {progress.epoch + 1}")
         figures = EpochFigures(
@@ -147,10 +178,12 @@ class _Trainer:
         self._state = None
         if self._shard.rank == 0:
             if is_best:
-                best = {name: parameter.detach().cpu() for name, parameter in stage.module.model.named_parameters()}
-                write_whole(folder.best, save(best))
+                write_whole(folder.best, save(validated))
             write_whole(folder.log, epoch_lines(progress.history).encode())
-            write_whole(folder.picture, loss_curve(progress, stage.recipe.name, f"{stage.loss}_per_{stage.unit}"))
+            write_whole(
+                folder.picture,
+                curves(progress, stage.recipe, f"{stage.loss}_per_{stage.unit}", self._scheduler.last_epoch),
+            )
         self._log(figures.flat())
         if self._logger is not None:
             self._logger.save()
@@ -171,6 +204,7 @@ class _Trainer:
                 state=self._shard.whole(parts) if parts else None,
                 generators=generators,
                 other_generators=other_generators,
+                average=self._average.to_plain(),
             )
             save_checkpoint(self._folder.checkpoint, checkpoint)
         self._fabric.barrier()
@@ -180,7 +214,7 @@ class _Trainer:
             self._logger.log_metrics(figures, step=self._scheduler.last_epoch)  # which counts updates
 
     def _learning_rate(self) -> float:
-        return float(self._scheduler.get_last_lr()[0])
+        return float(self._optimizer.param_groups[0]["lr"])
 
     def _lap(self) -> float:
         """Seconds since the last call."""
@@ -195,20 +229,3 @@ def _check_finite(value: float, where: str) -> None:
             f"the loss is {value} in {where}; lower optimizer.learning_rate or optimizer.clip, and begin again "
             "with --fresh."
         )
-
-
-@contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """SIGTERM raises SystemExit, so that a stopped run says how to resume and ends the other processes."""
-    if threading.current_thread() is not threading.main_thread():  # Python sets signal handlers there alone
-        yield
-        return
-
-    def leave(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

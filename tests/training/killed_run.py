@@ -1,4 +1,4 @@
-"""python -m tests.training.killed_run RECIPE WHERE: a run that is killed with SIGKILL at WHERE.
+"""python -m tests.training.killed_run RECIPE WHERE [SIGNAL ...]: a run that gets SIGNALs (SIGKILL) at WHERE.
 
 WHERE is the number of a batch, counted from 0 through all epochs from where this process begins, or "publish": after
 every file of the bundle is written and before it gets its name; or "never".
@@ -18,24 +18,28 @@ from training.run import TASKS, run
 from training.sentiment.pretraining_module import PretrainingModule
 
 
-def _killed(step: Callable[..., Any], batches: "itertools.count[int]", where: int) -> Callable[..., Any]:
+def _killed(
+    step: Callable[..., Any], batches: "itertools.count[int]", where: int, signals: list[signal.Signals]
+) -> Callable[..., Any]:
     def killed_step(*args: Any) -> Any:
         if next(batches) == where:
-            os.kill(os.getpid(), signal.SIGKILL)
+            for number in signals:
+                os.kill(os.getpid(), number)
         return step(*args)
 
     return killed_step
 
 
 def main() -> None:
-    recipe, where = sys.argv[1:]
+    recipe, where, *names = sys.argv[1:]
+    signals = [signal.Signals[name] for name in names] or [signal.SIGKILL]
     checked = load_recipe(Path(recipe), [])
     if where == "publish":
         setattr(store, "sync_tree", lambda *_: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010
     elif where != "never":
         batches = itertools.count()
         for module in (get_type_hints(TASKS[checked.task])["module"], PretrainingModule):
-            setattr(module, "forward", _killed(module.forward, batches, int(where)))  # noqa: B010
+            setattr(module, "forward", _killed(module.forward, batches, int(where), signals))  # noqa: B010
     print(run(checked))
 
 

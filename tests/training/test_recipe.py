@@ -86,7 +86,7 @@ ERRANDS = RECIPES / "errands-tiny.yaml"
     [
         (TINY, "task=parsing", r"task is 'parsing'; allowed: generation, translation, sentiment, tagging, forecast\."),
         (TINY, "task=null", r"task is missing; allowed: generation,"),
-        (TINY, "label_smoothing=0.1", r"unknown key label_smoothing; keys of the recipe: task, name"),
+        (TINY, "token_dropout=0.1", r"unknown key token_dropout; keys of the recipe: task, name"),
         (TINY, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase; keys of section tokenizer: kind, vocab"),
         (NUMBERS, "tokenizer.lowercase=true", r"unknown key tokenizer\.lowercase"),
         (NUMBERS, "data.path=x.tsv", r"data: dataset numbers has no data\.path; leave it out"),

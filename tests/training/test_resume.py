@@ -1,4 +1,4 @@
-"""SIGKILL, for real: at random batches in the middle of epochs, and in the middle of publishing."""
+"""SIGKILL, SIGINT and SIGTERM, for real: at random batches of epochs, and in the middle of publishing."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from tests.forked import Program
 from tests.training.conftest import plain_recipe, write_data
 
 
-def write_recipe(folder: Path, task: str, **places: str) -> Path:
-    recipe = {**plain_recipe(folder, task), "epochs": 3, "patience": 3, **places}
+def write_recipe(folder: Path, task: str, **changes: Any) -> Path:
+    recipe = {**plain_recipe(folder, task), "epochs": 3, "patience": 3, **changes}
     path = folder / f"{Path(recipe['run_dir']).name}.yaml"
     path.write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
     return path
@@ -89,3 +89,46 @@ def test_a_run_killed_anywhere_ends_in_the_same_bits(task: str, program: Program
         assert_same(without_times(checkpoints[0]), without_times(checkpoints[1]))
     best = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "killed")]
     assert best[0] == best[1]
+
+
+@pytest.mark.parametrize("task", ["generation", "sentiment"])
+def test_a_run_stopped_by_signals_loses_nothing_and_ends_in_the_same_bits(
+    task: str, program: Program, tmp_path: Path
+) -> None:
+    start = partial(program, "tests.training.killed_run")
+    write_data(tmp_path)
+    rare = {"checkpoint_every": 1000}  # none but those that a signal asks for, and one an epoch
+    whole = write_recipe(tmp_path, task, run_dir=str(tmp_path / "whole"), store=str(tmp_path / "whole-store"), **rare)
+    stopped = write_recipe(tmp_path, task, run_dir=str(tmp_path / "stopped"), store=str(tmp_path / "store"), **rare)
+    uninterrupted = start(str(whole), "never")
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
+
+    seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"KILL_SEED={seed}")
+    dice = random.Random(seed)
+    before = (0, 0)
+    for name, statuses in (
+        ("SIGINT", {-signal.SIGINT, 1, 130}),
+        ("SIGTERM", {143}),
+        ("SIGINT", {-signal.SIGINT, 1, 130}),
+    ):
+        result = start(str(stopped), str(dice.randrange(1, 24)), name)
+        assert result.returncode in statuses, result.stderr
+        assert "the same command resumes" in result.stderr
+        progress = torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)["progress"]
+        assert (progress["epoch"], progress["position"]) > before
+        before = (progress["epoch"], progress["position"])
+    result = start(str(stopped), "never")
+    assert result.returncode == 0, result.stderr
+    bundles = [Bundle(Path(item.stdout.splitlines()[-1])) for item in (uninterrupted, result)]
+    assert bundles[0].record.files["weights.safetensors"] == bundles[1].record.files["weights.safetensors"]
+    checkpoints = [torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "stopped")]
+    assert_same(without_times(checkpoints[0]), without_times(checkpoints[1]))
+
+
+def test_a_second_signal_leaves_at_once_without_a_checkpoint(program: Program, tmp_path: Path) -> None:
+    write_data(tmp_path)
+    recipe = write_recipe(tmp_path, "generation", checkpoint_every=1000)
+    result = program("tests.training.killed_run", str(recipe), "3", "SIGTERM", "SIGTERM")
+    assert result.returncode == 143, result.stderr
+    assert not (tmp_path / "run" / "last.ckpt").exists()

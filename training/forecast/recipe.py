@@ -47,13 +47,13 @@ class ForecastDataSection(FrozenModel):
 class ForecastModelSection(FrozenModel):
     """The architecture without what the data decides."""
 
-    kind: CellKind
-    hidden_size: Size
-    num_layers: Annotated[int, Field(ge=1, le=64)]
+    kind: CellKind  # of the recurrent cell (docs/cells.md)
+    hidden_size: Size  # width of each layer's hidden state
+    num_layers: Annotated[int, Field(ge=1, le=64)]  # stacked layers
     head_size: Size  # width of the layer before the head
     window: Size  # latest values that the head reads; a season or more
     scale_steps: Size  # the scale is the average difference over about so many steps
-    dropout: Probability = 0.0
+    dropout: Probability = 0.0  # between layers and before the head, in training only
 
     def config(
         self, frequency: str, horizon: int, season: int, covariates: list[CovariateConfig], *, has_dates: bool
@@ -72,7 +72,7 @@ class ForecastModelSection(FrozenModel):
 class ForecastBatchSection(FrozenModel):
     """What one training step reads: stretches of series, each with forecasts made at several of its steps."""
 
-    series: Size
+    series: Size  # stretches in a batch
     steps: Size  # of a stretch
     origins: Size  # steps of it from which forecasts are made and compared
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bundle import Bundle
 from models.errors import ConfigError, DataError
 from models.forecaster import CovariateConfig, ForecasterConfig
 from models.frequency import Frequency
@@ -113,7 +114,7 @@ class ForecastTask(Task[ForecastRecipe, SeriesCorpus]):
         return series_file(Path(section.path), section.frequency, section.horizon, section.season, held_out)
 
     @classmethod
-    def prepared(cls, recipe: ForecastRecipe, corpus: SeriesCorpus) -> Self:
+    def prepared(cls, recipe: ForecastRecipe, corpus: SeriesCorpus, start: Bundle | None = None) -> Self:  # noqa: ARG003 - no tokenizer
         """See Task."""
         return cls(recipe, corpus)
 

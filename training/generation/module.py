@@ -14,12 +14,14 @@ class GenerationModule(TrainingModule):
     Args:
         model: the network.
         carries_state: from window to window; False where each batch begins with zeros.
+        label_smoothing: share of the target's weight that all tokens share.
     """
 
     model: LanguageModel
 
-    def __init__(self, model: LanguageModel, *, carries_state: bool = True) -> None:
+    def __init__(self, model: LanguageModel, *, carries_state: bool = True, label_smoothing: float = 0.0) -> None:
         super().__init__(model)
+        self._label_smoothing = label_smoothing
         self._carries_state = carries_state
 
     def forward(self, window: Window, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -27,5 +29,6 @@ class GenerationModule(TrainingModule):
         if state is None:
             state = self.model.recurrent.zero_state(len(window.inputs))
         logits, state = self.model(window.inputs, state)
-        loss = cross_entropy(logits.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED)
+        targets = window.targets.flatten()
+        loss = cross_entropy(logits.flatten(0, 1), targets, ignore_index=IGNORED, label_smoothing=self._label_smoothing)
         return loss, state.detach() if self._carries_state else None

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from models.cells import CellKind
 from models.config import FrozenModel, LanguageModelConfig, Probability, Size
-from training.recipe import Recipe, Share, check_lanes, unfit
+from training.recipe import Recipe, Share, Smoothing, check_lanes, unfit
 
 DatasetName = Literal["tiny-shakespeare", "war-and-peace", "names", "builtin", "text-file", "copy", "recall"]
 MADE_OF_EXAMPLES = ("copy", "recall")  # each begins with a state of zeros, and its answer alone counts
@@ -46,12 +46,12 @@ class DataSection(FrozenModel):
 class ModelSection(FrozenModel):
     """The architecture without its vocabulary, whose size the tokenizer decides."""
 
-    kind: CellKind
-    embedding_size: Size
-    hidden_size: Size
-    num_layers: Annotated[int, Field(ge=1, le=64)]
-    dropout: Probability = 0.0
-    tied_embeddings: bool = False
+    kind: CellKind  # of the recurrent cell (docs/cells.md)
+    embedding_size: Size  # width of a token's vector
+    hidden_size: Size  # width of each layer's hidden state
+    num_layers: Annotated[int, Field(ge=1, le=64)]  # stacked layers
+    dropout: Probability = 0.0  # on embeddings, between layers and before the head (Zaremba et al. 2014)
+    tied_embeddings: bool = False  # the head's weight is the embedding's, sizes being equal (Press & Wolf 2017)
 
     def config(self, vocab_size: int) -> LanguageModelConfig:
         """The whole architecture's configuration."""
@@ -73,6 +73,7 @@ class GenerationRecipe(Recipe):
     data: DataSection
     model: ModelSection
     batch: BatchSection
+    label_smoothing: Smoothing = 0.0  # share of the target's weight that all tokens share (Szegedy et al. 2016)
 
     @model_validator(mode="after")
     def _batch_fits(self) -> Self:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from models.bundle import Bundle
 from models.config import LanguageModelConfig
 from models.errors import ConfigError
 from models.network.language_model import LanguageModel
@@ -62,7 +63,9 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
         self.sizes = sizes
         self.usage = _usage(corpus, tokenizer)
         model = LanguageModel(recipe.model.config(tokenizer.vocab_size))
-        self.module = GenerationModule(model, carries_state=isinstance(batches, Windows))
+        self.module = GenerationModule(
+            model, carries_state=isinstance(batches, Windows), label_smoothing=recipe.label_smoothing
+        )
         self._corpus = corpus
         self._validation = validation
         self._test = test
@@ -73,9 +76,13 @@ class GenerationTask(Task[GenerationRecipe, Corpus]):
         return load_corpus(recipe.data)
 
     @classmethod
-    def prepared(cls, recipe: GenerationRecipe, corpus: Corpus) -> Self:
+    def prepared(cls, recipe: GenerationRecipe, corpus: Corpus, start: Bundle | None = None) -> Self:
         """See Task."""
-        if recipe.tokenizer.vocab_size is None:
+        if start is not None:
+            tokenizer = start.tokenizer
+            if corpus.has_ends and tokenizer.end_id is None:
+                raise ConfigError(f"start_from: {start.id} has no end token, and {corpus.name} has documents that end.")
+        elif recipe.tokenizer.vocab_size is None:
             tokenizer = Tokenizer.character(corpus.train, end_token=corpus.has_ends)
         else:
             tokenizer = Tokenizer.byte_bpe(corpus.train, recipe.tokenizer.vocab_size, end_token=corpus.has_ends)

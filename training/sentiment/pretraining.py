@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from models.config import RecurrentConfig
 from models.network.tagger import FieldEmbedding
 from training.generation.windows import IGNORED, Windows
-from training.recipe import Recipe
+from training.recipe import AverageSection, Recipe, RegularizationSection
 from training.sentiment.pretraining_module import PretrainingModule, TwoWayLanguageModel, TwoWayWindows
 from training.sentiment.recipe import PretrainingSection
 from training.shard import Shard
@@ -53,7 +53,14 @@ class PretrainingStage(Stage[Recipe]):
         embedding: FieldEmbedding | None = None,
         without_next: Callable[[Ids], Ids] = lambda ids: ids,
     ) -> None:
-        own = {"epochs": section.epochs, "optimizer": section.optimizer, "schedule": section.schedule, "patience": None}
+        own = {
+            "epochs": section.epochs,
+            "optimizer": section.optimizer,
+            "schedule": section.schedule,
+            "patience": None,
+            "average": AverageSection(),
+            "regularization": RegularizationSection(),
+        }
         self.recipe = recipe.model_copy(update=own)
         ids = np.concatenate([np.asarray(text, np.int64) for text in texts])
         counts = np.bincount(ids % vocab_size, minlength=vocab_size)

@@ -94,13 +94,13 @@ class SentimentTokenizerSection(TokenizerSection):
 class ModelSection(FrozenModel):
     """The architecture without vocabulary and classes, which the data decides."""
 
-    embedding_size: Size
-    kind: CellKind
-    hidden_size: Size
-    num_layers: Annotated[int, Field(ge=1, le=64)]
-    bidirectional: bool = True
-    pooling: PoolingKind = "mean"
-    dropout: Probability = 0.0
+    embedding_size: Size  # width of a token's vector
+    kind: CellKind  # of the recurrent cell (docs/cells.md)
+    hidden_size: Size  # width of the hidden state, per direction
+    num_layers: Annotated[int, Field(ge=1, le=64)]  # stacked layers
+    bidirectional: bool = True  # whether it reads in both directions
+    pooling: PoolingKind = "mean"  # over time: last state, mean, maximum, learnt weights (Yang et al. 2016)
+    dropout: Probability = 0.0  # on embeddings, between layers and before the head, in training only
 
     def config(self, vocab_size: int, num_classes: int) -> ClassifierConfig:
         """The whole architecture's configuration."""
@@ -110,14 +110,14 @@ class ModelSection(FrozenModel):
 class BatchSection(FrozenModel):
     """What one training step reads: texts of about the same length."""
 
-    texts: Size
+    texts: Size  # texts of about the same length
     max_tokens: Size = 256  # training reads the first so many of a text; validation reads all
 
 
 class PretrainingSection(FrozenModel):
     """A language model in each direction that the classifier reads, on the same texts without their labels."""
 
-    epochs: Size
+    epochs: Size  # passes over the texts
     lanes: Size  # parts of the text that are read in parallel; divided among the devices
     window: Size  # tokens of a lane between two updates
     negatives: Size  # wrong tokens drawn for a window, compared with each right one

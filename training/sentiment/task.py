@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
+from models.bundle import Bundle
 from models.config import ClassifierConfig
 from models.errors import DataError
 from models.network.classifier import Classifier
@@ -91,11 +92,13 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         return load_mix(recipe.data)
 
     @classmethod
-    def prepared(cls, recipe: SentimentRecipe, corpus: Mix) -> Self:
+    def prepared(cls, recipe: SentimentRecipe, corpus: Mix, start: Bundle | None = None) -> Self:
         """See Task."""
         texts = [example.text for _, part in corpus.parts for example in part.train]
         section = recipe.tokenizer
-        if section.vocab_size is None:
+        if start is not None:
+            tokenizer = start.tokenizer
+        elif section.vocab_size is None:
             tokenizer = Tokenizer.character(texts)
         else:
             tokenizer = Tokenizer.byte_bpe(texts, section.vocab_size, lowercase=section.lowercase)

@@ -54,7 +54,7 @@ class TaggingTokenizerSection(FrozenModel):
     fields still say something. "character" reads each character.
     """
 
-    kind: Literal["word", "character"]
+    kind: Literal["word", "character"]  # word: whole, in lower case, 0 for every digit; or each character
     least: Size = 2  # with word: how often a word occurs at least in the tagged sentences
     least_in_texts: Size = 10  # or so often in the pre-training texts
 
@@ -62,7 +62,7 @@ class TaggingTokenizerSection(FrozenModel):
 class FieldSection(FrozenModel):
     """One more field of a token."""
 
-    kind: FieldKind
+    kind: FieldKind  # what is read of a token's word: its ends, its shape, the word after it
     least: Size  # how often a value occurs at least, in the tagged sentences
     least_in_texts: Size = 300  # or so often in the pre-training texts
     width: Size  # of its vectors
@@ -71,12 +71,12 @@ class FieldSection(FrozenModel):
 class TaggerModelSection(FrozenModel):
     """The architecture without vocabulary and classes, which the data decides."""
 
-    embedding_size: Size
-    kind: CellKind
-    hidden_size: Size
-    num_layers: Annotated[int, Field(ge=1, le=64)]
-    bidirectional: bool = True
-    dropout: Probability = 0.0
+    embedding_size: Size  # width of a token's own vector
+    kind: CellKind  # of the recurrent cell (docs/cells.md)
+    hidden_size: Size  # width of the hidden state, per direction
+    num_layers: Annotated[int, Field(ge=1, le=64)]  # stacked layers
+    bidirectional: bool = True  # whether it reads in both directions
+    dropout: Probability = 0.0  # on embeddings, between layers and before the head, in training only
     crf: bool = False  # score the labels of a sentence together (models.crf)
 
     def config(self, vocab_size: int, fields: list[FieldConfig], num_classes: int) -> TaggerConfig:
@@ -87,7 +87,7 @@ class TaggerModelSection(FrozenModel):
 class TaggingBatchSection(FrozenModel):
     """What one training step reads: sentences of about the same length."""
 
-    sentences: Size
+    sentences: Size  # sentences of about the same length
     max_tokens: Size = 200  # training reads the first so many of a sentence; validation reads all
 
 

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
+from models.bundle import Bundle
 from models.config import FieldConfig, TaggerConfig
 from models.errors import DataError
 from models.network.tagger import Tagger
@@ -23,6 +24,7 @@ from training.tagging.evaluation import Scores, scores
 from training.tagging.module import TaggingModule
 from training.tagging.recipe import TaggingRecipe
 from training.task import Measured, Task
+from training.warm_start import check_kinds
 
 
 class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
@@ -96,7 +98,7 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
         return load_tagging(recipe)
 
     @classmethod
-    def prepared(cls, recipe: TaggingRecipe, corpus: TaggingCorpus) -> Self:
+    def prepared(cls, recipe: TaggingRecipe, corpus: TaggingCorpus, start: Bundle | None = None) -> Self:
         """See Task."""
         sentences = [sentence.words for sentence in corpus.tagged.train]
         tokenizer = _tokenizer(recipe, sentences, corpus.texts)
@@ -110,7 +112,12 @@ class TaggingTask(Task[TaggingRecipe, TaggingCorpus]):
             own = learnt_field(section.kind, sentences, section.least)
             more = learnt_field(section.kind, texts, section.least_in_texts)
             fields.append(own.model_copy(update={"values": list(dict.fromkeys([*own.values, *more.values]))}))
-        return cls(recipe, corpus, tokenizer, WordsRecord(splitter=corpus.splitter, fields=fields))
+        words = WordsRecord(splitter=corpus.splitter, fields=fields)
+        if start is not None and start.words is not None:
+            check_kinds(start, "splitter", [start.words.splitter.kind], [words.splitter.kind])
+            check_kinds(start, "fields", [each.kind for each in start.words.fields], [each.kind for each in fields])
+            tokenizer, words = start.tokenizer, start.words
+        return cls(recipe, corpus, tokenizer, words)
 
     def pretraining(self) -> PretrainingStage | None:
         """A language model on the sentences and the texts."""

@@ -103,20 +103,20 @@ def _check_options(section: PairsSection | DataSection, dataset: str, prefix: st
 class ModelSection(FrozenModel):
     """The architecture without its vocabulary, whose size the tokenizer decides."""
 
-    embedding_size: Size
-    kind: CellKind
-    encoder_size: Size
-    encoder_layers: Depth
-    bidirectional: bool = True
-    hidden_size: Size
-    num_layers: Depth
-    attention: AttentionKind = "multiplicative"
-    attention_size: Size | None = None
-    input_feeding: bool = False
-    bridge: BridgeKind = "linear"
-    dropout: Probability = 0.0
-    shared_embeddings: bool = True
-    tied_embeddings: bool = True
+    embedding_size: Size  # width of a token's vector
+    kind: CellKind  # of the cells of encoder and decoder (docs/cells.md)
+    encoder_size: Size  # width of the encoder's hidden state, per direction
+    encoder_layers: Depth  # stacked layers of the encoder
+    bidirectional: bool = True  # whether the encoder reads in both directions; the decoder never does
+    hidden_size: Size  # width of the decoder's hidden state
+    num_layers: Depth  # stacked layers of the decoder
+    attention: AttentionKind = "multiplicative"  # scores of Bahdanau et al. 2015 or of Luong et al. 2015
+    attention_size: Size | None = None  # with additive: its width; leave it out with multiplicative
+    input_feeding: bool = False  # the attentional vector enters the next step (Luong et al. 2015, section 3.3)
+    bridge: BridgeKind = "linear"  # the decoder's first state: made from the encoder's last, or zeros
+    dropout: Probability = 0.0  # on embeddings, between layers and before the head, in training only
+    shared_embeddings: bool = True  # source and target share one embedding
+    tied_embeddings: bool = True  # the head's weight is the target embedding's (Press & Wolf 2017)
 
     def config(self, vocab_size: int) -> TranslatorConfig:
         """The whole architecture's configuration."""
@@ -131,7 +131,7 @@ class ModelSection(FrozenModel):
 class BatchSection(FrozenModel):
     """What one training step reads: whole sentences of about the same length."""
 
-    sentences: Size
+    sentences: Size  # pairs of about the same length
     max_tokens: Size = 128  # a training pair with a longer side is left out
 
 
@@ -144,3 +144,11 @@ class TranslationRecipe(Recipe):
     model: ModelSection
     batch: BatchSection
     label_smoothing: Smoothing = 0.0  # share of the target's weight that all tokens share (Szegedy et al. 2016)
+    bpe_dropout: Probability = 0.0  # share of merges left out in training sources, drawn anew (Provilkov et al. 2020)
+    bleu_sentences: Size | None = None  # after each epoch greedy BLEU of so many validation sentences; not when absent
+
+    @model_validator(mode="after")
+    def _bpe_dropout_has_merges(self) -> Self:
+        if self.bpe_dropout and self.tokenizer.kind != "byte-bpe":
+            raise unfit(f"bpe_dropout goes with tokenizer.kind byte-bpe, not with {self.tokenizer.kind}; leave it out")
+        return self

@@ -2,9 +2,11 @@
 
 import math
 import random
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
+from models.bundle import Bundle
 from models.config import TranslatorConfig
 from models.decoding.options import TranslationOptions
 from models.errors import DataError
@@ -22,6 +24,7 @@ from training.translation.corpus import load_pairs
 from training.translation.evaluation import mean_nats, scores, translate
 from training.translation.module import TranslationModule
 from training.translation.recipe import TranslationRecipe
+from training.translation.subword import SampledSources
 from training.unknown import unknown_characters
 
 SEARCHES = {"greedy": TranslationOptions(beam_size=1), "beam_4": TranslationOptions(beam_size=4)}
@@ -81,6 +84,8 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             "longest_target_tokens": max(targets),
             "sources_without_letters": sum(not any(map(str.isalpha, pair.source)) for pair in train),
         }
+        if recipe.bpe_dropout:
+            self.batches = SampledSources(self.batches, tokenizer, share=recipe.bpe_dropout, seed=recipe.seed)
 
     @staticmethod
     def read(recipe: TranslationRecipe) -> PairCorpus:
@@ -88,12 +93,14 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
         return load_pairs(recipe)
 
     @classmethod
-    def prepared(cls, recipe: TranslationRecipe, corpus: PairCorpus) -> Self:
+    def prepared(cls, recipe: TranslationRecipe, corpus: PairCorpus, start: Bundle | None = None) -> Self:
         """See Task."""
         texts = [text for pair in corpus.train for text in (pair.source, pair.target)]
         if recipe.data.source_variants:
             texts += [pair.source.lower() for pair in corpus.train]
-        if recipe.tokenizer.vocab_size is None:
+        if start is not None:
+            tokenizer = start.tokenizer
+        elif recipe.tokenizer.vocab_size is None:
             tokenizer = Tokenizer.character(texts, end_token=True)
         else:
             tokenizer = Tokenizer.byte_bpe(texts, recipe.tokenizer.vocab_size, end_token=True)
@@ -117,11 +124,20 @@ class TranslationTask(Task[TranslationRecipe, PairCorpus]):
             "validation_nats_per_token": nats,
             "validation_perplexity": math.exp(min(nats, 700.0)),  # of a lost model too: math.exp overflows above 709
         }
+        if self.recipe.bleu_sentences is not None:
+            (figures["validation_bleu"],) = shard.total([self._bleu() if shard.rank == 0 else 0.0])
         return Validation(figures, rank=(nats,))
+
+    def _bleu(self) -> float:
+        """Greedy BLEU of the first validation sentences, computed on the CPU."""
+        pairs = self._corpus.validation[: self.recipe.bleu_sentences]
+        model = deepcopy(self.module.model).cpu().eval()
+        outputs = translate(model, self.tokenizer, [pair.source for pair in pairs], SEARCHES["greedy"])
+        return scores(outputs, [pair.target for pair in pairs], self.recipe.languages.target).bleu
 
     def measure(self) -> Measured:
         """The same, and the scores of greedy and beam-4 translations of each validation and test part."""
-        metrics = self.validate(ALONE).figures
+        metrics = {name: value for name, value in self.validate(ALONE).figures.items() if name != "validation_bleu"}
         signatures: dict[str, str] = {}
         outputs: dict[str, list[str]] = {}
         for part, pairs in self._measured_parts(self._corpus).items():
