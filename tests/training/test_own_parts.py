@@ -71,11 +71,13 @@ def test_what_a_run_loses_is_said_before_and_after_and_in_the_card(
     assert (duplicates["reason"], duplicates["key"]) == ("are duplicates", "data.path")
     assert too_long["count"] == too_long["total"] - bundle.record.provenance["data"]["train_pairs"] > 0
     lines = capsys.readouterr().err.splitlines()
-    assert lines[1].endswith("have a side longer than batch.max_tokens=12 (batch.max_tokens)")
+    (line,) = (
+        line for line in lines if line.endswith("have a side longer than batch.max_tokens=12 (batch.max_tokens)")
+    )
     assert lines[-1].startswith("note: ")
     assert lines[-1].endswith("% of the training pairs of pairs-file are not used (batch.max_tokens)")
     card = (bundle.path / "README.md").read_text(encoding="utf-8")
-    assert f"- {lines[1]}." in card
+    assert f"- {line}." in card
     assert f"- **{lines[-1].removeprefix('note: ')}.**" in card
 
 
