@@ -41,8 +41,11 @@ def load_weights(module: nn.Module, path: Path, say: Callable[[str], None] = lam
     if not path.is_file():
         raise ExportError(f"No weights at {path}. Write them: {_save_model(path.with_suffix('.safetensors'))}")
     with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"PK" or start[:1] == b"\x80":  # torch.save's archive, or its older format, a bare pickle
+        start = file.read(9)
+    # A safetensors file begins with the length of its JSON header, any number, in eight bytes.
+    is_safetensors = start[8:] == b"{" and int.from_bytes(start[:8], "little") + 8 <= path.stat().st_size
+    is_torch = start[:2] == b"PK" or start[:1] == b"\x80"  # torch.save's archive, or its older format, a bare pickle
+    if is_torch and not is_safetensors:
         _load_torch(module, path, say)
     else:
         _load_safetensors(module, path)

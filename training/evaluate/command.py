@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,21 +71,27 @@ def evaluate(bundle: str, options: EvaluateOptions) -> tuple[Evaluation, list[Co
     Raises:
         RnnserveError: a bundle or the data is not there, or they do not go together.
     """
-    log_warnings_alone()
     opened = open_bundle(bundle, options.store)
     other = None if options.against is None else open_bundle(options.against, options.store)
     if other is not None:
         _check_alike(opened, other)
     examples = _examples(opened, options)
-    found = _evaluated(ServedBundle(opened, options.set_name), examples, options)
-    if other is None:
-        return found, []
-    return found, found.compared(_evaluated(ServedBundle(other, options.against_set), examples, options))
+    with logging_warnings_alone():
+        found = _evaluated(ServedBundle(opened, options.set_name), examples, options)
+        if other is None:
+            return found, []
+        return found, found.compared(_evaluated(ServedBundle(other, options.against_set), examples, options))
 
 
-def log_warnings_alone() -> None:
+@contextmanager
+def logging_warnings_alone() -> Iterator[None]:
     """Keep what a server logs when it loads a model out of a command's output."""
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _check_alike(one: Bundle, other: Bundle) -> None:

@@ -7,7 +7,7 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from export.user_module import weights
@@ -81,6 +81,20 @@ NUM = len(Tagger().state_dict())
 def test_a_state_dict_is_known_by_its_bytes(tmp_path: Path, name: str) -> None:
     torch.save(trained().state_dict(), tmp_path / name)
     assert loaded(tmp_path / name) == []
+
+
+@pytest.mark.parametrize("start", [b"\x80", b"PK"])
+def test_a_safetensors_file_whose_header_has_the_length_of_another_kinds_mark(tmp_path: Path, start: bytes) -> None:
+    save_file(trained().state_dict(), tmp_path / "w.safetensors")
+    raw = (tmp_path / "w.safetensors").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header, longer = raw[8 : 8 + length], int.from_bytes(start, "little")
+    while longer < length:
+        longer += 256 ** len(start)
+    padded = longer.to_bytes(8, "little") + header.ljust(longer) + raw[8 + length :]
+    assert padded.startswith(start)
+    (tmp_path / "w.safetensors").write_bytes(padded)
+    assert loaded(tmp_path / "w.safetensors") == []
 
 
 def test_the_older_format_of_torch_save(tmp_path: Path) -> None:
