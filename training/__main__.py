@@ -129,6 +129,26 @@ def baseline(
     show_baselines(Console(), found)
 
 
+@app.command()
+def distill(
+    teacher: Annotated[str, typer.Argument(help="A translator's folder, or NAME or NAME/VERSION in the store.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe of translation, whose training sources are translated.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Lines source<TAB>translation.")] = Path(
+        "taught.tsv"
+    ),
+    beam: Annotated[int, typer.Option(min=1, max=16, help="Of the teacher's search.")] = 4,
+    set_name: Annotated[str | None, typer.Option("--set", help="The teacher's graph set: int8 or fp32.")] = None,
+    store: Annotated[Path | None, typer.Option(help="The folder of bundles that are given by name.")] = None,
+) -> None:
+    """Write a translator's own translations of a recipe's training sources, for a smaller one to learn from."""
+    _check_serving()
+    from training.evaluate.distill import distill as distilled
+
+    count = distilled(teacher, recipe, overrides or [], to, beam_size=beam, store=store, set_name=set_name)
+    print(f"{count:,} pairs in {to}; a recipe reads them by data.dataset=pairs-file data.path={to}")
+
+
 def _check_serving() -> None:
     """Raises BackendMissingError where what the server needs is not installed."""
     missing = [name for name in ("fastapi", "onnxruntime", "pydantic_settings", "structlog") if find_spec(name) is None]

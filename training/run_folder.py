@@ -43,6 +43,7 @@ _ADDED: dict[str, Any] = {  # keys that records of earlier versions lack, with w
     **flattened({"average": AverageSection().model_dump(), "regularization": RegularizationSection().model_dump()}),
     "label_smoothing": 0.0,
     "bpe_dropout": 0.0,
+    "gradual_unfreezing": False,
 }
 
 

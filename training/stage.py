@@ -86,6 +86,9 @@ class Stage(ABC, Generic[R]):
     batches: Batches
     module: TrainingModule
 
+    def start_epoch(self, epoch: int) -> None:
+        """An epoch, counted from 0, begins or is resumed. Nothing by default."""
+
     @abstractmethod
     def validate(self, shard: Shard) -> Validation:
         """Measure `module.model` on the validation part; leaves its mode and all generators as they were.

@@ -105,6 +105,7 @@ class _Trainer:
         self._since = time.monotonic()
         while not progress.is_over(recipe.epochs, recipe.patience):
             report.start_epoch()
+            self._stage.start_epoch(progress.epoch)
             rest = batches.starting_at(progress.epoch, progress.position)
             while group := list(islice(rest, recipe.trainer.accumulate_grad_batches)):
                 before = progress.position

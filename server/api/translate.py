@@ -21,7 +21,7 @@ from server.errors import FieldError
 from server.http.access import JsonAnswer, PlainRoute, new_id, new_seed, record_of
 from server.http.stream import EventStream
 from server.service import Service
-from server.text.languages import Code, Detected, is_loaded, mismatch
+from server.text.languages import Code, Detected, is_loaded, mismatch, scripts_of
 from server.text.passage import Passage, Reader, Rendered, Sentence
 from server.text.warnings import warnings_of
 
@@ -319,7 +319,14 @@ class Answering:
                 param="beam_size",
             )
         check_characters(asked.text, tokenizer, limit, hold)
-        await beside_loop(self._plan, is_long=is_long(asked.text))
+        await beside_loop(self._plan, is_long=sum(map(len, asked.text)) > _SHORT)
+        doubtful = [passage.text for passage in self.planned if not self._has_own_words(passage.text)]
+        if doubtful:
+            source = self.reader.source
+            found = await beside_loop(
+                lambda: {text: mismatch(text, source) for text in doubtful}, is_long=is_long(doubtful)
+            )
+            self.detected = [found.get(passage.text) for passage in self.planned]
         counts = [passage.num_tokens for passage in self.planned]
         check_tokens(asked.text if self.passages is None else [""] * len(counts), counts, limit)
         self.record.prompt_tokens = sum(counts)
@@ -363,7 +370,12 @@ class Answering:
             self.planned = [Passage(text, self.reader, is_split=self.asked.split_sentences) for text in self.asked.text]
         else:
             self.planned = self.passages(self.reader)
-        self.detected = [mismatch(passage.text, self.reader.source) for passage in self.planned]
+        self.detected = [None] * len(self.planned)
+
+    def _has_own_words(self, text: str) -> bool:
+        """Whether a text's words show that it is in the model's language; of most texts they do."""
+        source, target = self.reader.source, self.reader.target
+        return scripts_of(source).isdisjoint(scripts_of(target)) and self.endpoint.vocabulary.knows_words_of(text)
 
     def _answer(self, entries: list[dict[str, Any]]) -> dict[str, Any]:
         return {

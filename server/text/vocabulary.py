@@ -1,11 +1,15 @@
 """What a model's tokens say of the texts that it was trained on: their scripts and their language."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 
 from server.text.languages import detect, letters_by_script, scripts_of
 
 _MOST = 4000  # characters of tokens whose language is looked for
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
+_MOST_READ = 1000  # characters of a text
+_KNOWN = 0.75  # share of a text's words, from which on it is in the language of the tokens
 
 
 class Vocabulary:
@@ -41,6 +45,20 @@ class Vocabulary:
         letters = own if script == "Latin" else "".join(text for text in self._texts if text is not None)
         found = detect(letters[-_MOST:])
         return "und" if found is None else found.language
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """The tokens that begin a word and are one, in lower case."""
+        texts = (text for text in self._texts if text is not None and text.startswith(" "))
+        return frozenset(text.strip().lower() for text in texts if _WORD.fullmatch(text.strip()))
+
+    def knows_words_of(self, text: str) -> bool:
+        """Whether most words of a text are tokens, so that it is in the language that the tokens are of.
+
+        It says nothing where they are of two languages in one script. Takes a hundredth of the time of `detect`.
+        """
+        words = _WORD.findall(text[:_MOST_READ].lower())
+        return bool(words) and sum(word in self._words for word in words) >= _KNOWN * len(words)
 
     def is_of(self, language: str) -> bool:
         """Whether the tokens are of a language: in its script, and, where others share that, its own words.

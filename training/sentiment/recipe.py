@@ -137,10 +137,21 @@ class SentimentRecipe(Recipe):
     label_smoothing: Smoothing = 0.0  # share of the label's weight that all classes share (Szegedy et al. 2016)
     class_weights: Literal["balanced"] | None = None  # balanced: each class weighs as much in the loss; null: each text
     pretraining: PretrainingSection | None = None  # before any label is seen; none when absent
+    gradual_unfreezing: bool = False  # the head learns first, then a layer more with each epoch (Howard & Ruder 2018)
     token_dropout: Probability = 0.0  # a training text loses each token with a probability drawn from 0 to twice this
 
     @model_validator(mode="after")
     def _each_device_has_a_lane(self) -> Self:
         if self.pretraining is not None:
             check_lanes("pretraining.lanes", self.pretraining.lanes, self.trainer)
+        return self
+
+    @model_validator(mode="after")
+    def _unfreezing_has_something_to_keep(self) -> Self:
+        if self.gradual_unfreezing and self.pretraining is None and self.start_from is None:
+            raise unfit(
+                "gradual_unfreezing keeps what was learnt before; give pretraining or start_from, or leave it out"
+            )
+        if self.gradual_unfreezing and self.trainer.devices > 1:
+            raise unfit("gradual_unfreezing goes with one device; set trainer.devices to 1")
         return self

@@ -22,6 +22,7 @@ from training.sentiment.recipe import SentimentRecipe
 from training.shard import Shard
 from training.stage import Stage, Validation
 from training.task import Measured, Task
+from training.unfreezing import GradualUnfreezing
 from training.unknown import unknown_characters
 
 
@@ -85,6 +86,8 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         model = Classifier(recipe.model.config(tokenizer.vocab_size, len(mix.labels)))
         weights = None if recipe.class_weights is None else _balanced(parts, len(mix.labels))
         self.module = SentimentModule(model, recipe.label_smoothing, weights)
+        directions = 1 + recipe.model.bidirectional
+        self._unfreezing = GradualUnfreezing(model, directions) if recipe.gradual_unfreezing else None
 
     @staticmethod
     def read(recipe: SentimentRecipe) -> Mix:
@@ -132,6 +135,11 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         """See Task."""
         assert isinstance(stage, PretrainingStage)
         stage.module.model.give_to(self.module.model)
+
+    def start_epoch(self, epoch: int) -> None:
+        """See Stage."""
+        if self._unfreezing is not None:
+            self._unfreezing.start_epoch(epoch)
 
     def validate(self, shard: Shard) -> Validation:
         """Of the chosen validation part; the best epoch has the highest accuracy or macro-F1, then the fewest nats."""
