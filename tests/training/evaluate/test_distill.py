@@ -13,7 +13,7 @@ from training.evaluate.distill import distill
 from training.recipe_file import RECIPES
 
 NUMBERS = RECIPES / "numbers-en-zh-tiny.yaml"
-SMALL = ["data.examples=60", "data.largest=99"]
+SMALL = ["data.examples=100", "data.largest=999"]
 PAIRS = (("source",), ("target",))
 
 

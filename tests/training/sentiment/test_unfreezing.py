@@ -18,9 +18,11 @@ def learning(model: Classifier) -> set[str]:
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "layer-norm-lstm"])
 def test_each_epoch_a_layer_more_learns(kind: str) -> None:
-    sizes = {"vocab_size": 9, "embedding_size": 4, "hidden_size": 3, "num_layers": 2, "num_classes": 2}
-    config = ClassifierConfig(kind=kind, bidirectional=True, pooling="attention", **sizes)
-    model = Classifier(config)
+    model = Classifier(
+        ClassifierConfig(
+            vocab_size=9, embedding_size=4, kind=kind, hidden_size=3, num_layers=2, num_classes=2, pooling="attention"
+        )
+    )
     names = {name for name, _ in model.named_parameters()}
     head = {"head.weight", "head.bias", "score.weight"}
     unfreezing = GradualUnfreezing(model, 2)
