@@ -216,18 +216,23 @@ async def working(
     def hold(num_tokens: int) -> None:
         endpoint.limiter.take_tokens(record, num_tokens, endpoint.limit.field)
 
+    def late() -> DeadlineError:
+        error = _late(seconds)
+        endpoint.metrics.cancelled(error)
+        return error
+
     try:
         try:
             async with asyncio.timeout(record.started + seconds - time.perf_counter()):
                 work = await prepare(hold)
         except TimeoutError:
-            raise _late(seconds) from None
+            raise late() from None
         hold(work.num_tokens)
         work.id = record.request_id
         endpoint.metrics.prompt_tokens.inc(record.prompt_tokens)
         remaining = record.started + seconds - time.perf_counter()
         if remaining <= 0:
-            raise _late(seconds)
+            raise late()
         endpoint.engine.submit(work)
 
         def end(error: ApiError | ClientGoneError) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from server.endpoint import LoadedModel
 from server.engine.engine import AnyEngine
+from server.text.languages import detect
 from tests.server.running import Running, fake_classifier, fake_model, fake_set, fake_translator, running
 
 ASKED: dict[str, dict[str, Any]] = {
@@ -47,6 +48,7 @@ def gates(server: Running) -> list[threading.Event]:
 
 @pytest.mark.parametrize("path", TASKS)
 def test_a_request_that_takes_too_long_is_504_and_its_work_stops(path: str, all_tasks: Running) -> None:
+    detect("to be")  # its tables are loaded: the time is over while the engine works, not before
     closed = gates(all_tasks)
     answer = all_tasks.client.post(path, json=ASKED[path], headers={"x-request-timeout-ms": "80"})
     assert answer.status_code == 504
@@ -57,6 +59,22 @@ def test_a_request_that_takes_too_long_is_504_and_its_work_stops(path: str, all_
         gate.set()
     all_tasks.until(lambda: not any(item.engine.gauges.num_running for item in all_tasks.service.registry.models))
     assert all(item.limiter.permits.num_taken == 0 for item in all_tasks.service.registry.models)
+    assert 'reason="deadline"} 1.0' in all_tasks.client.get("/metrics").text
+
+
+def test_a_request_whose_time_is_over_while_its_text_is_read_is_counted(
+    all_tasks: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = threading.Event()
+
+    def slow(text: str, language: str) -> None:
+        read.wait(30)
+
+    monkeypatch.setattr("server.api.translate.mismatch", slow)
+    monkeypatch.setattr("server.api.translate.is_long", lambda texts: True)  # it is read beside the event loop
+    answer = all_tasks.client.post("/v1/translate", json={"text": "to be"}, headers={"x-request-timeout-ms": "80"})
+    read.set()
+    assert answer.status_code == 504
     assert 'reason="deadline"} 1.0' in all_tasks.client.get("/metrics").text
 
 
