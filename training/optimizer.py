@@ -24,6 +24,7 @@ def optimizer_of(
         lr=settings.learning_rate,
         betas=(0.9, settings.beta2),
         weight_decay=settings.weight_decay,
+        fused=True,
     )
     schedule = recipe.schedule
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor_of(schedule, step, cycles))
