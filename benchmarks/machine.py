@@ -2,20 +2,14 @@
 
 import platform
 from importlib.metadata import version
-from pathlib import Path
 
-from runtime.device import num_cores
+from runtime.device import num_cores, processor_name
 
 
 def machine() -> dict[str, str | int]:
     """Processor, usable cores, Python and runtime versions."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     return {
-        "processor": model,
+        "processor": processor_name(),
         "cores": num_cores(),
         "python": platform.python_version(),
         "onnxruntime": version("onnxruntime"),

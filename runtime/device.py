@@ -29,7 +29,12 @@ def device_name() -> str:
     """The first NVIDIA GPU's name where the driver is loaded, else the processor's, in a-z, 0-9 and '-'."""
     for file in sorted(_GPUS.glob("*/information")):
         return plain(_line(file, "Model") or "nvidia-gpu")
-    return plain(_line(_PROCESSORS, "model name") or platform.machine() or "cpu")
+    return plain(processor_name())
+
+
+def processor_name() -> str:
+    """What the system calls the processor; its architecture where it has no name."""
+    return _line(_PROCESSORS, "model name") or platform.processor() or platform.machine() or "cpu"
 
 
 def has_gpu() -> bool:

@@ -20,6 +20,7 @@ from models.bundle import Bundle, publish
 from models.digest import as_json
 from models.errors import BundleError, ConfigError, DataError, RnnserveError
 from models.store import Store, checked_name
+from runtime.device import processor_name
 from training.card import card
 from training.checkpoint import load_checkpoint
 from training.data.usage import print_losses, print_usage
@@ -243,6 +244,12 @@ def provenance(task: Task[Any, Any], progress: Progress, measured: Measured, *, 
         "best_epoch": progress.best_epoch,
         "epochs": [figures.flat() for figures in progress.history],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "hardware": {
+            "processor": processor_name(),
+            "threads": num_threads(task.recipe),
+            "accelerator": task.recipe.trainer.accelerator,
+            "devices": task.recipe.trainer.devices,
+        },
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
     return {**facts, "measured": measured.details} if measured.details else facts

@@ -29,7 +29,7 @@ def bundle_to_start_from(recipe: Recipe) -> Bundle | None:
     """
     if recipe.start_from is None:
         return None
-    bundle = Bundle(_found(recipe.start_from, recipe.store))
+    bundle = Bundle(bundle_path(recipe.start_from, recipe.store, "start_from"))
     if bundle.record.task != recipe.task:
         raise ConfigError(
             f"start_from: {bundle.id} is a model of {bundle.record.task} and the recipe's task is {recipe.task}; name "
@@ -45,8 +45,12 @@ def bundle_to_start_from(recipe: Recipe) -> Bundle | None:
     return bundle
 
 
-def _found(text: str, store: str) -> Path:
-    """A bundle's folder, or that of NAME/VERSION or NAME in the store."""
+def bundle_path(text: str, store: str, key: str) -> Path:
+    """A bundle's folder, or that of NAME/VERSION or NAME in the store.
+
+    Raises:
+        ConfigError: there is none; the message names the recipe's key.
+    """
     path = Path(text)
     if (path / RECORD).is_file():
         return path
@@ -54,7 +58,7 @@ def _found(text: str, store: str) -> Path:
         return Store(store).resolve(text)
     except BundleError as error:
         raise ConfigError(
-            f"start_from: {text} is not a folder with a {RECORD}, and the store {store} has no such model: {error}"
+            f"{key}: {text} is not a folder with a {RECORD}, and the store {store} has no such model: {error}"
         ) from None
 
 

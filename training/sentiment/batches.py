@@ -12,10 +12,11 @@ from training.shard import Shard
 
 
 class EncodedText(NamedTuple):
-    """A text's token ids, at least one, and its class."""
+    """A text's token ids, at least one, its class, and how likely its teachers take each class for, if it has any."""
 
     ids: list[int]
     label: int
+    probabilities: tuple[float, ...] | None = None
 
 
 class TextBatch(NamedTuple):
@@ -26,12 +27,14 @@ class TextBatch(NamedTuple):
     ids: Tensor  # int64 [batch, time]
     lengths: Tensor  # int64 [batch]
     labels: Tensor  # int64 [batch]
+    targets: Tensor | None = None  # float32 [batch, C]: of each class its probability; None: 1 of each label
 
     def shard(self, shard: Shard) -> Self:
         """See training.stage.Batch: some of the texts."""
         labels = shard.rows(self.labels)
         num_targets = len(labels) if shard.rank < len(self.labels) else 0
-        return type(self)(self.position, num_targets, shard.rows(self.ids), shard.rows(self.lengths), labels)
+        targets = None if self.targets is None else shard.rows(self.targets)
+        return type(self)(self.position, num_targets, shard.rows(self.ids), shard.rows(self.lengths), labels, targets)
 
 
 class Part(NamedTuple):
@@ -51,7 +54,17 @@ def batch_of(texts: Sequence[EncodedText], position: int = 0) -> TextBatch:
         ids=padded([text.ids for text in texts]),
         lengths=tensor([len(text.ids) for text in texts]),
         labels=tensor([text.label for text in texts]),
+        targets=_targets_of(texts),
     )
+
+
+def _targets_of(texts: Sequence[EncodedText]) -> Tensor | None:
+    """Of each class its probability, where teachers have said it of a text."""
+    num_classes = next((len(text.probabilities) for text in texts if text.probabilities is not None), None)
+    if num_classes is None:
+        return None
+    certain = np.eye(num_classes, dtype=np.float32)
+    return tensor(np.array([text.probabilities or certain[text.label] for text in texts], np.float32))
 
 
 class TextBatches:

@@ -56,9 +56,10 @@ def _data(mix: Mix, data: dict[str, Any]) -> str:
         share = "all of them" if part.examples is None else f"{part.examples:,} of them, drawn anew"
         if part.fade_to < 1.0:
             share += f", falling to {part.fade_to:.0%} of that in the last"
+        taught = f"; labelled by {', '.join(part.labelled_by)}" if part.labelled_by else ""
         times = "" if part.repeat == 1 else f", {part.repeat} times"
         lines.append(
-            f"- Training on {corpus.name}: {len(corpus.train):,} texts{pieces}; an epoch reads {share}{times}."
+            f"- Training on {corpus.name}: {len(corpus.train):,} texts{pieces}; an epoch reads {share}{times}{taught}."
         )
     if "pretraining_tokens" in data:
         lines.append(

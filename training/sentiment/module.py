@@ -1,4 +1,4 @@
-"""The classifier's loss: cross entropy with smoothed labels."""
+"""The classifier's loss: cross entropy with smoothed labels, or with the probabilities that teachers give."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,8 @@ class SentimentModule(TrainingModule):
     def forward(self, batch: TextBatch, _: Tensor | None) -> tuple[Tensor, None]:
         """The mean loss of the batch's texts."""
         logits = self.model(batch.ids, batch.lengths)
+        targets = batch.labels if batch.targets is None else batch.targets
         if self.class_weights is None:
-            return cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing), None
-        losses = cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing, reduction="none")
+            return cross_entropy(logits, targets, label_smoothing=self._label_smoothing), None
+        losses = cross_entropy(logits, targets, label_smoothing=self._label_smoothing, reduction="none")
         return (losses * self.class_weights[batch.labels]).mean(), None

@@ -36,6 +36,10 @@ class DatasetSection(FrozenModel):
         1.0  # share of `examples` left in the last epoch, on a line to it
     )
 
+    labelled_by: list[str] = Field(  # bundles whose mean probabilities are the labels that training texts have here
+        default_factory=list
+    )
+
     @model_validator(mode="after")
     def _options_fit_the_dataset(self) -> Self:
         own = {

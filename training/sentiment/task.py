@@ -18,12 +18,14 @@ from training.sentiment.evaluation import scores
 from training.sentiment.mix import Mix, load_mix
 from training.sentiment.module import SentimentModule
 from training.sentiment.pretraining import PretrainingStage
-from training.sentiment.recipe import SentimentRecipe
+from training.sentiment.recipe import DatasetSection, SentimentRecipe
+from training.sentiment.teachers import probabilities, taught
 from training.shard import Shard
 from training.stage import Stage, Validation
 from training.task import Measured, Task
 from training.unfreezing import GradualUnfreezing
 from training.unknown import unknown_characters
+from training.warm_start import bundle_path
 
 
 class SentimentTask(Task[SentimentRecipe, Mix]):
@@ -47,8 +49,13 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         most = recipe.batch.max_tokens
         self.usage = mix.usage
         self._train = [
-            self._encoded(corpus.train, f"{corpus.name} for training", f"data.datasets.{number}.dataset")
-            for number, (_, corpus) in enumerate(mix.parts)
+            self._encoded(
+                corpus.train,
+                f"{corpus.name} for training",
+                f"data.datasets.{number}.dataset",
+                self._teachers_of(part, f"data.datasets.{number}.labelled_by"),
+            )
+            for number, (part, corpus) in enumerate(mix.parts)
         ]
         for (_, corpus), read in zip(mix.parts, self._train, strict=True):
             cut = sum(len(text.ids) > most for text in read)
@@ -191,10 +198,18 @@ class SentimentTask(Task[SentimentRecipe, Mix]):
         data = {**self.data, **self.sizes}
         return card_parts(self.recipe, self.module.model, self.tokenizer, self._mix, data, measured.details)
 
-    def _encoded(self, examples: Sequence[Labelled], source: str, key: str) -> list[EncodedText]:
-        """Token ids and classes; a text without a token is left out and counted."""
+    def _teachers_of(self, part: DatasetSection, key: str) -> list[Bundle]:
+        return [Bundle(bundle_path(name, self.recipe.store, key)) for name in part.labelled_by]
+
+    def _encoded(
+        self, examples: Sequence[Labelled], source: str, key: str, teachers: Sequence[Bundle] = ()
+    ) -> list[EncodedText]:
+        """Token ids and classes, a teacher's where there is one; a text without a token is left out and counted."""
         classes = {label: number for number, label in enumerate(self._mix.labels)}
-        texts = (EncodedText(self.tokenizer.encode(text), classes[label]) for text, label in examples)
+        texts = [EncodedText(self.tokenizer.encode(text), classes[label]) for text, label in examples]
+        if teachers:
+            said = probabilities(teachers, [text for text, _ in examples], self._mix.labels)
+            texts = [taught(text, row) for text, row in zip(texts, said, strict=True)]
         found = [text for text in texts if text.ids]
         lost = len(examples) - len(found)
         self.usage = self.usage.with_unused(Unused(source, "texts", len(examples), lost, "have no token", key))
