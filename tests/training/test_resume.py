@@ -17,8 +17,21 @@ from tests.forked import Program
 from tests.training.conftest import plain_recipe, write_data
 
 
+OPTIONS: dict[str, dict[str, Any]] = {  # what draws random numbers, or keeps more than weights, is resumed with them
+    "translation": {
+        "average": {"kind": "swa", "start_share": 0.4},
+        "regularization": {"weight_drop": 0.3, "locked_dropout": True, "embedding_dropout": 0.1},
+        "bpe_dropout": 0.1,
+    },
+    "sentiment": {
+        "average": {"kind": "ema", "decay": 0.9},
+        "regularization": {"weight_drop": 0.3, "embedding_dropout": 0.1},
+    },
+}
+
+
 def write_recipe(folder: Path, task: str, **changes: Any) -> Path:
-    recipe = {**plain_recipe(folder, task), "epochs": 3, "patience": 3, **changes}
+    recipe = {**plain_recipe(folder, task), "epochs": 3, "patience": 3, **OPTIONS.get(task, {}), **changes}
     path = folder / f"{Path(recipe['run_dir']).name}.yaml"
     path.write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
     return path
