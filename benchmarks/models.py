@@ -8,15 +8,18 @@ name it measures all. `python -m benchmarks.models` writes the table from that f
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from models.bundle import Bundle
 from models.store import Store
 from training.evaluate.command import EvaluateOptions, evaluate
+from training.evaluate.evaluation import Evaluation
+from training.evaluate.sentiment import SentimentEvaluation
 from training.sentiment.baseline import baselines
 
 ROOT = Path(__file__).parents[1]
@@ -58,9 +61,17 @@ def measure(name: str) -> dict[str, Any]:
             "figures": {key: asdict(figure) for key, figure in evaluation.figures.items()},
         }
         if evaluation.task == "sentiment":
-            best = max(baselines(data).scores, key=lambda score: score.accuracy)
-            found[data]["baseline"] = asdict(best)
+            found[data]["baseline"] = _best_baseline(evaluation, data)
     return found
+
+
+def _best_baseline(evaluation: Evaluation, data: str) -> dict[str, Any]:
+    """The linear classifier with the highest accuracy, and the model's paired tests against it on the same texts."""
+    assert isinstance(evaluation, SentimentEvaluation)
+    best = max(baselines(data).scores, key=lambda score: score.accuracy)
+    answers = np.array([evaluation.labels.index(label) for label in best.answers])
+    comparisons = evaluation.compared(replace(evaluation, answers=answers))
+    return best.plain | {"comparisons": [asdict(comparison) for comparison in comparisons]}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -111,7 +122,8 @@ def _number(figure: dict[str, float | None]) -> str:
 def _baseline_of(found: dict[str, Any]) -> str:
     if "baseline" in found:
         best = found["baseline"]
-        return f"{best['name']}: accuracy {best['accuracy']:.4f}, macro-F1 {best['macro_f1']:.4f}"
+        tests = "; ".join(f"{FIGURES['sentiment'][item['name']]} p = {item['p']:.4f}" for item in best["comparisons"])
+        return f"{best['name']}: accuracy {best['accuracy']:.4f}, macro-F1 {best['macro_f1']:.4f}; paired, {tests}"
     naive = [f"{title} {found['figures'][key]['value']:.4f}" for key, title in NAIVE.items() if key in found["figures"]]
     return ", ".join(naive) or "—"
 

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -20,11 +21,14 @@ from training.recipe import Recipe
 from training.stage import Stage
 
 _SHARES = ("accuracy", "macro_f1", "span_f1", "exact", "bleu", "mase", "wql")  # that belong on one axis
+SECONDS_BETWEEN_LINES = 60  # off a terminal
 _POINTS = 200  # of the learning rate's curve
 
 
 class Report:
-    """The bar on the terminal: epoch, batches, running loss, time left. Off a terminal, one line for each epoch.
+    """The bar on the terminal: epoch, batches, running loss, time left.
+
+    Off a terminal, a line for each epoch and, where epochs are long, one a minute.
 
     Args:
         stage: what is trained.
@@ -42,6 +46,7 @@ class Report:
                    TimeRemainingColumn())  # fmt: skip
         self._bar = Bar(*columns, console=self._console, disable=not (is_shown and self._console.is_terminal))
         self._line = self._bar.add_task("")
+        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
 
     def __enter__(self) -> Self:
         if self._progress.epoch or self._progress.position:
@@ -68,6 +73,10 @@ class Report:
         loss = progress.loss_sum / max(1, progress.num_targets)
         text = f"epoch {progress.epoch + 1}/{self._stage.recipe.epochs} loss {loss:.3f}"
         self._bar.update(self._line, completed=progress.position, description=text)
+        if self._bar.disable and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+            num_batches = self._stage.batches.num_batches(progress.epoch)
+            self._console.print(f"{text}, batch {progress.position:,} of {num_batches:,}", highlight=False)
 
     def finish_epoch(self) -> None:
         """Print the line of the epoch."""

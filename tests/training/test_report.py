@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 from matplotlib.image import imread
@@ -6,6 +7,7 @@ from matplotlib.image import imread
 from tests.training.conftest import RecipeMaker
 from training.progress import Cycle, EpochFigures, Progress
 from training.report import curves, rate_course, shown_figures, training_label
+from training.run import run
 
 
 def progress_of(**validation: float) -> Progress:
@@ -41,3 +43,12 @@ def test_the_rate_is_that_of_each_update_through_all_cycles(make_recipe: RecipeM
 def test_the_legend_says_what_raises_the_training_loss(make_recipe: RecipeMaker) -> None:
     assert "label smoothing 0.1" in training_label(make_recipe(task="translation"))
     assert training_label(make_recipe()) == "training, with dropout"
+
+
+def test_off_a_terminal_a_long_epoch_has_lines_of_its_own(
+    make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("training.report.SECONDS_BETWEEN_LINES", 0)
+    run(make_recipe(epochs=1))
+    lines = capsys.readouterr().err.splitlines()
+    assert any(re.fullmatch(r"epoch 1/1 loss \d\.\d{3}, batch 1 of \d+", line) for line in lines)

@@ -16,7 +16,6 @@ from models.store import Store
 from tests.forked import Program
 from tests.training.conftest import plain_recipe, write_data
 
-
 OPTIONS: dict[str, dict[str, Any]] = {  # what draws random numbers, or keeps more than weights, is resumed with them
     "translation": {
         "average": {"kind": "swa", "start_share": 0.4},

@@ -32,11 +32,17 @@ _CHINESE = 0.3  # share of letters that are Chinese characters, from which on a 
 
 @dataclass(frozen=True)
 class BaselineScore:
-    """One baseline on the validation part."""
+    """One baseline on the validation part, whose texts it takes for these labels."""
 
     name: str
     accuracy: float
     macro_f1: float
+    answers: list[str]
+
+    @property
+    def plain(self) -> dict[str, str | float]:
+        """For machines: without the answers."""
+        return {"name": self.name, "accuracy": self.accuracy, "macro_f1": self.macro_f1}
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,8 @@ def baselines(data: str, *, unit: str | None = None, validation_share: float = 0
         classifier = NgramClassifier(train, labels, unit=chosen, longest=most, is_weighted=weighted)
         answers = classifier.classes([example.text for example in validation])
         truth = np.array([labels.index(example.label) for example in validation])
-        scores.append(BaselineScore(name, float((answers == truth).mean()), _macro_f1(truth, answers, len(labels))))
+        score = float((answers == truth).mean()), _macro_f1(truth, answers, len(labels))
+        scores.append(BaselineScore(name, *score, [labels[answer] for answer in answers.tolist()]))
     return BaselineReport(data, corpus.sha256, chosen, len(train), len(validation), scores)
 
 
@@ -186,7 +193,8 @@ def show_baselines(console: Console, report: BaselineReport) -> None:
 
 def write_baselines(path: Path, report: BaselineReport) -> None:
     """Write the figures for machines."""
-    path.write_text(json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    found = asdict(report) | {"scores": [score.plain for score in report.scores]}
+    path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _corpus(data: str, validation_share: float) -> LabelCorpus:
