@@ -4,14 +4,13 @@ Parameters keep their names and shapes. In evaluation mode nothing changes: what
 is the network as its configuration describes it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import dropout
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from models.errors import ConfigError
 from models.network.cells.stepped import SteppedLayers
@@ -130,46 +129,14 @@ class _RegularizedStack(RecurrentStack):
         outputs, final = functional_call(layers, dropped, (inputs, parts, lengths))
         return outputs, final
 
-    def _by_layer(
-        self, layers: nn.RNNBase, inputs: Tensor, parts: tuple[Tensor, ...], lengths: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """PyTorch's layers one at a time, as nn.LSTM and its siblings run them together."""
-        directions = self.config.num_directions
-        finals = []
-        for number in range(self.config.num_layers):
-            if number and layers.dropout:
-                between = LockedDropout(layers.dropout) if self._is_locked else nn.Dropout(layers.dropout)
-                inputs = between(inputs)
-            weights = []
-            for suffix in ("", "_reverse")[:directions]:
-                for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-                    weight = getattr(layers, f"{kind}_l{number}{suffix}")
-                    weights.append(dropout(weight, self._weight_drop) if kind == "weight_hh" else weight)
-            own = [part[number * directions : (number + 1) * directions].contiguous() for part in parts]
-            inputs, *final = self._layer(inputs, own, weights, lengths)
-            finals.append(final)
-        return inputs, tuple(torch.cat(part) for part in zip(*finals, strict=True))
+    def _between_layers(self, outputs: Tensor, share: float) -> Tensor:
+        """See RecurrentStack."""
+        return LockedDropout(share)(outputs) if self._is_locked else super()._between_layers(outputs, share)
 
-    def _layer(
-        self, inputs: Tensor, states: list[Tensor], weights: Sequence[Tensor], lengths: Tensor | None
-    ) -> tuple[Tensor, ...]:
-        """One layer over [batch, time, width]: its outputs, zero past the lengths, and its last states."""
-        run = getattr(torch, self.config.kind.replace("-", "_"))  # torch.lstm, torch.gru, torch.rnn_tanh, ...
-        options = (True, 1, 0.0, True, self.config.bidirectional)  # biases, layers, dropout, training, directions
-        if lengths is None:
-            found = run(inputs, states if len(states) > 1 else states[0], weights, *options, True)
-            return tuple(found)
-        packed = pack_padded_sequence(inputs, lengths.cpu().long(), batch_first=True, enforce_sorted=False)
-        assert packed.sorted_indices is not None
-        assert packed.unsorted_indices is not None
-        unsorted = packed.unsorted_indices
-        states = [state.index_select(1, packed.sorted_indices) for state in states]
-        outputs, *final = run(
-            packed.data, packed.batch_sizes, states if len(states) > 1 else states[0], weights, *options
-        )
-        packed = PackedSequence(outputs, packed.batch_sizes, packed.sorted_indices, unsorted)
-        padded, _ = pad_packed_sequence(packed, batch_first=True, total_length=inputs.shape[1])
-        return (padded, *(state.index_select(1, unsorted) for state in final))
+    def _weights(self, layers: nn.RNNBase, number: int) -> list[list[Tensor]]:
+        """See RecurrentStack."""
+        found = super()._weights(layers, number)
+        return [[own[0], dropout(own[1], self._weight_drop), *own[2:]] for own in found]
 
 
 class _TimeMajorLockedDropout(nn.Dropout):

@@ -45,7 +45,7 @@ def test_with_nothing_dropped_a_regularised_stack_computes_the_same(kind: str, h
     regularize(model, RegularizationSection(weight_drop=1e-12))
     assert list(model.state_dict()) == names
     for found, expected in zip(model.recurrent(inputs, state, lengths), plain, strict=True):
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(found, expected, equal_nan=True)  # an LSTM's c with lengths
 
 
 @pytest.mark.parametrize("kind", KINDS)
