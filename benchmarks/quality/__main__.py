@@ -1,4 +1,6 @@
-"""How good the shipped translator, classifiers and tagger are, on validation data, through the exported graphs.
+"""How good the shipped translator and tagger are, on validation data, through the exported graphs.
+
+Classifiers are measured by `python -m benchmarks.models`.
 
 Every figure is of the int8 graphs that ship or of fp32 ones (built in a temporary store where the bundle has none),
 decoded as the server decodes, beside baselines that are made in the same run from the same training data.
@@ -9,11 +11,9 @@ decoded as the server decodes, beside baselines that are made in the same run fr
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality import sentiment as sentiment_quality
 from benchmarks.quality import tagging as tagging_quality
 from benchmarks.quality import translation as translation_quality
 from benchmarks.report import Report
@@ -24,8 +24,6 @@ from training.data.corpus import VARIABLE
 
 MEASURES: dict[str, Callable[[Bundle], dict[str, Any]]] = {
     "translate-en-zh": translation_quality.measure,
-    "sentiment-en": partial(sentiment_quality.measure, unit="word"),
-    "sentiment-zh": partial(sentiment_quality.measure, unit="char"),
     "tag-en": tagging_quality.measure,
     "entities-en": tagging_quality.measure,  # which do not ship, but may be in a store
     "entities-zh": tagging_quality.measure,

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from benchmarks.quality.bag_of_words import BagOfWords
 from benchmarks.quality.sentiment import class_scores
 from training.data.labels import Labelled
 
@@ -15,11 +14,3 @@ def test_scores_count_the_likeliest_class_and_its_nats() -> None:
     assert found.counts.tolist() == [[1, 0], [1, 1]]
     assert found.accuracy == pytest.approx(2 / 3)
     assert found.nats == pytest.approx(-np.log([0.9, 0.8, 0.4]).mean())
-
-
-def test_pairs_of_characters_tell_what_single_ones_cannot() -> None:
-    examples = [Labelled("xyx", "positive"), Labelled("xxy", "negative")] * 20
-    texts = [text for text, _ in examples]
-    single, pairs = (BagOfWords(examples, LABELS, unit="char", longest=longest) for longest in (1, 2))
-    assert class_scores(single.logits(texts), examples, LABELS).accuracy == 0.5
-    assert class_scores(pairs.logits(texts), examples, LABELS).accuracy == 1.0
