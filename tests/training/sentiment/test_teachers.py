@@ -12,7 +12,7 @@ from models.errors import ConfigError
 from models.network.classifier import Classifier
 from tests.training.conftest import RecipeMaker
 from training.run import run
-from training.sentiment.batches import EncodedText, batch_of
+from training.sentiment.batches import EncodedText, TextBatch, batch_of
 from training.sentiment.module import SentimentModule
 from training.sentiment.recipe import SentimentRecipe
 from training.sentiment.task import SentimentTask
@@ -28,6 +28,7 @@ def teacher(make_recipe: RecipeMaker) -> Bundle:
 
 
 def test_the_probabilities_are_the_mean_of_each_teachers_own_answers(teacher: Bundle) -> None:
+    assert isinstance(teacher.config, ClassifierConfig)
     network = Classifier(teacher.config).eval()
     network.load_state_dict({name: torch.from_numpy(array) for name, array in teacher.weights().items()})
     found = probabilities([teacher, teacher], TEXTS, LABELS)
@@ -44,6 +45,7 @@ def test_a_run_trains_on_them(make_recipe: RecipeMaker, teacher: Bundle, tmp_pat
     recipe = SentimentRecipe.model_validate(plain, strict=False)
     task = SentimentTask.prepared(recipe, SentimentTask.read(recipe))
     batch = next(iter(task.batches.starting_at(0, 0)))
+    assert isinstance(batch, TextBatch)
     assert batch.targets is not None
     assert batch.targets.shape == (len(batch.labels), 2)
     assert ((batch.targets > 0) & (batch.targets < 1)).any()
