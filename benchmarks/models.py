@@ -1,7 +1,7 @@
 """The table of the shipped models in docs/training.md, made of their runs' own reports and of what they answer.
 
 `python -m benchmarks.models --measure NAME ...` measures models through their served graphs, and linear baselines where
-there are some, on validation data (RNNSERVE_DATA), and keeps the figures in benchmarks/results/models.json; without a
+there are some, on validation data (RNNSERVE_DATA), and keeps the figures in benchmarks/models.json; without a
 name it measures all. `python -m benchmarks.models` writes the table from that file and from each bundle's record.
 """
 
@@ -24,7 +24,7 @@ from training.sentiment.baseline import baselines
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "artifacts"
-RESULTS = ROOT / "benchmarks" / "results" / "models.json"
+RESULTS = ROOT / "benchmarks" / "models.json"
 DOCUMENT = ROOT / "docs" / "training.md"
 BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 

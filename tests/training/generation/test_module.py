@@ -29,7 +29,7 @@ def test_truncated_backpropagation_equals_a_hand_written_loop(make_recipe: Recip
 
     torch.manual_seed(5)
     model = LanguageModel(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, weight_decay=0.1, fused=True)
     inputs = torch.from_numpy(ids[:-1]).view(LANES, -1)
     targets = torch.from_numpy(ids[1:]).view(LANES, -1)
     for update in range(total):
